@@ -1,0 +1,115 @@
+import { basename, dirname } from 'node:path';
+import { InvalidOptionsError, UnexpectedStateError } from './errors.ts';
+import type { StepRunner } from './executor.ts';
+
+/** How the programs of e2fsprogs are told of a filesystem inside an image: `NAME?offset=BYTES`, run in the image's
+ *  folder because a `?` in its path would be taken for the start of the options. @see ext2fs_open2 in libext2fs */
+export interface Ext4Location {
+  readonly name: string;
+  readonly cwd: string;
+}
+
+export function ext4Location(step: string, image: string, offsetBytes: number): Ext4Location {
+  const name = basename(image);
+  if (name.includes('?'))
+    throw new InvalidOptionsError(step, [
+      { path: 'image', message: `${image}: e2fsprogs takes no "?" in a file's name` },
+    ]);
+  return { name: offsetBytes === 0 ? `./${name}` : `./${name}?offset=${offsetBytes}`, cwd: dirname(image) };
+}
+
+/** The superblock's fields that steps return. */
+export interface Ext4Superblock {
+  /** Lower case. */
+  readonly uuid: string;
+  readonly label: string;
+  readonly sizeBytes: number;
+  readonly freeBytes: number;
+  readonly inodeCount: number;
+  readonly freeInodes: number;
+  readonly lastChecked: string;
+  readonly hashSeed: string | undefined;
+}
+
+/** Reads the superblock with dumpe2fs. */
+export async function readExt4Superblock(step: StepRunner, location: Ext4Location): Promise<Ext4Superblock> {
+  const { stdout } = await step.run(['dumpe2fs', '-h', location.name], { cwd: location.cwd });
+  const text = stdout.toString('utf8');
+  const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1]?.trim() ?? '';
+  const number = (name: string): number => {
+    const value = Number(field(name));
+    if (!Number.isSafeInteger(value) || field(name) === '')
+      throw new UnexpectedStateError(step.step, `dumpe2fs does not tell the ${name}`, { detail: text });
+    return value;
+  };
+  const blockBytes = number('Block size');
+  const label = field('Filesystem volume name');
+  return {
+    uuid: field('Filesystem UUID').toLowerCase(),
+    label: label === '<none>' ? '' : label,
+    sizeBytes: number('Block count') * blockBytes,
+    freeBytes: number('Free blocks') * blockBytes,
+    inodeCount: number('Inode count'),
+    freeInodes: number('Free inodes'),
+    lastChecked: field('Last checked'),
+    hashSeed: field('Directory Hash Seed').toLowerCase() || undefined,
+  };
+}
+
+export interface Ext4Entry {
+  /** From the filesystem's root, without a leading slash. */
+  readonly path: string;
+  readonly inode: number;
+  /** st_mode, with the file type. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly sizeBytes: number | undefined;
+}
+
+/** Every entry of an unmounted ext4 filesystem, read with debugfs one level of folders a run.
+ *  @param start the path of the folder to list, without a leading slash; default: the root. */
+export async function listExt4Tree(step: StepRunner, location: Ext4Location): Promise<Ext4Entry[]> {
+  const entries: Ext4Entry[] = [];
+  let level: { readonly inode: number; readonly prefix: string }[] = [{ inode: 2, prefix: '' }];
+  while (level.length > 0) {
+    const script = level.map((folder) => `ls -p <${folder.inode}>\n`).join('');
+    const { stdout } = await step.run(['debugfs', '-f', '/dev/stdin', location.name], {
+      cwd: location.cwd,
+      input: script,
+    });
+    const listings = stdout
+      .toString('utf8')
+      .split(/^debugfs: ls -p <\d+>\n/m)
+      .slice(1);
+    const next: typeof level = [];
+    for (const [index, listing] of listings.entries()) {
+      const prefix = level[index]?.prefix ?? '';
+      for (const entry of parseListing(listing)) {
+        const path = `${prefix}${entry.path}`;
+        entries.push({ ...entry, path });
+        if ((entry.mode & 0o170000) === 0o040000) next.push({ inode: entry.inode, prefix: `${path}/` });
+      }
+    }
+    level = next;
+  }
+  return entries;
+}
+
+/** Lines `/INODE/MODE/UID/GID/NAME/SIZE/`, SIZE empty for folders. A name may itself hold a newline, never a slash. */
+function parseListing(listing: string): Ext4Entry[] {
+  const entries: Ext4Entry[] = [];
+  for (const match of listing.matchAll(/^\/(\d+)\/(\d{6})\/(\d+)\/(\d+)\/([^/]+)\/(\d*)\/$/gm)) {
+    const [, inode, mode, uid, gid, name = '', size] = match;
+    if (name === '.' || name === '..' || inode === '0') continue;
+    entries.push({
+      path: name,
+      inode: Number(inode),
+      mode: Number.parseInt(mode ?? '', 8),
+      uid: Number(uid),
+      gid: Number(gid),
+      sizeBytes: size === '' ? undefined : Number(size),
+    });
+  }
+  return entries;
+}

@@ -1,0 +1,58 @@
+export {
+  type BuildContext,
+  type Builder,
+  type BuildImageOptions,
+  type BuiltImage,
+  builderReasons,
+  buildImage,
+  type StartBuilderOptions,
+} from './build-image.ts';
+export * from './errors.ts';
+export type { Executor, RunOptions, RunResult, StepContext, StepEvent } from './executor.ts';
+export { localExecutor } from './local-executor.ts';
+export {
+  PARTITION_LAYOUTS,
+  PARTITION_TABLE_TYPES,
+  type PartitionLayout,
+  type PartitionPlan,
+  type PartitionRole,
+  type PartitionTableType,
+} from './partition-table.ts';
+export type { ContentsEntry } from './spec/fields.ts';
+export { type ImageSpec, type ImageSpecInput, imageSpecSchema, parseImageSpec } from './spec/image-spec.ts';
+export { type ChownContentsOptions, chownContents } from './steps/chown-contents.ts';
+export {
+  type ComputeDiskSizeOptions,
+  computeDiskSize,
+  type DiskSize,
+  type TreeUsage,
+} from './steps/compute-disk-size.ts';
+export {
+  type ConvertedImage,
+  type ConvertImageOptions,
+  convertImage,
+  IMAGE_FORMATS,
+  type ImageFormat,
+  imageFileName,
+} from './steps/convert-image.ts';
+export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
+export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
+export { type CreatedEsp, type CreateEspOptions, createEsp } from './steps/create-esp.ts';
+export { type InstalledSystem, type InstallSystemOptions, installSystem } from './steps/install-system.ts';
+export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
+export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
+export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';
+export {
+  type DiskPartition,
+  type PartitionDiskOptions,
+  type PartitionedDisk,
+  partitionDisk,
+} from './steps/partition-disk.ts';
+export { removeMachineId } from './steps/remove-machine-id.ts';
+export { type StageContentsOptions, type StagedContents, stageContents } from './steps/stage-contents.ts';
+export { type SwitchToConfigurationOptions, switchToConfiguration } from './steps/switch-to-configuration.ts';
+export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from './steps/tune-filesystem.ts';
+export { unmountRoot } from './steps/unmount-root.ts';
+export { type WriteConfigFileOptions, writeConfigFile } from './steps/write-config-file.ts';
+export { findTool, requireTool, TOOLS, type Tool } from './tools.ts';
+export { formatBytes, formatDuration, MIB, parseIecSize, SECTOR_BYTES } from './units.ts';

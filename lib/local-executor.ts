@@ -1,0 +1,103 @@
+import { delimiter } from 'node:path';
+import { ExecaError, execa } from 'execa';
+import { AbortedError, ToolMissingError } from './errors.ts';
+import type { Executor, RunOptions, RunResult } from './executor.ts';
+import { packageHint } from './tools.ts';
+
+const STREAMED_TAIL_BYTES = 64 * 1024;
+
+/** PATH with the folders of the administration tools, which an ordinary user of Debian has not. */
+export function searchPath(path = process.env.PATH ?? ''): string {
+  const folders = path.split(delimiter).filter((folder) => folder !== '');
+  for (const folder of ['/usr/local/sbin', '/usr/sbin', '/sbin']) if (!folders.includes(folder)) folders.push(folder);
+  return folders.join(delimiter);
+}
+
+/** Runs commands on this host with execa: in the C locale, in a process group of their own that an abort kills whole. */
+export const localExecutor: Executor = {
+  name: 'this host',
+  async run(argv, options = {}) {
+    const [tool, ...args] = argv;
+    if (tool === undefined) throw new RangeError('run needs a program to run');
+    if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
+    const startedAt = performance.now();
+    const subprocess = execa(tool, args, {
+      ...inputOption(options),
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      env: { LC_ALL: 'C.UTF-8', PATH: searchPath(), ...options.env },
+      encoding: 'buffer',
+      // Collected below: execa would stop at its own limit, or hold what is only to be streamed.
+      buffer: false,
+      reject: false,
+      stripFinalNewline: false,
+      // A group of its own: a terminal's Ctrl-C reaches this process alone, which then ends its commands in order.
+      detached: true,
+      cleanup: true,
+    });
+    const stdout = collector(options.onStdout, options.maxOutputBytes);
+    const stderr = collector(options.onStderr, options.maxOutputBytes);
+    subprocess.stdout.on('data', stdout.push);
+    subprocess.stderr.on('data', stderr.push);
+    const killGroup = (): void => {
+      if (subprocess.pid === undefined) return;
+      try {
+        process.kill(-subprocess.pid, 'SIGKILL');
+      } catch {
+        // Already gone.
+      }
+    };
+    options.signal?.addEventListener('abort', killGroup, { once: true });
+    // `cleanup` kills the child when this process exits; the group goes with it.
+    process.once('exit', killGroup);
+    try {
+      const result = await subprocess;
+      if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
+      if (result instanceof ExecaError && result.exitCode === undefined && result.signal === undefined)
+        throw spawnFailure(tool, result, result.code, options);
+      return {
+        argv,
+        exitCode: result.exitCode,
+        signal: result.signal,
+        stdout: stdout.bytes(),
+        stderr: stderr.bytes(),
+        durationMs: performance.now() - startedAt,
+      } satisfies RunResult;
+    } finally {
+      options.signal?.removeEventListener('abort', killGroup);
+      process.removeListener('exit', killGroup);
+    }
+  },
+};
+
+function inputOption(
+  options: RunOptions,
+): { stdin: 'ignore' } | { input: string | Uint8Array | import('node:stream').Readable } {
+  return options.input === undefined ? { stdin: 'ignore' } : { input: options.input };
+}
+
+function spawnFailure(tool: string, error: Error, code: string | undefined, options: RunOptions): Error {
+  if (code === 'ENOENT' && options.cwd === undefined)
+    return new ToolMissingError('run', tool, { cause: error, hint: packageHint(tool) });
+  return error;
+}
+
+function collector(
+  onChunk: ((chunk: Buffer) => void) | undefined,
+  maxBytes = STREAMED_TAIL_BYTES,
+): { push(chunk: Uint8Array): void; bytes(): Buffer } {
+  let chunks: Buffer[] = [];
+  let length = 0;
+  return {
+    push(chunk) {
+      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      onChunk?.(bytes);
+      chunks.push(bytes);
+      length += bytes.length;
+      if (onChunk !== undefined && length > 2 * maxBytes) {
+        chunks = [Buffer.concat(chunks).subarray(-maxBytes)];
+        length = maxBytes;
+      }
+    },
+    bytes: () => (onChunk === undefined ? Buffer.concat(chunks) : Buffer.concat(chunks).subarray(-maxBytes)),
+  };
+}

@@ -1,0 +1,189 @@
+import { MIB, roundUp } from './units.ts';
+
+/** The seven layouts of make-disk-image as one table of data: nothing else knows a partition number.
+ *  @see parted(8), and nixos/lib/make-disk-image.nix in nixpkgs for the layouts. */
+
+export const PARTITION_TABLE_TYPES = [
+  'legacy',
+  'legacy+boot',
+  'legacy+gpt',
+  'efi',
+  'efixbootldr',
+  'hybrid',
+  'none',
+] as const;
+export type PartitionTableType = (typeof PARTITION_TABLE_TYPES)[number];
+
+/** What a partition is for. `boot` is the FAT /boot of legacy+boot; `xbootldr` the extended boot loader partition. */
+export type PartitionRole = 'root' | 'esp' | 'xbootldr' | 'boot' | 'bios-grub';
+
+/** A place on the disk: a parted length, or where the boot partition ends. */
+type Position = `${number}${'MiB' | 'KiB' | ''}` | 'bootSize' | '100%';
+
+export interface PartitionPlan {
+  readonly number: number;
+  readonly role: PartitionRole;
+  readonly start: Position;
+  readonly end: Position;
+  /** The name in a GPT; on an msdos table parted wants the word `primary` in its place. */
+  readonly name: string;
+  /** parted's filesystem hint, which decides the partition type. */
+  readonly fsHint?: 'ext4' | 'fat32';
+  readonly flag?: 'boot' | 'bios_grub' | 'bls_boot';
+  /** Where the installed system has it mounted. */
+  readonly mountPoint?: string;
+  readonly label?: string;
+  /** The GUID of a deterministic image; the root partition's is an option. */
+  readonly guid?: string;
+}
+
+export interface PartitionLayout {
+  readonly table: 'gpt' | 'msdos' | 'none';
+  readonly partitions: readonly PartitionPlan[];
+  /** Whether legacy BIOS firmware can boot it. */
+  readonly bios: boolean;
+  /** Whether EFI firmware can boot it. */
+  readonly efi: boolean;
+  /** Whether `bootSize` means something. */
+  readonly usesBootSize: boolean;
+}
+
+/** The disk GUID of a deterministic image, which is nixpkgs' own. */
+export const DETERMINISTIC_DISK_GUID = '97FD5997-D90B-4AA3-8D16-C1723AEA73C1';
+/** The default of rootGPUID and rootFSUID, nixpkgs' own. */
+export const DETERMINISTIC_ROOT_GUID = 'F222513B-DED1-49FA-B591-20CE86A2FE7F';
+
+const GUID_1 = '1C06F03B-704E-4657-B9CD-681A087A2FDC';
+const GUID_2 = '970C694F-AFD0-4B99-B750-CDB7A329AB6F';
+
+const root = (number: number, start: Position): PartitionPlan => ({
+  number,
+  role: 'root',
+  start,
+  end: '100%',
+  name: 'primary',
+  fsHint: 'ext4',
+  mountPoint: '/',
+});
+
+const esp = (end: Position, mountPoint: string): PartitionPlan => ({
+  number: 1,
+  role: 'esp',
+  start: '8MiB',
+  end,
+  name: 'ESP',
+  fsHint: 'fat32',
+  flag: 'boot',
+  mountPoint,
+  label: 'ESP',
+  guid: GUID_1,
+});
+
+export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = {
+  legacy: { table: 'msdos', bios: true, efi: false, usesBootSize: false, partitions: [root(1, '1MiB')] },
+  'legacy+boot': {
+    table: 'msdos',
+    bios: true,
+    efi: false,
+    usesBootSize: true,
+    partitions: [
+      {
+        number: 1,
+        role: 'boot',
+        start: '1MiB',
+        end: 'bootSize',
+        name: 'primary',
+        fsHint: 'fat32',
+        flag: 'boot',
+        mountPoint: '/boot',
+        label: 'BOOT',
+      },
+      root(2, 'bootSize'),
+    ],
+  },
+  'legacy+gpt': {
+    table: 'gpt',
+    bios: true,
+    efi: false,
+    usesBootSize: false,
+    partitions: [
+      { number: 1, role: 'bios-grub', start: '1MiB', end: '2MiB', name: 'no-fs', flag: 'bios_grub', guid: GUID_1 },
+      root(2, '2MiB'),
+    ],
+  },
+  efi: {
+    table: 'gpt',
+    bios: false,
+    efi: true,
+    usesBootSize: true,
+    partitions: [esp('bootSize', '/boot'), root(2, 'bootSize')],
+  },
+  efixbootldr: {
+    table: 'gpt',
+    bios: false,
+    efi: true,
+    usesBootSize: true,
+    partitions: [
+      esp('100MiB', '/efi'),
+      {
+        number: 2,
+        role: 'xbootldr',
+        start: '100MiB',
+        end: 'bootSize',
+        name: 'BOOT',
+        fsHint: 'fat32',
+        flag: 'bls_boot',
+        mountPoint: '/boot',
+        label: 'BOOT',
+        guid: GUID_2,
+      },
+      root(3, 'bootSize'),
+    ],
+  },
+  hybrid: {
+    table: 'gpt',
+    bios: true,
+    efi: true,
+    usesBootSize: true,
+    partitions: [
+      esp('bootSize', '/boot'),
+      // Sectors 34 to 2047, in front of the ESP: the gap that GRUB's core image goes into.
+      { number: 2, role: 'bios-grub', start: '0', end: '1024KiB', name: 'no-fs', flag: 'bios_grub', guid: GUID_2 },
+      root(3, 'bootSize'),
+    ],
+  },
+  none: { table: 'none', bios: false, efi: false, usesBootSize: false, partitions: [] },
+};
+
+/** The first byte that the boot partition may end at: where it starts, rounded up to leave it a MiB. */
+export function bootPartitionStartBytes(type: PartitionTableType): number | undefined {
+  const plan = PARTITION_LAYOUTS[type].partitions.find((partition) => partition.end === 'bootSize');
+  if (plan === undefined) return undefined;
+  return Number.parseInt(plan.start, 10) * MIB;
+}
+
+/** The plan of the partition with this role; `undefined` where the layout has none. */
+export function findPartition(type: PartitionTableType, role: PartitionRole): PartitionPlan | undefined {
+  return PARTITION_LAYOUTS[type].partitions.find((partition) => partition.role === role);
+}
+
+/** The parted script of a layout, as arguments behind `parted --script -- IMAGE`. `bootSizeBytes` is rounded up to a MiB. */
+export function partedScript(type: PartitionTableType, bootSizeBytes: number): string[] {
+  const layout = PARTITION_LAYOUTS[type];
+  if (layout.table === 'none') return [];
+  const at = (position: Position): string =>
+    position === 'bootSize' ? `${roundUp(bootSizeBytes, MIB) / MIB}MiB` : position;
+  const script = ['mklabel', layout.table];
+  for (const partition of layout.partitions) {
+    const name = layout.table === 'msdos' ? 'primary' : partition.name;
+    script.push(
+      'mkpart',
+      name,
+      ...(partition.fsHint === undefined ? [] : [partition.fsHint]),
+      at(partition.start),
+      at(partition.end),
+    );
+    if (partition.flag !== undefined) script.push('set', `${partition.number}`, partition.flag, 'on');
+  }
+  return script;
+}

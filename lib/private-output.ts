@@ -1,0 +1,81 @@
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+const PREFIX = '.nixos-disk-image-';
+
+/** A private folder on the filesystem of the output, so that a finished file is renamed into place. */
+export interface PrivateFolder extends AsyncDisposable {
+  readonly path: string;
+}
+
+/** Makes a private folder (mode 0700) in `parent`, which it makes too; disposing removes it with all inside. Folders
+ *  that a killed process left in `parent` are removed first: their owner is no longer alive. */
+export async function makePrivateFolder(parent: string): Promise<PrivateFolder> {
+  await mkdir(parent, { recursive: true });
+  await removeAbandoned(parent);
+  const path = await mkdtemp(join(parent, PREFIX));
+  await writeFile(join(path, 'owner'), `${process.pid} ${await processStart(process.pid)}\n`);
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      await removeTree(path);
+    },
+  };
+}
+
+/** Renames a finished file into place, on disk before its name is. */
+export async function publishFile(finished: string, target: string): Promise<void> {
+  const handle = await open(finished, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(finished, target);
+  const folder = await open(dirname(target), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Removes a tree, also one with folders that may not be written to (a Nix store's). */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    if (!isErrno(error, 'EACCES') && !isErrno(error, 'EPERM')) throw error;
+    await makeWritable(path);
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+export function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+async function makeWritable(path: string): Promise<void> {
+  const { chmod } = await import('node:fs/promises');
+  await chmod(path, 0o700);
+  for (const entry of await readdir(path, { withFileTypes: true }))
+    if (entry.isDirectory()) await makeWritable(join(path, entry.name));
+}
+
+async function removeAbandoned(parent: string): Promise<void> {
+  for (const entry of await readdir(parent, { withFileTypes: true })) {
+    if (!entry.isDirectory() || !entry.name.startsWith(PREFIX)) continue;
+    const path = join(parent, entry.name);
+    const owner = await readFile(join(path, 'owner'), 'utf8').catch(() => '');
+    const [pid, start] = owner.trim().split(' ');
+    // No owner yet: another process is just making it.
+    if (pid === undefined || start === undefined) continue;
+    if ((await processStart(Number(pid))) !== start) await removeTree(path).catch(() => undefined);
+  }
+}
+
+/** When a process started, in clock ticks since boot: with its id, a name no later process has. proc_pid_stat(5). */
+async function processStart(pid: number): Promise<string> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? 'gone';
+}

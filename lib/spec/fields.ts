@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { PARTITION_TABLE_TYPES } from '../partition-table.ts';
+import { parseIecSize } from '../units.ts';
+
+/** The kinds of values that several steps take. */
+
+/** Bytes of an IEC size or a number of bytes. */
+export const iecSize = z
+  .union([z.string(), z.number()], { error: 'must be an IEC size such as "512M", or a number of bytes' })
+  .transform((size, context) => {
+    const bytes = parseIecSize(size);
+    if (bytes !== undefined) return bytes;
+    context.addIssue({
+      code: 'custom',
+      message: `${JSON.stringify(size)} is no size; write "512M", "1.5G" or a number of bytes`,
+    });
+    return z.NEVER;
+  });
+
+/** A path: no NUL, which no system call takes; not empty. */
+export const path = z
+  .string()
+  .min(1, 'must not be empty')
+  .refine((text) => !text.includes('\0'), 'must not contain a NUL character');
+
+/** An absolute path. */
+export const absolutePath = path.refine((text) => text.startsWith('/'), 'must be an absolute path');
+
+/** A GUID in its usual form. sgdisk takes malformed ones without a word and writes something else. */
+export const guid = z
+  .string()
+  .regex(
+    /^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$/,
+    'must be a GUID such as "F222513B-DED1-49FA-B591-20CE86A2FE7F"',
+  );
+
+const labelOf = (filesystem: string, maxBytes: number) =>
+  z
+    .string()
+    .min(1, 'must not be empty')
+    .regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')
+    .refine(
+      (label) => Buffer.byteLength(label) <= maxBytes,
+      `is longer than the ${maxBytes} bytes of ${filesystem}'s label`,
+    );
+
+export const extLabel = labelOf('ext4', 16);
+export const fatLabel = labelOf('FAT', 11).refine(
+  (label) => !/["*+,./:;<=>?[\\\]|]/.test(label),
+  'has a character that FAT labels cannot have',
+);
+
+/** Octal file modes, as chmod(1) takes them: `"755"`, `"4755"`; or its symbolic form: `"u=rw,go=r"`. */
+export const fileMode = z
+  .string()
+  .regex(
+    /^([0-7]{3,4}|[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*)$/,
+    'must be a mode such as "755" or "u=rw,go=r"',
+  );
+
+/** A user or group name, as useradd(8) takes it, or a number. */
+export const ownerName = z
+  .string()
+  .regex(/^([a-z_][a-z0-9_-]{0,31}\$?|\d{1,10})$/i, 'must be a user or group name, or a number');
+
+export const partitionTableType = z.enum(PARTITION_TABLE_TYPES);
+
+/** A partition of an image, as partitionDisk returns it; the fields a step needs. */
+export const partitionExtent = z.object({
+  offsetBytes: z.int().min(0),
+  sizeBytes: z.int().positive(),
+});
+
+export const contentsEntry = z
+  .strictObject({
+    source: path,
+    target: path,
+    mode: fileMode.optional(),
+    user: ownerName.optional(),
+    group: ownerName.optional(),
+  })
+  .superRefine((entry, context) => {
+    if ((entry.user === undefined) !== (entry.group === undefined))
+      context.addIssue({
+        code: 'custom',
+        path: [entry.user === undefined ? 'user' : 'group'],
+        message: 'user and group must be given both or neither',
+      });
+    if (entry.target.split('/').includes('..'))
+      context.addIssue({
+        code: 'custom',
+        path: ['target'],
+        message: `${JSON.stringify(entry.target)} leaves the root; ".." is not allowed`,
+      });
+  });
+export type ContentsEntry = z.infer<typeof contentsEntry>;

@@ -1,0 +1,160 @@
+import { z } from 'zod';
+import { UnexpectedStateError } from '../errors.ts';
+import { runStep, type StepContext } from '../executor.ts';
+import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
+import { iecSize, partitionTableType, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
+
+const STEP = 'computeDiskSize';
+
+const schema = z.object({
+  root: path,
+  partitionTableType: partitionTableType.default('legacy'),
+  bootSize: iecSize.default(256 * MIB),
+  additionalSpace: iecSize.default(512 * MIB),
+});
+
+export interface ComputeDiskSizeOptions {
+  /** The staged root folder. */
+  readonly root: string;
+  /** Default "legacy". */
+  readonly partitionTableType?: PartitionTableType | undefined;
+  /** Where the boot partition ends; default "256M". */
+  readonly bootSize?: string | number | undefined;
+  /** Free space beyond what the tree needs; default "512M". */
+  readonly additionalSpace?: string | number | undefined;
+}
+
+/** What a tree needs in an ext4 filesystem. */
+export interface TreeUsage {
+  /** 4 KiB blocks of every non-directory by apparent size; hard links are counted each time. */
+  readonly dataBlocks: number;
+  /** Entries of the tree, its root included. */
+  readonly inodes: number;
+}
+
+/** Every part of the sum: `diskBytes` is all of them added and rounded up to a MiB. */
+export interface DiskSize extends TreeUsage {
+  /** (dataBlocks + 2 × inodes) × 4096. */
+  readonly usageBytes: number;
+  /** 5.2 % of usageBytes: ext4's own structures in an ordinary tree. */
+  readonly fudgeBytes: number;
+  readonly additionalBytes: number;
+  /** What the layout takes: partition table, alignment, boot partition. */
+  readonly reservedBytes: number;
+  /** Added only where the above leaves ext4 no room for its journal, inode table and reserved descriptors. */
+  readonly shortfallBytes: number;
+  /** The size of the root filesystem these add up to. */
+  readonly filesystemBytes: number;
+  readonly diskBytes: number;
+  /** For makeFilesystem: enough for the tree, and for as many more as ext4 would have in the additional space. */
+  readonly inodeCount: number;
+}
+
+const BLOCK_BYTES = 4096;
+const INODE_BYTES = 256;
+/** mke2fs.conf(5): one inode for each 16 KiB. */
+const INODE_RATIO_BYTES = 16 * KIB;
+
+/** Computes how large a disk the staged tree needs: make-disk-image's formula, the inode count carried on to mkfs, and a
+ *  floor under which ext4 could not hold its own structures.
+ *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: find. */
+export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
+  const parsed = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, parsed.root, async (step) => {
+    const find = await step.run(['find', parsed.root, '-printf', '%y %s\\n'], {
+      what: `cannot measure ${parsed.root}`,
+    });
+    return sumDiskSize(
+      countTree(find.stdout.toString('latin1')),
+      parsed.partitionTableType,
+      parsed.bootSize,
+      parsed.additionalSpace,
+    );
+  });
+}
+
+/** The usage of a tree from the lines `TYPE SIZE` that `find -printf '%y %s\n'` prints. */
+export function countTree(lines: string): TreeUsage {
+  let dataBlocks = 0;
+  let inodes = 0;
+  for (const line of lines.split('\n')) {
+    if (line === '') continue;
+    inodes += 1;
+    if (!line.startsWith('d')) dataBlocks += Math.ceil(Number(line.slice(2)) / BLOCK_BYTES);
+  }
+  if (!Number.isSafeInteger(dataBlocks))
+    throw new UnexpectedStateError(STEP, 'cannot add up the tree', { expected: 'lines of TYPE SIZE' });
+  return { dataBlocks, inodes };
+}
+
+/** The arithmetic alone: bytes in, bytes out. */
+export function sumDiskSize(
+  usage: TreeUsage,
+  type: PartitionTableType,
+  bootSizeBytes: number,
+  additionalBytes: number,
+): DiskSize {
+  const usageBytes = (usage.dataBlocks + 2 * usage.inodes) * BLOCK_BYTES;
+  const fudgeBytes = Math.ceil((usageBytes * 52) / 1000);
+  const reservedBytes = layoutBytes(type, bootSizeBytes);
+  const inodeCount = roundUp(
+    usage.inodes + Math.ceil((usageBytes + fudgeBytes + additionalBytes) / INODE_RATIO_BYTES) + 16,
+    16,
+  );
+  const wantedBytes = roundUp(usageBytes + fudgeBytes + additionalBytes, MIB);
+  const shortfallBytes = Math.max(0, roundUp(usageBytes + metadataBytes(wantedBytes, inodeCount), MIB) - wantedBytes);
+  return {
+    ...usage,
+    usageBytes,
+    fudgeBytes,
+    additionalBytes,
+    reservedBytes,
+    shortfallBytes,
+    filesystemBytes: usageBytes + fudgeBytes + additionalBytes + shortfallBytes,
+    diskBytes: roundUp(usageBytes + fudgeBytes + additionalBytes + shortfallBytes + reservedBytes, MIB),
+    inodeCount,
+  };
+}
+
+/** What the layout takes beside the root filesystem. */
+function layoutBytes(type: PartitionTableType, bootSizeBytes: number): number {
+  const { table, usesBootSize } = PARTITION_LAYOUTS[type];
+  if (table === 'none') return 0;
+  // A GPT stands at both ends: 34 sectors in front, 33 behind, and parted aligns the last partition's end to a MiB.
+  const tail = table === 'gpt' ? roundUp(34 * SECTOR_BYTES, MIB) : 0;
+  if (usesBootSize) return roundUp(bootSizeBytes, MIB) + tail;
+  return (type === 'legacy+gpt' ? 2 * MIB : MIB) + tail;
+}
+
+/** ext4's own structures at most: journal (mke2fs's table of sizes), inode table, bitmaps, descriptors and those
+ *  reserved for growing, superblock copies. */
+function metadataBytes(filesystemBytes: number, inodeCount: number): number {
+  const groups = Math.ceil(filesystemBytes / (128 * MIB)) + 1;
+  const inodeTable = roundUp(inodeCount * INODE_BYTES, BLOCK_BYTES) + groups * BLOCK_BYTES;
+  // Descriptors: 64 bytes a group; reserved for a filesystem 1024 times as large, at most 1024 blocks, in each copy.
+  const descriptorBlocks = Math.ceil((groups * 64) / BLOCK_BYTES);
+  const reservedDescriptors = Math.min(1024, descriptorBlocks * 1024);
+  const superblockCopies = Math.min(groups, 2 + Math.ceil(Math.log2(groups + 1)) * 3);
+  return (
+    journalBytes(filesystemBytes) +
+    inodeTable +
+    superblockCopies * (1 + descriptorBlocks + reservedDescriptors) * BLOCK_BYTES +
+    groups * 2 * BLOCK_BYTES +
+    MIB
+  );
+}
+
+/** The journal mke2fs makes for a filesystem of this size. @see ext2fs_default_journal_size in e2fsprogs */
+function journalBytes(filesystemBytes: number): number {
+  const blocks = filesystemBytes / BLOCK_BYTES;
+  if (blocks < 32_768) return 1024 * BLOCK_BYTES;
+  if (blocks < 256 * 1024) return 4096 * BLOCK_BYTES;
+  if (blocks < 512 * 1024) return 8192 * BLOCK_BYTES;
+  if (blocks < 4096 * 1024) return 16_384 * BLOCK_BYTES;
+  if (blocks < 8192 * 1024) return 32_768 * BLOCK_BYTES;
+  if (blocks < 16_384 * 1024) return 65_536 * BLOCK_BYTES;
+  if (blocks < 32_768 * 1024) return 131_072 * BLOCK_BYTES;
+  return 262_144 * BLOCK_BYTES;
+}

@@ -1,0 +1,87 @@
+import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { runStep, type StepContext } from '../executor.ts';
+import { path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'convertImage';
+
+export const IMAGE_FORMATS = ['raw', 'qcow2', 'qcow2-compressed', 'vdi', 'vpc'] as const;
+export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+
+/** make-disk-image's file name endings. */
+const EXTENSIONS: Readonly<Record<ImageFormat, string>> = {
+  raw: 'img',
+  qcow2: 'qcow2',
+  'qcow2-compressed': 'qcow2',
+  vdi: 'vdi',
+  vpc: 'vhd',
+};
+
+/** The file name make-disk-image gives an image: `nixos.img`, `.qcow2`, `.vdi`, `.vhd`. */
+export function imageFileName(baseName: string, format: ImageFormat): string {
+  return `${baseName}.${EXTENSIONS[format]}`;
+}
+
+const schema = z.object({ source: path, target: path, format: z.enum(IMAGE_FORMATS).default('raw') });
+
+export interface ConvertImageOptions {
+  /** A raw disk image. */
+  readonly source: string;
+  /** The file to write; one that is there is replaced. */
+  readonly target: string;
+  /** Default "raw". */
+  readonly format?: ImageFormat | undefined;
+}
+
+export interface ConvertedImage {
+  readonly target: string;
+  readonly format: ImageFormat;
+  /** The disk's size as a machine sees it, in bytes. vpc may be a little larger than the source: its size is in cylinders. */
+  readonly virtualBytes: number;
+  /** What the file occupies on the host, in bytes. */
+  readonly allocatedBytes: number;
+}
+
+/** Arguments of qemu-img: runs of zeros of 4 KiB become holes. */
+export function convertImageArgs(source: string, target: string, format: ImageFormat): string[] {
+  const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
+  return [
+    'qemu-img',
+    'convert',
+    '-f',
+    'raw',
+    '-O',
+    driver,
+    ...(format === 'qcow2-compressed' ? ['-c'] : []),
+    '-S',
+    '4k',
+    source,
+    target,
+  ];
+}
+
+/** Converts a raw image to one of make-disk-image's formats; what is sparse stays sparse.
+ *  @returns sizes as `qemu-img info` tells them of the result.
+ *  @throws {NoSpaceError} when the host's disk is full; the half-written target is removed.
+ *  @see qemu-img(1). Runs: qemu-img. */
+export async function convertImage(options: ConvertImageOptions, context?: StepContext): Promise<ConvertedImage> {
+  const { format, ...files } = parseOptions(STEP, schema, options);
+  // Absolute, because qemu-img takes `name:rest` for a protocol.
+  const source = resolve(files.source);
+  const target = resolve(files.target);
+  return runStep(STEP, context, format, async (step) => {
+    try {
+      await step.run(convertImageArgs(source, target, format), { what: `cannot convert ${source} to ${format}` });
+    } catch (error) {
+      await rm(target, { force: true });
+      throw error;
+    }
+    const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
+    const info = await step.run(['qemu-img', 'info', '--output=json', '-f', driver, target]);
+    const facts = JSON.parse(info.stdout.toString('utf8')) as { 'virtual-size': number; 'actual-size': number };
+    step.measured(facts['actual-size']);
+    return { target, format, virtualBytes: facts['virtual-size'], allocatedBytes: facts['actual-size'] };
+  });
+}

@@ -1,0 +1,161 @@
+import { lstat, open, readdir } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
+import { runStep, type StepContext } from '../executor.ts';
+import { type Ext4Entry, ext4Location, listExt4Tree } from '../ext4-image.ts';
+import { absolutePath, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'copyToFilesystem';
+
+const schema = z.object({
+  image: path,
+  partition: z.object({ number: z.int().min(0), offsetBytes: z.int().min(0) }),
+  sources: z.array(path).min(1, 'must name at least one source'),
+  targetFolder: absolutePath.default('/'),
+  fsType: z.string().default('ext4'),
+});
+
+export interface CopyToFilesystemOptions {
+  /** A raw disk image. */
+  readonly image: string;
+  /** Its partition, as partitionDisk returns it; number 0 is the whole image. */
+  readonly partition: { readonly number: number; readonly offsetBytes: number };
+  /** Files and folders on this host; each goes under its own name into `targetFolder`. */
+  readonly sources: readonly string[];
+  /** A folder that exists in the filesystem; default "/". */
+  readonly targetFolder?: string | undefined;
+  /** Default "ext4"; only ext4 is checked afterwards, and so only ext4 is taken. */
+  readonly fsType?: 'ext4' | undefined;
+}
+
+export interface CopiedToFilesystem {
+  /** Entries that were found in the image afterwards. */
+  readonly entries: number;
+}
+
+/** Arguments of cptofs. */
+export function copyToFilesystemArgs(options: CopyToFilesystemOptions): string[] {
+  const { image, partition, sources, targetFolder = '/', fsType = 'ext4' } = options;
+  return [
+    'cptofs',
+    '-p',
+    ...(partition.number === 0 ? [] : ['-P', `${partition.number}`]),
+    '-t',
+    fsType,
+    '-i',
+    image,
+    ...sources,
+    targetFolder,
+  ];
+}
+
+/** What cptofs prints when it fails and exits 0 all the same. Kernel lines (-p) begin with a time stamp. */
+const FAILURES =
+  /^(?!\[\s*\d+\.\d+\]).*(error processing entry|unsupported entry type|unable to (open|create|symlink|chmod|set)|error (reading|writing)|fsimg lstat|can't mount|No space left on device).*$/m;
+
+/** Copies files into an ext4 filesystem inside an image with LKL's cptofs, without root and without mounting.
+ *
+ *  cptofs exits 0 also when the copy failed, so its status is not believed: its output is read, sources that it cannot
+ *  name are refused, the image is synced, and every entry is then looked for in the image with its type and size.
+ *  @throws {InvalidOptionsError} for sources whose names cptofs would take for a pattern, or copy silently as nothing.
+ *  @throws {NoSpaceError}, {ToolFailedError} when its output says that it failed.
+ *  @throws {UnexpectedStateError} when an entry is not in the image afterwards.
+ *  @see cptofs.c in LKL; lkl issue 466. Runs: cptofs, debugfs. */
+export async function copyToFilesystem(
+  options: CopyToFilesystemOptions,
+  context?: StepContext,
+): Promise<CopiedToFilesystem> {
+  const parsed = parseOptions(STEP, schema, options);
+  const sources = parsed.sources.map((source) => resolve(source));
+  await refuseUnnameable(parsed.sources);
+  return runStep(STEP, context, `${sources.length} sources`, async (step) => {
+    const argv = copyToFilesystemArgs({ ...parsed, fsType: 'ext4', image: resolve(parsed.image), sources });
+    const result = await step.run(argv, { what: `cannot copy into ${parsed.image}` });
+    const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
+    const said = FAILURES.exec(output)?.[0];
+    if (said !== undefined) {
+      const cause = new ToolFailedError(
+        {
+          step: STEP,
+          argv,
+          exitCode: result.exitCode,
+          signal: result.signal,
+          outputTail: output.slice(-4096),
+          durationMs: result.durationMs,
+          executor: step.executor.name,
+        },
+        { what: `cptofs failed, though it exited 0: ${said.trim()}` },
+      );
+      if (/No space left on device/.test(output))
+        throw new NoSpaceError(
+          STEP,
+          `the filesystem of ${parsed.image}`,
+          {},
+          { cause, detail: cause.message, hint: 'give a larger diskSize' },
+        );
+      throw cause;
+    }
+    const handle = await open(parsed.image, 'r+');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    const inImage = new Map(
+      (await listExt4Tree(step, ext4Location(STEP, parsed.image, parsed.partition.offsetBytes))).map((entry) => [
+        entry.path,
+        entry,
+      ]),
+    );
+    const prefix = parsed.targetFolder
+      .split('/')
+      .filter((part) => part !== '')
+      .join('/');
+    let entries = 0;
+    for (const source of sources)
+      entries += await checkCopied(source, prefix === '' ? basename(source) : `${prefix}/${basename(source)}`, inImage);
+    return { entries };
+  });
+}
+
+async function refuseUnnameable(sources: readonly string[]): Promise<void> {
+  const issues = [];
+  for (const [index, source] of sources.entries()) {
+    const name = basename(source);
+    const where = `sources[${index}]`;
+    if (name === '' || name === '.' || name === '..')
+      issues.push({ path: where, message: `${source}: cptofs copies nothing for a source without a name of its own` });
+    else if (/[*?[\\]/.test(name))
+      issues.push({ path: where, message: `${source}: cptofs would take its name for a pattern` });
+    else {
+      const facts = await lstat(source).catch(() => undefined);
+      if (facts === undefined) issues.push({ path: where, message: `${source} does not exist` });
+      else if (!facts.isFile() && !facts.isDirectory() && !facts.isSymbolicLink())
+        issues.push({ path: where, message: `${source}: cptofs copies only files, folders and symbolic links` });
+    }
+  }
+  if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
+}
+
+async function checkCopied(source: string, target: string, inImage: ReadonlyMap<string, Ext4Entry>): Promise<number> {
+  const facts = await lstat(source);
+  const found = inImage.get(target);
+  const type = facts.mode & 0o170000;
+  if (found === undefined)
+    throw new UnexpectedStateError(STEP, `${source} was not copied, though cptofs exited 0`, {
+      expected: `/${target} in the image`,
+      found: 'no such entry',
+    });
+  if ((found.mode & 0o170000) !== type || (facts.isFile() && found.sizeBytes !== facts.size))
+    throw new UnexpectedStateError(STEP, `${source} was not copied whole, though cptofs exited 0`, {
+      expected: `${facts.size} bytes`,
+      found: `${found.sizeBytes ?? 'another kind of file'}`,
+    });
+  let entries = 1;
+  if (facts.isDirectory())
+    for (const name of await readdir(source))
+      entries += await checkCopied(join(source, name), `${target}/${name}`, inImage);
+  return entries;
+}

@@ -1,0 +1,55 @@
+import { open, rm } from 'node:fs/promises';
+import { z } from 'zod';
+import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { runStep, type StepContext } from '../executor.ts';
+import { isErrno } from '../private-output.ts';
+import { path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { SECTOR_BYTES } from '../units.ts';
+
+const STEP = 'createDisk';
+
+const schema = z.object({
+  image: path,
+  sizeBytes: z.int().positive().multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}, the sector`),
+});
+
+export interface CreateDiskOptions {
+  /** The file to make; it must not exist. */
+  readonly image: string;
+  /** Bytes, a multiple of 512. */
+  readonly sizeBytes: number;
+}
+
+export interface CreatedDisk {
+  readonly image: string;
+  readonly sizeBytes: number;
+  /** Bytes that it occupies on the host; 0 where the host's filesystem has sparse files. */
+  readonly allocatedBytes: number;
+}
+
+/** Makes an empty sparse file of `sizeBytes`.
+ *  @throws {UnexpectedStateError} when `image` exists.
+ *  @throws {NoSpaceError} when the filesystem takes no file of that size. Runs: nothing. */
+export async function createDisk(options: CreateDiskOptions, context?: StepContext): Promise<CreatedDisk> {
+  const { image, sizeBytes } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, image, async () => {
+    const handle = await open(image, 'wx').catch((error: unknown) => {
+      if (isErrno(error, 'EEXIST'))
+        throw new UnexpectedStateError(STEP, `${image} exists already`, { expected: 'no such file', cause: error });
+      throw error;
+    });
+    try {
+      await handle.truncate(sizeBytes);
+      const facts = await handle.stat();
+      return { image, sizeBytes: facts.size, allocatedBytes: facts.blocks * SECTOR_BYTES };
+    } catch (error) {
+      await rm(image, { force: true });
+      if (isErrno(error, 'EFBIG') || isErrno(error, 'ENOSPC'))
+        throw new NoSpaceError(STEP, image, { neededBytes: sizeBytes }, { cause: error });
+      throw error;
+    } finally {
+      await handle.close();
+    }
+  });
+}

@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import { UnexpectedStateError } from '../errors.ts';
+import { runStep, type StepContext } from '../executor.ts';
+import { absolutePath, fatLabel } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'createEsp';
+
+const schema = z.object({
+  device: absolutePath,
+  mountPoint: absolutePath,
+  label: fatLabel.default('ESP'),
+  volumeId: z
+    .string()
+    .regex(/^[0-9a-fA-F]{8}$/, 'must be 8 hexadecimal digits')
+    .optional(),
+});
+
+export interface CreateEspOptions {
+  /** The partition's device. */
+  readonly device: string;
+  /** Where it is then mounted; made when it is not there. */
+  readonly mountPoint: string;
+  /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
+  readonly label?: string | undefined;
+  /** 8 hexadecimal digits; default: from the clock. */
+  readonly volumeId?: string | undefined;
+}
+
+export interface CreatedEsp {
+  readonly mountPoint: string;
+  /** As the kernel's /dev/disk/by-uuid has it: `1234-ABCD`. Read back. */
+  readonly uuid: string;
+}
+
+/** Arguments of mkfs.vfat, which chooses FAT12, 16 or 32 by size: FAT32 of too few clusters is none. */
+export function createEspArgs(device: string, label: string, volumeId?: string): string[] {
+  return ['mkfs.vfat', '-n', label, ...(volumeId === undefined ? [] : ['-i', volumeId]), device];
+}
+
+/** Makes a FAT filesystem on the EFI system partition (or XBOOTLDR, or /boot) and mounts it.
+ *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat, mkdir, mount, blkid. */
+export async function createEsp(options: CreateEspOptions, context?: StepContext): Promise<CreatedEsp> {
+  const { device, mountPoint, label, volumeId } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, `${label} on ${device}`, async (step) => {
+    await step.run(createEspArgs(device, label, volumeId), { what: `cannot make the FAT filesystem on ${device}` });
+    await step.run(['mkdir', '-p', mountPoint]);
+    // 0077, as NixOS's systemd-boot module advises: a random seed on the ESP is nobody else's business.
+    await step.run(['mount', '-t', 'vfat', '-o', 'umask=0077', device, mountPoint], { what: `cannot mount ${device}` });
+    const { stdout } = await step.run(['blkid', '-o', 'value', '-s', 'UUID', device]);
+    const uuid = stdout.toString('utf8').trim();
+    if (!/^[0-9A-F]{4}-[0-9A-F]{4}$/.test(uuid))
+      throw new UnexpectedStateError(STEP, `${device} has no FAT volume ID`, { expected: 'XXXX-XXXX', found: uuid });
+    return { mountPoint, uuid };
+  });
+}

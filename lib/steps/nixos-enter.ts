@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { UnexpectedStateError } from '../errors.ts';
+import { type RunResult, runStep, type StepContext, type StepRunner } from '../executor.ts';
+import { absolutePath, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'nixosEnter';
+
+const SYSTEM_PROFILE = '/nix/var/nix/profiles/system';
+
+const schema = z.object({
+  root: absolutePath.default('/mnt'),
+  command: z.array(z.string()).min(1, 'must name a program'),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
+  activate: z.boolean().default(true),
+  nixosEnterTool: path.optional(),
+});
+
+export interface NixosEnterOptions {
+  /** The mounted root, as the executor sees it; default "/mnt". */
+  readonly root?: string | undefined;
+  /** The program and its arguments, as the system inside sees them. */
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Run the system's activation first; default true. Users and groups exist only once it ran. */
+  readonly activate?: boolean | undefined;
+  /** A real `nixos-enter` to use instead, as the executor sees it. */
+  readonly nixosEnterTool?: string | undefined;
+}
+
+/** What runs in the new namespaces. A constant: what the caller gives comes in as positional parameters.
+ *  $1 root, $2 system, $3 "yes" to activate; the command follows. */
+const ENTER = `
+root=$1 system=$2 activate=$3
+shift 3
+mkdir -p -m 0755 "$root/dev" "$root/sys" "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --rbind /sys "$root/sys"
+mount -t proc proc "$root/proc"
+if [ -e /etc/resolv.conf ] && [ ! -L "$root/etc/resolv.conf" ]; then
+  [ -e "$root/etc/resolv.conf" ] || : > "$root/etc/resolv.conf"
+  mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
+fi
+unset TMPDIR
+export PATH="$system/sw/bin:$system/sw/sbin:$PATH"
+if [ "$activate" = yes ]; then
+  IN_NIXOS_ENTER=1 chroot "$root" "$system/activate" >&2 || true
+  chroot "$root" "$system/sw/bin/systemd-tmpfiles" --create --remove -E >/dev/null 2>&1 || true
+fi
+exec chroot "$root" "$@"
+`;
+
+/** Arguments that do what nixos-enter does, with util-linux and chroot alone. */
+export function nixosEnterArgs(root: string, command: readonly string[], activate: boolean): string[] {
+  const namespaces = ['unshare', '--mount', '--uts', '--pid', '--fork', '--kill-child', '--propagation', 'private'];
+  return [
+    ...namespaces,
+    '--',
+    'sh',
+    '-eu',
+    '-c',
+    ENTER,
+    'nixos-enter',
+    root,
+    SYSTEM_PROFILE,
+    activate ? 'yes' : 'no',
+    ...command,
+  ];
+}
+
+/** Runs a command inside the installed system, by nixos-enter's contract: in private mount, UTS and PID namespaces, with
+ *  /dev, /sys and a fresh /proc, after `activate` and systemd-tmpfiles, whose failures are not fatal.
+ *  @throws {UnexpectedStateError} when `root` has no /etc/NIXOS: it is no NixOS installation.
+ *  @throws {ToolFailedError} when the command fails, with its output.
+ *  @see nixos-enter(8). Runs: unshare, sh, mount, chroot; or the given nixos-enter. */
+export async function nixosEnter(options: NixosEnterOptions, context?: StepContext): Promise<RunResult> {
+  const parsed = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, parsed.command.join(' '), (step) => enterRoot(step, parsed));
+}
+
+/** The body of nixosEnter, for the steps that are made of it: their errors carry their own name. */
+export async function enterRoot(step: StepRunner, options: NixosEnterOptions, what?: string): Promise<RunResult> {
+  const { root = '/mnt', command, env = {}, activate = true, nixosEnterTool } = options;
+  const marker = await step.tryRun(['test', '-e', `${root}/etc/NIXOS`]);
+  if (marker.exitCode !== 0)
+    throw new UnexpectedStateError(step.step, `${root} is no NixOS installation`, {
+      expected: `${root}/etc/NIXOS`,
+      found: 'no such file',
+      hint: 'run installSystem first',
+    });
+  const argv =
+    nixosEnterTool === undefined
+      ? nixosEnterArgs(root, command, activate)
+      : [nixosEnterTool, '--root', root, '--', ...command];
+  return step.run(argv, { env, what });
+}

@@ -1,0 +1,231 @@
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { runStep, type StepContext, type StepRunner } from '../executor.ts';
+import {
+  bootPartitionStartBytes,
+  DETERMINISTIC_DISK_GUID,
+  DETERMINISTIC_ROOT_GUID,
+  PARTITION_LAYOUTS,
+  type PartitionPlan,
+  type PartitionRole,
+  type PartitionTableType,
+  partedScript,
+} from '../partition-table.ts';
+import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
+import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
+import { formatBytes, MIB, roundUp, sectorsToBytes } from '../units.ts';
+
+const STEP = 'partitionDisk';
+
+const schema = z.object({
+  image: path,
+  partitionTableType: partitionTableType.default('legacy'),
+  bootSize: iecSize.default(256 * MIB),
+  deterministic: z.boolean().default(true),
+  rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
+});
+
+export interface PartitionDiskOptions {
+  /** A raw disk image; what it held is lost. */
+  readonly image: string;
+  /** Default "legacy". */
+  readonly partitionTableType?: PartitionTableType | undefined;
+  /** The offset at which the boot partition ends, rounded up to a MiB; default "256M". */
+  readonly bootSize?: string | number | undefined;
+  /** Fixed disk and partition identifiers; default true. */
+  readonly deterministic?: boolean | undefined;
+  /** The root partition's GUID when deterministic; default nixpkgs' own. */
+  readonly rootGPUID?: string | undefined;
+}
+
+/** A partition as it is on disk. For the layout "none" the root is the whole file, with number 0. */
+export interface DiskPartition {
+  readonly number: number;
+  readonly role: PartitionRole;
+  readonly startSectors: number;
+  readonly sizeSectors: number;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+  /** GPT: the partition's own GUID, lower case. msdos: disk identifier and number, as the kernel's PARTUUID. */
+  readonly partitionUuid: string | undefined;
+  readonly mountPoint: string | undefined;
+  /** The FAT label make-disk-image gives it. */
+  readonly label: string | undefined;
+}
+
+export interface PartitionedDisk {
+  readonly table: 'gpt' | 'msdos' | 'none';
+  readonly diskId: string | undefined;
+  readonly partitions: readonly DiskPartition[];
+  readonly root: DiskPartition;
+  readonly esp: DiskPartition | undefined;
+  readonly xbootldr: DiskPartition | undefined;
+  readonly boot: DiskPartition | undefined;
+  readonly biosGrub: DiskPartition | undefined;
+}
+
+/** The boot partition must end behind its start. Shared with the image specification. */
+export const bootSizeRule: CrossRule<{ partitionTableType: PartitionTableType; bootSize: number }> = (options) => {
+  if (options.partitionTableType === undefined || options.bootSize === undefined) return [];
+  const start = bootPartitionStartBytes(options.partitionTableType);
+  if (start === undefined || roundUp(options.bootSize, MIB) > start) return [];
+  return [
+    {
+      path: 'bootSize',
+      message: `is where the boot partition ends: with partitionTableType "${options.partitionTableType}" it must be more than ${formatBytes(start)}, and is ${formatBytes(options.bootSize)}`,
+    },
+  ];
+};
+
+/** Arguments of the parted that writes the layout; its units are in the script. */
+export function partitionDiskArgs(image: string, type: PartitionTableType, bootSizeBytes: number): string[] {
+  return ['parted', '--script', '--align', 'optimal', '--', image, ...partedScript(type, bootSizeBytes)];
+}
+
+/** Arguments of the tool that fixes the identifiers: sgdisk for a GPT, sfdisk for the msdos disk identifier. */
+export function fixIdentifiersArgs(image: string, type: PartitionTableType, rootGPUID: string): string[] {
+  const { table, partitions } = PARTITION_LAYOUTS[type];
+  if (table === 'msdos')
+    return ['sfdisk', '--disk-id', image, `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`];
+  return [
+    'sgdisk',
+    `--disk-guid=${DETERMINISTIC_DISK_GUID}`,
+    ...partitions.map((partition) => `--partition-guid=${partition.number}:${planGuid(partition, rootGPUID)}`),
+    image,
+  ];
+}
+
+/** Writes one of make-disk-image's seven layouts into a raw image and reads it back from disk.
+ *  @returns every partition in sectors and bytes, as read back.
+ *  @throws {NoSpaceError} when the disk is too small for the layout.
+ *  @throws {UnexpectedStateError} when what is read back is not what was asked for: sgdisk takes a wrong GUID silently.
+ *  @see parted(8), sgdisk(8), sfdisk(8). Runs: parted, sgdisk, sfdisk. */
+export async function partitionDisk(options: PartitionDiskOptions, context?: StepContext): Promise<PartitionedDisk> {
+  const parsed = parseOptions(STEP, schema, options, [bootSizeRule]);
+  const type = parsed.partitionTableType;
+  return runStep(STEP, context, type, async (step) => {
+    const { size } = await stat(parsed.image);
+    const layout = PARTITION_LAYOUTS[type];
+    if (layout.table === 'none') return wholeDisk(size);
+    const least = Math.max(layout.usesBootSize ? roundUp(parsed.bootSize, MIB) : 2 * MIB, 2 * MIB) + 2 * MIB;
+    if (size < least)
+      throw new NoSpaceError(
+        STEP,
+        parsed.image,
+        { neededBytes: least, availableBytes: size },
+        { hint: 'give a larger diskSize, or a smaller bootSize' },
+      );
+    // A relative name behind "./": parted and sgdisk take no "--" before a name that starts with a dash.
+    const cwd = dirname(parsed.image);
+    const name = `./${basename(parsed.image)}`;
+    await step.run(partitionDiskArgs(name, type, parsed.bootSize), {
+      cwd,
+      what: `cannot write the ${type} layout to ${parsed.image}`,
+    });
+    if (parsed.deterministic) await step.run(fixIdentifiersArgs(name, type, parsed.rootGPUID), { cwd });
+    const disk = await readPartitions(step, parsed.image, type);
+    if (parsed.deterministic) checkIdentifiers(disk, type, parsed.rootGPUID);
+    return disk;
+  });
+}
+
+function planGuid(partition: PartitionPlan, rootGPUID: string): string {
+  return partition.role === 'root' ? rootGPUID : (partition.guid ?? rootGPUID);
+}
+
+interface SfdiskTable {
+  readonly partitiontable: {
+    readonly label: 'gpt' | 'dos';
+    readonly id: string;
+    readonly partitions?: readonly { readonly start: number; readonly size: number; readonly uuid?: string }[];
+  };
+}
+
+async function readPartitions(step: StepRunner, image: string, type: PartitionTableType): Promise<PartitionedDisk> {
+  const { stdout } = await step.run(['sfdisk', '--json', `./${basename(image)}`], { cwd: dirname(image) });
+  const { partitiontable } = JSON.parse(stdout.toString('utf8')) as SfdiskTable;
+  const layout = PARTITION_LAYOUTS[type];
+  const found = partitiontable.partitions ?? [];
+  if (found.length !== layout.partitions.length || (partitiontable.label === 'gpt') !== (layout.table === 'gpt'))
+    throw new UnexpectedStateError(STEP, `the partition table of ${join(image)} is not as written`, {
+      expected: `${layout.table} with ${layout.partitions.length} partitions`,
+      found: `${partitiontable.label} with ${found.length}`,
+    });
+  const diskId = partitiontable.id.toLowerCase();
+  const partitions = layout.partitions.map((plan, index): DiskPartition => {
+    // sfdisk lists them by number, and the plans are in that order.
+    const { start = 0, size = 0, uuid } = found[index] ?? {};
+    return {
+      number: plan.number,
+      role: plan.role,
+      startSectors: start,
+      sizeSectors: size,
+      offsetBytes: sectorsToBytes(start),
+      sizeBytes: sectorsToBytes(size),
+      partitionUuid: uuid?.toLowerCase() ?? `${diskId.replace(/^0x/, '')}-${plan.number.toString(16).padStart(2, '0')}`,
+      mountPoint: plan.mountPoint,
+      label: plan.label,
+    };
+  });
+  return namedPartitions(layout.table, diskId, partitions);
+}
+
+function checkIdentifiers(disk: PartitionedDisk, type: PartitionTableType, rootGPUID: string): void {
+  const expectDisk =
+    disk.table === 'gpt'
+      ? DETERMINISTIC_DISK_GUID.toLowerCase()
+      : `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`;
+  if (disk.diskId !== expectDisk)
+    throw new UnexpectedStateError(STEP, 'the disk identifier was not written', {
+      expected: expectDisk,
+      found: disk.diskId ?? 'none',
+    });
+  if (disk.table !== 'gpt') return;
+  for (const plan of PARTITION_LAYOUTS[type].partitions) {
+    const expected = planGuid(plan, rootGPUID).toLowerCase();
+    const found = disk.partitions.find((partition) => partition.number === plan.number)?.partitionUuid;
+    if (found !== expected)
+      throw new UnexpectedStateError(STEP, `the GUID of partition ${plan.number} was not written`, {
+        expected,
+        found: found ?? 'none',
+      });
+  }
+}
+
+function wholeDisk(sizeBytes: number): PartitionedDisk {
+  const whole: DiskPartition = {
+    number: 0,
+    role: 'root',
+    startSectors: 0,
+    sizeSectors: Math.floor(sizeBytes / sectorsToBytes(1)),
+    offsetBytes: 0,
+    sizeBytes,
+    partitionUuid: undefined,
+    mountPoint: '/',
+    label: undefined,
+  };
+  return namedPartitions('none', undefined, [whole]);
+}
+
+function namedPartitions(
+  table: PartitionedDisk['table'],
+  diskId: string | undefined,
+  partitions: readonly DiskPartition[],
+): PartitionedDisk {
+  const withRole = (role: PartitionRole): DiskPartition | undefined =>
+    partitions.find((partition) => partition.role === role);
+  const root = withRole('root');
+  if (root === undefined) throw new UnexpectedStateError(STEP, 'the layout has no root partition');
+  return {
+    table,
+    diskId,
+    partitions,
+    root,
+    esp: withRole('esp'),
+    xbootldr: withRole('xbootldr'),
+    boot: withRole('boot'),
+    biosGrub: withRole('bios-grub'),
+  };
+}

@@ -1,0 +1,178 @@
+import { lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
+import { z } from 'zod';
+import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { runStep, type StepContext } from '../executor.ts';
+import { isErrno } from '../private-output.ts';
+import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'stageContents';
+
+const schema = z.object({ root: path, contents: z.array(contentsEntry) });
+
+export interface StageContentsOptions {
+  /** The folder that becomes the image's root; made when it is not there. */
+  readonly root: string;
+  /** What to graft into it. `source` may hold `*`, then `target` is a folder; a folder is copied *onto* `target`.
+   *  `mode` goes to rsync's --chmod. `user` and `group` are for chownContents: names mean something only in the image. */
+  readonly contents: readonly ContentsEntry[];
+}
+
+export interface StagedContents {
+  /** For each entry in order: the sources it matched, and their paths in the root, from `/`. */
+  readonly entries: readonly {
+    readonly target: string;
+    readonly sources: readonly string[];
+    readonly staged: readonly string[];
+  }[];
+}
+
+/** Arguments of the rsync that grafts one source. Ownership is left out: it is set inside the image, by name. */
+export function stageContentsArgs(source: string, target: string, mode?: string): string[] {
+  return [
+    'rsync',
+    '--archive',
+    '--hard-links',
+    '--no-owner',
+    '--no-group',
+    ...(mode === undefined ? [] : [`--chmod=${mode}`]),
+    '--',
+    source,
+    target,
+  ];
+}
+
+/** Grafts files and folders into a root folder, as make-disk-image's `contents`.
+ *  @throws {InvalidOptionsError} when a source is missing, a glob matches nothing, or a target leaves the root by `..`
+ *  or through a symbolic link.
+ *  @throws {UnexpectedStateError} "duplicate entry" when a target exists.
+ *  @see rsync(1) — a trailing slash on the source copies the folder's contents. Runs: rsync. */
+export async function stageContents(options: StageContentsOptions, context?: StepContext): Promise<StagedContents> {
+  const { root, contents } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, `${contents.length} entries`, async (step) => {
+    await mkdir(root, { recursive: true });
+    const realRoot = await realpath(root);
+    // All sources are looked up before the first is copied.
+    const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
+    const entries = [];
+    for (const [index, entry] of contents.entries()) {
+      const sources = plans[index] ?? [];
+      const staged: string[] = [];
+      for (const source of sources) {
+        const target = await graftTarget(entry, source);
+        const hostTarget = join(realRoot, target);
+        await makeFolderInside(realRoot, dirname(hostTarget), target);
+        if (await exists(hostTarget))
+          throw new UnexpectedStateError(STEP, `duplicate entry ${target} -> ${source}`, {
+            expected: 'no such path in the root',
+            found: hostTarget,
+          });
+        const folder = (await stat(source).catch(() => undefined))?.isDirectory() ?? false;
+        // rsync takes `host:path` for remote only before the first slash, and both paths are absolute.
+        await step.run(
+          stageContentsArgs(
+            folder && !isGlob(entry) ? `${source}/` : source,
+            isGlob(entry) ? `${dirname(hostTarget)}/` : hostTarget,
+            entry.mode,
+          ),
+        );
+        staged.push(target);
+      }
+      entries.push({ target: absoluteTarget(entry.target), sources, staged });
+    }
+    return { entries };
+  });
+}
+
+function isGlob(entry: ContentsEntry): boolean {
+  return entry.source.includes('*');
+}
+
+function absoluteTarget(target: string): string {
+  return resolve('/', target);
+}
+
+async function graftTarget(entry: ContentsEntry, source: string): Promise<string> {
+  if (isGlob(entry)) return join(absoluteTarget(entry.target), basename(source));
+  const intoFolder = entry.target.endsWith('/') && !(await stat(source)).isDirectory();
+  return intoFolder ? join(absoluteTarget(entry.target), basename(source)) : absoluteTarget(entry.target);
+}
+
+async function expandSource(entry: ContentsEntry, index: number): Promise<string[]> {
+  const source = resolve(entry.source);
+  const matches = isGlob(entry) ? await expandStars(source) : (await exists(source)) ? [source] : [];
+  if (matches.length === 0)
+    throw new InvalidOptionsError(STEP, [
+      {
+        path: `contents[${index}].source`,
+        message: isGlob(entry) ? `${entry.source} matches nothing` : `${entry.source} does not exist`,
+      },
+    ]);
+  return matches;
+}
+
+/** Paths that match a pattern in which `*` stands for any part of one name, as in a shell without dotglob. */
+async function expandStars(pattern: string): Promise<string[]> {
+  let found = ['/'];
+  for (const segment of pattern.split('/').slice(1)) {
+    if (!segment.includes('*')) {
+      found = found.map((folder) => join(folder, segment));
+      continue;
+    }
+    const name = new RegExp(`^${segment.split('*').map(escapeRegExp).join('.*')}$`, 's');
+    const next: string[] = [];
+    for (const folder of found) {
+      const names = await readdir(folder).catch(() => []);
+      for (const candidate of names.sort())
+        if (name.test(candidate) && (segment.startsWith('.') || !candidate.startsWith('.')))
+          next.push(join(folder, candidate));
+    }
+    found = next;
+  }
+  const present = await Promise.all(found.map(exists));
+  return found.filter((_, index) => present[index]);
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}
+
+/** mkdir -p that follows no symbolic link out of the root. */
+async function makeFolderInside(realRoot: string, folder: string, target: string): Promise<void> {
+  let current = realRoot;
+  for (const segment of folder
+    .slice(realRoot.length)
+    .split(sep)
+    .filter((part) => part !== '')) {
+    current = join(current, segment);
+    try {
+      await mkdir(current);
+    } catch (error) {
+      if (!isErrno(error, 'EEXIST')) throw error;
+    }
+    const real = await realpath(current).catch(() => undefined);
+    if (real === undefined || !(real === realRoot || real.startsWith(`${realRoot}/`)))
+      throw new InvalidOptionsError(STEP, [
+        {
+          path: 'contents',
+          message: `target ${target} leaves the root through the symbolic link ${current.slice(realRoot.length)}`,
+        },
+      ]);
+    if (!(await stat(current)).isDirectory())
+      throw new UnexpectedStateError(STEP, `cannot stage ${target}: ${current.slice(realRoot.length)} is in the way`, {
+        expected: 'a folder',
+        found: 'a file',
+      });
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await lstat(file);
+    return true;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import { runStep, type StepContext } from '../executor.ts';
+import { ext4Location, readExt4Superblock } from '../ext4-image.ts';
+import { path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'tuneFilesystem';
+
+const schema = z.object({ device: path, offsetBytes: z.int().min(0).default(0) });
+
+export interface TuneFilesystemOptions {
+  /** A device, or a raw image; unmounted. */
+  readonly device: string;
+  /** Where the filesystem begins in it, in bytes; default 0. */
+  readonly offsetBytes?: number | undefined;
+}
+
+export interface TunedFilesystem {
+  /** As dumpe2fs prints it, read back. */
+  readonly lastChecked: string;
+  readonly uuid: string;
+}
+
+/** Arguments of tune2fs: checked just now, and never due for a check by count or by time. */
+export function tuneFilesystemArgs(name: string): string[] {
+  return ['tune2fs', '-T', 'now', '-c', '0', '-i', '0', name];
+}
+
+/** Marks an ext4 filesystem as checked just now, so that resize2fs takes it without a forced check first: it refuses
+ *  one that was mounted since its last check. Replays the journal and checks before, so that the mark is true.
+ *  @see tune2fs(8), resize2fs(8). Runs: e2fsck, tune2fs, dumpe2fs. */
+export async function tuneFilesystem(options: TuneFilesystemOptions, context?: StepContext): Promise<TunedFilesystem> {
+  const { device, offsetBytes } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, device, async (step) => {
+    const { name, cwd } = ext4Location(STEP, device, offsetBytes);
+    // Without -f: only a filesystem that was not unmounted cleanly is looked into. 1 means: mended.
+    const checked = await step.tryRun(['e2fsck', '-p', name], { cwd });
+    if (checked.exitCode === undefined || checked.exitCode > 1)
+      await step.run(['e2fsck', '-p', name], { cwd, what: `the filesystem of ${device} is damaged` });
+    await step.run(tuneFilesystemArgs(name), { cwd });
+    const { lastChecked, uuid } = await readExt4Superblock(step, { name, cwd });
+    return { lastChecked, uuid };
+  });
+}

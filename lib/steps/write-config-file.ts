@@ -1,0 +1,36 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { InvalidOptionsError } from '../errors.ts';
+import { runStep, type StepContext } from '../executor.ts';
+import { absolutePath, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+
+const STEP = 'writeConfigFile';
+
+const schema = z.object({ root: absolutePath.default('/mnt'), configFile: path });
+
+export interface WriteConfigFileOptions {
+  /** The mounted root, as the executor sees it; default "/mnt". */
+  readonly root?: string | undefined;
+  /** A file on this host. */
+  readonly configFile: string;
+}
+
+/** Writes `/etc/nixos/configuration.nix`, mode 0644.
+ *  @throws {InvalidOptionsError} when the file cannot be read. Runs: mkdir, tee, chmod. */
+export async function writeConfigFile(
+  options: WriteConfigFileOptions,
+  context?: StepContext,
+): Promise<{ readonly path: string }> {
+  const { root, configFile } = parseOptions(STEP, schema, options);
+  const text = await readFile(configFile).catch((cause: unknown) => {
+    throw new InvalidOptionsError(STEP, [{ path: 'configFile', message: `${configFile} cannot be read` }], { cause });
+  });
+  return runStep(STEP, context, configFile, async (step) => {
+    const target = `${root}/etc/nixos/configuration.nix`;
+    await step.run(['mkdir', '-p', `${root}/etc/nixos`]);
+    await step.run(['tee', target], { input: text, what: `cannot write ${target}` });
+    await step.run(['chmod', '644', target]);
+    return { path: '/etc/nixos/configuration.nix' };
+  });
+}

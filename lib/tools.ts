@@ -1,0 +1,91 @@
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { ToolMissingError } from './errors.ts';
+import { searchPath } from './local-executor.ts';
+
+/** A program the project runs, and where people get it. */
+export interface Tool {
+  readonly name: string;
+  /** Debian's package. */
+  readonly debian: string;
+  /** The attribute in nixpkgs. */
+  readonly nixpkgs: string;
+  readonly purpose: string;
+  /** Needed only for what `purpose` says; the rest works without. */
+  readonly optional?: boolean;
+  /** Arguments that make it print its version. */
+  readonly versionArgs: readonly string[];
+}
+
+const tool = (
+  name: string,
+  debian: string,
+  nixpkgs: string,
+  purpose: string,
+  versionArgs: readonly string[] = ['--version'],
+  optional = false,
+): Tool => ({
+  name,
+  debian,
+  nixpkgs,
+  purpose,
+  versionArgs,
+  ...(optional ? { optional } : {}),
+});
+
+/** Every program the project runs on the host: one table for `doctor`, for hints and for the set-up. */
+export const TOOLS: readonly Tool[] = [
+  tool('rsync', 'rsync', 'rsync', 'stageContents, installSystem'),
+  tool('nix', 'nix-bin', 'nix', 'installSystem: copying a closure between stores'),
+  tool('nix-store', 'nix-bin', 'nix', 'installSystem: registering a closure'),
+  tool('nix-env', 'nix-bin', 'nix', 'installSystem: the system profile'),
+  tool('parted', 'parted', 'parted', 'partitionDisk'),
+  tool('sfdisk', 'fdisk', 'util-linux', 'partitionDisk: reading back, MBR disk identifiers'),
+  tool('sgdisk', 'gdisk', 'gptfdisk', 'partitionDisk: fixed GUIDs'),
+  tool('mkfs.ext4', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem', ['-V']),
+  tool('dumpe2fs', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem, tuneFilesystem: reading back', ['-V']),
+  tool('debugfs', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem, copyToFilesystem: reading back', ['-V']),
+  tool('tune2fs', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-h']),
+  tool('e2fsck', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-V']),
+  tool('mkfs.vfat', 'dosfstools', 'dosfstools', 'createEsp', ['--help']),
+  tool('unshare', 'util-linux', 'util-linux', 'makeFilesystem, nixosEnter'),
+  tool('find', 'findutils', 'findutils', 'makeFilesystem'),
+  tool('qemu-img', 'qemu-utils', 'qemu-utils', 'convertImage, the private overlay of a boot'),
+  tool('cptofs', 'none in Debian', 'lkl', 'copyToFilesystem', ['--version'], true),
+  tool('qemu-system-x86_64', 'qemu-system-x86', 'qemu', 'the builder VM, verify and run'),
+  tool('cpio', 'cpio', 'cpio', 'the builder VM: its initrd'),
+  tool('busybox', 'busybox-static', 'pkgsStatic.busybox', 'the builder VM: its userland', ['--help']),
+  tool('cc', 'gcc', 'gcc', 'the builder VM: its agent'),
+  tool('ldd', 'libc-bin', 'glibc.bin', 'the builder VM: libraries of its tools'),
+];
+
+/** What to install for a program, for the hint of an error. */
+export function packageHint(name: string): string {
+  const known = TOOLS.find((candidate) => candidate.name === name);
+  if (known === undefined) return `${name} is not on the PATH (${searchPath()})`;
+  if (known.debian.startsWith('none')) return `it is in nixpkgs (${known.nixpkgs}); there is no Debian package`;
+  return `install it: apt-get install ${known.debian} (Debian), or nix-shell -p ${known.nixpkgs} (Nix)`;
+}
+
+/** The path of a program on this host; `undefined` when there is none. */
+export async function findTool(name: string, path = searchPath()): Promise<string | undefined> {
+  const candidates = name.includes('/') ? [name] : path.split(delimiter).map((folder) => join(folder, name));
+  for (const candidate of candidates) {
+    try {
+      await access(candidate, constants.X_OK);
+      if ((await stat(candidate)).isFile()) return candidate;
+    } catch {
+      // Not there; the next folder may have it.
+    }
+  }
+  return undefined;
+}
+
+/** As `findTool`, for a program that must be there.
+ *  @throws {ToolMissingError} with the package to install. */
+export async function requireTool(step: string, name: string): Promise<string> {
+  const path = await findTool(name);
+  if (path === undefined) throw new ToolMissingError(step, name, { hint: packageHint(name) });
+  return path;
+}
