@@ -4,6 +4,8 @@ import { formatBytes, formatDuration } from './units.ts';
 export interface DiskImageErrorOptions {
   readonly hint?: string | undefined;
   readonly cause?: unknown;
+  /** What belongs to the error beyond its first paragraph: a tool's output, the console's last lines. */
+  readonly detail?: string | undefined;
 }
 
 export abstract class DiskImageError extends Error {
@@ -13,7 +15,7 @@ export abstract class DiskImageError extends Error {
   /** The message's first paragraph: no tool output, no hint. */
   readonly shortMessage: string;
 
-  constructor(shortMessage: string, options: DiskImageErrorOptions & { readonly detail?: string | undefined } = {}) {
+  constructor(shortMessage: string, options: DiskImageErrorOptions = {}) {
     const paragraphs = [shortMessage];
     if (options.detail !== undefined && options.detail.trim() !== '') paragraphs.push(options.detail.trimEnd());
     if (options.hint !== undefined) paragraphs.push(`Hint: ${options.hint}`);
@@ -107,7 +109,7 @@ export class NoSpaceError extends DiskImageError {
       readonly neededInodes?: number | undefined;
       readonly availableInodes?: number | undefined;
     },
-    options: DiskImageErrorOptions & { readonly detail?: string | undefined } = {},
+    options: DiskImageErrorOptions = {},
   ) {
     const parts: string[] = [];
     if (numbers.neededBytes !== undefined || numbers.availableBytes !== undefined)
@@ -133,7 +135,6 @@ export class UnexpectedStateError extends DiskImageError {
     options: DiskImageErrorOptions & {
       readonly expected?: string | undefined;
       readonly found?: string | undefined;
-      readonly detail?: string | undefined;
     } = {},
   ) {
     const versus = [

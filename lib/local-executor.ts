@@ -2,9 +2,8 @@ import { delimiter } from 'node:path';
 import { ExecaError, execa } from 'execa';
 import { AbortedError, ToolMissingError } from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
+import { OutputCollector } from './output-collector.ts';
 import { packageHint } from './tools.ts';
-
-const STREAMED_TAIL_BYTES = 64 * 1024;
 
 /** PATH with the folders of the administration tools, which an ordinary user of Debian has not. */
 export function searchPath(path = process.env.PATH ?? ''): string {
@@ -34,8 +33,8 @@ export const localExecutor: Executor = {
       detached: true,
       cleanup: true,
     });
-    const stdout = collector(options.onStdout, options.maxOutputBytes);
-    const stderr = collector(options.onStderr, options.maxOutputBytes);
+    const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);
+    const stderr = new OutputCollector(options.onStderr, options.maxOutputBytes);
     subprocess.stdout.on('data', stdout.push);
     subprocess.stderr.on('data', stderr.push);
     const killGroup = (): void => {
@@ -79,25 +78,4 @@ function spawnFailure(tool: string, error: Error, code: string | undefined, opti
   if (code === 'ENOENT' && options.cwd === undefined)
     return new ToolMissingError('run', tool, { cause: error, hint: packageHint(tool) });
   return error;
-}
-
-function collector(
-  onChunk: ((chunk: Buffer) => void) | undefined,
-  maxBytes = STREAMED_TAIL_BYTES,
-): { push(chunk: Uint8Array): void; bytes(): Buffer } {
-  let chunks: Buffer[] = [];
-  let length = 0;
-  return {
-    push(chunk) {
-      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-      onChunk?.(bytes);
-      chunks.push(bytes);
-      length += bytes.length;
-      if (onChunk !== undefined && length > 2 * maxBytes) {
-        chunks = [Buffer.concat(chunks).subarray(-maxBytes)];
-        length = maxBytes;
-      }
-    },
-    bytes: () => (onChunk === undefined ? Buffer.concat(chunks) : Buffer.concat(chunks).subarray(-maxBytes)),
-  };
 }

@@ -1,0 +1,62 @@
+import { readdir, readFile, realpath, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UnexpectedStateError } from '../lib/errors.ts';
+import { commandFailure } from '../lib/executor.ts';
+import { localExecutor } from '../lib/local-executor.ts';
+import { cachedFolder } from './cache-folder.ts';
+import { HarnessError } from './errors.ts';
+
+/** A kernel for the builder VM, with its modules. */
+export interface BuilderKernel {
+  /** A bzImage. */
+  readonly kernel: string;
+  /** `lib/modules/VERSION`, with modules.dep in it. */
+  readonly modules: string;
+}
+
+const STEP = 'builder kernel';
+
+/** The distribution's own kernel for clouds: downloaded and unpacked into the cache, not installed. No root needed.
+ *  @throws {ToolFailedError} when the package cannot be downloaded.
+ *  Runs: apt-cache, apt-get, dpkg-deb, depmod. */
+export async function distributionKernel(): Promise<BuilderKernel> {
+  const folder = await cachedFolder('builder-kernel', async (work) => {
+    const depends = await run(['apt-cache', 'depends', 'linux-image-cloud-amd64'], work);
+    const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
+    if (name === undefined)
+      throw new HarnessError(`${STEP}: linux-image-cloud-amd64 is not in the package lists`, {
+        hint: 'apt-get update',
+      });
+    await run(['apt-get', 'download', name], work);
+    const file = (await readdir(work)).find((entry) => entry.endsWith('.deb'));
+    if (file === undefined) throw new UnexpectedStateError(STEP, `apt-get download ${name} left no package`);
+    await run(['dpkg-deb', '--extract', file, 'package'], work);
+    const version = name.replace(/^linux-image-/, '').replace(/-unsigned$/, '');
+    await rename(join(work, 'package/boot', `vmlinuz-${version}`), join(work, 'vmlinuz'));
+    await run(['depmod', '--basedir', join(work, 'package'), version], work);
+    await rename(join(work, 'package/lib'), join(work, 'lib'));
+    await run(['rm', '-rf', file, 'package'], work);
+    await writeFile(join(work, 'version'), `${version}\n`);
+  });
+  const version = (await readFile(join(folder, 'version'), 'utf8')).trim();
+  return { kernel: join(folder, 'vmlinuz'), modules: join(folder, 'lib/modules', version) };
+}
+
+/** The kernel of a NixOS system itself, where there is none of the distribution's.
+ *  @param toplevel the system's folder on this host. */
+export async function systemKernel(toplevel: string): Promise<BuilderKernel> {
+  const modules = join(await realpath(join(toplevel, 'kernel-modules')), 'lib/modules');
+  const version = (await readdir(modules))[0];
+  if (version === undefined)
+    throw new UnexpectedStateError(STEP, `${modules} is empty`, { expected: 'a folder of modules' });
+  return { kernel: await realpath(join(toplevel, 'kernel')), modules: join(modules, version) };
+}
+
+async function run(argv: readonly string[], cwd: string): Promise<string> {
+  const result = await localExecutor.run(argv, { cwd });
+  if (result.exitCode !== 0)
+    throw commandFailure(STEP, localExecutor, result, {
+      hint: 'the kernel comes as a package of Debian: apt-get update, and look at the sources; or give a kernel of your own',
+    });
+  return result.stdout.toString('utf8');
+}

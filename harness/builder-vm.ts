@@ -1,0 +1,197 @@
+import { constants as osConstants } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Builder } from '../lib/build-image.ts';
+import { CleanupStack } from '../lib/cleanup-stack.ts';
+import { AbortedError, ToolMissingError } from '../lib/errors.ts';
+import type { RunOptions, RunResult } from '../lib/executor.ts';
+import { OutputCollector } from '../lib/output-collector.ts';
+import { builderInitrd } from './builder-initrd.ts';
+import { type BuilderKernel, distributionKernel } from './builder-kernel.ts';
+import { AgentChannel } from './builder-protocol.ts';
+import { Console } from './console/console.ts';
+import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from './errors.ts';
+import { makeMachineFolder } from './machine-folder.ts';
+import { chooseAccelerator } from './qemu/accelerator.ts';
+import {
+  consoleArgs,
+  diskArgs,
+  entropyArgs,
+  imageNode,
+  kernelArgs,
+  type MachineType,
+  machineArgs,
+  portArgs,
+} from './qemu/argv.ts';
+import { startQemu } from './qemu/process.ts';
+import { connectUnixSocket, settleWithin } from './qemu/qmp.ts';
+
+export interface StartBuilderVmOptions {
+  /** A raw disk image; it becomes /dev/vda, and is written to. */
+  readonly image: string;
+  /** MiB; default 1024. */
+  readonly memSizeMiB?: number | undefined;
+  /** Default 1. */
+  readonly cpus?: number | undefined;
+  /** A kernel and its modules; default: the distribution's, downloaded into the cache. */
+  readonly kernel?: BuilderKernel | undefined;
+  /** Default: KVM where a functional probe finds that it works, else TCG. */
+  readonly accelerator?: 'kvm' | 'tcg' | undefined;
+  /** Default "microvm"; "q35" for kernels that cannot do without PCI. */
+  readonly machine?: MachineType | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const NAME = 'the builder VM';
+const PORT = 'nixos-disk-image';
+const READY_TIMEOUT_MS = 120_000;
+const STOP_TIMEOUT_MS = 60_000;
+const LAST_LINES = 25;
+const GUEST_ENVIRONMENT = { PATH: '/bin', HOME: '/', TERM: 'dumb', LC_ALL: 'C' };
+
+/** Starts a Linux microVM that has the image as /dev/vda and runs commands as root: an Executor.
+ *  @throws {MachineExitedError} when it does not come up, with the last lines of its console.
+ *  @throws {ToolMissingError}, {ToolFailedError} when its kernel or initrd cannot be made.
+ *  Runs: qemu-system-x86_64; once, what makes its kernel and initrd. */
+export async function startBuilderVm(options: StartBuilderVmOptions): Promise<BuilderVm> {
+  const { signal } = options;
+  const kernel = options.kernel ?? (await distributionKernel());
+  const initrd = await builderInitrd(kernel);
+  const accelerator = options.accelerator ?? (await chooseAccelerator(signal)).accelerator;
+  const type = options.machine ?? 'microvm';
+  if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
+  await using stack = new CleanupStack();
+  const folder = stack.use(await makeMachineFolder());
+  const socketPath = join(folder.path, 'port');
+  const args = [
+    ...machineArgs({
+      type,
+      accelerator,
+      memoryMiB: options.memSizeMiB ?? 1024,
+      cpus: options.cpus ?? 1,
+      name: 'builder',
+    }),
+    ...consoleArgs(join(folder.path, 'console.log')),
+    ...kernelArgs(kernel.kernel, initrd, commandLine(accelerator)),
+    ...entropyArgs(type),
+    ...portArgs(socketPath, PORT, type),
+    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
+  ];
+  const startedAt = performance.now();
+  const console = new Console(() => {});
+  const qemu = await startQemu(args, (data) => console.feed(data));
+  stack.defer(async () => {
+    qemu.kill();
+    await qemu.exited;
+  });
+  const abort = (): void => qemu.kill();
+  signal?.addEventListener('abort', abort, { once: true });
+  stack.defer(() => signal?.removeEventListener('abort', abort));
+  const died = qemu.exited.then(async (end): Promise<never> => {
+    if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
+    const exit: MachineExit = { ...end, reason: undefined, durationMs: performance.now() - startedAt };
+    throw new MachineExitedError(NAME, 'a command to end', exit, { lastLines: await console.lastLines(LAST_LINES) });
+  });
+  died.catch(() => {});
+  const socket = await Promise.race([
+    connectUnixSocket(socketPath, 'virtio-serial', () => qemu.isAlive(), signal),
+    died,
+  ]);
+  const channel = new AgentChannel(socket);
+  died.catch((error: Error) => channel.lose(error));
+  if (!(await Promise.race([settleWithin(channel.ready, READY_TIMEOUT_MS), died])))
+    throw new WaitTimeoutError(NAME, 'its agent', READY_TIMEOUT_MS, { lastLines: await console.lastLines(LAST_LINES) });
+  return new BuilderVm(channel, qemu.exited, console, stack.move(), performance.now() - startedAt);
+}
+
+/** The kernel's parameters. Under TCG the TSC is told, not measured: measuring fails on a loaded host. */
+function commandLine(accelerator: 'kvm' | 'tcg'): string {
+  const always = 'console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off';
+  return accelerator === 'kvm' ? always : `${always} tsc_early_khz=1000000 no_timer_check nokaslr`;
+}
+
+/** The running builder VM. */
+export class BuilderVm implements Builder {
+  readonly name = NAME;
+  /** Milliseconds from QEMU's start until commands could be run. */
+  readonly readyMs: number;
+  readonly console: Console;
+  readonly #channel: AgentChannel;
+  readonly #exited: Promise<unknown>;
+  readonly #stack: CleanupStack;
+  #stopped = false;
+
+  /** @internal startBuilderVm makes builder VMs. */
+  constructor(channel: AgentChannel, exited: Promise<unknown>, console: Console, stack: CleanupStack, readyMs: number) {
+    this.#channel = channel;
+    this.#exited = exited;
+    this.console = console;
+    this.#stack = stack;
+    this.readyMs = readyMs;
+  }
+
+  /** The device of a partition of the image; the whole disk for number 0. */
+  partition(partition: { readonly number: number }): string {
+    return partition.number === 0 ? '/dev/vda' : `/dev/vda${partition.number}`;
+  }
+
+  async run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const [tool] = argv;
+    if (tool === undefined) throw new RangeError('run needs a program to run');
+    if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
+    const startedAt = performance.now();
+    const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);
+    const stderr = new OutputCollector(options.onStderr, options.maxOutputBytes);
+    const command = this.#channel.start({
+      argv,
+      env: { ...GUEST_ENVIRONMENT, ...options.env },
+      cwd: options.cwd ?? '',
+      input: options.input,
+      onStdout: stdout.push,
+      onStderr: stderr.push,
+    });
+    const abort = (): void => command.kill();
+    options.signal?.addEventListener('abort', abort, { once: true });
+    try {
+      const end = await command.ended;
+      if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
+      if (end.startFailure === 'ENOENT') throw new ToolMissingError(NAME, tool);
+      if (end.startFailure !== undefined)
+        throw new HarnessError(`${NAME}: ${tool} could not be started: ${end.startFailure}`);
+      return {
+        argv,
+        exitCode: end.exitCode,
+        signal: signalName(end.signal),
+        stdout: stdout.bytes(),
+        stderr: stderr.bytes(),
+        durationMs: performance.now() - startedAt,
+      };
+    } finally {
+      options.signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Shuts the machine down; everything written is in the image file afterwards.
+   *  @throws {WaitTimeoutError} when it does not power off. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    await this.run(['sync']);
+    this.#stopped = true;
+    // The machine goes while the command runs: its end is not told.
+    this.run(['poweroff', '-f']).catch(() => {});
+    if (!(await settleWithin(this.#exited, STOP_TIMEOUT_MS)))
+      throw new WaitTimeoutError(NAME, 'the machine to power off', STOP_TIMEOUT_MS, {
+        lastLines: await this.console.lastLines(LAST_LINES),
+      });
+    await this.#stack[Symbol.asyncDispose]();
+  }
+
+  /** Ends the machine at once, as a power cut would. After `stop` there is nothing left to do. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack[Symbol.asyncDispose]();
+  }
+}
+
+function signalName(number: number | undefined): string | undefined {
+  if (number === undefined) return undefined;
+  return Object.entries(osConstants.signals).find(([, value]) => value === number)?.[0] ?? `signal ${number}`;
+}

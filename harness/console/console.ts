@@ -1,0 +1,111 @@
+import { stripVTControlCharacters } from 'node:util';
+import xterm from '@xterm/headless';
+
+/** Characters of text kept for matching; older text is in the log file. */
+const KEPT_CHARACTERS = 1024 * 1024;
+
+/** A machine's serial console: what it sent, as text and as a screen, and what is sent to it.
+ *
+ *  Event-driven: each piece is looked at when it arrives. Matching goes forward, as expect(1)'s: a wait begins where the
+ *  last match ended. */
+export class Console {
+  /** Columns of the pty and of the screen: wide, so that no prompt wraps. */
+  static readonly columns = 200;
+  static readonly rows = 50;
+
+  readonly #terminal = new xterm.Terminal({
+    cols: Console.columns,
+    rows: Console.rows,
+    scrollback: 2000,
+    allowProposedApi: true,
+    windowOptions: { getWinSizeChars: true },
+  });
+  readonly #decoder = new TextDecoder();
+  readonly #listeners = new Set<(text: string) => void>();
+  #text = '';
+  /** How many characters were dropped from the front of #text. */
+  #dropped = 0;
+  #matchedTo = 0;
+  #heldEscape = '';
+  #lastByteAt = performance.now();
+  readonly #send: (data: string) => void;
+
+  constructor(send: (data: string) => void) {
+    this.#send = send;
+    // A terminal is asked questions (cursor position, size, attributes), and the guest waits for the answers.
+    this.#terminal.onData((reply) => this.#send(reply));
+  }
+
+  /** When the last byte arrived, in milliseconds of performance.now(). */
+  get lastByteAt(): number {
+    return this.#lastByteAt;
+  }
+
+  /** All text kept, without escape sequences and carriage returns. */
+  get text(): string {
+    return this.#text;
+  }
+
+  /** Called with each new piece of text. Returns what ends it. */
+  onText(listener: (text: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes what the machine sent. */
+  feed(data: Uint8Array): void {
+    this.#lastByteAt = performance.now();
+    this.#terminal.write(data);
+    const text = this.#plain(this.#decoder.decode(data, { stream: true }));
+    if (text === '') return;
+    this.#text += text;
+    if (this.#text.length > 2 * KEPT_CHARACTERS) {
+      this.#dropped += this.#text.length - KEPT_CHARACTERS;
+      this.#text = this.#text.slice(-KEPT_CHARACTERS);
+    }
+    for (const listener of this.#listeners) listener(text);
+  }
+
+  write(text: string): void {
+    this.#send(text);
+  }
+
+  /** Forgets what was there: the next wait looks only at what comes from now on. */
+  skip(): void {
+    this.#matchedTo = this.#dropped + this.#text.length;
+  }
+
+  /** The first match behind the last one, if it is there already; the next wait begins behind it. */
+  take(pattern: RegExp): RegExpExecArray | undefined {
+    const from = Math.max(0, this.#matchedTo - this.#dropped);
+    const match = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')).exec(this.#text.slice(from));
+    if (match === null) return undefined;
+    this.#matchedTo = this.#dropped + from + match.index + match[0].length;
+    return match;
+  }
+
+  /** The last lines that are not empty, as a person would have seen them. */
+  async lastLines(count: number): Promise<string[]> {
+    await new Promise<void>((resolve) => this.#terminal.write('', resolve));
+    const buffer = this.#terminal.buffer.active;
+    const lines: string[] = [];
+    for (let row = 0; row < buffer.length; row += 1) {
+      const line = buffer.getLine(row);
+      if (line === undefined) continue;
+      const text = line.translateToString(true);
+      if (line.isWrapped && lines.length > 0) lines.push(`${lines.pop()}${text}`);
+      else lines.push(text);
+    }
+    return lines.filter((line) => line.trim() !== '').slice(-count);
+  }
+
+  #plain(chunk: string): string {
+    const joined = this.#heldEscape + chunk;
+    // A sequence that was cut in two waits for its other half.
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
+    const cut = /\u001b(?:\[[0-?]*[ -/]*|[\]P^_][^\u0007\u001b]{0,200})?$/.exec(joined);
+    this.#heldEscape = cut === null ? '' : joined.slice(cut.index);
+    const whole = cut === null ? joined : joined.slice(0, cut.index);
+    return stripVTControlCharacters(whole).replaceAll('\r', '');
+  }
+}

@@ -1,0 +1,135 @@
+/** QEMU's command line from small pure functions. Block devices go as JSON, which has no separators to escape. */
+
+export type MachineType = 'q35' | 'microvm';
+export type DiskInterface = 'virtio' | 'ahci' | 'nvme';
+
+/** A block device graph. @see BlockdevOptions in the QEMU QMP Reference Manual */
+export type Blockdev = Readonly<Record<string, unknown>>;
+
+/** An option's value with the separators of QEMU's option lists escaped. @see qemu(1), "-name" and QemuOpts */
+export function escapeOptionValue(value: string): string {
+  return value.replaceAll(',', ',,');
+}
+
+export interface MachineArgsOptions {
+  readonly type: MachineType;
+  readonly accelerator: 'kvm' | 'tcg';
+  readonly memoryMiB: number;
+  readonly cpus: number;
+  readonly name: string;
+}
+
+/** The machine itself: nothing by default, no display, no network; a reset ends it. */
+export function machineArgs({ type, accelerator, memoryMiB, cpus, name }: MachineArgsOptions): string[] {
+  // Under TCG microvm needs the old timers: without a PIT the kernel cannot calibrate its TSC on a loaded host.
+  const machine =
+    type === 'q35' ? 'q35,graphics=off' : 'microvm,pit=on,pic=on,rtc=on,acpi=on,auto-kernel-cmdline=on,isa-serial=on';
+  return [
+    ...['-name', `guest=${escapeOptionValue(name)}`],
+    ...['-nodefaults', '-no-user-config', '-no-reboot'],
+    ...['-machine', machine],
+    ...['-accel', accelerator],
+    ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
+    ...['-m', `${memoryMiB}`],
+    ...['-smp', `${cpus}`],
+    ...['-display', 'none'],
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+  ];
+}
+
+/** The first serial port on QEMU's own terminal, which is the pty; QEMU writes the record itself. */
+export function consoleArgs(logFile: string): string[] {
+  return [
+    '-chardev',
+    `stdio,id=console,signal=off,logfile=${escapeOptionValue(logFile)}`,
+    '-serial',
+    'chardev:console',
+  ];
+}
+
+/** QMP on a private socket. */
+export function qmpArgs(socket: string): string[] {
+  return [
+    '-chardev',
+    `socket,id=qmp,path=${escapeOptionValue(socket)},server=on,wait=off`,
+    '-mon',
+    'chardev=qmp,mode=control',
+  ];
+}
+
+/** A raw or other image file, as a block node. */
+export function imageNode(file: string, format: string, options: { readonly readOnly?: boolean } = {}): Blockdev {
+  const readOnly = options.readOnly === true ? { 'read-only': true } : {};
+  // Zeros that a guest writes and blocks that it discards become holes, so a raw image stays sparse.
+  const sparse = options.readOnly === true ? {} : { discard: 'unmap', 'detect-zeroes': 'unmap' };
+  return { driver: format, ...readOnly, ...sparse, file: { driver: 'file', filename: file, ...readOnly, ...sparse } };
+}
+
+/** A private qcow2 overlay over an image that is only read. The graph is spelled out, so that no name is read from the
+ *  overlay; `force-share` lets several machines read the image at once. */
+export function overlayNode(overlay: string, image: string, format: string): Blockdev {
+  return {
+    driver: 'qcow2',
+    // A verified image is thrown away: nobody needs its overlay after a power cut.
+    cache: { 'no-flush': true },
+    file: { driver: 'file', filename: overlay },
+    backing: {
+      driver: format,
+      'read-only': true,
+      ...(format === 'qcow2' ? { backing: null } : {}),
+      file: { driver: 'file', filename: image, 'read-only': true, locking: 'off' },
+    },
+  };
+}
+
+/** A disk the machine boots from. */
+export function diskArgs(node: Blockdev, diskInterface: DiskInterface, type: MachineType = 'q35'): string[] {
+  const device: Readonly<Record<DiskInterface, string>> = {
+    virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : 'virtio-blk-pci,drive=disk,bootindex=0',
+    ahci: 'ide-hd,drive=disk,bus=ide.0,bootindex=0',
+    nvme: 'nvme,drive=disk,serial=nixos-disk-image,bootindex=0',
+  };
+  return ['-blockdev', JSON.stringify({ ...node, 'node-name': 'disk' }), '-device', device[diskInterface]];
+}
+
+/** UEFI firmware in two flash files; the variables are the machine's own copy. */
+export function uefiFirmwareArgs(
+  code: { readonly file: string; readonly format: string },
+  variables: { readonly file: string; readonly format: string },
+): string[] {
+  const codeNode = { ...imageNode(code.file, code.format, { readOnly: true }), 'node-name': 'firmware-code' };
+  const variablesNode = {
+    driver: variables.format,
+    'node-name': 'firmware-variables',
+    file: { driver: 'file', filename: variables.file },
+  };
+  return [
+    ...['-blockdev', JSON.stringify(codeNode)],
+    ...['-blockdev', JSON.stringify(variablesNode)],
+    ...['-machine', 'pflash0=firmware-code,pflash1=firmware-variables'],
+  ];
+}
+
+/** A kernel that QEMU loads itself. */
+export function kernelArgs(kernel: string, initrd: string | undefined, commandLine: string): string[] {
+  return ['-kernel', kernel, ...(initrd === undefined ? [] : ['-initrd', initrd]), '-append', commandLine];
+}
+
+/** Entropy from the host: a guest that waits for its own boots late. */
+export function entropyArgs(type: MachineType = 'q35'): string[] {
+  return [
+    '-object',
+    'rng-random,id=entropy,filename=/dev/urandom',
+    '-device',
+    `${type === 'microvm' ? 'virtio-rng-device' : 'virtio-rng-pci'},rng=entropy`,
+  ];
+}
+
+/** A virtio-serial port that is a socket on this host. */
+export function portArgs(socket: string, portName: string, type: MachineType): string[] {
+  return [
+    ...['-chardev', `socket,id=port,path=${escapeOptionValue(socket)},server=on,wait=off`],
+    ...['-device', `${type === 'microvm' ? 'virtio-serial-device' : 'virtio-serial-pci'},max_ports=2`],
+    ...['-device', `virtserialport,chardev=port,name=${escapeOptionValue(portName)}`],
+  ];
+}

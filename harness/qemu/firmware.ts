@@ -1,0 +1,102 @@
+import { readdir, readFile, realpath } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { findTool } from '../../lib/tools.ts';
+import { FirmwareMissingError } from '../errors.ts';
+
+/** A firmware descriptor, as far as it is used here. @see docs/interop/firmware.json in QEMU */
+const descriptorSchema = z.object({
+  description: z.string().default(''),
+  'interface-types': z.array(z.string()),
+  mapping: z.object({
+    device: z.string(),
+    mode: z.string().optional(),
+    executable: z.object({ filename: z.string(), format: z.string() }).optional(),
+    'nvram-template': z.object({ filename: z.string(), format: z.string() }).optional(),
+  }),
+  targets: z.array(z.object({ architecture: z.string(), machines: z.array(z.string()) })),
+  features: z.array(z.string()).default([]),
+});
+type Descriptor = z.output<typeof descriptorSchema>;
+
+/** UEFI firmware in two flash files: the code is shared and read-only, each machine has its own copy of the variables. */
+export interface UefiFirmware {
+  readonly description: string;
+  readonly descriptor: string;
+  readonly code: string;
+  readonly codeFormat: string;
+  readonly variablesTemplate: string;
+  readonly variablesFormat: string;
+  readonly secureBoot: boolean;
+}
+
+/** Features that need set-up this harness does not do: SMM, or keys that refuse an unsigned loader. */
+const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'amd-sev', 'amd-sev-es', 'amd-sev-snp', 'intel-tdx']);
+
+/** Folders of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
+ *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
+export async function firmwareFolders(): Promise<string[]> {
+  const qemu = await findTool('qemu-system-x86_64');
+  const ofQemu = qemu === undefined ? [] : [join(dirname(await realpath(qemu)), '..', 'share', 'qemu', 'firmware')];
+  const config = process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config');
+  return [
+    join(config, 'qemu', 'firmware'),
+    '/etc/qemu/firmware',
+    '/usr/local/share/qemu/firmware',
+    '/usr/share/qemu/firmware',
+    ...ofQemu,
+  ];
+}
+
+/** Finds UEFI firmware for x86-64 q35 machines through the descriptors, first in their order that needs no SMM and has
+ *  no keys enrolled.
+ *  @throws {FirmwareMissingError} with what was looked at and the package to install. */
+export async function findUefiFirmware(folders?: readonly string[]): Promise<UefiFirmware> {
+  const searched = folders ?? (await firmwareFolders());
+  const byName = new Map<string, string>();
+  for (const folder of searched)
+    for (const name of await readdir(folder).catch(() => []))
+      if (name.endsWith('.json') && !byName.has(name)) byName.set(name, join(folder, name));
+  const rejected: string[] = [];
+  for (const name of [...byName.keys()].sort()) {
+    const file = byName.get(name) ?? name;
+    const chosen = chooseFirmware(file, await readFile(file, 'utf8').catch(() => ''));
+    if (typeof chosen !== 'string') return chosen;
+    rejected.push(`${name}: ${chosen}`);
+  }
+  throw new FirmwareMissingError(searched, rejected);
+}
+
+/** The firmware of one descriptor, or why it does not serve. */
+export function chooseFirmware(file: string, text: string): UefiFirmware | string {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return 'is no JSON';
+  }
+  const parsed = descriptorSchema.safeParse(json);
+  if (!parsed.success) return `is no descriptor: ${parsed.error.issues[0]?.message}`;
+  const descriptor: Descriptor = parsed.data;
+  if (!descriptor['interface-types'].includes('uefi')) return 'is not UEFI';
+  const forMachine = descriptor.targets.some(
+    ({ architecture, machines }) =>
+      architecture === 'x86_64' && machines.some((machine) => machine.startsWith('pc-q35')),
+  );
+  if (!forMachine) return 'is not for x86_64 q35 machines';
+  const unwanted = descriptor.features.find((feature) => UNWANTED.has(feature));
+  if (unwanted !== undefined) return unwanted;
+  const { device, executable, 'nvram-template': template } = descriptor.mapping;
+  if (device !== 'flash' || executable === undefined || template === undefined)
+    return 'is not flash with a template for its variables';
+  return {
+    description: descriptor.description,
+    descriptor: file,
+    code: executable.filename,
+    codeFormat: executable.format,
+    variablesTemplate: template.filename,
+    variablesFormat: template.format,
+    secureBoot: descriptor.features.includes('secure-boot'),
+  };
+}

@@ -1,0 +1,74 @@
+import { spawn as spawnPty } from 'node-pty';
+import { requireTool } from '../../lib/tools.ts';
+import { Console } from '../console/console.ts';
+
+/** A running QEMU on a pty. */
+export interface QemuProcess {
+  readonly pid: number;
+  readonly argv: readonly string[];
+  /** Settles when it has ended; never rejects. */
+  readonly exited: Promise<{ readonly exitCode: number | undefined; readonly signal: string | undefined }>;
+  isAlive(): boolean;
+  write(data: string): void;
+  kill(): void;
+  resize(columns: number, rows: number): void;
+}
+
+const SIGNALS: Readonly<Record<number, string>> = {
+  1: 'SIGHUP',
+  2: 'SIGINT',
+  6: 'SIGABRT',
+  9: 'SIGKILL',
+  11: 'SIGSEGV',
+  15: 'SIGTERM',
+};
+
+/** Starts QEMU under node-pty. Closing the pty ends it, so it does not outlive this process, however that ends. */
+export async function startQemu(args: readonly string[], onData: (data: Uint8Array) => void): Promise<QemuProcess> {
+  // node-pty does not fail for a program that is not there: it prints a line and exits 1.
+  const program = await requireTool('startQemu', 'qemu-system-x86_64');
+  const pty = spawnPty(program, [...args], {
+    name: 'xterm-256color',
+    cols: Console.columns,
+    rows: Console.rows,
+    cwd: '/',
+    env: { ...process.env, LC_ALL: 'C.UTF-8' },
+    encoding: null,
+  });
+  let alive = true;
+  // With `encoding: null` the data are Buffers, whatever the types say.
+  pty.onData((data) => onData(data as unknown as Buffer));
+  const kill = (): void => {
+    if (!alive) return;
+    try {
+      process.kill(pty.pid, 'SIGKILL');
+    } catch {
+      // It has just ended.
+    }
+  };
+  process.once('exit', kill);
+  const exited = new Promise<{ exitCode: number | undefined; signal: string | undefined }>((resolve) => {
+    pty.onExit(({ exitCode, signal }) => {
+      alive = false;
+      process.removeListener('exit', kill);
+      const killed = signal !== undefined && signal !== 0;
+      resolve({
+        exitCode: killed ? undefined : exitCode,
+        signal: killed ? (SIGNALS[signal] ?? `signal ${signal}`) : undefined,
+      });
+    });
+  });
+  return {
+    pid: pty.pid,
+    argv: [program, ...args],
+    exited,
+    isAlive: () => alive,
+    write: (data) => {
+      if (alive) pty.write(data);
+    },
+    kill,
+    resize: (columns, rows) => {
+      if (alive) pty.resize(columns, rows);
+    },
+  };
+}

@@ -1,0 +1,150 @@
+import { connect, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import pRetry from 'p-retry';
+import { z } from 'zod';
+import { HarnessError } from '../errors.ts';
+
+/** An event that QEMU sent. @see QEMU QMP Reference Manual */
+export interface QmpEvent {
+  readonly event: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** On this host's clock, milliseconds of performance.now(). */
+  readonly receivedAt: number;
+}
+
+const messageSchema = z.looseObject({
+  QMP: z.unknown().optional(),
+  event: z.string().optional(),
+  data: z.record(z.string(), z.unknown()).optional(),
+  return: z.unknown().optional(),
+  error: z.object({ class: z.string(), desc: z.string() }).optional(),
+  id: z.number().optional(),
+});
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** QEMU's machine protocol on a private socket: one JSON object a line. */
+export class QmpClient implements Disposable {
+  readonly #socket: Socket;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #onEvent: (event: QmpEvent) => void;
+  #nextId = 1;
+  #rest = '';
+  #closed = false;
+
+  private constructor(socket: Socket, onEvent: (event: QmpEvent) => void) {
+    this.#socket = socket;
+    this.#onEvent = onEvent;
+    socket.setEncoding('utf8');
+    socket.on('data', (text: string) => this.#receive(text));
+    socket.on('error', () => this.#close());
+    socket.on('close', () => this.#close());
+  }
+
+  /** Connects, as soon as QEMU listens, and negotiates. `alive` ends the attempts when QEMU is gone. */
+  static async connect(
+    path: string,
+    onEvent: (event: QmpEvent) => void,
+    alive: () => boolean,
+    signal?: AbortSignal,
+  ): Promise<QmpClient> {
+    const socket = await connectUnixSocket(path, 'QMP', alive, signal);
+    const client = new QmpClient(socket, onEvent);
+    await client.execute('qmp_capabilities');
+    return client;
+  }
+
+  /** Runs a QMP command.
+   *  @throws {HarnessError} when QEMU refuses it, or is gone. */
+  execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new HarnessError(`QMP ${command}: QEMU is gone`));
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, {
+        resolve,
+        reject: (error) => reject(new HarnessError(`QMP ${command}: ${error.message}`, { cause: error })),
+      });
+      this.#socket.write(
+        `${JSON.stringify({ execute: command, id, ...(args === undefined ? {} : { arguments: args }) })}\n`,
+      );
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.destroy();
+    this.#close();
+  }
+
+  #receive(text: string): void {
+    this.#rest += text;
+    const lines = this.#rest.split('\n');
+    this.#rest = lines.pop() ?? '';
+    for (const line of lines) {
+      if (line.trim() === '') continue;
+      const message = messageSchema.parse(JSON.parse(line));
+      if (message.event !== undefined)
+        this.#onEvent({ event: message.event, data: message.data ?? {}, receivedAt: performance.now() });
+      const waiting = message.id === undefined ? undefined : this.#waiting.get(message.id);
+      if (message.id === undefined || waiting === undefined) continue;
+      this.#waiting.delete(message.id);
+      if (message.error !== undefined) waiting.reject(new Error(`${message.error.class}: ${message.error.desc}`));
+      else waiting.resolve(message.return);
+    }
+  }
+
+  #close(): void {
+    this.#closed = true;
+    for (const waiting of this.#waiting.values()) waiting.reject(new Error('QEMU closed the connection'));
+    this.#waiting.clear();
+  }
+}
+
+/** Connects to a socket that QEMU is about to listen on. QEMU tells nobody when it does, so this tries, at growing
+ *  distances, as long as QEMU lives. */
+export async function connectUnixSocket(
+  path: string,
+  what: string,
+  alive: () => boolean,
+  signal?: AbortSignal,
+): Promise<Socket> {
+  return pRetry(
+    () =>
+      new Promise<Socket>((resolve, reject) => {
+        const socket = connect({ path });
+        socket.once('error', reject);
+        socket.once('connect', () => {
+          socket.off('error', reject);
+          resolve(socket);
+        });
+      }),
+    {
+      retries: 200,
+      minTimeout: 4,
+      factor: 1.2,
+      maxTimeout: 250,
+      shouldRetry: () => alive(),
+      ...(signal === undefined ? {} : { signal }),
+    },
+  ).catch((cause: unknown) => {
+    throw new HarnessError(`cannot connect to QEMU's ${what} socket ${path}`, { cause });
+  });
+}
+
+/** Resolves after `milliseconds`, or when `promise` settles, whichever is first. */
+export async function settleWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
+  const timer = new AbortController();
+  try {
+    return await Promise.race([
+      promise.then(
+        () => true,
+        () => true,
+      ),
+      delay(milliseconds, false, { signal: timer.signal }).catch(() => false),
+    ]);
+  } finally {
+    timer.abort();
+  }
+}

@@ -1,0 +1,34 @@
+/** What is to be undone, in reverse order. Node 20 has no AsyncDisposableStack yet. */
+export class CleanupStack implements AsyncDisposable {
+  #undo: (() => unknown)[] = [];
+
+  defer(undo: () => unknown): void {
+    this.#undo.push(undo);
+  }
+
+  use<T extends AsyncDisposable>(resource: T): T {
+    this.defer(() => resource[Symbol.asyncDispose]());
+    return resource;
+  }
+
+  /** Hands everything to a new stack; disposing this one then does nothing. */
+  move(): CleanupStack {
+    const moved = new CleanupStack();
+    moved.#undo = this.#undo;
+    this.#undo = [];
+    return moved;
+  }
+
+  /** Undoes everything, also when one part fails, and then throws the first failure. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const failures: unknown[] = [];
+    for (let undo = this.#undo.pop(); undo !== undefined; undo = this.#undo.pop()) {
+      try {
+        await undo();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+}
