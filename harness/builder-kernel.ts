@@ -18,7 +18,7 @@ const STEP = 'builder kernel';
 
 /** The distribution's own kernel for clouds: downloaded and unpacked into the cache, not installed. No root needed.
  *  @throws {ToolFailedError} when the package cannot be downloaded.
- *  Runs: apt-cache, apt-get, dpkg-deb, depmod. */
+ *  Runs: apt-cache, apt-get, dpkg-deb, busybox depmod. */
 export async function distributionKernel(): Promise<BuilderKernel> {
   const folder = await cachedFolder('builder-kernel', async (work) => {
     const depends = await run(['apt-cache', 'depends', 'linux-image-cloud-amd64'], work);
@@ -33,7 +33,8 @@ export async function distributionKernel(): Promise<BuilderKernel> {
     await run(['dpkg-deb', '--extract', file, 'package'], work);
     const version = name.replace(/^linux-image-/, '').replace(/-unsigned$/, '');
     await rename(join(work, 'package/boot', `vmlinuz-${version}`), join(work, 'vmlinuz'));
-    await run(['depmod', '--basedir', join(work, 'package'), version], work);
+    // busybox's: depmod itself is in a package that nothing else here needs.
+    await run(['busybox', 'depmod', '-b', join(work, 'package'), version], work);
     await rename(join(work, 'package/lib'), join(work, 'lib'));
     await run(['rm', '-rf', file, 'package'], work);
     await writeFile(join(work, 'version'), `${version}\n`);

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Builder } from '../lib/build-image.ts';
@@ -9,6 +10,7 @@ import { builderInitrd } from './builder-initrd.ts';
 import { type BuilderKernel, distributionKernel } from './builder-kernel.ts';
 import { AgentChannel } from './builder-protocol.ts';
 import { Console } from './console/console.ts';
+import { FailureWatcher } from './console/failures.ts';
 import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from './errors.ts';
 import { makeMachineFolder } from './machine-folder.ts';
 import { chooseAccelerator } from './qemu/accelerator.ts';
@@ -71,13 +73,15 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
       name: 'builder',
     }),
     ...consoleArgs(join(folder.path, 'console.log')),
-    ...kernelArgs(kernel.kernel, initrd, commandLine(accelerator)),
+    ...kernelArgs(kernel.kernel, initrd, await commandLine(accelerator)),
     ...entropyArgs(type),
     ...portArgs(socketPath, PORT, type),
     ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
   ];
   const startedAt = performance.now();
   const console = new Console(() => {});
+  const failures = new FailureWatcher();
+  console.onText((text) => failures.feed(text, performance.now() - startedAt));
   const qemu = await startQemu(args, (data) => console.feed(data));
   stack.defer(async () => {
     qemu.kill();
@@ -88,7 +92,7 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
   stack.defer(() => signal?.removeEventListener('abort', abort));
   const died = qemu.exited.then(async (end): Promise<never> => {
     if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
-    const exit: MachineExit = { ...end, reason: undefined, durationMs: performance.now() - startedAt };
+    const exit: MachineExit = { ...end, reason: failures.seen?.line, durationMs: performance.now() - startedAt };
     throw new MachineExitedError(NAME, 'a command to end', exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});
@@ -103,10 +107,14 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
   return new BuilderVm(channel, qemu.exited, console, stack.move(), performance.now() - startedAt);
 }
 
-/** The kernel's parameters. Under TCG the TSC is told, not measured: measuring fails on a loaded host. */
-function commandLine(accelerator: 'kvm' | 'tcg'): string {
-  const always = 'console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off';
-  return accelerator === 'kvm' ? always : `${always} tsc_early_khz=1000000 no_timer_check nokaslr`;
+/** The kernel's parameters. Under TCG the guest's TSC is the host's, and is told: measuring it hangs on a loaded host, and
+ *  a wrong value makes the guest's clock run fast or slow. */
+async function commandLine(accelerator: 'kvm' | 'tcg'): Promise<string> {
+  const always = 'console=ttyS0 quiet panic=-1 reboot=t';
+  if (accelerator === 'kvm') return always;
+  const mhz = /^cpu MHz\s*:\s*([\d.]+)/m.exec(await readFile('/proc/cpuinfo', 'utf8'))?.[1];
+  const khz = mhz === undefined ? 2_000_000 : Math.round(Number(mhz) * 1000);
+  return `${always} tsc_early_khz=${khz} tsc=reliable mitigations=off`;
 }
 
 /** The running builder VM. */

@@ -80,6 +80,8 @@ export interface MachineContext {
 export interface WaitOptions {
   /** Milliseconds; default: the machine's own, which is longer under TCG. */
   readonly timeoutMs?: number | undefined;
+  /** Give up when the console shows nothing new for this long, in milliseconds; default: never. */
+  readonly silenceMs?: number | undefined;
 }
 
 /** What a command in the guest did. */
@@ -249,7 +251,12 @@ export class Machine implements AsyncDisposable {
 
   /** Waits for the login prompt. */
   async waitForLoginPrompt(options: WaitOptions = {}): Promise<void> {
-    await this.#waitUntil(() => (this.stages.reached === 'login' ? true : undefined), 'the login prompt', options);
+    // Healthy boots are silent for up to 6 s under TCG on an idle host, longer on a loaded one.
+    const silenceMs = options.silenceMs ?? (this.accelerator === 'kvm' ? 30_000 : 90_000);
+    await this.#waitUntil(() => (this.stages.reached === 'login' ? true : undefined), 'the login prompt', {
+      ...options,
+      silenceMs,
+    });
     this.console.skip();
   }
 
@@ -257,7 +264,7 @@ export class Machine implements AsyncDisposable {
    *  @throws {BootFailedError} when the login is refused. */
   async login(user = 'root', password?: string, options: WaitOptions = {}): Promise<void> {
     await this.waitForLoginPrompt(options);
-    this.console.write(`${user}\r`);
+    this.console.write(`${user}\n`);
     const answered = await this.#waitUntil(
       () => this.console.take(/(?<password>Password: ?$)|(?<refused>Login incorrect)|(?<prompt>[#$%>] ?$)/)?.groups,
       'the shell after the login',
@@ -265,7 +272,7 @@ export class Machine implements AsyncDisposable {
     );
     if (answered.password !== undefined) {
       if (password === undefined) throw await this.#bootFailed('login', `the login of ${user} asks for a password`);
-      this.console.write(`${password}\r`);
+      this.console.write(`${password}\n`);
       const next = await this.#waitUntil(
         () => this.console.take(/(?<refused>Login incorrect)|(?<prompt>[#$%>] ?$)/)?.groups,
         'the shell after the password',
@@ -286,10 +293,10 @@ export class Machine implements AsyncDisposable {
     // The command travels in base64: no byte of it means anything to a terminal. Cut into lines a terminal takes.
     const encoded = Buffer.from(command).toString('base64');
     for (let from = 0; from < encoded.length || from === 0; from += TYPED_CHARACTERS)
-      this.console.write(`c${from === 0 ? '=' : '=$c'}${encoded.slice(from, from + TYPED_CHARACTERS)}\r`);
+      this.console.write(`c${from === 0 ? '=' : '=$c'}${encoded.slice(from, from + TYPED_CHARACTERS)}\n`);
     // The marker is typed in two halves, so that its echo is not taken for it.
     this.console.write(
-      `o=$(eval "$(echo $c | base64 -d)" 2>&1 </dev/null; echo "$?"); echo "<${id.slice(0, 4)}""${id.slice(4)}>$(printf %s "$o" | base64 | tr -d '\\n')</${id.slice(0, 4)}""${id.slice(4)}>"\r`,
+      `o=$(eval "$(echo $c | base64 -d)" 2>&1 </dev/null; echo "$?"); echo "<${id.slice(0, 4)}""${id.slice(4)}>$(printf %s "$o" | base64 | tr -d '\\n')</${id.slice(0, 4)}""${id.slice(4)}>"\n`,
     );
     const answer = new RegExp(`<${id}>([A-Za-z0-9+/=\\s]*)</${id}>`);
     const encodedOutput = await this.#waitUntil(
@@ -343,7 +350,7 @@ export class Machine implements AsyncDisposable {
    *  @throws {WaitTimeoutError} when it does not. */
   async shutdown(options: WaitOptions = {}): Promise<MachineExit> {
     if (this.#exit !== undefined) return this.#exit;
-    if (this.#shellReady) this.console.write('poweroff\r');
+    if (this.#shellReady) this.console.write('poweroff\n');
     else await this.qmp('system_powerdown');
     const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
     if (!(await settleWithin(this.exited, timeoutMs)))
@@ -374,13 +381,15 @@ export class Machine implements AsyncDisposable {
     await this.#parts.folder[Symbol.asyncDispose]();
   }
 
-  /** Turns a login shell into one to run commands in: no echo, no prompts, no kernel messages between. */
+  /** Turns a login shell into one to run commands in: no echo, no prompts, no kernel messages between. It reads from a
+   *  pipe, for a shell that reads from a terminal edits lines and asks the terminal questions. */
   async #takeOverShell(options: WaitOptions): Promise<void> {
     const id = randomBytes(4).toString('hex');
-    this.console.write(
-      `stty -echo 2>/dev/null; dmesg -n 1 2>/dev/null; export PS1= PS2= TERM=dumb; bind 'set enable-bracketed-paste off' 2>/dev/null; echo "ready-${id.slice(0, 4)}""${id.slice(4)}"\r`,
-    );
-    await this.#waitUntil(() => this.console.take(new RegExp(`ready-${id}`)), 'the shell to answer', options);
+    const mark = `"${id.slice(0, 4)}""${id.slice(4)}"`;
+    this.console.write(`stty -echo; dmesg -n 1; export TERM=dumb; echo ${mark}; exec sh -c 'cat | sh'\n`);
+    // Typed any earlier, the next line would meet a terminal that still edits lines.
+    await this.#waitUntil(() => this.console.take(new RegExp(id)), 'the shell to answer', options);
+    this.console.answersQuestions = false;
     this.#shellReady = true;
     this.stages.note('login', performance.now() - this.startedAt);
   }
@@ -397,9 +406,9 @@ export class Machine implements AsyncDisposable {
   async #waitUntil<T>(
     check: () => T | undefined,
     what: string,
-    { timeoutMs = this.defaultTimeoutMs }: WaitOptions,
+    { timeoutMs = this.defaultTimeoutMs, silenceMs }: WaitOptions,
   ): Promise<T> {
-    const found = await new Promise<{ value: T } | 'deadline' | 'exit' | 'failure' | 'abort'>((resolve) => {
+    const found = await new Promise<{ value: T } | 'deadline' | 'silence' | 'exit' | 'failure' | 'abort'>((resolve) => {
       const attempt = (): void => {
         const value = check();
         if (value !== undefined) finish({ value });
@@ -408,8 +417,17 @@ export class Machine implements AsyncDisposable {
         else if (this.#signal?.aborted) finish('abort');
       };
       const timer = setTimeout(() => finish('deadline'), timeoutMs);
-      const finish = (result: { value: T } | 'deadline' | 'exit' | 'failure' | 'abort'): void => {
+      const listen = (): void => {
+        if (silenceMs === undefined) return;
+        const leftMs = this.console.lastByteAt + silenceMs - performance.now();
+        if (leftMs <= 0) finish('silence');
+        else silence = setTimeout(listen, leftMs + 1);
+      };
+      let silence: NodeJS.Timeout | undefined;
+      listen();
+      const finish = (result: { value: T } | 'deadline' | 'silence' | 'exit' | 'failure' | 'abort'): void => {
         clearTimeout(timer);
+        clearTimeout(silence);
         this.#wakers.delete(attempt);
         resolve(result);
       };
@@ -425,6 +443,13 @@ export class Machine implements AsyncDisposable {
         this.name,
         failure.pattern.stage,
         `${failure.pattern.cause}: ${failure.line}`,
+        evidence,
+      );
+    if (found === 'silence')
+      throw new BootFailedError(
+        this.name,
+        this.stages.reached ?? 'firmware',
+        `the console has shown nothing for ${(silenceMs ?? 0) / 1000} s`,
         evidence,
       );
     if (found === 'deadline') throw new WaitTimeoutError(this.name, what, timeoutMs, evidence);

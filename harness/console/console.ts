@@ -29,11 +29,15 @@ export class Console {
   #heldEscape = '';
   #lastByteAt = performance.now();
   readonly #send: (data: string) => void;
+  /** Whether the terminal answers what the guest asks it; not while commands are typed, which an answer would garble. */
+  answersQuestions = true;
 
   constructor(send: (data: string) => void) {
     this.#send = send;
     // A terminal is asked questions (cursor position, size, attributes), and the guest waits for the answers.
-    this.#terminal.onData((reply) => this.#send(reply));
+    this.#terminal.onData((reply) => {
+      if (this.answersQuestions) this.#send(reply);
+    });
   }
 
   /** When the last byte arrived, in milliseconds of performance.now(). */

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { requireTool } from '../../lib/tools.ts';
 import { builderInitrd } from '../builder-initrd.ts';
-import { distributionKernel } from '../builder-kernel.ts';
+import { type BuilderKernel, distributionKernel } from '../builder-kernel.ts';
 import { cacheFolder } from '../cache-folder.ts';
+import { Console } from '../console/console.ts';
 import { makeMachineFolder } from '../machine-folder.ts';
 import { consoleArgs, kernelArgs, machineArgs } from './argv.ts';
 import { startQemu } from './process.ts';
@@ -46,7 +47,10 @@ async function decide(signal: AbortSignal | undefined): Promise<AcceleratorVerdi
   const file = await verdictFile();
   const known = verdictSchema.safeParse(JSON.parse(await readFile(file, 'utf8').catch(() => 'null')));
   if (known.success) return known.data;
-  const verdict = await probe(signal);
+  const kernel = await distributionKernel().catch(() => undefined);
+  // Not kept: there may be one next time.
+  if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to try KVM with' };
+  const verdict = await probe(kernel, signal);
   await mkdir(cacheFolder(), { recursive: true });
   await writeFile(`${file}.${process.pid}`, JSON.stringify(verdict));
   await rename(`${file}.${process.pid}`, file);
@@ -60,9 +64,7 @@ async function verdictFile(): Promise<string> {
   return join(cacheFolder(), `accelerator-${boot.slice(0, 8)}-${qemu.size}-${Math.round(qemu.mtimeMs)}.json`);
 }
 
-async function probe(signal: AbortSignal | undefined): Promise<AcceleratorVerdict> {
-  const kernel = await distributionKernel().catch(() => undefined);
-  if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to try KVM with' };
+async function probe(kernel: BuilderKernel, signal: AbortSignal | undefined): Promise<AcceleratorVerdict> {
   const initrd = await builderInitrd(kernel);
   await using folder = await makeMachineFolder();
   const log = join(folder.path, 'console.log');
@@ -71,7 +73,8 @@ async function probe(signal: AbortSignal | undefined): Promise<AcceleratorVerdic
     ...consoleArgs(log),
     ...kernelArgs(kernel.kernel, initrd, 'console=ttyS0 panic=-1 agent=probe'),
   ];
-  const qemu = await startQemu(args, () => {});
+  const console = new Console(() => {});
+  const qemu = await startQemu(args, (data) => console.feed(data));
   signal?.addEventListener('abort', () => qemu.kill(), { once: true });
   const ended = await settleWithin(qemu.exited, PROBE_TIMEOUT_MS);
   qemu.kill();
@@ -79,11 +82,11 @@ async function probe(signal: AbortSignal | undefined): Promise<AcceleratorVerdic
   const shown = await readFile(log, 'utf8').catch(() => '');
   if (ended && exit.exitCode === 0 && /reboot: Power down/.test(shown))
     return { accelerator: 'kvm', reason: 'a Linux kernel ran and powered off under KVM' };
-  const last = shown.trim().split('\n').at(-1)?.trim() ?? '';
+  const last = (await console.lastLines(2)).join(' ').slice(0, 200) || 'nothing shown';
   return {
     accelerator: 'tcg',
     reason: ended
-      ? `QEMU with KVM ended without running a kernel (status ${exit.exitCode})`
-      : `a Linux kernel hung under KVM for ${PROBE_TIMEOUT_MS / 1000} s${last === '' ? '' : ` at "${last.slice(0, 80)}"`}`,
+      ? `no Linux kernel runs under KVM here: ${last}`
+      : `a Linux kernel hung under KVM for ${PROBE_TIMEOUT_MS / 1000} s; last shown: ${last}`,
   };
 }

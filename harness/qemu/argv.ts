@@ -29,12 +29,19 @@ export function machineArgs({ type, accelerator, memoryMiB, cpus, name }: Machin
     ...['-nodefaults', '-no-user-config', '-no-reboot'],
     ...['-machine', machine],
     ...['-accel', accelerator],
-    ...['-cpu', accelerator === 'kvm' ? 'host' : 'max'],
+    ...['-cpu', cpuModel(type, accelerator)],
     ...['-m', `${memoryMiB}`],
     ...['-smp', `${cpus}`],
     ...['-display', 'none'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
   ];
+}
+
+/** Under TCG a user's system gets every feature there is to emulate; the builder VM only what it needs, which is faster.
+ *  Without rdrand the kernel has no entropy yet when mkfs asks for some. */
+function cpuModel(type: MachineType, accelerator: 'kvm' | 'tcg'): string {
+  if (accelerator === 'kvm') return 'host';
+  return type === 'microvm' ? 'qemu64,+rdrand' : 'max';
 }
 
 /** The first serial port on QEMU's own terminal, which is the pty; QEMU writes the record itself. */
@@ -66,7 +73,7 @@ export function imageNode(file: string, format: string, options: { readonly read
 }
 
 /** A private qcow2 overlay over an image that is only read. The graph is spelled out, so that no name is read from the
- *  overlay; `force-share` lets several machines read the image at once. */
+ *  overlay. Several machines may read the image at once; one that somebody writes to is refused by QEMU's locks. */
 export function overlayNode(overlay: string, image: string, format: string): Blockdev {
   return {
     driver: 'qcow2',
@@ -77,7 +84,7 @@ export function overlayNode(overlay: string, image: string, format: string): Blo
       driver: format,
       'read-only': true,
       ...(format === 'qcow2' ? { backing: null } : {}),
-      file: { driver: 'file', filename: image, 'read-only': true, locking: 'off' },
+      file: { driver: 'file', filename: image, 'read-only': true },
     },
   };
 }

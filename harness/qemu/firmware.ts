@@ -28,11 +28,10 @@ export interface UefiFirmware {
   readonly codeFormat: string;
   readonly variablesTemplate: string;
   readonly variablesFormat: string;
-  readonly secureBoot: boolean;
 }
 
-/** Features that need set-up this harness does not do: SMM, or keys that refuse an unsigned loader. */
-const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'amd-sev', 'amd-sev-es', 'amd-sev-snp', 'intel-tdx']);
+/** Features that need what this harness does not set up: SMM, or a loader signed for the keys. */
+const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'secure-boot']);
 
 /** Folders of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
  *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
@@ -97,6 +96,5 @@ export function chooseFirmware(file: string, text: string): UefiFirmware | strin
     codeFormat: executable.format,
     variablesTemplate: template.filename,
     variablesFormat: template.format,
-    secureBoot: descriptor.features.includes('secure-boot'),
   };
 }

@@ -26,7 +26,7 @@ export const path = z
 /** An absolute path. */
 export const absolutePath = path.refine((text) => text.startsWith('/'), 'must be an absolute path');
 
-/** A GUID in its usual form. sgdisk takes malformed ones without a word and writes something else. */
+/** A GUID in its usual form. Partitioning tools take malformed ones without a word and write something else. */
 export const guid = z
   .string()
   .regex(

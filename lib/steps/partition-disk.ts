@@ -19,6 +19,9 @@ import { formatBytes, MIB, roundUp, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';
 
+/** An msdos table has 32 bits for it: the GUID's first. */
+const MBR_DISK_ID = `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`;
+
 const schema = z.object({
   image: path,
   partitionTableType: partitionTableType.default('legacy'),
@@ -84,24 +87,32 @@ export function partitionDiskArgs(image: string, type: PartitionTableType, bootS
   return ['parted', '--script', '--align', 'optimal', '--', image, ...partedScript(type, bootSizeBytes)];
 }
 
-/** Arguments of the tool that fixes the identifiers: sgdisk for a GPT, sfdisk for the msdos disk identifier. */
-export function fixIdentifiersArgs(image: string, type: PartitionTableType, rootGPUID: string): string[] {
+/** Without these it would wait for a kernel and a udev that know nothing of an image file. */
+const SFDISK = ['sfdisk', '--quiet', '--no-reread', '--no-tell-kernel'];
+
+/** Arguments of each sfdisk that fixes an identifier: the disk's, and in a GPT each partition's. sgdisk could do them in one
+ *  go, but sleeps a second, and takes a malformed GUID without a word. */
+export function fixIdentifiersArgs(image: string, type: PartitionTableType, rootGPUID: string): string[][] {
   const { table, partitions } = PARTITION_LAYOUTS[type];
-  if (table === 'msdos')
-    return ['sfdisk', '--disk-id', image, `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`];
+  const disk = [...SFDISK, '--disk-id', image, table === 'gpt' ? DETERMINISTIC_DISK_GUID : MBR_DISK_ID];
+  if (table !== 'gpt') return [disk];
   return [
-    'sgdisk',
-    `--disk-guid=${DETERMINISTIC_DISK_GUID}`,
-    ...partitions.map((partition) => `--partition-guid=${partition.number}:${planGuid(partition, rootGPUID)}`),
-    image,
+    disk,
+    ...partitions.map((partition) => [
+      ...SFDISK,
+      '--part-uuid',
+      image,
+      `${partition.number}`,
+      planGuid(partition, rootGPUID),
+    ]),
   ];
 }
 
 /** Writes one of make-disk-image's seven layouts into a raw image and reads it back from disk.
  *  @returns every partition in sectors and bytes, as read back.
  *  @throws {NoSpaceError} when the disk is too small for the layout.
- *  @throws {UnexpectedStateError} when what is read back is not what was asked for: sgdisk takes a wrong GUID silently.
- *  @see parted(8), sgdisk(8), sfdisk(8). Runs: parted, sgdisk, sfdisk. */
+ *  @throws {UnexpectedStateError} when what is read back is not what was asked for.
+ *  @see parted(8), sfdisk(8). Runs: parted, sfdisk. */
 export async function partitionDisk(options: PartitionDiskOptions, context?: StepContext): Promise<PartitionedDisk> {
   const parsed = parseOptions(STEP, schema, options, [bootSizeRule]);
   const type = parsed.partitionTableType;
@@ -117,14 +128,15 @@ export async function partitionDisk(options: PartitionDiskOptions, context?: Ste
         { neededBytes: least, availableBytes: size },
         { hint: 'give a larger diskSize, or a smaller bootSize' },
       );
-    // A relative name behind "./": parted and sgdisk take no "--" before a name that starts with a dash.
+    // A relative name behind "./": parted and sfdisk take no "--" before a name that starts with a dash.
     const cwd = dirname(parsed.image);
     const name = `./${basename(parsed.image)}`;
     await step.run(partitionDiskArgs(name, type, parsed.bootSize), {
       cwd,
       what: `cannot write the ${type} layout to ${parsed.image}`,
     });
-    if (parsed.deterministic) await step.run(fixIdentifiersArgs(name, type, parsed.rootGPUID), { cwd });
+    if (parsed.deterministic)
+      for (const argv of fixIdentifiersArgs(name, type, parsed.rootGPUID)) await step.run(argv, { cwd });
     const disk = await readPartitions(step, parsed.image, type);
     if (parsed.deterministic) checkIdentifiers(disk, type, parsed.rootGPUID);
     return disk;
@@ -173,10 +185,7 @@ async function readPartitions(step: StepRunner, image: string, type: PartitionTa
 }
 
 function checkIdentifiers(disk: PartitionedDisk, type: PartitionTableType, rootGPUID: string): void {
-  const expectDisk =
-    disk.table === 'gpt'
-      ? DETERMINISTIC_DISK_GUID.toLowerCase()
-      : `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`;
+  const expectDisk = disk.table === 'gpt' ? DETERMINISTIC_DISK_GUID.toLowerCase() : MBR_DISK_ID;
   if (disk.diskId !== expectDisk)
     throw new UnexpectedStateError(STEP, 'the disk identifier was not written', {
       expected: expectDisk,

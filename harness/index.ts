@@ -1,0 +1,43 @@
+export { type BuilderKernel, distributionKernel, systemKernel } from './builder-kernel.ts';
+export { type BuilderVm, type StartBuilderVmOptions, startBuilderVm } from './builder-vm.ts';
+export {
+  type BootCheck,
+  checkCurrentSystem,
+  checkFailedUnits,
+  checkFirmwareMode,
+  checkRootFilesystem,
+  checkStoreContents,
+  commandCheck,
+  equalCheck,
+} from './checks.ts';
+export { BOOT_STAGES, type BootStage, type StageSeen } from './console/stages.ts';
+export {
+  AssertionFailedError,
+  BootFailedError,
+  type ConsoleEvidence,
+  FirmwareMissingError,
+  HarnessError,
+  type MachineExit,
+  MachineExitedError,
+  WaitTimeoutError,
+} from './errors.ts';
+export {
+  type DirectKernel,
+  type Firmware,
+  type GuestResult,
+  type Machine,
+  type MachineContext,
+  type MachineSpec,
+  startMachine,
+} from './machine.ts';
+export { type AcceleratorVerdict, chooseAccelerator } from './qemu/accelerator.ts';
+export type { DiskInterface, MachineType } from './qemu/argv.ts';
+export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';
+export type { DiskFormat } from './qemu/image-format.ts';
+export {
+  type BootFailure,
+  type BootReport,
+  type CheckReport,
+  type VerifyBootOptions,
+  verifyBoot,
+} from './verify-boot.ts';

@@ -1,0 +1,107 @@
+import { expect, test } from 'vitest';
+import { InvalidOptionsError } from '../../../../lib/errors.ts';
+import { parseImageSpec } from '../../../../lib/spec/image-spec.ts';
+import { MIB } from '../../../../lib/units.ts';
+
+const toplevel = '/nix/store/00000000000000000000000000000000-nixos-system';
+
+function problems(spec: unknown): string[] {
+  try {
+    parseImageSpec(spec);
+  } catch (error) {
+    if (error instanceof InvalidOptionsError) return error.issues.map(({ path, message }) => `${path}: ${message}`);
+    throw error;
+  }
+  return [];
+}
+
+test('defaults are make-disk-image’s', () => {
+  expect(parseImageSpec({ toplevel })).toMatchObject({
+    diskSize: 'auto',
+    additionalSpace: 512 * MIB,
+    bootSize: 256 * MIB,
+    contents: [],
+    partitionTableType: 'legacy',
+    installBootLoader: true,
+    fsType: 'ext4',
+    label: 'nixos',
+    format: 'raw',
+    baseName: 'nixos',
+    memSize: 1024,
+    deterministic: true,
+    rootGPUID: 'F222513B-DED1-49FA-B591-20CE86A2FE7F',
+    rootFSUID: 'F222513B-DED1-49FA-B591-20CE86A2FE7F',
+  });
+});
+
+test.each<[string, Record<string, unknown>, RegExp]>([
+  ['an unknown key', { partitonTableType: 'efi' }, /: Unrecognized key: "partitonTableType"/],
+  [
+    'a user without a group',
+    { contents: [{ source: '/a', target: '/b', user: 'root' }] },
+    /contents\[0\]\.group: user and group must be given both or neither/,
+  ],
+  [
+    'a target that leaves the root',
+    { contents: [{ source: '/a', target: '../b' }] },
+    /contents\[0\]\.target: .* leaves the root/,
+  ],
+  [
+    'a partition table with a root that is not ext4',
+    { fsType: 'btrfs', partitionTableType: 'efi' },
+    /fsType: "btrfs" contradicts partitionTableType "efi"/,
+  ],
+  [
+    'a boot partition inside the first 8 MiB',
+    { partitionTableType: 'efi', bootSize: '8M' },
+    /bootSize: is where the boot partition ends: .* more than 8 MiB, and is 8 MiB/,
+  ],
+  [
+    'a boot partition past the disk',
+    { partitionTableType: 'efi', bootSize: '1G', diskSize: 512 },
+    /bootSize: .* past the end of a disk of 512 MiB/,
+  ],
+  ['a label of 17 bytes', { label: 'abcdefghijklmnopq' }, /label: is longer than the 16 bytes/],
+  ['a label that is not ASCII', { label: 'nixös' }, /label: must be printable ASCII/],
+  ['a malformed GUID', { rootGPUID: 'F222513B-DED1-49FA-B591' }, /rootGPUID: must be a GUID/],
+  ['a size that is none', { additionalSpace: '12 apples' }, /additionalSpace: "12 apples" is no size/],
+  ['a base name that is a path', { baseName: '../x' }, /baseName: must be a file name/],
+  [
+    'a mode that is none',
+    { contents: [{ source: '/a', target: '/b', mode: '999' }] },
+    /contents\[0\]\.mode: must be a mode/,
+  ],
+  [
+    'a user that is a shell command',
+    { contents: [{ source: '/a', target: '/b', user: '$(id)', group: 'x' }] },
+    /contents\[0\]\.user: must be a user or group name/,
+  ],
+  [
+    'closureInfo with additionalPaths',
+    { closureInfo: '/x', additionalPaths: ['/y'] },
+    /closureInfo: contradicts additionalPaths/,
+  ],
+  ['a disk size in words', { diskSize: 'big' }, /diskSize: must be "auto" or a number of MiB/],
+])('refuses %s', (_, options, message) => {
+  expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
+});
+
+test('all problems are reported at once, those between options too', () => {
+  const found = problems({
+    label: 'x'.repeat(17),
+    colour: 'red',
+    partitionTableType: 'hybrid',
+    bootSize: '4M',
+    fsType: 'xfs',
+    contents: [{ source: '', target: '/b', user: 'a' }],
+  });
+  const paths = found.map((line) => line.split(':')[0]);
+  expect(paths).toEqual(
+    expect.arrayContaining(['toplevel', 'label', 'bootSize', 'fsType', 'contents[0].source', 'contents[0].group']),
+  );
+  expect(found.join('\n')).toMatch(/colour/);
+});
+
+test('bootSize means nothing to a layout without a boot partition', () => {
+  expect(problems({ toplevel, partitionTableType: 'legacy', bootSize: '1M', diskSize: 100 })).toEqual([]);
+});

@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest';
+import { convertImageArgs, imageFileName } from '../../../../lib/steps/convert-image.ts';
+import { copyToFilesystemArgs } from '../../../../lib/steps/copy-to-filesystem.ts';
+import { createEspArgs } from '../../../../lib/steps/create-esp.ts';
+import { copyClosureArgs, setProfileArgs, storeUri } from '../../../../lib/steps/install-system.ts';
+import { makeFilesystemArgs } from '../../../../lib/steps/make-filesystem.ts';
+import { nixosEnterArgs } from '../../../../lib/steps/nixos-enter.ts';
+import { fixIdentifiersArgs, partitionDiskArgs } from '../../../../lib/steps/partition-disk.ts';
+import { stageContentsArgs } from '../../../../lib/steps/stage-contents.ts';
+import { tuneFilesystemArgs } from '../../../../lib/steps/tune-filesystem.ts';
+
+test('makeFilesystem: offset in bytes, size in KiB, one -E', () => {
+  const argv = makeFilesystemArgs({
+    image: '/out/my disk.img',
+    partition: { offsetBytes: 1048576, sizeBytes: 104857600 },
+    label: 'root',
+    uuid: 'F222513B-DED1-49FA-B591-20CE86A2FE7F',
+    hashSeed: '11111111-1111-1111-1111-111111111111',
+    inodeCount: 4096,
+    populateFrom: '/stage',
+  });
+  expect(argv.join(' ')).toBe(
+    'mkfs.ext4 -q -F -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,hash_seed=11111111-1111-1111-1111-111111111111 -d /stage ./my disk.img 102400K',
+  );
+});
+
+test('partitionDisk', () => {
+  expect(partitionDiskArgs('./d.img', 'legacy', 0)).toEqual([
+    'parted',
+    '--script',
+    '--align',
+    'optimal',
+    '--',
+    './d.img',
+    'mklabel',
+    'msdos',
+    'mkpart',
+    'primary',
+    'ext4',
+    '1MiB',
+    '100%',
+  ]);
+  expect(fixIdentifiersArgs('./d.img', 'legacy', 'X').map((argv) => argv.join(' '))).toEqual([
+    'sfdisk --quiet --no-reread --no-tell-kernel --disk-id ./d.img 0x97fd5997',
+  ]);
+  expect(fixIdentifiersArgs('./d.img', 'efi', 'R').map((argv) => argv.join(' '))).toEqual([
+    'sfdisk --quiet --no-reread --no-tell-kernel --disk-id ./d.img 97FD5997-D90B-4AA3-8D16-C1723AEA73C1',
+    'sfdisk --quiet --no-reread --no-tell-kernel --part-uuid ./d.img 1 1C06F03B-704E-4657-B9CD-681A087A2FDC',
+    'sfdisk --quiet --no-reread --no-tell-kernel --part-uuid ./d.img 2 R',
+  ]);
+});
+
+test('the rest, each a line', () => {
+  expect(convertImageArgs('/a', '/b', 'qcow2-compressed').join(' ')).toBe(
+    'qemu-img convert -f raw -O qcow2 -c -S 4k /a /b',
+  );
+  expect(
+    copyToFilesystemArgs({ image: '/i', partition: { number: 2, offsetBytes: 0 }, sources: ['/s/a', '/s/b'] }).join(
+      ' ',
+    ),
+  ).toBe('cptofs -p -P 2 -t ext4 -i /i /s/a /s/b /');
+  expect(createEspArgs('/dev/vda1', 'ESP', 'abcd1234').join(' ')).toBe('mkfs.vfat -n ESP -i abcd1234 /dev/vda1');
+  expect(stageContentsArgs('/a', '/b', '755').join(' ')).toBe(
+    'rsync --archive --hard-links --no-owner --no-group --chmod=755 -- /a /b',
+  );
+  expect(tuneFilesystemArgs('./d?offset=1').join(' ')).toBe('tune2fs -T now -c 0 -i 0 ./d?offset=1');
+  expect(setProfileArgs('/r', '/r/p', '/nix/store/x').join(' ')).toBe(
+    'nix-env --store local?root=/r --profile /r/p --set /nix/store/x',
+  );
+  expect(copyClosureArgs('/r', ['/nix/store/x'], '/s')).toContain('local?root=/s');
+});
+
+test('store URIs are escaped', () => {
+  expect(storeUri('/a b/c&d?e')).toBe('local?root=/a%20b/c%26d%3Fe');
+});
+
+test('nixosEnter gives what the caller says as positional parameters only', () => {
+  const argv = nixosEnterArgs('/mnt', ['echo', '$(id)'], false);
+  expect(argv.slice(-5)).toEqual(['/mnt', '/nix/var/nix/profiles/system', 'no', 'echo', '$(id)']);
+  expect(argv.filter((argument) => argument.includes('$(id)'))).toHaveLength(1);
+});
+
+test('file names are make-disk-image’s', () => {
+  expect(
+    (['raw', 'qcow2', 'qcow2-compressed', 'vdi', 'vpc'] as const).map((format) => imageFileName('nixos', format)),
+  ).toEqual(['nixos.img', 'nixos.qcow2', 'nixos.qcow2', 'nixos.vdi', 'nixos.vhd']);
+});

@@ -1,0 +1,41 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
+import { countTree, sumDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
+import { MIB } from '../../../../lib/units.ts';
+
+test('counts blocks of everything but folders, and every entry as an inode', () => {
+  expect(countTree('d 4096\nf 1\nf 4096\nf 4097\nl 12\nf 0\n')).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6 });
+});
+
+test('is make-disk-image’s sum for an ordinary tree', () => {
+  const usage = { dataBlocks: 100_000, inodes: 20_000 };
+  const size = sumDiskSize(usage, 'hybrid', 256 * MIB, 512 * MIB);
+  const usageBytes = (100_000 + 2 * 20_000) * 4096;
+  expect(size).toMatchObject({
+    usageBytes,
+    fudgeBytes: Math.ceil(usageBytes * 0.052),
+    additionalBytes: 512 * MIB,
+    shortfallBytes: 0,
+  });
+  expect(size.reservedBytes).toBe(257 * MIB);
+  expect(size.diskBytes).toBe(Math.ceil((usageBytes + size.fudgeBytes + 512 * MIB + 257 * MIB) / MIB) * MIB);
+});
+
+test('the parts always add up, the disk is whole MiB, and there are inodes for every entry', () => {
+  const usage = fc.record({ dataBlocks: fc.nat(10_000_000), inodes: fc.integer({ min: 1, max: 5_000_000 }) });
+  fc.assert(
+    fc.property(
+      usage,
+      fc.constantFrom(...PARTITION_TABLE_TYPES),
+      fc.integer({ min: 9, max: 2048 }),
+      fc.nat(4096),
+      (tree, type, boot, additional) => {
+        const size = sumDiskSize(tree, type, boot * MIB, additional * MIB);
+        const sum = size.usageBytes + size.fudgeBytes + size.additionalBytes + size.reservedBytes + size.shortfallBytes;
+        expect(size.diskBytes).toBe(Math.ceil(sum / MIB) * MIB);
+        expect(size.inodeCount).toBeGreaterThan(tree.inodes);
+      },
+    ),
+  );
+});

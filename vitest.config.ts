@@ -1,0 +1,23 @@
+import { defineConfig } from 'vitest/config';
+
+/** Three tiers and the scenarios, each a project: unit (no programs), tool (the real parted, mkfs, nix …), vm (real
+ *  boots), scenarios (whole images, booted). */
+const project = (name: string, include: string[], timeoutMs: number, maxWorkers: number) => ({
+  extends: true as const,
+  test: { name, include, testTimeout: timeoutMs, hookTimeout: timeoutMs, maxWorkers },
+});
+
+export default defineConfig({
+  test: {
+    environment: 'node',
+    retry: 0,
+    projects: [
+      project('unit', ['test/unit/**/*.test.ts'], 20_000, 2),
+      project('tool', ['test/tool/**/*.test.ts'], 120_000, 2),
+      // Emulated machines starve each other: as many as there are cores at the most.
+      project('vm', ['test/vm/**/*.test.ts'], 900_000, 2),
+      project('scenarios', ['scenarios/**/*.scenario.ts'], 1_800_000, 2),
+      project('bench', ['test/bench/**/*.bench.ts'], 1_800_000, 1),
+    ],
+  },
+});

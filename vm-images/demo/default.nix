@@ -1,0 +1,188 @@
+# A NixOS-shaped system out of a distribution's packages: what a NixOS toplevel has, so that images of it are built and
+# booted as NixOS's are, on machines that cannot reach a NixOS binary cache.
+#
+#   nix-build --argstr inputs DIR -A all
+#
+# inputs/debs holds the packages, inputs/bin/busybox a static busybox, which is every derivation's builder.
+{ inputs }:
+let
+  system = "x86_64-linux";
+  input = name: builtins.path { path = /. + "${inputs}/${name}"; inherit name; };
+  debs = input "debs";
+  bin = input "bin";
+
+  # busybox takes its name for the applet to run, so it must be called just that.
+  busybox = builtins.derivation {
+    name = "busybox";
+    inherit system;
+    builder = "${bin}/busybox";
+    args = [
+      "sh"
+      "-euc"
+      ''
+        ${bin}/busybox mkdir -p $out/bin
+        ${bin}/busybox cp ${bin}/busybox $out/bin/busybox
+        for applet in $($out/bin/busybox --list); do
+          [ "$applet" = busybox ] || ${bin}/busybox ln -s busybox "$out/bin/$applet"
+        done
+      ''
+    ];
+  };
+
+  run =
+    name: script: environment:
+    builtins.derivation (
+      {
+        inherit name system busybox;
+        PATH = "${busybox}/bin";
+        builder = "${busybox}/bin/sh";
+        args = [
+          "-eu"
+          script
+        ];
+      }
+      // environment
+    );
+
+  userland = run "userland" ./userland.sh { inherit debs; };
+  linux = run "linux" ./linux.sh { inherit debs userland; };
+  initrd = run "initrd" ./initrd.sh {
+    inherit linux userland;
+    stage1 = ./system/stage-1.sh;
+  };
+  grubImages = run "grub-images" ./grub-images.sh { inherit userland; };
+  systemdBoot = run "systemd-boot" ./systemd-boot.sh { inherit userland; };
+  users = ./users;
+
+  etc = {
+    demo = run "etc" ./etc.sh {
+      inherit userland;
+      source = ./etc/demo;
+    };
+    tiny = ./etc/tiny;
+  };
+
+  stateVersion = "25.11";
+
+  # flavour: "demo" has systemd, nix and GRUB's own grub-install; "tiny" is busybox.
+  # loader: "grub", "systemd-boot" or "none"; grubTargets: GRUB's platforms; esp: where the ESP is mounted.
+  mkSystem =
+    {
+      flavour,
+      loader ? "none",
+      grubTargets ? [ ],
+      esp ? "",
+      # What /boot is on: a label, or "" when it is part of the root.
+      boot ? "",
+      root ? "LABEL=nixos",
+      label ? "${stateVersion}-${flavour}",
+    }:
+    let
+      isDemo = flavour == "demo";
+      kernelParams = [
+        "root=${root}"
+        "console=ttyS0,115200n8"
+        "loglevel=6"
+        "mitigations=off"
+        "audit=0"
+      ];
+      bootJson = builtins.toJSON {
+        "org.nixos.bootspec.v1" = {
+          inherit system label kernelParams;
+          kernel = "${linux}/bzImage";
+          initrd = "${initrd}/initrd";
+          init = "@out@/init";
+          toplevel = "@out@";
+        };
+        "org.nixos.specialisation.v1" = { };
+      };
+    in
+    run "nixos-system-${flavour}-${stateVersion}" ./toplevel.sh {
+      inherit flavour loader esp boot linux initrd users bootJson;
+      version = label;
+      grubTargets = builtins.concatStringsSep " " grubTargets;
+      kernelParams = builtins.concatStringsSep " " kernelParams;
+      etc = etc.${flavour};
+      sw = if isDemo then "${userland}/usr" else busybox;
+      # Only what a system needs is in its closure.
+      grubImages = if isDemo || loader != "grub" then "" else grubImages;
+      systemdBoot = if loader == "systemd-boot" then systemdBoot else "";
+      stage2 = ./system/stage-2.sh;
+      activate = ./system/activate.sh;
+      switchToConfiguration = ./system/switch-to-configuration.sh;
+      passAsFile = [ "bootJson" ];
+    };
+
+  bios = [ "i386-pc" ];
+  efi = [ "x86_64-efi" ];
+
+  variants = flavour: {
+    none = mkSystem { inherit flavour; };
+    grub-bios = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = bios;
+    };
+    grub-bios-uuid = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = bios;
+      root = "UUID=f222513b-ded1-49fa-b591-20ce86a2fe7f";
+    };
+    grub-bios-boot = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = bios;
+      boot = "BOOT";
+    };
+    grub-efi = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = efi;
+      esp = "/boot";
+      boot = "ESP";
+    };
+    grub-hybrid = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = bios ++ efi;
+      esp = "/boot";
+      boot = "ESP";
+    };
+    grub-xbootldr = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = efi;
+      esp = "/efi";
+      boot = "BOOT";
+    };
+    systemd-boot = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/boot";
+      boot = "ESP";
+    };
+    systemd-boot-xbootldr = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/efi";
+      boot = "BOOT";
+    };
+  };
+  systems = {
+    demo = variants "demo";
+    tiny = variants "tiny";
+  };
+in
+{
+  inherit systems;
+  # One output that names every system: FLAVOUR-VARIANT, a link each.
+  all = run "systems" ./systems.sh {
+    systems = builtins.concatStringsSep "\n" (
+      builtins.concatMap (
+        flavour:
+        builtins.map (variant: "${flavour}-${variant} ${systems.${flavour}.${variant}}") (builtins.attrNames systems.${flavour})
+      ) (builtins.attrNames systems)
+    );
+  };
+}

@@ -1,0 +1,51 @@
+#!/bin/busybox sh
+# Stage 1: finds the root filesystem that `root=` names, mounts it, and goes on to stage 2, which `init=` names.
+export PATH=/bin
+/bin/busybox mkdir -p /proc /sys /dev /run /root-fs
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs -o mode=0755 tmpfs /run
+exec < /dev/console > /dev/console 2>&1
+printf '\n<<< NixOS Stage 1 >>>\n\n'
+
+fail() {
+  echo "stage 1: $*"
+  echo "An error occurred in stage 1 of the boot process, which must mount the"
+  echo "root filesystem on /mnt-root and then start stage 2."
+  poweroff -f
+}
+
+root='' init='' type=ext4
+for word in $(cat /proc/cmdline); do
+  case $word in
+    root=*) root=${word#root=} ;;
+    init=*) init=${word#init=} ;;
+    rootfstype=*) type=${word#rootfstype=} ;;
+  esac
+done
+[ -n "$init" ] || fail "there is no init= on the kernel command line"
+# Also what stage 2 mounts, as NixOS's boot.initrd.kernelModules may.
+for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs; do modprobe -q "$module"; done
+
+attempts=0
+device=''
+while [ -z "$device" ]; do
+  case $root in
+    LABEL=* | UUID=*) device=$(findfs "$root" 2> /dev/null) ;;
+    /dev/*) [ -b "$root" ] && device=$root ;;
+    *) fail "root=$root on the kernel command line names no device" ;;
+  esac
+  attempts=$((attempts + 1))
+  [ "$attempts" -le 100 ] || fail "the root device $root was not found"
+  [ -n "$device" ] || usleep 100000
+done
+echo "mounting $device ($root) on /..."
+mount -t "$type" "$device" /root-fs || fail "cannot mount $device"
+[ -e "/root-fs$init" ] || fail "stage 2 init script ($init) not found"
+for folder in proc sys dev run; do
+  mkdir -p "/root-fs/$folder"
+  mount --move "/$folder" "/root-fs/$folder"
+done
+exec switch_root /root-fs "$init"

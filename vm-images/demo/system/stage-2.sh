@@ -1,0 +1,24 @@
+#!@busybox@/bin/sh
+# Stage 2: activates this system and starts its init.
+export PATH=@busybox@/bin
+exec < /dev/console > /dev/console 2>&1
+printf '\n<<< NixOS Stage 2 >>>\n\n'
+mount -o remount,rw /
+echo "running activation script..."
+@out@/activate
+ln -sfn @out@ /run/booted-system
+mount_fat() {
+  device=$(findfs "LABEL=$1" 2> /dev/null) || return 0
+  mkdir -p "$2"
+  mount -t vfat -o umask=0077 "$device" "$2"
+}
+[ -z "@boot@" ] || mount_fat "@boot@" /boot
+[ "@esp@" != /efi ] || mount_fat ESP /efi
+# A machine has its own from its first boot on.
+[ -s /etc/machine-id ] || tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
+if [ "@flavour@" = tiny ]; then
+  echo "starting busybox init..."
+  exec env -i PATH=/bin:/sbin HOME=/root TERM=vt220 @busybox@/bin/init
+fi
+echo "starting systemd..."
+exec env -i PATH=/usr/sbin:/usr/bin LANG=C.UTF-8 /usr/lib/systemd/systemd
