@@ -296,7 +296,7 @@ export class Machine implements AsyncDisposable {
       this.console.write(`c${from === 0 ? '=' : '=$c'}${encoded.slice(from, from + TYPED_CHARACTERS)}\n`);
     // The marker is typed in two halves, so that its echo is not taken for it.
     this.console.write(
-      `o=$(eval "$(echo $c | base64 -d)" 2>&1 </dev/null; echo "$?"); echo "<${id.slice(0, 4)}""${id.slice(4)}>$(printf %s "$o" | base64 | tr -d '\\n')</${id.slice(0, 4)}""${id.slice(4)}>"\n`,
+      `o=$( (eval "$(echo $c | base64 -d)") 2>&1 </dev/null; printf '\\n%s' "$?"); echo "<${id.slice(0, 4)}""${id.slice(4)}>$(printf %s "$o" | base64 | tr -d '\\n')</${id.slice(0, 4)}""${id.slice(4)}>"\n`,
     );
     const answer = new RegExp(`<${id}>([A-Za-z0-9+/=\\s]*)</${id}>`);
     const encodedOutput = await this.#waitUntil(
@@ -305,7 +305,7 @@ export class Machine implements AsyncDisposable {
       options,
     );
     const text = Buffer.from(encodedOutput.replace(/\s/g, ''), 'base64').toString('utf8');
-    const end = /(?:^|\n)?(\d+)$/.exec(text);
+    const end = /\n(\d+)$/.exec(text);
     if (end === null)
       throw new HarnessError(
         `${this.name}: the answer of ${command} came garbled: ${JSON.stringify(text.slice(-200))}`,
@@ -381,15 +381,13 @@ export class Machine implements AsyncDisposable {
     await this.#parts.folder[Symbol.asyncDispose]();
   }
 
-  /** Turns a login shell into one to run commands in: no echo, no prompts, no kernel messages between. It reads from a
-   *  pipe, for a shell that reads from a terminal edits lines and asks the terminal questions. */
+  /** Turns a login shell into one to run commands in: no prompts, no kernel messages between, and no answers to the
+   *  questions that a line editor asks, which would land in what is typed. */
   async #takeOverShell(options: WaitOptions): Promise<void> {
-    const id = randomBytes(4).toString('hex');
-    const mark = `"${id.slice(0, 4)}""${id.slice(4)}"`;
-    this.console.write(`stty -echo; dmesg -n 1; export TERM=dumb; echo ${mark}; exec sh -c 'cat | sh'\n`);
-    // Typed any earlier, the next line would meet a terminal that still edits lines.
-    await this.#waitUntil(() => this.console.take(new RegExp(id)), 'the shell to answer', options);
     this.console.answersQuestions = false;
+    const id = randomBytes(4).toString('hex');
+    this.console.write(`stty -echo; dmesg -n 1; export TERM=dumb PS1= PS2=; echo "${id.slice(0, 4)}""${id.slice(4)}"\n`);
+    await this.#waitUntil(() => this.console.take(new RegExp(id)), 'the shell to answer', options);
     this.#shellReady = true;
     this.stages.note('login', performance.now() - this.startedAt);
   }

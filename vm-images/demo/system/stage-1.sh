@@ -27,7 +27,7 @@ for word in $(cat /proc/cmdline); do
 done
 [ -n "$init" ] || fail "there is no init= on the kernel command line"
 # Also what stage 2 mounts, as NixOS's boot.initrd.kernelModules may.
-for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs; do modprobe -q "$module"; done
+for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs; do modprobe -q "$module" 2> /dev/null; done
 
 attempts=0
 device=''
