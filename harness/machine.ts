@@ -386,7 +386,9 @@ export class Machine implements AsyncDisposable {
   async #takeOverShell(options: WaitOptions): Promise<void> {
     this.console.answersQuestions = false;
     const id = randomBytes(4).toString('hex');
-    this.console.write(`stty -echo; dmesg -n 1; export TERM=dumb PS1= PS2=; echo "${id.slice(0, 4)}""${id.slice(4)}"\n`);
+    this.console.write(
+      `stty -echo; dmesg -n 1; export TERM=dumb PS1= PS2=; echo "${id.slice(0, 4)}""${id.slice(4)}"\n`,
+    );
     await this.#waitUntil(() => this.console.take(new RegExp(id)), 'the shell to answer', options);
     this.#shellReady = true;
     this.stages.note('login', performance.now() - this.startedAt);

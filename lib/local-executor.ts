@@ -2,6 +2,7 @@ import { delimiter } from 'node:path';
 import { ExecaError, execa } from 'execa';
 import { AbortedError, ToolMissingError } from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
+import { killOnExit } from './kill-on-exit.ts';
 import { OutputCollector } from './output-collector.ts';
 import { packageHint } from './tools.ts';
 
@@ -31,7 +32,6 @@ export const localExecutor: Executor = {
       stripFinalNewline: false,
       // A group of its own: a terminal's Ctrl-C reaches this process alone, which then ends its commands in order.
       detached: true,
-      cleanup: true,
     });
     const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);
     const stderr = new OutputCollector(options.onStderr, options.maxOutputBytes);
@@ -46,8 +46,7 @@ export const localExecutor: Executor = {
       }
     };
     options.signal?.addEventListener('abort', killGroup, { once: true });
-    // `cleanup` kills the child when this process exits; the group goes with it.
-    process.once('exit', killGroup);
+    const callOff = killOnExit(killGroup);
     try {
       const result = await subprocess;
       if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
@@ -63,7 +62,7 @@ export const localExecutor: Executor = {
       } satisfies RunResult;
     } finally {
       options.signal?.removeEventListener('abort', killGroup);
-      process.removeListener('exit', killGroup);
+      callOff();
     }
   },
 };

@@ -1,4 +1,5 @@
 import { spawn as spawnPty } from 'node-pty';
+import { killOnExit } from '../../lib/kill-on-exit.ts';
 import { requireTool } from '../../lib/tools.ts';
 import { Console } from '../console/console.ts';
 
@@ -46,11 +47,11 @@ export async function startQemu(args: readonly string[], onData: (data: Uint8Arr
       // It has just ended.
     }
   };
-  process.once('exit', kill);
+  const callOff = killOnExit(kill);
   const exited = new Promise<{ exitCode: number | undefined; signal: string | undefined }>((resolve) => {
     pty.onExit(({ exitCode, signal }) => {
       alive = false;
-      process.removeListener('exit', kill);
+      callOff();
       const killed = signal !== undefined && signal !== 0;
       resolve({
         exitCode: killed ? undefined : exitCode,

@@ -32,7 +32,8 @@ function readableFields(schema: z.ZodObject, input: unknown): Record<string, unk
 }
 
 function toOptionIssue(issue: z.core.$ZodIssue): OptionIssue {
-  return { path: formatPath(issue.path), message: issue.message };
+  const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
+  return { path: formatPath(issue.path), message: missing ? 'is required' : issue.message };
 }
 
 /** `contents[2].user` */

@@ -1,0 +1,34 @@
+import type { BootReport } from '../harness/verify-boot.ts';
+
+const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
+const BAR_COLUMNS = 40;
+
+/** A boot's verdict with its timeline, for a terminal. */
+export function renderBootReport(report: BootReport): string {
+  const lines = [
+    `${report.ok ? 'GOOD' : 'BAD '}  ${report.image}  ${FIRMWARE_NAMES[report.firmware]}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}`,
+  ];
+  const end = Math.max(report.durationMs, 1);
+  for (const [index, { stage, atMs }] of report.timeline.entries()) {
+    const until = report.timeline[index + 1]?.atMs ?? end;
+    const from = Math.round((atMs / end) * BAR_COLUMNS);
+    const length = Math.max(1, Math.round((until / end) * BAR_COLUMNS) - from);
+    lines.push(`  ${stage.padEnd(9)} ${seconds(atMs).padStart(8)}  ${' '.repeat(from)}${'█'.repeat(length)}`);
+  }
+  for (const check of report.checks) {
+    const message = check.message?.split('\n')[0];
+    lines.push(
+      `  ${check.ok ? 'ok  ' : 'FAIL'}  ${check.name}${message === undefined || message === '' ? '' : `: ${message}`}`,
+    );
+  }
+  if (report.failure !== undefined) {
+    lines.push(`  failed in stage "${report.failure.stage}": ${report.failure.cause}`);
+    if (report.failure.lastLines.length > 0)
+      lines.push('  last lines of the console:', ...report.failure.lastLines.map((line) => `    ${line}`));
+  }
+  return lines.join('\n');
+}
+
+function seconds(milliseconds: number): string {
+  return `${(milliseconds / 1000).toFixed(1)} s`;
+}

@@ -1,0 +1,90 @@
+import { readFile } from 'node:fs/promises';
+import { startBuilderVm } from '../harness/builder-vm.ts';
+import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
+import { InvalidOptionsError } from '../lib/errors.ts';
+import { formatBytes, formatDuration } from '../lib/units.ts';
+import { EXIT } from './exit-codes.ts';
+import { Progress } from './progress.ts';
+import { verifyImage } from './verify.ts';
+
+interface BuildFlags {
+  readonly out: string;
+  readonly verify?: boolean;
+  readonly json?: boolean;
+  readonly verbose?: boolean;
+  readonly installBootLoader: boolean;
+  readonly diskSize?: string;
+  readonly [option: string]: unknown;
+}
+
+/** Flags that are options of the specification, under the same name. */
+const SPECIFICATION_FLAGS = [
+  'toplevel',
+  'store',
+  'closureInfo',
+  'partitionTableType',
+  'format',
+  'additionalSpace',
+  'bootSize',
+  'label',
+  'baseName',
+  'configFile',
+];
+
+export async function buildCommand(file: string | undefined, flags: BuildFlags, signal: AbortSignal): Promise<number> {
+  const specification = {
+    ...(file === undefined ? {} : await readSpecification(file)),
+    ...Object.fromEntries(
+      SPECIFICATION_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
+    ),
+    ...(flags.installBootLoader ? {} : { installBootLoader: false }),
+    ...(flags.diskSize === undefined
+      ? {}
+      : { diskSize: /^\d+$/.test(flags.diskSize) ? Number(flags.diskSize) : flags.diskSize }),
+  };
+  const progress = new Progress({ verbose: flags.verbose === true });
+  const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
+    startBuilder: startBuilderVm,
+    signal,
+    onEvent: progress.onEvent,
+  }).catch((error: unknown) => {
+    progress.fail();
+    throw error;
+  });
+  process.stderr.write(
+    `${built.image}: ${formatBytes(built.virtualBytes)} (${formatBytes(built.allocatedBytes)} on disk), ${built.format}, in ${formatDuration(built.durationMs)}\n`,
+  );
+  if (flags.verify !== true) {
+    if (flags.json === true) process.stdout.write(`${JSON.stringify(built, undefined, 2)}\n`);
+    else process.stdout.write(`${built.image}\n`);
+    return EXIT.good;
+  }
+  const reports = await verifyImage(
+    built.image,
+    { toplevel: built.system.toplevel, login: true, user: 'root' },
+    signal,
+    flags.json === true,
+  );
+  if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...built, reports }, undefined, 2)}\n`);
+  return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
+}
+
+async function readSpecification(file: string): Promise<Record<string, unknown>> {
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new InvalidOptionsError('build', [{ path: '', message: `the specification ${file} cannot be read` }], {
+      cause,
+    });
+  });
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
+      return parsed as Record<string, unknown>;
+  } catch (cause) {
+    throw new InvalidOptionsError(
+      'build',
+      [{ path: '', message: `the specification ${file} is no JSON: ${cause instanceof Error ? cause.message : ''}` }],
+      { cause },
+    );
+  }
+  throw new InvalidOptionsError('build', [{ path: '', message: `the specification ${file} is no JSON object` }]);
+}

@@ -1,0 +1,30 @@
+import { AssertionFailedError, BootFailedError } from '../harness/errors.ts';
+import { AbortedError, DiskImageError, InvalidOptionsError, ToolFailedError } from '../lib/errors.ts';
+
+/** What the exit status says. */
+export const EXIT = {
+  good: 0,
+  /** The guest or the image is wrong. */
+  wrong: 1,
+  usage: 2,
+  /** The harness or the host failed. */
+  harness: 3,
+  interrupted: 130,
+} as const;
+
+/** Steps that run the installed system's own programs: when they fail, it is the system that is wrong. */
+const STEPS_OF_THE_SYSTEM = new Set(['switchToConfiguration', 'chownContents', 'nixosEnter']);
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof InvalidOptionsError) return EXIT.usage;
+  if (error instanceof AbortedError) return EXIT.interrupted;
+  if (error instanceof BootFailedError || error instanceof AssertionFailedError) return EXIT.wrong;
+  if (error instanceof ToolFailedError && STEPS_OF_THE_SYSTEM.has(error.failure.step)) return EXIT.wrong;
+  return EXIT.harness;
+}
+
+/** What a person reads: the project's own errors without a stack, others with one, for they are bugs. */
+export function errorText(error: unknown): string {
+  if (error instanceof DiskImageError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

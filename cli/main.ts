@@ -1,0 +1,140 @@
+#!/usr/bin/env node
+import { readFile } from 'node:fs/promises';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { packageFile } from '../harness/cache-folder.ts';
+import { PARTITION_TABLE_TYPES } from '../lib/partition-table.ts';
+import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
+import { buildCommand } from './build.ts';
+import { doctorCommand } from './doctor.ts';
+import { EXIT, errorText, exitCodeOf } from './exit-codes.ts';
+import { runCommand } from './run.ts';
+import { verifyCommand } from './verify.ts';
+
+const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8')) as { version: string };
+
+/** Ends everything in order on Ctrl-C, SIGTERM and a closed terminal; a second signal ends it at once. */
+const interrupt = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
+    process.stderr.write(`\n${signal}: stopping and cleaning up; once more to stop at once\n`);
+    interrupt.abort(new Error(signal));
+  });
+
+const wholeNumber = (text: string): number => {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('must be a whole number');
+  return Number(text);
+};
+
+const program = new Command('nixos-disk-image')
+  .description('Builds NixOS disk images from system closures, and boots images to see that they do.')
+  .version(version)
+  .showSuggestionAfterError()
+  .showHelpAfterError('(--help shows all options)')
+  .exitOverride();
+
+program
+  .command('build')
+  .description('Build a disk image from a NixOS system closure.')
+  .argument('[specification]', "a JSON file with make-disk-image's options; the flags below override it")
+  .option('--toplevel <path>', 'the NixOS system: a store path, or a link to one such as ./result')
+  .option('--store <folder>', "a private store's folder that holds it; default: the host's store")
+  .option('--closure-info <folder>', 'a closureInfo folder (store-paths, registration)')
+  .option('-o, --out <folder>', 'where the image goes', '.')
+  .addOption(new Option('--partition-table-type <type>', 'the layout; default legacy').choices(PARTITION_TABLE_TYPES))
+  .addOption(new Option('--format <format>', 'the image format; default raw').choices(IMAGE_FORMATS))
+  .option('--disk-size <MiB|auto>', 'default auto')
+  .option('--additional-space <size>', 'free space with --disk-size auto; default 512M')
+  .option('--boot-size <size>', 'where the boot partition ends; default 256M')
+  .option('--label <label>', 'of the root filesystem; default nixos')
+  .option('--base-name <name>', 'of the image file; default nixos')
+  .option('--config-file <file>', 'becomes /etc/nixos/configuration.nix')
+  .option('--no-install-boot-loader', 'do not run switch-to-configuration')
+  .option('--verify', 'boot the finished image in every firmware it is made for')
+  .option('--json', 'print the result as JSON on standard output')
+  .option('-v, --verbose', 'show every command and its output')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  nix-build '<nixpkgs/nixos>' -A system -I nixos-config=./configuration.nix
+  nixos-disk-image build --toplevel ./result --partition-table-type hybrid --out images --verify
+  nixos-disk-image build image.json --format qcow2-compressed
+
+Exit status: 0 good, 1 the system or the image is wrong, 2 usage, 3 the host lacks or failed something.`,
+  )
+  .action((specification: string | undefined, options) =>
+    finish(buildCommand(specification, options, interrupt.signal)),
+  );
+
+program
+  .command('verify')
+  .description('Boot a disk image, log in, look inside, shut down. The image is only read.')
+  .argument('<image>', 'raw, qcow2, vdi or vpc')
+  .addOption(
+    new Option(
+      '--firmware <firmware...>',
+      "legacy, efi or both; default: what the image's partition table is for",
+    ).choices(['legacy', 'efi']),
+  )
+  .option('--toplevel <path>', 'the system that must be the current one')
+  .option('--check <command...>', 'a shell command that must succeed inside')
+  .option('--user <name>', 'who logs in on the serial console', 'root')
+  .option('--password <password>', 'their password; default: none is asked for')
+  .option('--no-login', 'a login prompt is enough')
+  .option('--memory <MiB>', 'default 1024', wholeNumber)
+  .addOption(new Option('--disk-interface <interface>', 'default virtio').choices(['virtio', 'ahci', 'nvme']))
+  .addOption(
+    new Option('--accel <accelerator>', 'default: KVM where a probe finds that it works').choices(['kvm', 'tcg']),
+  )
+  .option('--timeout <seconds>', 'until the login prompt; default 60 with KVM, 300 without', wholeNumber)
+  .option('--log <file>', "keep the console's record")
+  .option('--json', 'print the reports as JSON on standard output')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  nixos-disk-image verify nixos.img
+  nixos-disk-image verify nixos.qcow2 --firmware efi --check 'systemctl is-active sshd'
+
+Exit status: 0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lacks or failed something.`,
+  )
+  .action((image: string, options) => finish(verifyCommand(image, options, interrupt.signal)));
+
+program
+  .command('run')
+  .description(
+    'Boot a disk image with this terminal as its serial console. What the guest writes is thrown away. Ctrl-] ends it.',
+  )
+  .argument('<image>', 'raw, qcow2, vdi or vpc')
+  .addOption(
+    new Option('--firmware <firmware>', "default: what the image's partition table is for").choices(['legacy', 'efi']),
+  )
+  .option('--memory <MiB>', 'default 1024', wholeNumber)
+  .addOption(new Option('--disk-interface <interface>', 'default virtio').choices(['virtio', 'ahci', 'nvme']))
+  .addOption(
+    new Option('--accel <accelerator>', 'default: KVM where a probe finds that it works').choices(['kvm', 'tcg']),
+  )
+  .addHelpText('after', '\nExample:\n  nixos-disk-image run nixos.img --firmware efi')
+  .action((image: string, options) => finish(runCommand(image, options, interrupt.signal)));
+
+program
+  .command('doctor')
+  .description('List the programs this needs, their versions and what is missing, the firmware, and whether KVM works.')
+  .option('--json', 'as JSON')
+  .addHelpText('after', '\nExit status: 0 when nothing needed is missing, else 3.')
+  .action((options) => finish(doctorCommand(options)));
+
+async function finish(command: Promise<number>): Promise<void> {
+  process.exitCode = await command;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.good : EXIT.usage;
+  else {
+    process.stderr.write(`${errorText(error)}\n`);
+    process.exitCode = exitCodeOf(error);
+  }
+}

@@ -1,0 +1,88 @@
+import ora, { type Ora } from 'ora';
+import type { StepEvent } from '../lib/executor.ts';
+import { formatBytes, formatDuration } from '../lib/units.ts';
+
+/** Shows steps as they go, on standard error: a live line on a terminal, a plain line for each elsewhere. */
+export class Progress {
+  readonly #verbose: boolean;
+  readonly #terminal: boolean;
+  #spinner: Ora | undefined;
+  #startedAt = 0;
+  #text = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: { readonly verbose: boolean; readonly terminal?: boolean }) {
+    this.#verbose = options.verbose;
+    this.#terminal = options.terminal ?? process.stderr.isTTY === true;
+  }
+
+  readonly onEvent = (event: StepEvent): void => {
+    switch (event.type) {
+      case 'start':
+        this.begin(event.detail === undefined ? event.step : `${event.step}  ${event.detail}`);
+        break;
+      case 'finish':
+        this.#end(
+          'succeed',
+          `${this.#text}  ${formatDuration(event.durationMs)}${event.bytes === undefined ? '' : `, ${formatBytes(event.bytes)}`}`,
+        );
+        break;
+      case 'note':
+        this.line(`  ${event.text}`);
+        break;
+      case 'command':
+        if (this.#verbose)
+          this.line(`  $ ${event.argv.map((word) => (word.includes('\n') ? '(script)' : word)).join(' ')}`);
+        break;
+      case 'output':
+        if (this.#verbose) this.line(`  | ${event.text}`);
+        break;
+    }
+  };
+
+  /** Something that takes time begins. */
+  begin(text: string): void {
+    this.#text = text;
+    this.#startedAt = performance.now();
+    if (!this.#terminal) return;
+    this.#spinner = ora({ text, stream: process.stderr, discardStdin: false }).start();
+    this.#timer = setInterval(() => {
+      if (this.#spinner !== undefined)
+        this.#spinner.text = `${this.#text}  ${formatDuration(performance.now() - this.#startedAt)}`;
+    }, 200);
+  }
+
+  /** The same thing has come further. */
+  stage(text: string): void {
+    this.#text = text;
+    if (!this.#terminal)
+      process.stderr.write(`      ${text}  ${formatDuration(performance.now() - this.#startedAt)}\n`);
+  }
+
+  /** It ended well. */
+  succeed(text: string): void {
+    this.#end('succeed', text);
+  }
+
+  /** What runs has failed, if anything runs. */
+  fail(): void {
+    if (this.#text !== '')
+      this.#end('fail', `${this.#text}  failed after ${formatDuration(performance.now() - this.#startedAt)}`);
+  }
+
+  /** A line beside what runs. */
+  line(text: string): void {
+    const running = this.#spinner;
+    running?.clear();
+    process.stderr.write(`${text}\n`);
+    running?.render();
+  }
+
+  #end(how: 'succeed' | 'fail', text: string): void {
+    clearInterval(this.#timer);
+    if (this.#spinner !== undefined) this.#spinner[how](text);
+    else process.stderr.write(`${how === 'succeed' ? 'done' : 'FAILED'}  ${text}\n`);
+    this.#spinner = undefined;
+    this.#text = '';
+  }
+}

@@ -1,0 +1,73 @@
+import { join } from 'node:path';
+import { renderBootReport } from '../cli/boot-report.ts';
+import { EXIT, errorText, exitCodeOf } from '../cli/exit-codes.ts';
+import { Progress } from '../cli/progress.ts';
+import { startBuilderVm } from '../harness/builder-vm.ts';
+import { packageFile } from '../harness/cache-folder.ts';
+import {
+  checkCurrentSystem,
+  checkFailedUnits,
+  checkFirmwareMode,
+  checkRootFilesystem,
+  checkStoreContents,
+} from '../harness/checks.ts';
+import { chooseAccelerator } from '../harness/qemu/accelerator.ts';
+import { type BootReport, verifyBoot } from '../harness/verify-boot.ts';
+import { buildImage } from '../lib/build-image.ts';
+import { prepareDemo } from './demo.ts';
+
+/** The whole way, end to end: a NixOS-shaped system built by Nix, a hybrid image of it out of the library's steps, and
+ *  that one file booted in legacy BIOS and in EFI mode, logged in to, looked into, and shut down. */
+
+const interrupt = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(new Error(signal)));
+const { signal } = interrupt;
+const progress = new Progress({ verbose: false });
+const say = (line: string): boolean => process.stdout.write(`${line}\n`);
+
+async function quickstart(): Promise<number> {
+  progress.begin('demo system');
+  const { store, systems } = await prepareDemo((line) => progress.stage(line));
+  progress.succeed('demo system, built by Nix');
+  const { accelerator, reason } = await chooseAccelerator(signal);
+  say(`accelerator: ${accelerator} (${reason})`);
+
+  const toplevel = systems['demo-grub-hybrid'] ?? '';
+  const built = await buildImage(
+    { outDir: join(packageFile('.'), 'quickstart'), toplevel, store, partitionTableType: 'hybrid' },
+    { startBuilder: startBuilderVm, signal, onEvent: progress.onEvent },
+  );
+  const checks = [
+    checkCurrentSystem(toplevel),
+    checkRootFilesystem({ uuid: built.filesystem.uuid, label: 'nixos' }),
+    checkFailedUnits,
+    checkStoreContents,
+  ];
+  const reports: BootReport[] = [];
+  for (const firmware of ['legacy', 'efi'] as const) {
+    progress.begin(`boot  ${firmware}`);
+    reports.push(
+      await verifyBoot(
+        { image: built.image, firmware, checks: [checkFirmwareMode(firmware), ...checks] },
+        { signal, onStage: ({ stage }) => progress.stage(`boot  ${firmware}: ${stage}`) },
+      ),
+    );
+    progress.succeed(`boot  ${firmware}`);
+  }
+  say('');
+  for (const report of reports) say(renderBootReport(report));
+  const good = reports.every(({ ok }) => ok);
+  say(
+    good ? `\nVerdict: ${built.image} boots in legacy BIOS and in EFI mode.` : `\nVerdict: ${built.image} is not good.`,
+  );
+  if (good) say(`Look inside yourself: node dist/cli/main.js run ${built.image}   (login: root; Ctrl-] ends it)`);
+  return good ? EXIT.good : EXIT.wrong;
+}
+
+try {
+  process.exitCode = await quickstart();
+} catch (error) {
+  progress.fail();
+  process.stderr.write(`${errorText(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}

@@ -1,0 +1,132 @@
+// Sets up what the README's two commands need, in a fresh clone: Debian packages, npm packages, the build. Plain Node, for
+// nothing is installed yet when it runs. What is there already is left alone.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Debian's packages, with a file that is there when one is installed. A unit test holds them against lib/tools.ts. */
+export const PACKAGES = {
+  'busybox-static': '/bin/busybox',
+  'ca-certificates': '/etc/ssl/certs/ca-certificates.crt',
+  cpio: '/usr/bin/cpio',
+  dosfstools: '/usr/sbin/mkfs.vfat',
+  e2fsprogs: '/usr/sbin/mkfs.ext4',
+  fdisk: '/usr/sbin/sfdisk',
+  findutils: '/usr/bin/find',
+  'g++': '/usr/bin/g++',
+  gcc: '/usr/bin/gcc',
+  git: '/usr/bin/git',
+  'libc-bin': '/usr/bin/ldd',
+  make: '/usr/bin/make',
+  'nix-bin': '/usr/bin/nix',
+  ovmf: '/usr/share/OVMF/OVMF_CODE_4M.fd',
+  parted: '/usr/sbin/parted',
+  python3: '/usr/bin/python3',
+  'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
+  'qemu-utils': '/usr/bin/qemu-img',
+  rsync: '/usr/bin/rsync',
+  seabios: '/usr/share/seabios/bios-256k.bin',
+  'util-linux': '/usr/bin/unshare',
+};
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+function say(line) {
+  process.stderr.write(`setup: ${line}\n`);
+}
+
+function run(argv, options = {}) {
+  const result = spawnSync(argv[0], argv.slice(1), { stdio: ['ignore', 2, 2], cwd: root, ...options });
+  if (result.status === 0) return;
+  say(`${argv.join(' ')} failed (${result.error?.message ?? result.signal ?? `status ${result.status}`})`);
+  process.exit(3);
+}
+
+function succeeds(argv) {
+  return spawnSync(argv[0], argv.slice(1), { stdio: 'ignore' }).status === 0;
+}
+
+function installPackages() {
+  // In a merged /usr, a package may list its file under /bin or /sbin.
+  const missing = Object.entries(PACKAGES)
+    .filter(([, file]) => !existsSync(file))
+    .map(([name]) => name);
+  const lists = '/var/lib/apt/lists';
+  const haveLists =
+    existsSync(lists) && readdirSync(lists).some((name) => name.endsWith('_Packages') || name.includes('_Packages.'));
+  if (missing.length === 0 && haveLists) return;
+  const wanted =
+    missing.length === 0 ? 'the package lists (apt-get update)' : `these Debian packages: ${missing.join(' ')}`;
+  const sudo = process.getuid() === 0 ? [] : ['sudo', '-n'];
+  if (!existsSync('/usr/bin/apt-get') || (sudo.length > 0 && !succeeds([...sudo, 'true']))) {
+    say(`this needs ${wanted}`);
+    say(
+      existsSync('/usr/bin/apt-get')
+        ? `install them as root: apt-get update && apt-get install --no-install-recommends ${missing.join(' ')}`
+        : 'the demo system is made of Debian packages, and there is no apt-get here',
+    );
+    process.exit(3);
+  }
+  say(`installing ${wanted}`);
+  run([...sudo, 'apt-get', '-qq', 'update']);
+  if (missing.length > 0)
+    run([
+      ...sudo,
+      'env',
+      'DEBIAN_FRONTEND=noninteractive',
+      'apt-get',
+      '-qq',
+      '--yes',
+      '--no-install-recommends',
+      'install',
+      ...missing,
+    ]);
+}
+
+function installNpmPackages() {
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .update(process.version)
+    .digest('hex');
+  const stamp = join(root, 'node_modules', '.nixos-disk-image-lock');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
+  say('installing npm packages');
+  run(['npm', 'ci', '--no-fund', '--no-audit', '--loglevel=error']);
+  // node-pty is compiled when it is installed, which npm may have been told not to do.
+  if (!existsSync(join(root, 'node_modules/node-pty/build/Release/pty.node')))
+    run(['npm', 'rebuild', 'node-pty', '--ignore-scripts=false']);
+  writeFileSync(stamp, lock);
+}
+
+function newestSource(folder) {
+  return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .reduce((newest, entry) => Math.max(newest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
+}
+
+function build() {
+  const stamp = join(root, 'dist', '.built');
+  const newest = Math.max(
+    ...['lib', 'harness', 'cli', 'vm-images'].map(newestSource),
+    statSync(join(root, 'tsconfig.json')).mtimeMs,
+  );
+  if (existsSync(stamp) && statSync(stamp).mtimeMs > newest) return;
+  say('building');
+  run(['npm', 'run', '--silent', 'build']);
+  mkdirSync(dirname(stamp), { recursive: true });
+  writeFileSync(stamp, '');
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) {
+    say(`Node 20.19 or newer is needed; this is ${process.version}`);
+    process.exit(3);
+  }
+  installPackages();
+  installNpmPackages();
+  build();
+  run([process.execPath, join(root, 'dist/vm-images/prepare.js')]);
+}
