@@ -74,7 +74,7 @@ export async function listExt4Tree(step: StepRunner, location: Ext4Location): Pr
   let level: { readonly inode: number; readonly prefix: string }[] = [{ inode: 2, prefix: '' }];
   while (level.length > 0) {
     const script = level.map((folder) => `ls -p <${folder.inode}>\n`).join('');
-    const { stdout } = await step.run(['debugfs', '-f', '/dev/stdin', location.name], {
+    const { stdout } = await step.run(['debugfs', '-f', '-', location.name], {
       cwd: location.cwd,
       input: script,
     });

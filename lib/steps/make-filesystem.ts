@@ -126,7 +126,7 @@ async function giveToRoot(step: StepRunner, location: { readonly name: string; r
   );
   inodes.add(2);
   const script = [...inodes].map((inode) => `sif <${inode}> uid 0\nsif <${inode}> gid 0\n`).join('');
-  await step.run(['debugfs', '-w', '-f', '/dev/stdin', location.name], { cwd: location.cwd, input: script });
+  await step.run(['debugfs', '-w', '-f', '-', location.name], { cwd: location.cwd, input: script });
 }
 
 async function explainFailure(

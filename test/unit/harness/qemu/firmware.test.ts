@@ -19,7 +19,6 @@ test('takes a plain UEFI descriptor for q35', () => {
   expect(chooseFirmware('f', descriptor())).toMatchObject({
     code: '/code',
     variablesTemplate: '/vars',
-    secureBoot: false,
   });
 });
 

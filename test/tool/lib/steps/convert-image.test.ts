@@ -1,0 +1,38 @@
+import { open, readdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { inspectDiskImage } from '../../../../harness/qemu/image-format.ts';
+import { convertImage, IMAGE_FORMATS, imageFileName } from '../../../../lib/steps/convert-image.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+async function sparseDisk(): Promise<string> {
+  const source = join(await tempFolder(), 'a:b,source.img');
+  await createDisk({ image: source, sizeBytes: 512 * MIB });
+  const handle = await open(source, 'r+');
+  await handle.write(Buffer.alloc(MIB, 'pattern '), 0, MIB, 100 * MIB);
+  await handle.close();
+  return source;
+}
+
+test.each(IMAGE_FORMATS)('%s holds the same bytes, and is sparse', async (format) => {
+  const source = await sparseDisk();
+  const target = join(dirname(source), imageFileName('x:y', format));
+  const made = await convertImage({ source, target, format });
+  expect(made.virtualBytes).toBeGreaterThanOrEqual(512 * MIB);
+  expect(made.allocatedBytes).toBeLessThan(8 * MIB);
+  const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
+  expect((await inspectDiskImage(target)).format).toBe(driver);
+  await run(['qemu-img', 'compare', '-f', 'raw', '-F', driver, source, target]);
+});
+
+test('a conversion that fails leaves nothing', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'source'), 'x');
+  await expect(
+    convertImage({ source: join(folder, 'missing'), target: join(folder, 'target'), format: 'qcow2' }),
+  ).rejects.toMatchObject({ code: 'E_TOOL_FAILED' });
+  expect(await readdir(folder)).toEqual(['source']);
+});

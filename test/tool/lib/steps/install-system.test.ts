@@ -1,0 +1,104 @@
+import { lstat, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { InvalidOptionsError } from '../../../../lib/errors.ts';
+import { installSystem } from '../../../../lib/steps/install-system.ts';
+import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+let demo: DemoSystems;
+let toplevel: string;
+beforeAll(async () => {
+  demo = await prepareDemo();
+  toplevel = demo.systems['tiny-none'] ?? '';
+});
+
+const NIX_ENV = { NIX_CONFIG: 'experimental-features = nix-command\nsubstituters =\nbuild-users-group =\n' };
+
+test('does what nixos-install does: closure, database, profile, folders, marker', async () => {
+  const root = join(await tempFolder(), 'root');
+  const installed = await installSystem({ root, toplevel, store: demo.store });
+  expect(installed.version).toBe('25.11-tiny');
+  expect(installed.storePaths).toContain(toplevel);
+  expect(await readlink(join(root, 'nix/var/nix/profiles/system'))).toBe('system-1-link');
+  expect(await readlink(join(root, 'nix/var/nix/profiles/system-1-link'))).toBe(toplevel);
+  expect(await readFile(join(root, 'etc/NIXOS'), 'utf8')).toBe('');
+  const mode = async (file: string): Promise<number> => (await stat(join(root, file))).mode & 0o7777;
+  expect([await mode('tmp'), await mode('root'), await mode('nix/store'), await mode('etc')]).toEqual([
+    0o1777, 0o700, 0o1775, 0o755,
+  ]);
+  await run(['nix-store', '--store', `local?root=${encodeURIComponent(root)}`, '--verify', '--check-contents'], {
+    env: NIX_ENV,
+  });
+  for (const path of installed.storePaths) await lstat(join(root, path));
+});
+
+test('takes a link to the system, as nix-build leaves', async () => {
+  const folder = await tempFolder();
+  await symlink(join(demo.store, toplevel), join(folder, 'result'));
+  const installed = await installSystem({
+    root: join(folder, 'root'),
+    toplevel: join(folder, 'result'),
+    store: demo.store,
+  });
+  expect(installed.toplevel).toBe(toplevel);
+});
+
+test('takes a closureInfo folder, and needs no database of the source', async () => {
+  const folder = await tempFolder();
+  const info = join(folder, 'info');
+  await mkdir(info);
+  const uri = `local?root=${demo.store}`;
+  const paths = await run(['nix-store', '--store', uri, '--query', '--requisites', toplevel], { env: NIX_ENV });
+  await writeFile(join(info, 'store-paths'), paths);
+  await writeFile(
+    join(info, 'registration'),
+    await run(['nix-store', '--store', uri, '--dump-db', ...paths.trim().split('\n')], { env: NIX_ENV }),
+  );
+  const root = join(folder, 'root');
+  const installed = await installSystem({ root, toplevel, store: demo.store, closureInfo: info });
+  expect(installed.storePaths).toEqual(paths.trim().split('\n').sort());
+  await run(['nix-store', '--store', `local?root=${encodeURIComponent(root)}`, '--verify', '--check-contents'], {
+    env: NIX_ENV,
+  });
+});
+
+test('installs a channel and additional paths', async () => {
+  const root = join(await tempFolder(), 'root');
+  const other = demo.systems['tiny-systemd-boot'] ?? '';
+  const installed = await installSystem({
+    root,
+    toplevel,
+    store: demo.store,
+    channel: other,
+    additionalPaths: [other],
+  });
+  expect(installed.storePaths).toContain(other);
+  expect(await readlink(join(root, 'root/.nix-defexpr/channels'))).toBe('/nix/var/nix/profiles/per-user/root/channels');
+  expect(await readlink(join(root, 'nix/var/nix/profiles/per-user/root/channels-1-link'))).toBe(other);
+});
+
+test.each([
+  ['/nix/store/00000000000000000000000000000000-gone', /is not in the store/],
+  ['/etc', /is not in the Nix store/],
+  ['/nowhere', /does not exist/],
+])('refuses %s as a system', async (wrong, message) => {
+  const root = join(await tempFolder(), 'root');
+  const attempt = installSystem({ root, toplevel: wrong, store: demo.store });
+  await expect(attempt).rejects.toThrow(InvalidOptionsError);
+  await expect(attempt).rejects.toThrow(message);
+});
+
+test('refuses a store path that is no system', async () => {
+  const root = join(await tempFolder(), 'root');
+  const busybox =
+    (
+      await run(['nix-store', '--store', `local?root=${demo.store}`, '--query', '--references', toplevel], {
+        env: NIX_ENV,
+      })
+    )
+      .split('\n')
+      .find((path) => path.endsWith('-busybox')) ?? '';
+  await expect(installSystem({ root, toplevel: busybox, store: demo.store })).rejects.toThrow(/is no NixOS system/);
+});

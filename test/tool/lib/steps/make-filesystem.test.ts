@@ -1,0 +1,130 @@
+import { chown, link, mkdir, open, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { NoSpaceError } from '../../../../lib/errors.ts';
+import { computeDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
+import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { tuneFilesystem } from '../../../../lib/steps/tune-filesystem.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+async function populated(root: string, folder: string, additionalSpace: string | number) {
+  const image = join(folder, 'disk.img');
+  const size = await computeDiskSize({ root, partitionTableType: 'legacy+gpt', additionalSpace });
+  await createDisk({ image, sizeBytes: size.diskBytes });
+  const disk = await partitionDisk({ image, partitionTableType: 'legacy+gpt' });
+  const filesystem = await makeFilesystem({
+    image,
+    partition: disk.root,
+    inodeCount: size.inodeCount,
+    populateFrom: root,
+    uuid: 'F222513B-DED1-49FA-B591-20CE86A2FE7F',
+  });
+  return { image, size, disk, filesystem, at: `disk.img?offset=${disk.root.offsetBytes}` };
+}
+
+test('what is staged is found at the offset, every file root’s, with its links and holes', async () => {
+  const folder = await tempFolder();
+  const root = join(folder, 'root');
+  await mkdir(join(root, 'bin'), { recursive: true });
+  await writeFile(join(root, 'bin/tool'), 'tool', { mode: 0o4755 });
+  await link(join(root, 'bin/tool'), join(root, 'bin/same'));
+  await symlink('tool', join(root, 'bin/link'));
+  const sparse = await open(join(root, 'sparse'), 'w');
+  await sparse.truncate(64 * MIB);
+  await sparse.close();
+  if (process.getuid?.() === 0) await chown(join(root, 'bin/tool'), 1234, 5678);
+  const { filesystem, at } = await populated(root, folder, '16M');
+  expect(filesystem).toMatchObject({ uuid: 'f222513b-ded1-49fa-b591-20ce86a2fe7f', label: 'nixos' });
+  const facts = await run(['debugfs', '-R', 'stat /bin/tool', at], { cwd: folder });
+  expect(facts).toMatch(/User: +0 +Group: +0/);
+  expect(facts).toMatch(/Links: 2/);
+  expect(await run(['debugfs', '-R', 'stat /sparse', at], { cwd: folder })).toMatch(/Blockcount: 0/);
+  expect(await run(['debugfs', '-R', 'cat /bin/tool', at], { cwd: folder })).toBe('tool');
+  await run(['e2fsck', '-fn', at], { cwd: folder });
+});
+
+test('what is in the way of the space is told: bytes and inodes, needed and available', async () => {
+  const folder = await tempFolder();
+  const root = join(folder, 'root');
+  await mkdir(root);
+  await writeFile(join(root, 'big'), Buffer.alloc(40 * MIB, 1));
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 20 * MIB });
+  const attempt = makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 20 * MIB }, populateFrom: root });
+  await expect(attempt).rejects.toThrow(NoSpaceError);
+  await expect(attempt).rejects.toMatchObject({ availableBytes: 20 * MIB, neededInodes: 2 });
+});
+
+test('ten thousand tiny files fit in what computeDiskSize says, without a byte to spare', async () => {
+  const folder = await tempFolder();
+  const root = join(folder, 'root');
+  for (let directory = 0; directory < 100; directory += 1) {
+    await mkdir(join(root, `${directory}`), { recursive: true });
+    await Promise.all(Array.from({ length: 100 }, (_, index) => writeFile(join(root, `${directory}/${index}`), 'x')));
+  }
+  const { filesystem } = await populated(root, folder, 0);
+  expect(filesystem.freeInodes).toBeGreaterThan(0);
+});
+
+/** A tree as a list of what is in it. */
+const entry = fc.oneof(
+  fc.record({ kind: fc.constant('file' as const), bytes: fc.nat(300_000) }),
+  fc.record({ kind: fc.constant('tiny' as const), count: fc.integer({ min: 1, max: 400 }) }),
+  fc.record({ kind: fc.constant('hole' as const), bytes: fc.integer({ min: 1, max: 30 * MIB }) }),
+  fc.record({ kind: fc.constant('hard link' as const), count: fc.integer({ min: 1, max: 50 }) }),
+  fc.record({ kind: fc.constant('long name' as const), count: fc.integer({ min: 1, max: 200 }) }),
+  fc.record({ kind: fc.constant('long link' as const), count: fc.integer({ min: 1, max: 50 }) }),
+  fc.record({ kind: fc.constant('empty' as const), count: fc.integer({ min: 1, max: 300 }) }),
+);
+
+test('whatever tree is staged, the filesystem then holds it', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(entry, { maxLength: 6 }), async (tree) => {
+      const folder = await tempFolder();
+      const root = join(folder, 'root');
+      await mkdir(root);
+      for (const [index, part] of tree.entries()) {
+        const at = join(root, `${index}`);
+        await mkdir(at);
+        if (part.kind === 'file') await writeFile(join(at, 'file'), Buffer.alloc(part.bytes, 7));
+        else if (part.kind === 'hole') {
+          const handle = await open(join(at, 'hole'), 'w');
+          for (let offset = 0; offset < part.bytes; offset += 128 * 1024)
+            await handle.write(Buffer.from('x'), 0, 1, offset);
+          await handle.close();
+        } else
+          for (let count = 0; count < part.count; count += 1) {
+            const name = `${count}`;
+            if (part.kind === 'tiny') await writeFile(join(at, name), 'x');
+            else if (part.kind === 'long name') await writeFile(join(at, name.padEnd(255, 'n')), '');
+            else if (part.kind === 'long link') await symlink('t'.repeat(4000), join(at, name));
+            else if (part.kind === 'empty') await mkdir(join(at, name));
+            else if (count === 0) await writeFile(join(at, 'original'), 'x'.repeat(10_000));
+            else await link(join(at, 'original'), join(at, name));
+          }
+      }
+      const { at, filesystem } = await populated(root, folder, 0);
+      expect(filesystem.sizeBytes).toBeGreaterThan(0);
+      await run(['e2fsck', '-fn', at], { cwd: folder });
+    }),
+    { numRuns: 12 },
+  );
+});
+
+test('after tuning, resize2fs takes the filesystem without a check first', async () => {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 64 * MIB });
+  await makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 64 * MIB } });
+  // As a mount leaves it: used since the last check.
+  await run(['debugfs', '-w', '-R', 'set_super_value lastcheck 20000101', image]);
+  const { lastChecked } = await tuneFilesystem({ device: image });
+  expect(new Date(lastChecked).getTime()).toBeGreaterThan(Date.now() - 60_000);
+  await run(['truncate', '-s', '96M', image]);
+  await run(['resize2fs', image]);
+});

@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { NoSpaceError } from '../../../../lib/errors.ts';
+import { PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+async function disk(sizeMiB: number): Promise<string> {
+  const image = join(await tempFolder(), '-disk,1.img');
+  await createDisk({ image, sizeBytes: sizeMiB * MIB });
+  return image;
+}
+
+test.each(PARTITION_TABLE_TYPES)('the layout %s on disk', async (partitionTableType) => {
+  const image = await disk(600);
+  const made = await partitionDisk({ image, partitionTableType });
+  if (partitionTableType === 'none') {
+    expect(made.root).toMatchObject({ number: 0, offsetBytes: 0, sizeBytes: 600 * MIB });
+    return;
+  }
+  const dump = await run(['sfdisk', '--dump', image]);
+  expect(dump.replaceAll(image, 'disk')).toMatchSnapshot();
+  for (const partition of made.partitions) {
+    expect(partition.offsetBytes).toBe(partition.startSectors * 512);
+    expect(dump).toMatch(new RegExp(`start= *${partition.startSectors}, size= *${partition.sizeSectors}\\b`));
+  }
+  if (made.table === 'gpt') expect(made.root.partitionUuid).toBe('f222513b-ded1-49fa-b591-20ce86a2fe7f');
+});
+
+test('identifiers are random unless deterministic', async () => {
+  const image = await disk(400);
+  const one = await partitionDisk({ image, partitionTableType: 'efi', deterministic: false });
+  const two = await partitionDisk({ image, partitionTableType: 'efi', deterministic: false });
+  expect(one.diskId).not.toBe(two.diskId);
+  expect(one.root.partitionUuid).not.toBe(two.root.partitionUuid);
+  const own = await partitionDisk({
+    image,
+    partitionTableType: 'efi',
+    rootGPUID: '12345678-1234-1234-1234-123456789ABC',
+  });
+  expect(own.root.partitionUuid).toBe('12345678-1234-1234-1234-123456789abc');
+});
+
+test('a disk that is too small is told with numbers', async () => {
+  const image = await disk(200);
+  const attempt = partitionDisk({ image, partitionTableType: 'efi', bootSize: '256M' });
+  await expect(attempt).rejects.toThrow(NoSpaceError);
+  await expect(attempt).rejects.toMatchObject({ neededBytes: 258 * MIB, availableBytes: 200 * MIB });
+});
+
+test('a disk file that exists is not written over', async () => {
+  const image = await disk(10);
+  await expect(createDisk({ image, sizeBytes: 512 })).rejects.toThrow(/exists already/);
+});
+
+test('a new disk is sparse, at 100 GiB too', async () => {
+  const image = join(await tempFolder(), 'big.img');
+  const made = await createDisk({ image, sizeBytes: 100 * 1024 * MIB });
+  expect(made).toMatchObject({ sizeBytes: 100 * 1024 * MIB });
+  expect(made.allocatedBytes).toBeLessThan(MIB);
+});

@@ -1,0 +1,99 @@
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { InvalidOptionsError, UnexpectedStateError } from '../../../../lib/errors.ts';
+import { stageContents } from '../../../../lib/steps/stage-contents.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+async function fixture(): Promise<{ root: string; source: string }> {
+  const folder = await tempFolder();
+  const source = join(folder, 'source');
+  await mkdir(join(source, 'tree/deep'), { recursive: true });
+  await writeFile(join(source, 'file'), 'content', { mode: 0o600 });
+  await writeFile(join(source, 'tree/deep/leaf'), 'leaf');
+  for (const name of ['a.conf', 'b.conf', '.hidden.conf', 'c.txt']) await writeFile(join(source, name), name);
+  return { root: join(folder, 'root'), source };
+}
+
+test('grafts a file with a mode, and a folder onto its target', async () => {
+  const { root, source } = await fixture();
+  const staged = await stageContents({
+    root,
+    contents: [
+      { source: join(source, 'file'), target: '/etc/secret', mode: '640' },
+      { source: join(source, 'tree'), target: 'srv/data' },
+      { source: join(source, 'file'), target: '/opt/' },
+    ],
+  });
+  expect((await stat(join(root, 'etc/secret'))).mode & 0o7777).toBe(0o640);
+  expect(await readFile(join(root, 'srv/data/deep/leaf'), 'utf8')).toBe('leaf');
+  expect(await readFile(join(root, 'opt/file'), 'utf8')).toBe('content');
+  expect(staged.entries.map((entry) => entry.staged)).toEqual([['/etc/secret'], ['/srv/data'], ['/opt/file']]);
+});
+
+test('a star grafts every match into the target folder, but no hidden files', async () => {
+  const { root, source } = await fixture();
+  await stageContents({
+    root,
+    contents: [{ source: join(source, '*.conf'), target: '/etc/conf.d', mode: 'u=rw,go=r' }],
+  });
+  expect((await readdir(join(root, 'etc/conf.d'))).sort()).toEqual(['a.conf', 'b.conf']);
+});
+
+test('strange names are names', async () => {
+  const { root, source } = await fixture();
+  const names = ['-rf', 'a b', "it's", 'q"q', 'new\nline', 'host:path', 'ünïcode', 'q?[x]', 'com,ma', '$(id)'];
+  for (const name of names) await writeFile(join(source, name), name);
+  await stageContents({ root, contents: names.map((name) => ({ source: join(source, name), target: `/x/${name}` })) });
+  expect((await readdir(join(root, 'x'))).sort()).toEqual([...names].sort());
+});
+
+test('an existing target is a duplicate entry', async () => {
+  const { root, source } = await fixture();
+  const twice = [
+    { source: join(source, 'file'), target: '/x' },
+    { source: join(source, 'c.txt'), target: '/x' },
+  ];
+  await expect(stageContents({ root, contents: twice })).rejects.toThrow(UnexpectedStateError);
+  await expect(stageContents({ root: `${root}2`, contents: twice })).rejects.toThrow(/duplicate entry \/x -> /);
+});
+
+test.each(['../x', '/a/../../x'])('target %s leaves the root', async (target) => {
+  const { root, source } = await fixture();
+  await expect(stageContents({ root, contents: [{ source: join(source, 'file'), target }] })).rejects.toThrow(
+    /leaves the root/,
+  );
+});
+
+test('a target that leaves the root through a symbolic link is refused', async () => {
+  const { root, source } = await fixture();
+  await mkdir(root);
+  await symlink('/tmp', join(root, 'out'));
+  await symlink('inside', join(root, 'link'));
+  await mkdir(join(root, 'inside'));
+  await expect(stageContents({ root, contents: [{ source: join(source, 'file'), target: '/out/x' }] })).rejects.toThrow(
+    /through the symbolic link \/out/,
+  );
+  await stageContents({ root, contents: [{ source: join(source, 'file'), target: '/link/x' }] });
+  expect(await readdir(join(root, 'inside'))).toEqual(['x']);
+});
+
+test('a missing source and a glob without matches are refused before anything is copied', async () => {
+  const { root, source } = await fixture();
+  const good = { source: join(source, 'file'), target: '/good' };
+  for (const missing of ['nothing', '*.nothing']) {
+    const attempt = stageContents({ root, contents: [good, { source: join(source, missing), target: '/x' }] });
+    await expect(attempt).rejects.toThrow(InvalidOptionsError);
+    expect(await readdir(root)).toEqual([]);
+  }
+});
+
+test('an abort stops it', async () => {
+  const { root, source } = await fixture();
+  await expect(
+    stageContents(
+      { root, contents: [{ source: join(source, 'file'), target: '/x' }] },
+      { signal: AbortSignal.abort() },
+    ),
+  ).rejects.toMatchObject({ code: 'E_ABORTED' });
+});
