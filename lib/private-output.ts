@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 const PREFIX = '.nixos-disk-image-';
@@ -42,13 +42,8 @@ export async function publishFile(finished: string, target: string): Promise<voi
 
 /** Removes a tree, also one with folders that may not be written to (a Nix store's). */
 export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if (!isErrno(error, 'EACCES') && !isErrno(error, 'EPERM')) throw error;
-    await makeWritable(path);
-    await rm(path, { recursive: true, force: true });
-  }
+  if (process.getuid?.() !== 0) await makeWritable(path);
+  await rm(path, { recursive: true, force: true });
 }
 
 export function isErrno(error: unknown, code: string): boolean {
@@ -56,10 +51,10 @@ export function isErrno(error: unknown, code: string): boolean {
 }
 
 async function makeWritable(path: string): Promise<void> {
-  const { chmod } = await import('node:fs/promises');
-  await chmod(path, 0o700);
-  for (const entry of await readdir(path, { withFileTypes: true }))
-    if (entry.isDirectory()) await makeWritable(join(path, entry.name));
+  const entries = await chmod(path, 0o700)
+    .then(() => readdir(path, { withFileTypes: true }))
+    .catch(() => []);
+  for (const entry of entries) if (entry.isDirectory()) await makeWritable(join(path, entry.name));
 }
 
 async function removeAbandoned(parent: string): Promise<void> {

@@ -38,15 +38,16 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   },
   {
     name: 'grub rescue',
-    shows: /grub rescue>/,
+    shows: /(?:error: [^\n]*[\s\S]{0,600}?)?grub rescue>/,
     stage: 'loader',
     cause: "GRUB's core image cannot find its modules: the rescue prompt",
   },
   { name: 'grub prompt', shows: /(^|\n)grub> /, stage: 'loader', cause: 'GRUB found no grub.cfg: its prompt' },
   {
+    // An error alone is none: GRUB goes on after a search that found nothing. What follows tells.
     name: 'grub error',
     shows:
-      /error: (no such device|file .* not found|no such partition|unknown filesystem|invalid magic number|invalid (?:arch-independent )?ELF|you need to load the kernel first|symbol .* not found|attempt to read or write outside of)[^\n]*/,
+      /error: (?!no suitable video mode|no such device)[^\n]*(?=[\s\S]{0,600}?(?:Press any key to continue|you need to load the kernel first))/,
     stage: 'loader',
     cause: 'GRUB cannot load the system',
   },
@@ -92,7 +93,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   },
 ];
 
-const OVERLAP = 300;
+const OVERLAP = 1000;
 
 /** Follows the console's text and reports the first failure it shows. */
 export class FailureWatcher {
@@ -105,7 +106,7 @@ export class FailureWatcher {
     for (const pattern of FAILURE_PATTERNS) {
       const match = pattern.shows.exec(window);
       if (match === null) continue;
-      this.seen = { pattern, line: match[0].trim(), atMs };
+      this.seen = { pattern, line: match[0].trim().replace(/\s*\n\s*/g, ' '), atMs };
       return this.seen;
     }
     this.#tail = window.slice(-OVERLAP);

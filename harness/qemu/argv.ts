@@ -92,9 +92,9 @@ export function overlayNode(overlay: string, image: string, format: string): Blo
 /** A disk the machine boots from. */
 export function diskArgs(node: Blockdev, diskInterface: DiskInterface, type: MachineType = 'q35'): string[] {
   const device: Readonly<Record<DiskInterface, string>> = {
-    virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : 'virtio-blk-pci,drive=disk,bootindex=0',
-    ahci: 'ide-hd,drive=disk,bus=ide.0,bootindex=0',
-    nvme: 'nvme,drive=disk,serial=nixos-disk-image,bootindex=0',
+    virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : 'virtio-blk-pci,drive=disk,bootindex=1',
+    ahci: 'ide-hd,drive=disk,bus=ide.0,bootindex=1',
+    nvme: 'nvme,drive=disk,serial=nixos-disk-image,bootindex=1',
   };
   return ['-blockdev', JSON.stringify({ ...node, 'node-name': 'disk' }), '-device', device[diskInterface]];
 }

@@ -50,7 +50,12 @@ export interface MadeFilesystem {
 /** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. Several -E would leave only the last in force. */
 export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
   const { partition, label = 'nixos', uuid, hashSeed, inodeCount, populateFrom } = options;
-  const extended = [`offset=${partition.offsetBytes}`, ...(hashSeed === undefined ? [] : [`hash_seed=${hashSeed}`])];
+  // mke2fs discards the range first, so that what it leaves out (inode tables, journal) reads as zeros, and stays sparse.
+  const extended = [
+    `offset=${partition.offsetBytes}`,
+    'lazy_journal_init=1',
+    ...(hashSeed === undefined ? [] : [`hash_seed=${hashSeed}`]),
+  ];
   return [
     'mkfs.ext4',
     '-q',

@@ -29,11 +29,18 @@ test('a failure is seen in the piece that completes it', () => {
 
 test.each([
   ['No bootable device.', 'no bootable device'],
-  ['grub rescue> ', 'grub rescue'],
-  ['error: no such device: 1234.', 'grub error'],
+  ['error: no such partition.\ngrub rescue> ', 'grub rescue'],
+  ["error: file `/vmlinuz' not found.\nerror: you need to load the kernel first.", 'grub error'],
   ['UEFI Interactive Shell v2.2', 'UEFI shell'],
   ['[ 1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)', 'kernel panic: no root'],
   ['You are in emergency mode. After logging in', 'emergency'],
 ])('%s', (text, name) => {
   expect(new FailureWatcher().feed(text, 0)?.pattern.name).toBe(name);
+});
+
+test.each([
+  'error: no such device: /grub/grub.cfg.\n  Booting',
+  'error: no suitable video mode found.\nBooting in blind mode\n',
+])('GRUB goes on after: %s', (text) => {
+  expect(new FailureWatcher().feed(text, 0)).toBeUndefined();
 });

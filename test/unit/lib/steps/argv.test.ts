@@ -20,7 +20,7 @@ test('makeFilesystem: offset in bytes, size in KiB, one -E', () => {
     populateFrom: '/stage',
   });
   expect(argv.join(' ')).toBe(
-    'mkfs.ext4 -q -F -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,hash_seed=11111111-1111-1111-1111-111111111111 -d /stage ./my disk.img 102400K',
+    'mkfs.ext4 -q -F -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,lazy_journal_init=1,hash_seed=11111111-1111-1111-1111-111111111111 -d /stage ./my disk.img 102400K',
   );
 });
 

@@ -1,0 +1,13 @@
+import { packageFile } from '../harness/cache-folder.ts';
+import { equalCheck } from '../harness/checks.ts';
+import { scenario } from './scenario.ts';
+
+scenario('configFile becomes /etc/nixos/configuration.nix', {
+  system: 'tiny-systemd-boot',
+  image: { partitionTableType: 'efi', configFile: packageFile('vm-images/demo/default.nix') },
+  boots: ['efi'],
+  inside: [
+    equalCheck('its first line', 'head -n 1 /etc/nixos/configuration.nix | cut -c 1-21', '# A NixOS-shaped syst'),
+    equalCheck('its owner and mode', "stat -c '%U:%G %a' /etc/nixos/configuration.nix", 'root:root 644'),
+  ],
+});

@@ -1,0 +1,9 @@
+import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
+import { scenario } from './scenario.ts';
+
+for (const format of IMAGE_FORMATS)
+  scenario(`${format} boots`, {
+    system: 'tiny-grub-hybrid',
+    image: { partitionTableType: 'hybrid', format },
+    boots: ['legacy', 'efi'],
+  });

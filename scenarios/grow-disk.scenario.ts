@@ -1,0 +1,29 @@
+import type { BootCheck } from '../harness/checks.ts';
+import { AssertionFailedError } from '../harness/errors.ts';
+import { GIB } from '../lib/units.ts';
+import { scenario } from './scenario.ts';
+
+/** The partition is enlarged to the disk's end, then the filesystem to the partition's, while it is mounted. */
+const growRoot: BootCheck = {
+  name: 'the root grows to the disk',
+  async run(machine) {
+    const sizeKiB = async (): Promise<number> => Number((await machine.succeed('df -k / | tail -n 1')).split(/\s+/)[1]);
+    const before = await sizeKiB();
+    await machine.succeed('echo ", +" | sfdisk --force --no-reread -N 1 /dev/vda && partx --update --nr 1 /dev/vda');
+    await machine.succeed('resize2fs /dev/vda1');
+    const after = await sizeKiB();
+    if (before > 1024 ** 2 || after < 1.8 * 1024 ** 2)
+      throw new AssertionFailedError(
+        `the root filesystem: expected to grow to 2 GiB, found ${before} KiB before and ${after} KiB after`,
+      );
+    return `${before} KiB before, ${after} KiB after`;
+  },
+};
+
+scenario('the disk is enlarged, and resize2fs in the guest takes it', {
+  system: 'demo-grub-bios',
+  image: { partitionTableType: 'legacy' },
+  boots: ['legacy'],
+  inside: [growRoot],
+  machine: { diskBytes: 2 * GIB },
+});

@@ -1,0 +1,3 @@
+import { scenario } from './scenario.ts';
+
+scenario('none: direct kernel boot', { system: 'demo-none', image: { partitionTableType: 'none' }, boots: ['direct'] });

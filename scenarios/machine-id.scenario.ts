@@ -1,0 +1,28 @@
+import { basename, dirname } from 'node:path';
+import { expect, test } from 'vitest';
+import type { BootCheck } from '../harness/checks.ts';
+import { localExecutor } from '../lib/local-executor.ts';
+import { bootScenario, buildScenario } from './scenario.ts';
+
+test('the machine-id is absent from the image, and different in two boots', async () => {
+  const description = { system: 'demo-grub-bios', image: { partitionTableType: 'legacy' }, boots: ['legacy'] } as const;
+  const image = await buildScenario(description);
+  const { built } = image;
+  const at = `${basename(built.image)}?offset=${built.disk.root.offsetBytes}`;
+  const inImage = await localExecutor.run(['debugfs', '-R', 'stat /etc/machine-id', at], { cwd: dirname(built.image) });
+  expect(inImage.stderr.toString('utf8')).toMatch(/File not found/);
+  const seen: string[] = [];
+  const readMachineId: BootCheck = {
+    name: 'machine-id',
+    async run(machine) {
+      const id = await machine.succeed('cat /etc/machine-id');
+      seen.push(id);
+      return id;
+    },
+  };
+  for (let boot = 0; boot < 2; boot += 1)
+    await bootScenario(image, { ...description, inside: [readMachineId] }, 'legacy');
+  expect(seen[0]).toMatch(/^[0-9a-f]{32}$/);
+  expect(seen[1]).toMatch(/^[0-9a-f]{32}$/);
+  expect(seen[0]).not.toBe(seen[1]);
+});

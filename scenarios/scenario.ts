@@ -1,0 +1,93 @@
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { renderBootReport } from '../cli/boot-report.ts';
+import { startBuilderVm } from '../harness/builder-vm.ts';
+import {
+  type BootCheck,
+  checkCurrentSystem,
+  checkFailedUnits,
+  checkFirmwareMode,
+  checkRootFilesystem,
+  checkStoreContents,
+} from '../harness/checks.ts';
+import type { Firmware } from '../harness/machine.ts';
+import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
+import { removeTree } from '../lib/private-output.ts';
+import { type DemoSystems, prepareDemo } from '../vm-images/demo.ts';
+
+/** What a scenario says: which system becomes which image, how that image boots, and what must be true inside. */
+export interface Scenario {
+  /** A demo system: `demo-grub-bios`, `tiny-systemd-boot` … */
+  readonly system: string;
+  readonly image: Partial<BuildImageOptions>;
+  readonly boots: readonly Firmware[];
+  /** Beside what is true of every boot. */
+  readonly inside?: readonly BootCheck[];
+  readonly machine?: Partial<VerifyBootOptions>;
+}
+
+export interface ScenarioImage {
+  readonly built: BuiltImage;
+  readonly demo: DemoSystems;
+}
+
+/** Builds the scenario's image in a folder of its own, which goes when the test has finished. */
+export async function buildScenario({ system, image }: Pick<Scenario, 'system' | 'image'>): Promise<ScenarioImage> {
+  const demo = await prepareDemo();
+  const toplevel = demo.systems[system];
+  if (toplevel === undefined) throw new Error(`there is no demo system ${system}`);
+  const outDir = await mkdtemp(join(tmpdir(), 'ndi-scenario-'));
+  onTestFinished(() => removeTree(outDir));
+  const built = await buildImage(
+    { toplevel, store: demo.store, additionalSpace: '64M', ...image, outDir },
+    { startBuilder: startBuilderVm },
+  );
+  return { built, demo };
+}
+
+/** Boots a scenario's image and checks what is true of every boot, and what the scenario adds. */
+export async function bootScenario(
+  { built, demo }: ScenarioImage,
+  { system, inside = [], machine = {} }: Scenario,
+  firmware: Firmware,
+): Promise<BootReport> {
+  const { toplevel } = built.system;
+  const isDemo = system.startsWith('demo-');
+  const report = await verifyBoot({
+    image: built.image,
+    firmware,
+    checks: [
+      checkFirmwareMode(firmware),
+      checkCurrentSystem(toplevel),
+      checkRootFilesystem({ uuid: built.filesystem.uuid, label: built.filesystem.label }),
+      ...(isDemo ? [checkFailedUnits, checkStoreContents] : []),
+      ...inside,
+    ],
+    ...(firmware === 'direct' ? { kernel: await directKernel(join(demo.store, toplevel), demo.store, toplevel) } : {}),
+    ...machine,
+  });
+  expect(report.ok, renderBootReport(report)).toBe(true);
+  expect(report.cleanShutdown).toBe(true);
+  return report;
+}
+
+/** A test for each scenario: one image, booted in every mode it can. */
+export function scenario(name: string, description: Scenario): void {
+  test(name, async () => {
+    const image = await buildScenario(description);
+    for (const firmware of description.boots) await bootScenario(image, description, firmware);
+  });
+}
+
+async function directKernel(folder: string, store: string, toplevel: string) {
+  const { readFile, readlink } = await import('node:fs/promises');
+  const parameters = await readFile(join(folder, 'kernel-params'), 'utf8');
+  return {
+    kernel: join(store, await readlink(join(folder, 'kernel'))),
+    initrd: join(store, await readlink(join(folder, 'initrd'))),
+    commandLine: `init=${toplevel}/init ${parameters}`,
+  };
+}
