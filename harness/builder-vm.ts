@@ -24,7 +24,7 @@ import {
   machineArgs,
   portArgs,
 } from './qemu/argv.ts';
-import { startQemu } from './qemu/process.ts';
+import { type QemuProcess, startQemu } from './qemu/process.ts';
 import { connectUnixSocket, settleWithin } from './qemu/qmp.ts';
 
 export interface StartBuilderVmOptions {
@@ -96,15 +96,18 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
     throw new MachineExitedError(NAME, 'a command to end', exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});
-  const socket = await Promise.race([
-    connectUnixSocket(socketPath, 'virtio-serial', () => qemu.isAlive(), signal),
-    died,
-  ]);
+  const socket = await connectUnixSocket(socketPath, 'virtio-serial', () => qemu.isAlive(), signal).catch(
+    (error: unknown) => {
+      // A machine that is gone has a better story to tell.
+      if (qemu.isAlive()) throw error;
+      return died;
+    },
+  );
   const channel = new AgentChannel(socket);
   died.catch((error: Error) => channel.lose(error));
   if (!(await Promise.race([settleWithin(channel.ready, READY_TIMEOUT_MS), died])))
     throw new WaitTimeoutError(NAME, 'its agent', READY_TIMEOUT_MS, { lastLines: await console.lastLines(LAST_LINES) });
-  return new BuilderVm(channel, qemu.exited, console, stack.move(), performance.now() - startedAt);
+  return new BuilderVm(channel, qemu, console, stack.move(), performance.now() - startedAt);
 }
 
 /** The kernel's parameters. Under TCG the guest's TSC is the host's, and is told: measuring it hangs on a loaded host, and
@@ -125,13 +128,16 @@ export class BuilderVm implements Builder {
   readonly console: Console;
   readonly #channel: AgentChannel;
   readonly #exited: Promise<unknown>;
+  /** QEMU's process id. */
+  readonly pid: number;
   readonly #stack: CleanupStack;
   #stopped = false;
 
   /** @internal startBuilderVm makes builder VMs. */
-  constructor(channel: AgentChannel, exited: Promise<unknown>, console: Console, stack: CleanupStack, readyMs: number) {
+  constructor(channel: AgentChannel, qemu: QemuProcess, console: Console, stack: CleanupStack, readyMs: number) {
     this.#channel = channel;
-    this.#exited = exited;
+    this.#exited = qemu.exited;
+    this.pid = qemu.pid;
     this.console = console;
     this.#stack = stack;
     this.readyMs = readyMs;

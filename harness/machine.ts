@@ -292,8 +292,18 @@ export class Machine implements AsyncDisposable {
     this.console.skip();
     // The command travels in base64: no byte of it means anything to a terminal. Cut into lines a terminal takes.
     const encoded = Buffer.from(command).toString('base64');
-    for (let from = 0; from < encoded.length || from === 0; from += TYPED_CHARACTERS)
-      this.console.write(`c${from === 0 ? '=' : '=$c'}${encoded.slice(from, from + TYPED_CHARACTERS)}\n`);
+    for (let from = 0; from < encoded.length || from === 0; from += TYPED_CHARACTERS) {
+      const last = from + TYPED_CHARACTERS >= encoded.length;
+      const part = `c${from === 0 ? '=' : '=$c'}${encoded.slice(from, from + TYPED_CHARACTERS)}`;
+      this.console.write(last ? `${part}\n` : `${part}; echo "${id}""+${from}"\n`);
+      // A terminal drops what comes faster than the shell reads.
+      if (!last)
+        await this.#waitUntil(
+          () => this.console.take(new RegExp(`${id}\\+${from}\\b`)),
+          `the shell to take: ${command.slice(0, 80)}…`,
+          options,
+        );
+    }
     // The marker is typed in two halves, so that its echo is not taken for it.
     this.console.write(
       `o=$( (eval "$(echo $c | base64 -d)") 2>&1 </dev/null; printf '\\n%s' "$?"); echo "<${id.slice(0, 4)}""${id.slice(4)}>$(printf %s "$o" | base64 | tr -d '\\n')</${id.slice(0, 4)}""${id.slice(4)}>"\n`,

@@ -1,4 +1,4 @@
-import { mkdtemp } from 'node:fs/promises';
+import { mkdtemp, readFile, readlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -83,7 +83,6 @@ export function scenario(name: string, description: Scenario): void {
 }
 
 async function directKernel(folder: string, store: string, toplevel: string) {
-  const { readFile, readlink } = await import('node:fs/promises');
   const parameters = await readFile(join(folder, 'kernel-params'), 'utf8');
   return {
     kernel: join(store, await readlink(join(folder, 'kernel'))),

@@ -35,7 +35,7 @@ const MARKS: readonly StageMark[] = [
   {
     stage: 'init',
     shows:
-      /starting systemd\.\.\.|systemd\[1\]: systemd \d|systemd \d+(\.\S+)? running in system mode|Welcome to (?!GRUB)[^\n]*!|Starting init:/,
+      /starting (?:systemd|busybox init)\.\.\.|systemd\[1\]: systemd \d|systemd \d+(\.\S+)? running in system mode|Welcome to (?!GRUB)[^\n]*!|Starting init:/,
     source: 'NixOS stage-2-init.sh; systemd; busybox init',
   },
   { stage: 'login', shows: /(^|\n)[^\n]*\blogin: ?$|\blogin: /, source: 'agetty(8), login(1)' },

@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { z } from 'zod';
+import { AbortedError } from '../../lib/errors.ts';
 import { HarnessError } from '../errors.ts';
 
 /** An event that QEMU sent. @see QEMU QMP Reference Manual */
@@ -129,6 +130,7 @@ export async function connectUnixSocket(
       ...(signal === undefined ? {} : { signal }),
     },
   ).catch((cause: unknown) => {
+    if (signal?.aborted) throw new AbortedError(what, { cause: signal.reason });
     throw new HarnessError(`cannot connect to QEMU's ${what} socket ${path}`, { cause });
   });
 }

@@ -1,7 +1,8 @@
 # GRUB as finished images, for the system without grub-install: each looks for grub.cfg on the boot partition or the root.
-mkdir -p "$out" "$NIX_BUILD_TOP/memory/boot/grub"
+# Its own has another path, or the search would find that.
+mkdir -p "$out" "$NIX_BUILD_TOP/memory/embedded"
 cd "$NIX_BUILD_TOP"
-cat > memory/boot/grub/grub.cfg <<'END'
+cat > memory/embedded/grub.cfg <<'END'
 serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial
@@ -12,13 +13,13 @@ elif search --no-floppy --set=root --file /boot/grub/grub.cfg; then
 fi
 END
 find memory -exec touch -d @1 {} +
-tar -C memory -cf memory.tar boot
+tar -C memory -cf memory.tar embedded
 libraries=$userland/usr/lib/x86_64-linux-gnu
 mkimage() {
   platform=$1
   shift
   "$libraries/ld-linux-x86-64.so.2" --library-path "$libraries" "$userland/usr/bin/grub-mkimage" \
-    --directory="$userland/usr/lib/grub/$platform" --format="$platform" --memdisk=memory.tar --prefix='(memdisk)/boot/grub' "$@" \
+    --directory="$userland/usr/lib/grub/$platform" --format="$platform" --memdisk=memory.tar --prefix='(memdisk)/embedded' "$@" \
     memdisk tar normal configfile search search_label search_fs_file search_fs_uuid linux ext2 fat part_gpt part_msdos serial terminal echo test
 }
 mkimage i386-pc --output="$out/core.img" biosdisk

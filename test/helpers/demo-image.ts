@@ -1,0 +1,19 @@
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll } from 'vitest';
+import { startBuilderVm } from '../../harness/builder-vm.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../lib/build-image.ts';
+import { removeTree } from '../../lib/private-output.ts';
+import { prepareDemo } from '../../vm-images/demo.ts';
+
+/** An image of a demo system for all tests of a file, removed after them. */
+export async function demoImage(system: string, options: Partial<BuildImageOptions>): Promise<BuiltImage> {
+  const { store, systems } = await prepareDemo();
+  const outDir = await mkdtemp(join(tmpdir(), 'ndi-image-'));
+  afterAll(() => removeTree(outDir));
+  return buildImage(
+    { toplevel: systems[system] ?? '', store, additionalSpace: '64M', bootSize: '128M', ...options, outDir },
+    { startBuilder: startBuilderVm },
+  );
+}

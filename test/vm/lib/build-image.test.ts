@@ -1,0 +1,138 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { startBuilderVm } from '../../../harness/builder-vm.ts';
+import { type BuildContext, buildImage } from '../../../lib/build-image.ts';
+import { InvalidOptionsError, NoSpaceError } from '../../../lib/errors.ts';
+import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+let demo: DemoSystems;
+beforeAll(async () => {
+  demo = await prepareDemo();
+});
+
+const options = (outDir: string, more: object = {}) => ({
+  outDir,
+  toplevel: demo.systems['tiny-grub-bios'] ?? '',
+  store: demo.store,
+  additionalSpace: '32M',
+  ...more,
+});
+const context: BuildContext = { startBuilder: startBuilderVm };
+
+async function listed(folder: string): Promise<string[]> {
+  return (await readdir(folder)).sort();
+}
+
+test('postVM sees the finished image before it has its name', async () => {
+  const outDir = await tempFolder();
+  let seen = '';
+  const built = await buildImage(
+    options(outDir, {
+      format: 'qcow2',
+      postVM: ['sh', '-c', 'qemu-img info "$diskImage" > "$0"', join(outDir, 'info')],
+    }),
+    {
+      ...context,
+      postVM: async ({ path, format }) => {
+        seen = `${format} ${(await readFile(path)).subarray(0, 3).toString('latin1')}`;
+      },
+    },
+  );
+  expect(seen).toBe('qcow2 QFI');
+  expect(await readFile(join(outDir, 'info'), 'utf8')).toMatch(/file format: qcow2/);
+  expect(built.image).toBe(join(outDir, 'nixos.qcow2'));
+  expect(await listed(outDir)).toEqual(['info', 'nixos.qcow2']);
+});
+
+test('a postVM that fails publishes nothing, and what was there stays', async () => {
+  const outDir = await tempFolder();
+  await writeFile(join(outDir, 'nixos.img'), 'precious');
+  await expect(buildImage(options(outDir, { postVM: ['false'] }), context)).rejects.toThrow(/postVM/);
+  expect(await listed(outDir)).toEqual(['nixos.img']);
+  expect(await readFile(join(outDir, 'nixos.img'), 'utf8')).toBe('precious');
+});
+
+test('without a builder, what needs one is told before anything is touched', async () => {
+  const outDir = join(await tempFolder(), 'out');
+  const attempt = buildImage(options(outDir, { partitionTableType: 'efi' }));
+  await expect(attempt).rejects.toThrow(InvalidOptionsError);
+  await expect(attempt).rejects.toThrow(/install the boot loader.*make the FAT filesystems/);
+  await expect(readdir(outDir)).rejects.toThrow(/ENOENT/);
+});
+
+test('without a boot loader no builder is needed, and the tree is in the image', async () => {
+  const outDir = await tempFolder();
+  const built = await buildImage(options(outDir, { installBootLoader: false }));
+  const at = `nixos.img?offset=${built.disk.root.offsetBytes}`;
+  expect(await run(['debugfs', '-R', 'stat /etc/NIXOS', at], { cwd: outDir })).toMatch(/User: +0 +Group: +0/);
+  await run(['e2fsck', '-fn', at], { cwd: outDir });
+});
+
+test.each([
+  'installSystem',
+  'makeFilesystem',
+  'startBuilder',
+  'switchToConfiguration',
+  'convertImage',
+])('an abort in %s leaves nothing behind', async (phase) => {
+  const outDir = await tempFolder();
+  const abort = new AbortController();
+  const attempt = buildImage(options(outDir, { format: 'qcow2' }), {
+    ...context,
+    signal: abort.signal,
+    onEvent: (event) => {
+      if (event.type === 'start' && event.step === phase) setTimeout(() => abort.abort(), 20);
+    },
+  });
+  await expect(attempt).rejects.toMatchObject({ code: 'E_ABORTED' });
+  expect(await listed(outDir)).toEqual([]);
+});
+
+test('two builds at once into one folder both succeed', async () => {
+  const outDir = await tempFolder();
+  const built = await Promise.all([1, 2].map(() => buildImage(options(outDir), context)));
+  expect(built.map(({ image }) => image)).toEqual([join(outDir, 'nixos.img'), join(outDir, 'nixos.img')]);
+  expect(await listed(outDir)).toEqual(['nixos.img']);
+});
+
+test('what a killed build left is removed by the next one', async () => {
+  const outDir = await tempFolder();
+  const left = join(outDir, '.nixos-disk-image-dead00');
+  await mkdir(join(left, 'root'), { recursive: true });
+  await writeFile(join(left, 'owner'), '999999999 12345\n');
+  await buildImage(options(outDir, { installBootLoader: false }));
+  expect(await listed(outDir)).toEqual(['nixos.img']);
+});
+
+test('a user that the system does not have is named', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'file'), 'x');
+  const contents = [{ source: join(folder, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
+  await expect(buildImage(options(join(folder, 'out'), { contents }), context)).rejects.toThrow(
+    /cannot give \/srv\/file to bob:users in the installed system/,
+  );
+  expect(await listed(join(folder, 'out'))).toEqual([]);
+});
+
+test('a switch-to-configuration that fails has its own output in the error', async () => {
+  const folder = await tempFolder();
+  // GRUB for BIOS has no place in a GPT without a BIOS boot partition.
+  const attempt = buildImage(
+    options(folder, { toplevel: demo.systems['demo-grub-bios'], partitionTableType: 'efi' }),
+    context,
+  );
+  await expect(attempt).rejects.toMatchObject({ code: 'E_TOOL_FAILED' });
+  await expect(attempt).rejects.toThrow(
+    /switch-to-configuration boot failed in the installed system[\s\S]*no BIOS Boot Partition/,
+  );
+  expect(await listed(folder)).toEqual([]);
+});
+
+test('a disk that is too small for the system is told with numbers', async () => {
+  const outDir = await tempFolder();
+  await expect(buildImage(options(outDir, { diskSize: 24 }), context)).rejects.toThrow(NoSpaceError);
+  expect(await listed(outDir)).toEqual([]);
+});

@@ -1,0 +1,131 @@
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type BuilderVm, startBuilderVm } from '../../../harness/builder-vm.ts';
+import { removeTree } from '../../../lib/private-output.ts';
+import { chownContents } from '../../../lib/steps/chown-contents.ts';
+import { createDisk } from '../../../lib/steps/create-disk.ts';
+import { createEsp } from '../../../lib/steps/create-esp.ts';
+import { installSystem } from '../../../lib/steps/install-system.ts';
+import { makeFilesystem } from '../../../lib/steps/make-filesystem.ts';
+import { mountRoot } from '../../../lib/steps/mount-root.ts';
+import { nixosEnter } from '../../../lib/steps/nixos-enter.ts';
+import { type PartitionedDisk, partitionDisk } from '../../../lib/steps/partition-disk.ts';
+import { removeMachineId } from '../../../lib/steps/remove-machine-id.ts';
+import { switchToConfiguration } from '../../../lib/steps/switch-to-configuration.ts';
+import { tuneFilesystem } from '../../../lib/steps/tune-filesystem.ts';
+import { unmountRoot } from '../../../lib/steps/unmount-root.ts';
+import { writeConfigFile } from '../../../lib/steps/write-config-file.ts';
+import { MIB } from '../../../lib/units.ts';
+import { prepareDemo } from '../../../vm-images/demo.ts';
+
+// The half of the procedure that needs root, each step on its own, in the order a script calls them.
+
+let vm: BuilderVm;
+let disk: PartitionedDisk;
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ndi-steps-'));
+  const demo = await prepareDemo();
+  const image = join(folder, 'disk.img');
+  const root = join(folder, 'root');
+  await installSystem({ root, toplevel: demo.systems['tiny-systemd-boot'] ?? '', store: demo.store });
+  await createDisk({ image, sizeBytes: 300 * MIB });
+  disk = await partitionDisk({ image, partitionTableType: 'efi', bootSize: '128M' });
+  await makeFilesystem({ image, partition: disk.root, populateFrom: root });
+  vm = await startBuilderVm({ image });
+});
+afterAll(async () => {
+  await vm[Symbol.asyncDispose]();
+  await removeTree(folder);
+});
+
+const inside = async (...argv: string[]): Promise<string> => (await vm.run(argv)).stdout.toString('utf8').trim();
+
+test('mountRoot mounts the root', async () => {
+  await mountRoot({ device: vm.partition(disk.root) }, { executor: vm });
+  expect(await inside('test', '-e', '/mnt/etc/NIXOS')).toBe('');
+  await expect(mountRoot({ device: '/dev/vda1', mountPoint: '/other' }, { executor: vm })).rejects.toThrow(
+    /cannot mount \/dev\/vda1 as ext4/,
+  );
+});
+
+test('createEsp makes and mounts a FAT filesystem, with its UUID read back', async () => {
+  const { uuid } = await createEsp(
+    { device: vm.partition(disk.esp ?? disk.root), mountPoint: '/mnt/boot', volumeId: 'ABCD1234' },
+    { executor: vm },
+  );
+  expect(uuid).toBe('ABCD-1234');
+  expect(await inside('sh', '-c', 'grep -c " /mnt/boot vfat " /proc/mounts')).toBe('1');
+  await expect(
+    createEsp({ device: '/dev/vda1', mountPoint: '/x', label: 'TWELVE BYTES' }, { executor: vm }),
+  ).rejects.toThrow(/longer than the 11 bytes/);
+});
+
+test('writeConfigFile writes the file', async () => {
+  await writeFile(join(folder, 'configuration.nix'), '{ }\n');
+  await writeConfigFile({ configFile: join(folder, 'configuration.nix') }, { executor: vm });
+  expect(await inside('cat', '/mnt/etc/nixos/configuration.nix')).toBe('{ }');
+  await expect(writeConfigFile({ configFile: join(folder, 'missing') }, { executor: vm })).rejects.toThrow(
+    /cannot be read/,
+  );
+});
+
+test('nixosEnter activates, then runs the command in namespaces of its own', async () => {
+  const before = await inside('sh', '-c', 'wc -l < /proc/mounts');
+  const result = await nixosEnter(
+    { command: ['sh', '-c', 'id -u alice; echo "$$"; ls -d /run/current-system'] },
+    { executor: vm },
+  );
+  expect(result.stdout.toString()).toBe('1000\n1\n/run/current-system\n');
+  expect(await inside('sh', '-c', 'wc -l < /proc/mounts')).toBe(before);
+  await expect(
+    nixosEnter({ command: ['sh', '-c', 'echo why >&2; exit 9'], activate: false }, { executor: vm }),
+  ).rejects.toMatchObject({ failure: { exitCode: 9 }, message: expect.stringContaining('why') });
+  await expect(nixosEnter({ root: '/proc', command: ['true'] }, { executor: vm })).rejects.toThrow(
+    /is no NixOS installation/,
+  );
+});
+
+test('nixosEnter uses a real nixos-enter when told to', async () => {
+  await vm.run([
+    'sh',
+    '-c',
+    'printf "#!/bin/sh\\necho real \\"\\$@\\"\\n" > /bin/my-nixos-enter; chmod 755 /bin/my-nixos-enter',
+  ]);
+  const result = await nixosEnter({ command: ['true', 'x'], nixosEnterTool: '/bin/my-nixos-enter' }, { executor: vm });
+  expect(result.stdout.toString()).toBe('real --root /mnt -- true x\n');
+});
+
+test('switchToConfiguration installs the loader and its entry', async () => {
+  await switchToConfiguration({}, { executor: vm });
+  expect(await inside('sh', '-c', 'cd /mnt/boot; find . -type f | sort')).toMatch(
+    /EFI\/BOOT\/BOOTX64.EFI\n[\s\S]*loader\/entries\/nixos-generation-1.conf\n.*loader\/loader.conf/,
+  );
+});
+
+test('chownContents gives files to names of the installed system', async () => {
+  await vm.run(['sh', '-c', 'mkdir -p /mnt/srv/site; touch /mnt/srv/site/page']);
+  const { entries } = await chownContents(
+    { contents: [{ target: '/srv/site', user: 'alice', group: 'wheel' }, { target: '/srv' }], activate: false },
+    { executor: vm },
+  );
+  expect(entries).toBe(1);
+  expect(await inside('stat', '-c', '%u:%g', '/mnt/srv/site/page')).toBe('1000:1');
+});
+
+test('removeMachineId removes it', async () => {
+  await vm.run(['sh', '-c', 'echo id > /mnt/etc/machine-id']);
+  await removeMachineId({}, { executor: vm });
+  expect((await vm.run(['test', '-e', '/mnt/etc/machine-id'])).exitCode).toBe(1);
+});
+
+test('unmountRoot unmounts all of it, and the filesystem can then be tuned', async () => {
+  await unmountRoot({}, { executor: vm });
+  expect(await inside('sh', '-c', 'grep -c /mnt /proc/mounts')).toBe('0');
+  await expect(unmountRoot({}, { executor: vm })).rejects.toThrow(/cannot unmount \/mnt/);
+  const tuned = await tuneFilesystem({ device: vm.partition(disk.root) }, { executor: vm });
+  expect(tuned.uuid).toMatch(/^[0-9a-f-]{36}$/);
+  expect((await vm.run(['resize2fs', vm.partition(disk.root)])).exitCode).toBe(0);
+});
