@@ -294,7 +294,7 @@ export class Machine implements AsyncDisposable {
     const encoded = Buffer.from(command).toString('base64');
     for (let from = 0; from < encoded.length || from === 0; from += TYPED_CHARACTERS) {
       const last = from + TYPED_CHARACTERS >= encoded.length;
-      const part = `c${from === 0 ? '=' : '=$c'}${encoded.slice(from, from + TYPED_CHARACTERS)}`;
+      const part = `c${from === 0 ? '=' : '="$c"'}${encoded.slice(from, from + TYPED_CHARACTERS)}`;
       this.console.write(last ? `${part}\n` : `${part}; echo "${id}""+${from}"\n`);
       // A terminal drops what comes faster than the shell reads.
       if (!last)
