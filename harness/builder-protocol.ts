@@ -9,7 +9,7 @@ const HEADER_BYTES = 9;
 const INPUT_WINDOW_BYTES = 256 * 1024;
 const INPUT_CHUNK_BYTES = 32 * 1024;
 
-export interface CommandEnd {
+interface CommandEnd {
   readonly exitCode: number | undefined;
   readonly signal: number | undefined;
   /** Why it could not be started: "ENOENT", or the system's words. */

@@ -67,7 +67,7 @@ export interface MachineExit {
   readonly durationMs: number;
 }
 
-export function describeExit({ exitCode, signal, reason }: MachineExit): string {
+function describeExit({ exitCode, signal, reason }: MachineExit): string {
   if (signal !== undefined) return `QEMU was killed by ${signal}`;
   if (reason !== undefined) return `the machine ended: ${reason}`;
   return `QEMU exited with status ${exitCode}`;

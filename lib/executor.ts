@@ -131,7 +131,7 @@ export async function runStep<T>(
   return value;
 }
 
-export function throwIfAborted(step: string, signal: AbortSignal | undefined): void {
+function throwIfAborted(step: string, signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortedError(step, { cause: signal.reason });
 }
 

@@ -1,7 +1,7 @@
 import type { BootStage } from './stages.ts';
 
 /** What a console shows when a boot has failed for good: one table, each with the stage it belongs to. */
-export interface FailurePattern {
+interface FailurePattern {
   readonly name: string;
   readonly shows: RegExp;
   readonly stage: BootStage;
@@ -16,7 +16,7 @@ export interface FailureSeen {
   readonly atMs: number;
 }
 
-export const FAILURE_PATTERNS: readonly FailurePattern[] = [
+const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'no bootable device',
     shows: /No bootable device|Boot failed: not a bootable disk/,

@@ -35,7 +35,7 @@ const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'secure-boot']);
 
 /** Folders of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
  *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
-export async function firmwareFolders(): Promise<string[]> {
+async function firmwareFolders(): Promise<string[]> {
   const qemu = await findTool('qemu-system-x86_64');
   const ofQemu = qemu === undefined ? [] : [join(dirname(await realpath(qemu)), '..', 'share', 'qemu', 'firmware')];
   const config = process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config');

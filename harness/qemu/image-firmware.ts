@@ -36,7 +36,7 @@ export async function imageFirmware(image: string, format?: DiskFormat): Promise
 }
 
 /** The same from the first 64 sectors. */
-export function firmwareOfTable(sectors: Buffer): ('legacy' | 'efi')[] {
+function firmwareOfTable(sectors: Buffer): ('legacy' | 'efi')[] {
   if (sectors.readUInt16LE(510) !== 0xaa55) return [];
   const found: ('legacy' | 'efi')[] = [];
   if (sectors.subarray(SECTOR_BYTES, SECTOR_BYTES + 8).toString('latin1') === 'EFI PART') {

@@ -5,8 +5,7 @@ import type { Executor } from '../../lib/executor.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
 import { isErrno } from '../../lib/private-output.ts';
 
-export const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vpc'] as const;
-export type DiskFormat = (typeof DISK_FORMATS)[number];
+export type DiskFormat = 'raw' | 'qcow2' | 'vdi' | 'vpc';
 
 export interface DiskImageFacts {
   readonly file: string;

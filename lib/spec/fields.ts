@@ -51,7 +51,7 @@ export const fatLabel = labelOf('FAT', 11).refine(
 );
 
 /** Octal file modes, as chmod(1) takes them: `"755"`, `"4755"`; or its symbolic form: `"u=rw,go=r"`. */
-export const fileMode = z
+const fileMode = z
   .string()
   .regex(
     /^([0-7]{3,4}|[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*)$/,

@@ -37,7 +37,7 @@ function toOptionIssue(issue: z.core.$ZodIssue): OptionIssue {
 }
 
 /** `contents[2].user` */
-export function formatPath(path: readonly PropertyKey[]): string {
+function formatPath(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === 'number') return `${text}[${key}]`;
     return text === '' ? String(key) : `${text}.${String(key)}`;
