@@ -1,8 +1,10 @@
-import { readdir, readFile, realpath, rename, writeFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { SystemLocation } from '../lib/build-image.ts';
 import { UnexpectedStateError } from '../lib/errors.ts';
 import { commandFailure } from '../lib/executor.ts';
 import { localExecutor } from '../lib/local-executor.ts';
+import { findTool } from '../lib/tools.ts';
 import { cachedFolder } from './cache-folder.ts';
 import { HarnessError } from './errors.ts';
 
@@ -43,14 +45,29 @@ export async function distributionKernel(): Promise<BuilderKernel> {
   return { kernel: join(folder, 'vmlinuz'), modules: join(folder, 'lib/modules', version) };
 }
 
-/** The kernel of a NixOS system itself, where there is none of the distribution's.
- *  @param toplevel the system's folder on this host. */
-export async function systemKernel(toplevel: string): Promise<BuilderKernel> {
-  const modules = join(await realpath(join(toplevel, 'kernel-modules')), 'lib/modules');
+/** The kernel of a NixOS system itself, for hosts that have no Debian packages.
+ *  @param toplevel the system's store path.
+ *  @param store the private store's folder that holds it; default: the host's store. */
+export async function systemKernel(toplevel: string, store = '/'): Promise<BuilderKernel> {
+  // Links in a private store lead to where its paths will be, not to where they are.
+  const follow = async (path: string): Promise<string> => join(store, await readlink(join(store, path)));
+  const modules = join(await follow(join(toplevel, 'kernel-modules')), 'lib/modules');
   const version = (await readdir(modules))[0];
   if (version === undefined)
     throw new UnexpectedStateError(STEP, `${modules} is empty`, { expected: 'a folder of modules' });
-  return { kernel: await realpath(join(toplevel, 'kernel')), modules: join(modules, version) };
+  return { kernel: await follow(join(toplevel, 'kernel')), modules: join(modules, version) };
+}
+
+/** The kernel a builder VM uses when it is given none: the distribution's, or where that cannot be had, the system's.
+ *  @throws {ToolFailedError} when there is neither. */
+export async function defaultKernel(system: SystemLocation | undefined): Promise<BuilderKernel> {
+  if (system === undefined) return distributionKernel();
+  if ((await findTool('apt-get')) === undefined) return systemKernel(system.toplevel, system.store);
+  return distributionKernel().catch((error: unknown) =>
+    systemKernel(system.toplevel, system.store).catch(() => {
+      throw error;
+    }),
+  );
 }
 
 async function run(argv: readonly string[], cwd: string): Promise<string> {

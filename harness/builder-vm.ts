@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { Builder } from '../lib/build-image.ts';
+import type { Builder, SystemLocation } from '../lib/build-image.ts';
 import { CleanupStack } from '../lib/cleanup-stack.ts';
 import { AbortedError, ToolMissingError } from '../lib/errors.ts';
 import type { RunOptions, RunResult } from '../lib/executor.ts';
 import { OutputCollector } from '../lib/output-collector.ts';
 import { builderInitrd } from './builder-initrd.ts';
-import { type BuilderKernel, distributionKernel } from './builder-kernel.ts';
+import { type BuilderKernel, defaultKernel } from './builder-kernel.ts';
 import { AgentChannel } from './builder-protocol.ts';
 import { Console } from './console/console.ts';
 import { FailureWatcher } from './console/failures.ts';
@@ -34,8 +34,10 @@ export interface StartBuilderVmOptions {
   readonly memSizeMiB?: number | undefined;
   /** Default 1. */
   readonly cpus?: number | undefined;
-  /** A kernel and its modules; default: the distribution's, downloaded into the cache. */
+  /** A kernel and its modules; default: the distribution's, downloaded into the cache, or the `system`'s. */
   readonly kernel?: BuilderKernel | undefined;
+  /** A NixOS system whose own kernel serves where there is no other. */
+  readonly system?: SystemLocation | undefined;
   /** Default: KVM where a functional probe finds that it works, else TCG. */
   readonly accelerator?: 'kvm' | 'tcg' | undefined;
   /** Default "microvm"; "q35" for kernels that cannot do without PCI. */
@@ -56,7 +58,7 @@ const GUEST_ENVIRONMENT = { PATH: '/bin', HOME: '/', TERM: 'dumb', LC_ALL: 'C' }
  *  Runs: qemu-system-x86_64; once, what makes its kernel and initrd. */
 export async function startBuilderVm(options: StartBuilderVmOptions): Promise<BuilderVm> {
   const { signal } = options;
-  const kernel = options.kernel ?? (await distributionKernel());
+  const kernel = options.kernel ?? (await defaultKernel(options.system));
   const initrd = await builderInitrd(kernel);
   const accelerator = options.accelerator ?? (await chooseAccelerator(signal)).accelerator;
   const type = options.machine ?? 'microvm';

@@ -31,9 +31,19 @@ export interface Builder extends Executor, AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** Where a system is. */
+export interface SystemLocation {
+  /** `/nix/store/…` */
+  readonly toplevel: string;
+  /** The private store's folder that holds it; default: the host's store. */
+  readonly store?: string | undefined;
+}
+
 export interface StartBuilderOptions {
   readonly image: string;
   readonly memSizeMiB: number;
+  /** The system that is installed: its kernel serves where there is no other. */
+  readonly system: SystemLocation;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -127,7 +137,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   );
   const filesystem = await fillRoot(spec, { root, raw, disk, size }, context);
   if (needsBuilder(spec) && context.startBuilder !== undefined)
-    await finishInBuilder(spec, raw, disk, context.startBuilder, context);
+    await finishInBuilder(spec, system, raw, disk, context.startBuilder, context);
   await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const finished = join(work.path, basename(target));
@@ -186,13 +196,14 @@ async function fillRoot(
 
 async function finishInBuilder(
   spec: ImageSpec,
+  { toplevel }: InstalledSystem,
   image: string,
   disk: PartitionedDisk,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
 ): Promise<void> {
   await using builder = await runStep('startBuilder', context, undefined, () =>
-    startBuilder({ image, memSizeMiB: spec.memSize, signal: context.signal }),
+    startBuilder({ image, memSizeMiB: spec.memSize, system: { toplevel, store: spec.store }, signal: context.signal }),
   );
   const inside: StepContext = { ...context, executor: builder };
   const root = '/mnt';

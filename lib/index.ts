@@ -6,6 +6,7 @@ export {
   builderReasons,
   buildImage,
   type StartBuilderOptions,
+  type SystemLocation,
 } from './build-image.ts';
 export * from './errors.ts';
 export type { Executor, RunOptions, RunResult, StepContext, StepEvent } from './executor.ts';

@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemKernel } from '../../../harness/builder-kernel.ts';
 import { type BuilderVm, startBuilderVm } from '../../../harness/builder-vm.ts';
 import { MachineExitedError } from '../../../harness/errors.ts';
 import { AbortedError, ToolMissingError } from '../../../lib/errors.ts';
 import { removeTree } from '../../../lib/private-output.ts';
 import { createDisk } from '../../../lib/steps/create-disk.ts';
 import { MIB } from '../../../lib/units.ts';
+import { prepareDemo } from '../../../vm-images/demo.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 
 async function disk(): Promise<string> {
@@ -167,6 +169,15 @@ test('an abort while it starts ends it', async () => {
 
 test('q35 serves where microvm cannot', async () => {
   const vm = await startBuilderVm({ image: await disk(), machine: 'q35' });
+  expect((await vm.run(['cat', '/sys/block/vda/size'])).stdout.toString()).toBe('32768\n');
+  await vm.stop();
+});
+
+test('the installed system’s own kernel serves too', async () => {
+  const { store, systems } = await prepareDemo();
+  const kernel = await systemKernel(systems['tiny-none'] ?? '', store);
+  expect(kernel.kernel.startsWith(store)).toBe(true);
+  const vm = await startBuilderVm({ image: await disk(), kernel });
   expect((await vm.run(['cat', '/sys/block/vda/size'])).stdout.toString()).toBe('32768\n');
   await vm.stop();
 });
