@@ -1,5 +1,5 @@
 import ora, { type Ora } from 'ora';
-import type { StepEvent } from '../lib/executor.ts';
+import type { StepEvent } from '../lib/step.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 
 /** Shows steps as they go, on standard error: a live line on a terminal, a plain line for each elsewhere. */

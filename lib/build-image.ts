@@ -1,9 +1,10 @@
 import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { InvalidOptionsError } from './errors.ts';
-import { type Executor, runStep, type StepContext } from './executor.ts';
+import type { Executor } from './executor.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
+import { runStep, type StepContext } from './step.ts';
 import { chownContents } from './steps/chown-contents.ts';
 import { computeDiskSize, type DiskSize } from './steps/compute-disk-size.ts';
 import { convertImage, type ImageFormat, imageFileName } from './steps/convert-image.ts';

@@ -9,7 +9,7 @@ export {
   type SystemLocation,
 } from './build-image.ts';
 export * from './errors.ts';
-export type { Executor, RunOptions, RunResult, StepContext, StepEvent } from './executor.ts';
+export type { Executor, RunOptions, RunResult } from './executor.ts';
 export { localExecutor } from './local-executor.ts';
 export {
   PARTITION_LAYOUTS,
@@ -21,6 +21,7 @@ export {
 } from './partition-table.ts';
 export type { ContentsEntry } from './spec/fields.ts';
 export { type ImageSpec, type ImageSpecInput, imageSpecSchema, parseImageSpec } from './spec/image-spec.ts';
+export type { StepContext, StepEvent } from './step.ts';
 export { type ChownContentsOptions, chownContents } from './steps/chown-contents.ts';
 export {
   type ComputeDiskSizeOptions,

@@ -1,17 +1,10 @@
-import { delimiter } from 'node:path';
 import { ExecaError, execa } from 'execa';
 import { AbortedError, ToolMissingError } from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
 import { killOnExit } from './kill-on-exit.ts';
 import { OutputCollector } from './output-collector.ts';
+import { searchPath } from './search-path.ts';
 import { packageHint } from './tools.ts';
-
-/** PATH with the folders of the administration tools, which an ordinary user of Debian has not. */
-export function searchPath(path = process.env.PATH ?? ''): string {
-  const folders = path.split(delimiter).filter((folder) => folder !== '');
-  for (const folder of ['/usr/local/sbin', '/usr/sbin', '/sbin']) if (!folders.includes(folder)) folders.push(folder);
-  return folders.join(delimiter);
-}
 
 /** Runs commands on this host with execa: in the C locale, in a process group of their own that an abort kills whole. */
 export const localExecutor: Executor = {

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { ToolMissingError } from './errors.ts';
-import { searchPath } from './local-executor.ts';
+import { searchPath } from './search-path.ts';
 
 /** A program the project runs, and where people get it. */
 export interface Tool {

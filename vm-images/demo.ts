@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { cachedFolder, cacheFolder, packageFile } from '../harness/cache-folder.ts';
 import { HarnessError } from '../harness/errors.ts';
-import { commandFailure, type RunOptions } from '../lib/executor.ts';
+import type { RunOptions } from '../lib/executor.ts';
 import { localExecutor } from '../lib/local-executor.ts';
+import { commandFailure } from '../lib/step.ts';
 import { requireTool } from '../lib/tools.ts';
 
 /** The demo systems: NixOS-shaped, built by real Nix from the distribution's packages. */

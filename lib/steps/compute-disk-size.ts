@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
-import { runStep, type StepContext } from '../executor.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
 import { iecSize, partitionTableType, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'computeDiskSize';

@@ -2,10 +2,10 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
-import { runStep, type StepContext } from '../executor.ts';
 import { type Ext4Entry, ext4Location, listExt4Tree } from '../ext4-image.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'copyToFilesystem';
 

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
-import { runStep, type StepContext } from '../executor.ts';
 import { absolutePath, fatLabel } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'createEsp';
 

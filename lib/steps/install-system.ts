@@ -2,10 +2,10 @@ import { chmod, lstat, mkdir, readFile, realpath, symlink, writeFile } from 'nod
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
-import { runStep, type StepContext, type StepRunner } from '../executor.ts';
 import { isErrno } from '../private-output.ts';
 import { path } from '../spec/fields.ts';
 import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'installSystem';
 

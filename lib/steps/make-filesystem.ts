@@ -1,10 +1,11 @@
 import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 import { NoSpaceError, type ToolFailedError } from '../errors.ts';
-import { commandFailure, type RunResult, runStep, type StepContext, type StepRunner } from '../executor.ts';
+import type { RunResult } from '../executor.ts';
 import { ext4Location, listExt4Tree, readExt4Superblock } from '../ext4-image.ts';
 import { extLabel, guid, partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
 import { KIB } from '../units.ts';
 import { countTree, sumDiskSize } from './compute-disk-size.ts';
 

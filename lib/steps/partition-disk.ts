@@ -2,7 +2,6 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
-import { runStep, type StepContext, type StepRunner } from '../executor.ts';
 import {
   bootPartitionStartBytes,
   DETERMINISTIC_DISK_GUID,
@@ -15,6 +14,7 @@ import {
 } from '../partition-table.ts';
 import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
 import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { formatBytes, MIB, roundUp, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';

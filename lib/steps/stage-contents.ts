@@ -2,10 +2,10 @@ import { lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
-import { runStep, type StepContext } from '../executor.ts';
 import { isErrno } from '../private-output.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'stageContents';
 

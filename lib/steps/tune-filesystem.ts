@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { runStep, type StepContext } from '../executor.ts';
 import { ext4Location, readExt4Superblock } from '../ext4-image.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'tuneFilesystem';
 

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { InvalidOptionsError } from '../errors.ts';
-import { runStep, type StepContext } from '../executor.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'writeConfigFile';
 

@@ -1,0 +1,148 @@
+import { AbortedError, NoSpaceError, ToolFailedError, type ToolFailure } from './errors.ts';
+import type { Executor, RunOptions, RunResult } from './executor.ts';
+import { localExecutor } from './local-executor.ts';
+
+/** What a step says while it works. */
+export type StepEvent =
+  | { readonly type: 'start'; readonly step: string; readonly detail?: string }
+  | { readonly type: 'command'; readonly step: string; readonly argv: readonly string[]; readonly executor: string }
+  | { readonly type: 'output'; readonly step: string; readonly text: string }
+  | { readonly type: 'note'; readonly step: string; readonly text: string }
+  | { readonly type: 'finish'; readonly step: string; readonly durationMs: number; readonly bytes?: number };
+
+/** Every step's second argument. */
+export interface StepContext {
+  /** Default: this host. */
+  readonly executor?: Executor | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onEvent?: ((event: StepEvent) => void) | undefined;
+}
+
+/** What a step's body works with: its name bound to the executor, the signal and the events. */
+export interface StepRunner {
+  readonly step: string;
+  readonly executor: Executor;
+  readonly signal: AbortSignal | undefined;
+  /** Runs a command that must exit 0; its output streams as events.
+   *  @throws {ToolFailedError} otherwise; {NoSpaceError} when its output says ENOSPC. */
+  run(argv: readonly string[], options?: RunOptions & StepRunOptions): Promise<RunResult>;
+  /** As `run`, for a command whose exit status means something. */
+  tryRun(argv: readonly string[], options?: RunOptions): Promise<RunResult>;
+  note(text: string): void;
+  /** How many bytes the step made, for the finish event. */
+  measured(bytes: number): void;
+}
+
+export interface StepRunOptions {
+  /** What could not be done, for the message: `"cannot mount /dev/vda1"`. */
+  readonly what?: string | undefined;
+  readonly hint?: string | undefined;
+}
+
+const OUTPUT_TAIL_BYTES = 4096;
+
+/** Runs the body of a step: start and finish events, abort before the first command. */
+export async function runStep<T>(
+  step: string,
+  context: StepContext | undefined,
+  detail: string | undefined,
+  body: (runner: StepRunner) => Promise<T>,
+): Promise<T> {
+  const executor = context?.executor ?? localExecutor;
+  const signal = context?.signal;
+  const emit = (event: StepEvent): void => context?.onEvent?.(event);
+  const startedAt = performance.now();
+  let bytes: number | undefined;
+
+  const tryRun: StepRunner['tryRun'] = async (argv, options = {}) => {
+    throwIfAborted(step, signal);
+    emit({ type: 'command', step, argv, executor: executor.name });
+    const stderr = lineEmitter((text) => emit({ type: 'output', step, text }));
+    const result = await executor.run(argv, {
+      ...options,
+      signal: options.signal ?? signal,
+      onStderr: (chunk) => {
+        stderr.push(chunk);
+        options.onStderr?.(chunk);
+      },
+    });
+    stderr.end();
+    return result;
+  };
+
+  const runner: StepRunner = {
+    step,
+    executor,
+    signal,
+    tryRun,
+    async run(argv, options = {}) {
+      const result = await tryRun(argv, options);
+      if (result.exitCode !== 0) throw commandFailure(step, executor, result, options);
+      return result;
+    },
+    note: (text) => emit({ type: 'note', step, text }),
+    measured: (count) => {
+      bytes = count;
+    },
+  };
+
+  throwIfAborted(step, signal);
+  emit(detail === undefined ? { type: 'start', step } : { type: 'start', step, detail });
+  const value = await body(runner);
+  emit({ type: 'finish', step, durationMs: performance.now() - startedAt, ...(bytes === undefined ? {} : { bytes }) });
+  return value;
+}
+
+function throwIfAborted(step: string, signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortedError(step, { cause: signal.reason });
+}
+
+/** The error for a command that ended with another status than 0. */
+export function commandFailure(
+  step: string,
+  executor: Executor,
+  result: RunResult,
+  options: StepRunOptions = {},
+): ToolFailedError | NoSpaceError {
+  const output = result.stderr.length > 0 ? result.stderr : result.stdout;
+  const failure: ToolFailure = {
+    step,
+    argv: result.argv,
+    exitCode: result.exitCode,
+    signal: result.signal,
+    outputTail: output.subarray(-OUTPUT_TAIL_BYTES).toString('utf8'),
+    durationMs: result.durationMs,
+    executor: executor.name,
+  };
+  const failed = new ToolFailedError(failure, options);
+  if (/No space left on device|ENOSPC|Disk quota exceeded/.test(failure.outputTail))
+    return new NoSpaceError(
+      step,
+      options.what ?? `what ${result.argv[0]} was writing to`,
+      {},
+      {
+        cause: failed,
+        hint: options.hint,
+        detail: failed.message,
+      },
+    );
+  return failed;
+}
+
+/** Splits a stream of bytes into lines of text, without cutting a UTF-8 sequence. */
+function lineEmitter(onLine: (line: string) => void): { push(chunk: Buffer): void; end(): void } {
+  const decoder = new TextDecoder();
+  let rest = '';
+  return {
+    push(chunk) {
+      rest += decoder.decode(chunk, { stream: true });
+      const lines = rest.split('\n');
+      rest = (lines.pop() ?? '').slice(-OUTPUT_TAIL_BYTES);
+      for (const line of lines) onLine(line);
+    },
+    end() {
+      if (rest !== '') onLine(rest);
+      rest = '';
+    },
+  };
+}
