@@ -26,5 +26,7 @@ export function exitCodeOf(error: unknown): number {
 /** What a person reads: the project's own errors without a stack, others with one, for they are bugs. */
 export function errorText(error: unknown): string {
   if (error instanceof DiskImageError) return error.message;
+  // The system's own words, such as EACCES with the path: no bug, and no stack.
+  if (error instanceof Error && 'syscall' in error) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -14,15 +14,26 @@ const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8
 
 /** Ends everything in order on Ctrl-C, SIGTERM and a closed terminal; a second signal ends it at once. */
 const interrupt = new AbortController();
+let interruptedAt = 0;
+/** Signals this close together are one: timeout(1) signals the child, and then its group. */
+const ONE_SIGNAL_MS = 1000;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
-    if (interrupt.signal.aborted) process.exit(EXIT.interrupted);
+    if (interrupt.signal.aborted) {
+      if (performance.now() - interruptedAt < ONE_SIGNAL_MS) return;
+      process.exit(EXIT.interrupted);
+    }
+    interruptedAt = performance.now();
     process.stderr.write(`\n${signal}: stopping and cleaning up; once more to stop at once\n`);
     interrupt.abort(new Error(signal));
   });
 
+// Who reads has gone away: stop in order, and say no more.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', () => interrupt.abort(new Error('the reader of the output is gone')));
+
 const wholeNumber = (text: string): number => {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('must be a whole number');
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('must be a whole number above 0');
   return Number(text);
 };
 

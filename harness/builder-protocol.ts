@@ -70,6 +70,7 @@ export class AgentChannel {
   }
 
   start(request: CommandRequest): StartedCommand {
+    const run = encodeRun(request);
     const id = this.#nextId++;
     if (this.#lost !== undefined) return { ended: Promise.reject(this.#lost), kill: () => {} };
     const ended = new Promise<CommandEnd>((resolve, reject) => {
@@ -82,7 +83,7 @@ export class AgentChannel {
         wake: undefined,
       });
     });
-    this.#send('R', id, encodeRun(request));
+    this.#send('R', id, run);
     this.#sendInput(id, request.input).catch((error: unknown) => {
       // The source of the input failed, not the machine.
       const command = this.#running.get(id);

@@ -78,7 +78,7 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
     ...kernelArgs(kernel.kernel, initrd, await commandLine(accelerator)),
     ...entropyArgs(type),
     ...portArgs(socketPath, PORT, type),
-    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
+    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type, 'report'),
   ];
   const startedAt = performance.now();
   const console = new Console(() => {});
@@ -92,10 +92,11 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
   const abort = (): void => qemu.kill();
   signal?.addEventListener('abort', abort, { once: true });
   stack.defer(() => signal?.removeEventListener('abort', abort));
+  let waitedFor = 'its agent';
   const died = qemu.exited.then(async (end): Promise<never> => {
     if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
     const exit: MachineExit = { ...end, reason: failures.seen?.line, durationMs: performance.now() - startedAt };
-    throw new MachineExitedError(NAME, 'a command to end', exit, { lastLines: await console.lastLines(LAST_LINES) });
+    throw new MachineExitedError(NAME, waitedFor, exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});
   const socket = await connectUnixSocket(socketPath, 'virtio-serial', () => qemu.isAlive(), signal).catch(
@@ -109,6 +110,7 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
   died.catch((error: Error) => channel.lose(error));
   if (!(await Promise.race([settleWithin(channel.ready, READY_TIMEOUT_MS), died])))
     throw new WaitTimeoutError(NAME, 'its agent', READY_TIMEOUT_MS, { lastLines: await console.lastLines(LAST_LINES) });
+  waitedFor = 'a command to end';
   return new BuilderVm(channel, qemu, console, stack.move(), performance.now() - startedAt);
 }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, copyFile, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { AbortedError } from '../lib/errors.ts';
+import { AbortedError, InvalidOptionsError, NoSpaceError } from '../lib/errors.ts';
 import { localExecutor } from '../lib/local-executor.ts';
 import type { PrivateFolder } from '../lib/private-output.ts';
 import { Console } from './console/console.ts';
@@ -102,6 +102,14 @@ const TYPED_CHARACTERS = 700;
  *  @see qemu(1). Runs: qemu-system-x86_64, qemu-img. */
 export async function startMachine(spec: MachineSpec, context: MachineContext = {}): Promise<Machine> {
   if (context.signal?.aborted) throw new AbortedError('startMachine', { cause: context.signal.reason });
+  if (!['legacy', 'efi', 'direct'].includes(spec.firmware))
+    throw new InvalidOptionsError('startMachine', [
+      { path: 'firmware', message: `${spec.firmware} is none of legacy, efi, direct` },
+    ]);
+  if (spec.memoryMiB !== undefined && !(Number.isInteger(spec.memoryMiB) && spec.memoryMiB >= 64))
+    throw new InvalidOptionsError('startMachine', [
+      { path: 'memoryMiB', message: 'must be a whole number of at least 64' },
+    ]);
   const image = await inspectDiskImage(spec.image, spec.format);
   const accelerator = spec.accelerator ?? (await chooseAccelerator(context.signal)).accelerator;
   const type = spec.machine ?? 'q35';
@@ -176,6 +184,7 @@ export class Machine implements AsyncDisposable {
   readonly #wakers = new Set<() => void>();
   #exit: MachineExit | undefined;
   #shellReady = false;
+  #hostFull = false;
 
   private constructor(
     parts: MachineParts,
@@ -201,7 +210,7 @@ export class Machine implements AsyncDisposable {
     });
     this.#qmp = QmpClient.connect(
       join(parts.folder.path, 'qmp'),
-      (event) => this.#events.push(event),
+      (event) => this.#take(event),
       () => qemu.isAlive(),
       context.signal,
     ).catch(() => undefined);
@@ -408,6 +417,13 @@ export class Machine implements AsyncDisposable {
     return new BootFailedError(this.name, stage, reason, await this.evidence());
   }
 
+  #take(event: QmpEvent): void {
+    this.#events.push(event);
+    // QEMU stops a machine whose disk cannot grow: that is the host's failure, and no wait would end.
+    if (event.event === 'BLOCK_IO_ERROR' && event.data.nospace === true) this.#hostFull = true;
+    this.#wake();
+  }
+
   #wake(): void {
     for (const waker of this.#wakers) waker();
   }
@@ -418,34 +434,46 @@ export class Machine implements AsyncDisposable {
     what: string,
     { timeoutMs = this.defaultTimeoutMs, silenceMs }: WaitOptions,
   ): Promise<T> {
-    const found = await new Promise<{ value: T } | 'deadline' | 'silence' | 'exit' | 'failure' | 'abort'>((resolve) => {
-      const attempt = (): void => {
-        const value = check();
-        if (value !== undefined) finish({ value });
-        else if (this.#failures.seen !== undefined && !this.#shellReady) finish('failure');
-        else if (this.#exit !== undefined) finish('exit');
-        else if (this.#signal?.aborted) finish('abort');
-      };
-      const timer = setTimeout(() => finish('deadline'), timeoutMs);
-      const listen = (): void => {
-        if (silenceMs === undefined) return;
-        const leftMs = this.console.lastByteAt + silenceMs - performance.now();
-        if (leftMs <= 0) finish('silence');
-        else silence = setTimeout(listen, leftMs + 1);
-      };
-      let silence: NodeJS.Timeout | undefined;
-      listen();
-      const finish = (result: { value: T } | 'deadline' | 'silence' | 'exit' | 'failure' | 'abort'): void => {
-        clearTimeout(timer);
-        clearTimeout(silence);
-        this.#wakers.delete(attempt);
-        resolve(result);
-      };
-      this.#wakers.add(attempt);
-      attempt();
-    });
+    const found = await new Promise<{ value: T } | 'deadline' | 'silence' | 'full' | 'exit' | 'failure' | 'abort'>(
+      (resolve) => {
+        const attempt = (): void => {
+          const value = check();
+          if (value !== undefined) finish({ value });
+          else if (this.#failures.seen !== undefined && !this.#shellReady) finish('failure');
+          else if (this.#hostFull) finish('full');
+          else if (this.#exit !== undefined) finish('exit');
+          else if (this.#signal?.aborted) finish('abort');
+        };
+        const timer = setTimeout(() => finish('deadline'), timeoutMs);
+        const listen = (): void => {
+          if (silenceMs === undefined) return;
+          const leftMs = this.console.lastByteAt + silenceMs - performance.now();
+          if (leftMs <= 0) finish('silence');
+          else silence = setTimeout(listen, leftMs + 1);
+        };
+        let silence: NodeJS.Timeout | undefined;
+        listen();
+        const finish = (
+          result: { value: T } | 'deadline' | 'silence' | 'full' | 'exit' | 'failure' | 'abort',
+        ): void => {
+          clearTimeout(timer);
+          clearTimeout(silence);
+          this.#wakers.delete(attempt);
+          resolve(result);
+        };
+        this.#wakers.add(attempt);
+        attempt();
+      },
+    );
     if (typeof found === 'object') return found.value;
     if (found === 'abort') throw new AbortedError(this.name, { cause: this.#signal?.reason });
+    if (found === 'full')
+      throw new NoSpaceError(
+        this.name,
+        `${this.#parts.folder.path}, where the machine's private overlay is`,
+        {},
+        { hint: 'free space there, or set TMPDIR' },
+      );
     const evidence = await this.#evidenceAtEnd();
     const failure = this.#failures.seen;
     if (failure !== undefined)

@@ -1,6 +1,6 @@
-import { mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat, statfs } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { InvalidOptionsError } from './errors.ts';
+import { AbortedError, InvalidOptionsError, NoSpaceError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
@@ -17,7 +17,7 @@ import { mountRoot } from './steps/mount-root.ts';
 import type { PartitionedDisk } from './steps/partition-disk.ts';
 import { partitionDisk } from './steps/partition-disk.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
-import { stageContents } from './steps/stage-contents.ts';
+import { type StagedContents, stageContents } from './steps/stage-contents.ts';
 import { switchToConfiguration } from './steps/switch-to-configuration.ts';
 import { tuneFilesystem } from './steps/tune-filesystem.ts';
 import { unmountRoot } from './steps/unmount-root.ts';
@@ -101,7 +101,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const raw = join(work.path, 'disk.img');
   await mkdir(root, { mode: 0o755 });
 
-  await stageContents({ root, contents: spec.contents }, context);
+  const staged = await stageContents({ root, contents: spec.contents }, context);
   const system = await installSystem(
     {
       root,
@@ -138,7 +138,9 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   );
   const filesystem = await fillRoot(spec, { root, raw, disk, size }, context);
   if (needsBuilder(spec) && context.startBuilder !== undefined)
-    await finishInBuilder(spec, system, raw, disk, context.startBuilder, context);
+    await finishInBuilder(spec, system, raw, disk, staged, context.startBuilder, context).catch((error: unknown) =>
+      explainFullDisk(error, work.path),
+    );
   await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const finished = join(work.path, basename(target));
@@ -200,6 +202,7 @@ async function finishInBuilder(
   { toplevel }: InstalledSystem,
   image: string,
   disk: PartitionedDisk,
+  staged: StagedContents,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
 ): Promise<void> {
@@ -217,10 +220,30 @@ async function finishInBuilder(
     );
   }
   if (spec.installBootLoader) await switchToConfiguration({ root }, inside);
-  await chownContents({ root, contents: spec.contents, activate: !spec.installBootLoader }, inside);
+  // What was staged, and no more: a target may be a folder that was there, such as /etc.
+  const owned = spec.contents.flatMap(({ user, group }, index) =>
+    (staged.entries[index]?.staged ?? []).map((target) => ({ target, user, group })),
+  );
+  await chownContents({ root, contents: owned, activate: !spec.installBootLoader }, inside);
   await removeMachineId({ root }, inside);
   await unmountRoot({ mountPoint: root }, inside);
   await runStep('stopBuilder', context, undefined, () => builder.stop());
+}
+
+/** In the builder a full disk of this host is an I/O error. */
+async function explainFullDisk(error: unknown, folder: string): Promise<never> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize > 2 * MIB || error instanceof AbortedError) throw error;
+  throw new NoSpaceError(
+    'buildImage',
+    folder,
+    { availableBytes: bavail * bsize },
+    {
+      cause: error,
+      detail: error instanceof Error ? error.message : String(error),
+      hint: 'free space on the disk of --out (outDir)',
+    },
+  );
 }
 
 async function toFormat(

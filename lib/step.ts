@@ -118,11 +118,11 @@ export function commandFailure(
   if (/No space left on device|ENOSPC|Disk quota exceeded/.test(failure.outputTail))
     return new NoSpaceError(
       step,
-      options.what ?? `what ${result.argv[0]} was writing to`,
+      `what ${result.argv[0]} writes to${options.what === undefined ? '' : ` (${options.what})`}`,
       {},
       {
         cause: failed,
-        hint: options.hint,
+        hint: options.hint ?? `in ${executor.name}: free space there; in an image: give a larger diskSize or bootSize`,
         detail: failed.message,
       },
     );

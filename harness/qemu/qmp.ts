@@ -144,7 +144,7 @@ export async function settleWithin(promise: Promise<unknown>, milliseconds: numb
         () => true,
         () => true,
       ),
-      delay(milliseconds, false, { signal: timer.signal }).catch(() => false),
+      delay(milliseconds, false, { signal: timer.signal, ref: false }).catch(() => false),
     ]);
   } finally {
     timer.abort();

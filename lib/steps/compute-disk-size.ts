@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
@@ -62,9 +63,11 @@ const INODE_RATIO_BYTES = 16 * KIB;
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: find. */
 export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
   const parsed = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, parsed.root, async (step) => {
-    const find = await step.run(['find', parsed.root, '-printf', '%y %s\\n'], {
-      what: `cannot measure ${parsed.root}`,
+  // Absolute: find would take a name that begins with a dash for an option.
+  const root = resolve(parsed.root);
+  return runStep(STEP, context, root, async (step) => {
+    const find = await step.run(['find', root, '-printf', '%y %s\\n'], {
+      what: `cannot measure ${root}`,
     });
     return sumDiskSize(
       countTree(find.stdout.toString('latin1')),

@@ -1,6 +1,8 @@
-import { rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { InvalidOptionsError } from '../errors.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -64,7 +66,7 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
 
 /** Converts a raw image to one of make-disk-image's formats; what is sparse stays sparse.
  *  @returns sizes as `qemu-img info` tells them of the result.
- *  @throws {NoSpaceError} when the host's disk is full; the half-written target is removed.
+ *  @throws {NoSpaceError} when the host's disk is full; a target that is there stays as it is.
  *  @see qemu-img(1). Runs: qemu-img. */
 export async function convertImage(options: ConvertImageOptions, context?: StepContext): Promise<ConvertedImage> {
   const { format, ...files } = parseOptions(STEP, schema, options);
@@ -72,12 +74,16 @@ export async function convertImage(options: ConvertImageOptions, context?: StepC
   const source = resolve(files.source);
   const target = resolve(files.target);
   return runStep(STEP, context, format, async (step) => {
+    if (source === target) throw new InvalidOptionsError(STEP, [{ path: 'target', message: 'is the source itself' }]);
+    // Under a private name until it is whole: a target that is there is replaced only by a finished one.
+    const partial = join(dirname(target), `.nixos-disk-image-${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
-      await step.run(convertImageArgs(source, target, format), { what: `cannot convert ${source} to ${format}` });
+      await step.run(convertImageArgs(source, partial, format), { what: `cannot convert ${source} to ${format}` });
     } catch (error) {
-      await rm(target, { force: true });
+      await rm(partial, { force: true });
       throw error;
     }
+    await rename(partial, target);
     const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
     const info = await step.run(['qemu-img', 'info', '--output=json', '-f', driver, target]);
     const facts = JSON.parse(info.stdout.toString('utf8')) as { 'virtual-size': number; 'actual-size': number };

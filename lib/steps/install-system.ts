@@ -1,4 +1,4 @@
-import { chmod, lstat, mkdir, readFile, realpath, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, readlink, realpath, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
@@ -103,6 +103,7 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
 
   return runStep(STEP, context, toplevel, async (step) => {
     await makeFolders(root);
+    await refuseLinks(root);
     if (parsed.closureInfo === undefined) {
       const wanted = [toplevel, ...additional, ...(channel === undefined ? [] : [channel])];
       await nix(step, copyClosureArgs(root, wanted, parsed.store), `cannot copy the closure of ${toplevel}`);
@@ -111,7 +112,9 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
     }
     await nix(step, setProfileArgs(root, join(root, SYSTEM_PROFILE), toplevel), `cannot make the system profile`);
     if (channel !== undefined) await installChannel(step, root, channel);
-    await writeFile(join(root, 'etc/NIXOS'), '');
+    await writeFile(join(root, 'etc/NIXOS'), '', { flag: 'wx' }).catch((error: unknown) => {
+      if (!isErrno(error, 'EEXIST')) throw error;
+    });
     // `nix copy` leaves the folders' modes to the umask.
     for (const [folder, mode] of FOLDERS) await chmod(join(root, folder), mode);
     const listed = await nix(step, [
@@ -128,6 +131,17 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
       .split('\n')
       .filter((line) => line !== '')
       .sort();
+    const missing = [];
+    for (const storePath of storePaths)
+      if ((await lstat(join(root, storePath)).catch(() => undefined)) === undefined) missing.push(storePath);
+    if (missing.length > 0)
+      throw new InvalidOptionsError(
+        STEP,
+        missing.map((storePath) => ({
+          path: 'closureInfo',
+          message: `registers ${storePath}, which is not in its store-paths`,
+        })),
+      );
     const version = await readFile(join(sourceRoot, toplevel, 'nixos-version'), 'utf8').catch(() => undefined);
     return { toplevel, storePaths, version: version?.trim() };
   });
@@ -242,8 +256,34 @@ async function makeFolders(root: string): Promise<void> {
   }
 }
 
+/** What runs on this host writes below these: a symbolic link there, from contents, would lead it out of the root. */
+async function refuseLinks(root: string): Promise<void> {
+  const links: string[] = [];
+  const look = async (folder: string): Promise<void> => {
+    for (const entry of await readdir(join(root, folder), { withFileTypes: true }).catch(() => [])) {
+      const path = `${folder}/${entry.name}`;
+      if (entry.isSymbolicLink()) links.push(path);
+      else if (entry.isDirectory()) await look(path);
+    }
+  };
+  await look('nix/var');
+  for (const path of ['nix/store', 'etc/NIXOS', 'root/.nix-defexpr'])
+    if ((await lstat(join(root, path)).catch(() => undefined))?.isSymbolicLink()) links.push(path);
+  if (links.length > 0)
+    throw new InvalidOptionsError(
+      STEP,
+      links.map((link) => ({
+        path: 'root',
+        message: `/${link} is a symbolic link, through which this host would be written to`,
+      })),
+    );
+}
+
 async function resolveStorePath(file: string, option: string, store: string | undefined): Promise<string> {
-  if (STORE_PATH.test(file)) return file;
+  if (STORE_PATH.test(file.replace(/\/+$/, ''))) return file.replace(/\/+$/, '');
+  // The link that `nix-build --store` makes dangles on this host: its target is in the private store.
+  const target = await readlink(file.replace(/\/+$/, '')).catch(() => '');
+  if (STORE_PATH.test(target)) return target;
   const real = await realpath(file).catch(() => undefined);
   const logical =
     real === undefined || store === undefined ? real : stripPrefix(real, await realpath(store).catch(() => store));

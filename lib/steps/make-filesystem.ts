@@ -1,6 +1,7 @@
-import { basename, dirname } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { NoSpaceError, type ToolFailedError } from '../errors.ts';
+import { InvalidOptionsError, NoSpaceError, type ToolFailedError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { ext4Location, listExt4Tree, readExt4Superblock } from '../ext4-image.ts';
 import { extLabel, guid, partitionExtent, path } from '../spec/fields.ts';
@@ -77,7 +78,10 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: mkfs.ext4, dumpe2fs; with `populateFrom` also
  *  id, find and, for files that are not root's, unshare or debugfs. */
 export async function makeFilesystem(options: MakeFilesystemOptions, context?: StepContext): Promise<MadeFilesystem> {
-  const parsed = parseOptions(STEP, schema, options);
+  const given = parseOptions(STEP, schema, options);
+  // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
+  const parsed = { ...given, populateFrom: given.populateFrom === undefined ? undefined : resolve(given.populateFrom) };
+  if (context?.executor === undefined) await checkFits(parsed.image, parsed.partition);
   return runStep(STEP, context, parsed.populateFrom, async (step) => {
     const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
     const asRoot = parsed.populateFrom === undefined ? [] : await mapToRoot(step);
@@ -90,6 +94,18 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
     step.measured(sizeBytes - freeBytes);
     return { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
   });
+}
+
+/** mkfs would make a missing image, and write past the end of a small one. */
+async function checkFits(image: string, { offsetBytes, sizeBytes }: MakeFilesystemOptions['partition']): Promise<void> {
+  const facts = await stat(image).catch(() => undefined);
+  const message =
+    facts === undefined
+      ? `${image} does not exist`
+      : facts.isFile() && facts.size < offsetBytes + sizeBytes
+        ? `${image} has ${facts.size} bytes, and the partition ends at ${offsetBytes + sizeBytes}`
+        : undefined;
+  if (message !== undefined) throw new InvalidOptionsError(STEP, [{ path: 'image', message }]);
 }
 
 /** What to put before a command so that the caller's own files are root's: nothing for root, else a user namespace

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { InvalidOptionsError } from '../errors.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -29,6 +29,15 @@ export async function writeConfigFile(
   return runStep(STEP, context, configFile, async (step) => {
     const target = `${root}/etc/nixos/configuration.nix`;
     await step.run(['mkdir', '-p', `${root}/etc/nixos`]);
+    // A link from contents must not lead out of the root, least of all on this host.
+    const folder = await step.run(['realpath', root, `${root}/etc/nixos`]);
+    const [realRoot, realFolder] = folder.stdout.toString('utf8').split('\n');
+    const isLink = (await step.tryRun(['test', '-L', target])).exitCode === 0;
+    if (isLink || realFolder !== `${realRoot}/etc/nixos`)
+      throw new UnexpectedStateError(STEP, `${target} leads elsewhere through a symbolic link`, {
+        expected: `${realRoot}/etc/nixos`,
+        found: realFolder ?? 'nothing',
+      });
     await step.run(['tee', target], { input: text, what: `cannot write ${target}` });
     await step.run(['chmod', '644', target]);
     return { path: '/etc/nixos/configuration.nix' };

@@ -181,3 +181,8 @@ test('the installed system’s own kernel serves too', async () => {
   expect((await vm.run(['cat', '/sys/block/vda/size'])).stdout.toString()).toBe('32768\n');
   await vm.stop();
 });
+
+test('an argument with a NUL is refused, and the machine goes on', async () => {
+  await expect(shared.run(['echo', 'a\0b'])).rejects.toThrow(/NUL/);
+  expect((await shared.run(['echo', 'on'])).stdout.toString()).toBe('on\n');
+});

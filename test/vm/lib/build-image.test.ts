@@ -136,3 +136,22 @@ test('a disk that is too small for the system is told with numbers', async () =>
   await expect(buildImage(options(outDir, { diskSize: 24 }), context)).rejects.toThrow(NoSpaceError);
   expect(await listed(outDir)).toEqual([]);
 });
+
+test.runIf(process.getuid?.() === 0)(
+  'a host disk that fills while the builder works is told as such, at once',
+  async () => {
+    const outDir = join(await tempFolder(), 'small');
+    await mkdir(outDir);
+    await run(['mount', '-t', 'tmpfs', '-o', 'size=74M', 'tmpfs', outDir]);
+    try {
+      const attempt = buildImage(
+        options(outDir, { toplevel: demo.systems['tiny-grub-hybrid'], partitionTableType: 'hybrid' }),
+        context,
+      );
+      await expect(attempt).rejects.toMatchObject({ code: 'E_NO_SPACE' });
+      expect(await listed(outDir)).toEqual([]);
+    } finally {
+      await run(['umount', outDir]);
+    }
+  },
+);

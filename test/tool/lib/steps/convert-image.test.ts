@@ -36,3 +36,12 @@ test('a conversion that fails leaves nothing', async () => {
   ).rejects.toMatchObject({ code: 'E_TOOL_FAILED' });
   expect(await readdir(folder)).toEqual(['source']);
 });
+
+test('a target that is there survives a conversion that fails, and the source is never the target', async () => {
+  const source = await sparseDisk();
+  const target = join(dirname(source), 'precious');
+  await writeFile(target, 'precious');
+  await expect(convertImage({ source: join(dirname(source), 'missing'), target })).rejects.toThrow();
+  await expect(convertImage({ source, target: source })).rejects.toThrow(/is the source itself/);
+  expect((await readdir(dirname(source))).sort()).toEqual(['a:b,source.img', 'precious']);
+});

@@ -1,8 +1,9 @@
-import { lstat, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { InvalidOptionsError } from '../../../../lib/errors.ts';
 import { installSystem } from '../../../../lib/steps/install-system.ts';
+import { writeConfigFile } from '../../../../lib/steps/write-config-file.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
@@ -101,4 +102,58 @@ test('refuses a store path that is no system', async () => {
       .split('\n')
       .find((path) => path.endsWith('-busybox')) ?? '';
   await expect(installSystem({ root, toplevel: busybox, store: demo.store })).rejects.toThrow(/is no NixOS system/);
+});
+
+test('a symbolic link from contents never leads a write out of the root', async () => {
+  const folder = await tempFolder();
+  const outside = join(folder, 'outside');
+  await mkdir(outside);
+  await writeFile(join(outside, 'NIXOS'), 'precious');
+  for (const [link, target] of [
+    ['etc/NIXOS', join(outside, 'NIXOS')],
+    ['nix/var/nix/db', outside],
+    ['nix/store', outside],
+  ] as const) {
+    const root = join(folder, link.replaceAll('/', '-'));
+    await mkdir(dirname(join(root, link)), { recursive: true });
+    await symlink(target, join(root, link));
+    await expect(installSystem({ root, toplevel, store: demo.store })).rejects.toMatchObject({
+      code: expect.stringMatching(/E_INVALID_OPTIONS|E_UNEXPECTED_STATE/),
+    });
+  }
+  const root = join(folder, 'config');
+  await mkdir(join(root, 'etc'), { recursive: true });
+  await symlink(outside, join(root, 'etc/nixos'));
+  await expect(writeConfigFile({ root, configFile: join(outside, 'NIXOS') })).rejects.toThrow(
+    /leads elsewhere through a symbolic link/,
+  );
+  expect(await readdir(outside)).toEqual(['NIXOS']);
+  expect(await readFile(join(outside, 'NIXOS'), 'utf8')).toBe('precious');
+});
+
+test('a closureInfo that registers more than it names is refused', async () => {
+  const folder = await tempFolder();
+  const uri = `local?root=${demo.store}`;
+  const paths = (await run(['nix-store', '--store', uri, '--query', '--requisites', toplevel], { env: NIX_ENV }))
+    .trim()
+    .split('\n');
+  await writeFile(join(folder, 'store-paths'), `${toplevel}\n`);
+  await writeFile(
+    join(folder, 'registration'),
+    await run(['nix-store', '--store', uri, '--dump-db', ...paths], { env: NIX_ENV }),
+  );
+  await expect(
+    installSystem({ root: join(folder, 'root'), toplevel, store: demo.store, closureInfo: folder }),
+  ).rejects.toThrow(/which is not in its store-paths/);
+});
+
+test('takes the dangling link that nix-build --store makes', async () => {
+  const folder = await tempFolder();
+  await symlink(toplevel, join(folder, 'result'));
+  const installed = await installSystem({
+    root: join(folder, 'root'),
+    toplevel: join(folder, 'result/'),
+    store: demo.store,
+  });
+  expect(installed.toplevel).toBe(toplevel);
 });

@@ -1,4 +1,4 @@
-import { chown, link, mkdir, open, symlink, writeFile } from 'node:fs/promises';
+import { chown, link, mkdir, open, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -127,4 +127,23 @@ test('after tuning, resize2fs takes the filesystem without a check first', async
   expect(new Date(lastChecked).getTime()).toBeGreaterThan(Date.now() - 60_000);
   await run(['truncate', '-s', '96M', image]);
   await run(['resize2fs', image]);
+});
+
+test('a root whose name looks like an option is a folder’s name', async () => {
+  const folder = await tempFolder();
+  const before = process.cwd();
+  await mkdir(join(folder, '-delete'));
+  await writeFile(join(folder, 'victim'), 'x');
+  // vitest's workers have no chdir: the name is resolved against this process's folder, and is not there.
+  await expect(computeDiskSize({ root: '-delete' })).rejects.toThrow(new RegExp(`cannot measure ${before}/-delete`));
+});
+
+test('an image that is missing or too small is not made, nor written past its end', async () => {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  const partition = { offsetBytes: MIB, sizeBytes: 64 * MIB };
+  await expect(makeFilesystem({ image, partition })).rejects.toThrow(/does not exist/);
+  await createDisk({ image, sizeBytes: 16 * MIB });
+  await expect(makeFilesystem({ image, partition })).rejects.toThrow(/the partition ends at/);
+  expect((await stat(image)).size).toBe(16 * MIB);
 });
