@@ -3,7 +3,7 @@ import { constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Builder, SystemLocation } from '../lib/build-image.ts';
 import { CleanupStack } from '../lib/cleanup-stack.ts';
-import { AbortedError, ToolMissingError } from '../lib/errors.ts';
+import { AbortedError, NoSpaceError, ToolMissingError } from '../lib/errors.ts';
 import type { RunOptions, RunResult } from '../lib/executor.ts';
 import { OutputCollector } from '../lib/output-collector.ts';
 import { builderInitrd } from './builder-initrd.ts';
@@ -23,9 +23,10 @@ import {
   type MachineType,
   machineArgs,
   portArgs,
+  qmpArgs,
 } from './qemu/argv.ts';
 import { type QemuProcess, startQemu } from './qemu/process.ts';
-import { connectUnixSocket, settleWithin } from './qemu/qmp.ts';
+import { connectUnixSocket, QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
 
 export interface StartBuilderVmOptions {
   /** A raw disk image; it becomes /dev/vda, and is written to. */
@@ -78,12 +79,11 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
     ...kernelArgs(kernel.kernel, initrd, await commandLine(accelerator)),
     ...entropyArgs(type),
     ...portArgs(socketPath, PORT, type),
-    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type, 'report'),
+    ...qmpArgs(join(folder.path, 'qmp')),
+    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
   ];
   const startedAt = performance.now();
   const console = new Console(() => {});
-  const failures = new FailureWatcher();
-  console.onText((text) => failures.feed(text, performance.now() - startedAt));
   const qemu = await startQemu(args, (data) => console.feed(data));
   stack.defer(async () => {
     qemu.kill();
@@ -93,12 +93,28 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
   signal?.addEventListener('abort', abort, { once: true });
   stack.defer(() => signal?.removeEventListener('abort', abort));
   let waitedFor = 'its agent';
+  let diskFailure: NoSpaceError | HarnessError | undefined;
   const died = qemu.exited.then(async (end): Promise<never> => {
     if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
-    const exit: MachineExit = { ...end, reason: failures.seen?.line, durationMs: performance.now() - startedAt };
+    if (diskFailure !== undefined) throw diskFailure;
+    const failure = new FailureWatcher().feed(`${console.text}\n`, 0);
+    const exit: MachineExit = { ...end, reason: failure?.line, durationMs: performance.now() - startedAt };
     throw new MachineExitedError(NAME, waitedFor, exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});
+  // The guest may never be told that a write failed: QEMU stops it, or it had not waited for the write. So the machine ends.
+  const onQmpEvent = ({ event, data }: QmpEvent): void => {
+    if (event !== 'BLOCK_IO_ERROR') return;
+    diskFailure ??=
+      data.nospace === true
+        ? new NoSpaceError(NAME, `the disk of ${options.image}`, {}, { hint: 'free space there' })
+        : new HarnessError(`${NAME}: cannot ${String(data.operation)} ${options.image}: ${String(data.reason)}`);
+    qemu.kill();
+  };
+  const qmp = QmpClient.connect(join(folder.path, 'qmp'), onQmpEvent, () => qemu.isAlive(), signal).catch(
+    () => undefined,
+  );
+  stack.defer(async () => (await qmp)?.[Symbol.dispose]());
   const socket = await connectUnixSocket(socketPath, 'virtio-serial', () => qemu.isAlive(), signal).catch(
     (error: unknown) => {
       // A machine that is gone has a better story to tell.

@@ -500,7 +500,7 @@ export class Machine implements AsyncDisposable {
       const { size } = await stat(this.logFile).catch(() => ({ size: 0 }));
       if (size > 0) {
         const tail = (await readFile(this.logFile)).subarray(-64 * 1024).toString('utf8');
-        this.#failures.feed(tail.replaceAll('\r', ''), this.#exit.durationMs);
+        this.#failures.feed(`${tail.replaceAll('\r', '')}\n`, this.#exit.durationMs);
       }
     }
     return this.evidence();

@@ -1,6 +1,6 @@
-import { mkdir, readdir, rename, stat, statfs } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { AbortedError, InvalidOptionsError, NoSpaceError } from './errors.ts';
+import { InvalidOptionsError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
@@ -138,9 +138,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   );
   const filesystem = await fillRoot(spec, { root, raw, disk, size }, context);
   if (needsBuilder(spec) && context.startBuilder !== undefined)
-    await finishInBuilder(spec, system, raw, disk, staged, context.startBuilder, context).catch((error: unknown) =>
-      explainFullDisk(error, work.path),
-    );
+    await finishInBuilder(spec, system, raw, disk, staged, context.startBuilder, context);
   await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const finished = join(work.path, basename(target));
@@ -228,22 +226,6 @@ async function finishInBuilder(
   await removeMachineId({ root }, inside);
   await unmountRoot({ mountPoint: root }, inside);
   await runStep('stopBuilder', context, undefined, () => builder.stop());
-}
-
-/** In the builder a full disk of this host is an I/O error. */
-async function explainFullDisk(error: unknown, folder: string): Promise<never> {
-  const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize > 2 * MIB || error instanceof AbortedError) throw error;
-  throw new NoSpaceError(
-    'buildImage',
-    folder,
-    { availableBytes: bavail * bsize },
-    {
-      cause: error,
-      detail: error instanceof Error ? error.message : String(error),
-      hint: 'free space on the disk of --out (outDir)',
-    },
-  );
 }
 
 async function toFormat(

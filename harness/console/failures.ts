@@ -54,33 +54,33 @@ const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'loader entry',
     shows:
-      /(Error (?:preparing|loading|opening)|Failed to (?:open|load|start|execute)[^\n]*(?:\.efi|image|loader|boot entry))[^\n]*/i,
+      /(Error (?:preparing|loading|opening)|Failed to (?:open|load|start|execute)[^\n]*(?:\.efi|image|loader|boot entry))[^\n]*\n/i,
     stage: 'loader',
     cause: 'systemd-boot cannot start the entry',
   },
   {
     name: 'kernel panic: no root',
-    shows: /Kernel panic - not syncing: VFS: Unable to mount root fs[^\n]*/,
+    shows: /Kernel panic - not syncing: VFS: Unable to mount root fs[^\n]*\n/,
     stage: 'kernel',
     cause: 'the kernel has no initrd it can use and cannot mount a root by itself',
   },
   {
     name: 'kernel panic: no init',
-    shows: /Kernel panic - not syncing: No working init found[^\n]*/,
+    shows: /Kernel panic - not syncing: No working init found[^\n]*\n/,
     stage: 'stage 1',
     cause: 'the initrd has no init',
   },
   {
     name: 'kernel panic: init died',
-    shows: /Kernel panic - not syncing: Attempted to kill init![^\n]*/,
+    shows: /Kernel panic - not syncing: Attempted to kill init![^\n]*\n/,
     stage: 'stage 1',
     cause: 'process 1 ended',
   },
-  { name: 'kernel panic', shows: /Kernel panic - not syncing[^\n]*/, stage: 'kernel', cause: 'the kernel panicked' },
+  { name: 'kernel panic', shows: /Kernel panic - not syncing[^\n]*\n/, stage: 'kernel', cause: 'the kernel panicked' },
   {
     name: 'stage 1 failed',
     shows:
-      /An error occurred in stage 1 of the boot process[^\n]*|Timed out waiting for device[^\n]*, trying to mount anyway|stage 1: [^\n]*(?:not found|cannot)[^\n]*/,
+      /An error occurred in stage 1 of the boot process[^\n]*|Timed out waiting for device[^\n]*, trying to mount anyway|stage 1: [^\n]*(?:not found|cannot)[^\n]*\n/,
     stage: 'stage 1',
     cause: 'stage 1 could not mount the root filesystem',
   },

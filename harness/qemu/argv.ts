@@ -89,25 +89,14 @@ export function overlayNode(overlay: string, image: string, format: string): Blo
   };
 }
 
-/** A disk the machine boots from. `whenFull`: where the host's disk is full the machine stops, and QMP tells; or the guest is
- *  told of an I/O error. */
-export function diskArgs(
-  node: Blockdev,
-  diskInterface: DiskInterface,
-  type: MachineType = 'q35',
-  whenFull: 'stop' | 'report' = 'stop',
-): string[] {
+/** A disk the machine boots from. Where the host's disk is full QEMU stops the machine, and QMP tells of it. */
+export function diskArgs(node: Blockdev, diskInterface: DiskInterface, type: MachineType = 'q35'): string[] {
   const device: Readonly<Record<DiskInterface, string>> = {
     virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : 'virtio-blk-pci,drive=disk,bootindex=1',
     ahci: 'ide-hd,drive=disk,bus=ide.0,bootindex=1',
     nvme: 'nvme,drive=disk,serial=nixos-disk-image,bootindex=1',
   };
-  return [
-    '-blockdev',
-    JSON.stringify({ ...node, 'node-name': 'disk' }),
-    '-device',
-    whenFull === 'report' ? `${device[diskInterface]},werror=report` : device[diskInterface],
-  ];
+  return ['-blockdev', JSON.stringify({ ...node, 'node-name': 'disk' }), '-device', device[diskInterface]];
 }
 
 /** UEFI firmware in two flash files; the variables are the machine's own copy. */

@@ -35,7 +35,7 @@ test.each([
   ['[ 1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)', 'kernel panic: no root'],
   ['You are in emergency mode. After logging in', 'emergency'],
 ])('%s', (text, name) => {
-  expect(new FailureWatcher().feed(text, 0)?.pattern.name).toBe(name);
+  expect(new FailureWatcher().feed(`${text}\n`, 0)?.pattern.name).toBe(name);
 });
 
 test.each([
