@@ -81,7 +81,8 @@ export class ToolFailedError extends DiskImageError {
   constructor(failure: ToolFailure, options: DiskImageErrorOptions & { readonly what?: string | undefined } = {}) {
     const end =
       failure.signal === undefined ? `exited with status ${failure.exitCode}` : `was killed by ${failure.signal}`;
-    const command = failure.argv.map(quoteForDisplay).join(' ');
+    // A script of this project's own says nothing to the reader, and hides what does.
+    const command = failure.argv.map((word) => (/\n.*\n/s.test(word) ? '(script)' : quoteForDisplay(word))).join(' ');
     super(
       options.what === undefined
         ? `${failure.step}: ${failure.argv[0]} ${end} after ${formatDuration(failure.durationMs)}; expected exit status 0`
