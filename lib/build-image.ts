@@ -96,7 +96,18 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
 
   const outFolder = resolve(outDir);
   const target = join(outFolder, imageFileName(spec.baseName, spec.format));
-  await using work = await makePrivateFolder(outFolder);
+  await using work = await makePrivateFolder(outFolder).catch((cause: unknown) => {
+    throw new InvalidOptionsError(
+      'buildImage',
+      [
+        {
+          path: 'outDir',
+          message: `${outFolder} cannot be written to: ${cause instanceof Error ? cause.message : cause}`,
+        },
+      ],
+      { cause },
+    );
+  });
   const root = join(work.path, 'root');
   const raw = join(work.path, 'disk.img');
   await mkdir(root, { mode: 0o755 });

@@ -124,6 +124,12 @@ async function expandStars(pattern: string): Promise<string[]> {
     const next: string[] = [];
     for (const folder of found) {
       const names = await readdir(folder).catch(() => []);
+      // A name that is not UTF-8 has lost bytes here, and would silently not be found.
+      const lost = names.find((candidate) => candidate.includes('\ufffd') && name.test(candidate));
+      if (lost !== undefined)
+        throw new UnexpectedStateError(STEP, `${folder} holds a name that is not UTF-8 (${lost})`, {
+          hint: 'rename it, or graft the whole folder',
+        });
       for (const candidate of names.sort())
         if (name.test(candidate) && (segment.startsWith('.') || !candidate.startsWith('.')))
           next.push(join(folder, candidate));

@@ -63,6 +63,15 @@ test('without a builder, what needs one is told before anything is touched', asy
   await expect(readdir(outDir)).rejects.toThrow(/ENOENT/);
 });
 
+test('an outDir that cannot be a folder is an option error', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'file'), 'x');
+  await expect(buildImage(options(join(folder, 'file', 'out')), context)).rejects.toMatchObject({
+    code: 'E_INVALID_OPTIONS',
+    issues: [{ path: 'outDir' }],
+  });
+});
+
 test('without a boot loader no builder is needed, and the tree is in the image', async () => {
   const outDir = await tempFolder();
   const built = await buildImage(options(outDir, { installBootLoader: false }));

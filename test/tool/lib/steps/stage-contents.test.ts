@@ -88,6 +88,14 @@ test('a missing source and a glob without matches are refused before anything is
   }
 });
 
+test('a star that meets a name which is not UTF-8 says so, and does not leave it out', async () => {
+  const { root, source } = await fixture();
+  await writeFile(Buffer.concat([Buffer.from(`${source}/bad`), Buffer.from([0xff]), Buffer.from('.conf')]), 'x');
+  await expect(stageContents({ root, contents: [{ source: join(source, '*.conf'), target: '/x' }] })).rejects.toThrow(
+    /is not UTF-8/,
+  );
+});
+
 test('an abort stops it', async () => {
   const { root, source } = await fixture();
   await expect(
