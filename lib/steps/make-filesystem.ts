@@ -7,6 +7,7 @@ import { ext4Location, listExt4Tree, readExt4Superblock } from '../ext4-image.ts
 import { extLabel, guid, partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
+import { packageHint } from '../tools.ts';
 import { KIB } from '../units.ts';
 import { countTree, sumDiskSize } from './compute-disk-size.ts';
 
@@ -159,6 +160,12 @@ async function explainFailure(
   const failure = commandFailure(STEP, step.executor, result, {
     what: `cannot make the filesystem in ${options.image}`,
   });
+  // mke2fs(8) can fill a filesystem (-d) since e2fsprogs 1.43; before, it prints its usage.
+  if (/invalid option -- 'd'/.test(result.stderr.toString('utf8')))
+    return commandFailure(STEP, step.executor, result, {
+      what: 'mkfs.ext4 is too old to fill a filesystem; expected e2fsprogs 1.43 or newer',
+      hint: packageHint('mkfs.ext4'),
+    });
   // libext2fs has words of its own for a full filesystem; the host's full disk says ENOSPC.
   const full =
     /Could not allocate (block|inode) in ext2 filesystem|not enough space|Not enough space|no space|journal .* too big|too many inodes|inode_size .* too big/i;
