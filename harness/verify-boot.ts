@@ -1,4 +1,3 @@
-import { AbortedError, DiskImageError } from '../lib/errors.ts';
 import type { BootCheck } from './checks.ts';
 import type { BootStage, StageSeen } from './console/stages.ts';
 import { AssertionFailedError, BootFailedError, MachineExitedError, WaitTimeoutError } from './errors.ts';
@@ -119,7 +118,6 @@ async function describeFailure(error: unknown, machine: Machine): Promise<BootFa
     return { stage, cause: exitCause(error.exit.reason), lastLines: error.evidence.lastLines };
   if (error instanceof WaitTimeoutError)
     return { stage, cause: error.shortMessage, lastLines: error.evidence.lastLines };
-  if (error instanceof AbortedError || !(error instanceof DiskImageError)) throw error;
   throw error;
 }
 
