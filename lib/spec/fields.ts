@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { STORE_PATH } from '../nix/store.ts';
 import { PARTITION_TABLE_TYPES } from '../partition-table.ts';
 import { parseIecSize } from '../units.ts';
 
@@ -50,6 +51,9 @@ export const fatLabel = labelOf('FAT', 11).refine(
   'has a character that FAT labels cannot have',
 );
 
+/** Seconds since 1970-01-01, as SOURCE_DATE_EPOCH has them; what four bytes of a filesystem hold. */
+export const timestamp = z.int().min(0).max(0xffff_ffff);
+
 /** Octal file modes, as chmod(1) takes them: `"755"`, `"4755"`; or its symbolic form: `"u=rw,go=r"`. */
 const fileMode = z
   .string()
@@ -70,6 +74,17 @@ export const partitionExtent = z.object({
   offsetBytes: z.int().min(0),
   sizeBytes: z.int().positive(),
 });
+
+/** Store paths in a store of this host, as listTree takes them. */
+export const closureSource = z.strictObject({
+  store: path.optional(),
+  storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')),
+});
+
+/** What is given to numeric ids. */
+export const treeOwners = z.array(
+  z.object({ target: path, uid: z.int().min(0).max(0xffff_fffe), gid: z.int().min(0).max(0xffff_fffe) }),
+);
 
 export const contentsEntry = z
   .strictObject({

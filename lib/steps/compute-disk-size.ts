@@ -1,8 +1,7 @@
-import { resolve } from 'node:path';
 import { z } from 'zod';
-import { UnexpectedStateError } from '../errors.ts';
+import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
-import { iecSize, partitionTableType, path } from '../spec/fields.ts';
+import { closureSource, iecSize, partitionTableType, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
@@ -11,6 +10,7 @@ const STEP = 'computeDiskSize';
 
 const schema = z.object({
   root: path,
+  closure: closureSource.optional(),
   partitionTableType: partitionTableType.default('legacy'),
   bootSize: iecSize.default(256 * MIB),
   additionalSpace: iecSize.default(512 * MIB),
@@ -19,6 +19,8 @@ const schema = z.object({
 export interface ComputeDiskSizeOptions {
   /** The staged root folder. */
   readonly root: string;
+  /** Store paths that go into the filesystem too, from where they are. */
+  readonly closure?: Closure | undefined;
   /** Default "legacy". */
   readonly partitionTableType?: PartitionTableType | undefined;
   /** Where the boot partition ends; default "256M". */
@@ -62,34 +64,17 @@ const INODE_RATIO_BYTES = 16 * KIB;
  *  floor under which ext4 could not hold its own structures.
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: find. */
 export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
-  const parsed = parseOptions(STEP, schema, options);
-  // Absolute: find would take a name that begins with a dash for an option.
-  const root = resolve(parsed.root);
-  return runStep(STEP, context, root, async (step) => {
-    const find = await step.run(['find', root, '-printf', '%y %s\\n'], {
-      what: `cannot measure ${root}`,
-    });
-    return sumDiskSize(
-      countTree(find.stdout.toString('latin1')),
-      parsed.partitionTableType,
-      parsed.bootSize,
-      parsed.additionalSpace,
-    );
-  });
+  const { root, closure, partitionTableType: type, bootSize, additionalSpace } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, root, async (step) =>
+    sumDiskSize(treeUsage(await listTree(step, { root, closure })), type, bootSize, additionalSpace),
+  );
 }
 
-/** The usage of a tree from the lines `TYPE SIZE` that `find -printf '%y %s\n'` prints. */
-export function countTree(lines: string): TreeUsage {
+/** What a tree takes, hard links counted each time. */
+export function treeUsage(tree: readonly TreeEntry[]): TreeUsage {
   let dataBlocks = 0;
-  let inodes = 0;
-  for (const line of lines.split('\n')) {
-    if (line === '') continue;
-    inodes += 1;
-    if (!line.startsWith('d')) dataBlocks += Math.ceil(Number(line.slice(2)) / BLOCK_BYTES);
-  }
-  if (!Number.isSafeInteger(dataBlocks))
-    throw new UnexpectedStateError(STEP, 'cannot add up the tree', { expected: 'lines of TYPE SIZE' });
-  return { dataBlocks, inodes };
+  for (const { type, sizeBytes } of tree) if (type !== 'folder') dataBlocks += Math.ceil(sizeBytes / BLOCK_BYTES);
+  return { dataBlocks, inodes: tree.length };
 }
 
 /** The arithmetic alone: bytes in, bytes out. */

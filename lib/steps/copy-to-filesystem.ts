@@ -2,7 +2,7 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
-import { type Ext4Entry, ext4Location, listExt4Tree } from '../ext4-image.ts';
+import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';

@@ -1,9 +1,17 @@
-import { chmod, lstat, mkdir, readdir, readFile, readlink, realpath, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import {
+  loadRegistrations,
+  parseRegistrations,
+  queryRegistrations,
+  type Registration,
+  runNix,
+} from '../nix/registration.ts';
+import { resolveStorePath, STORE_PATH, storeUri } from '../nix/store.ts';
 import { isErrno } from '../private-output.ts';
-import { path } from '../spec/fields.ts';
+import { path, timestamp } from '../spec/fields.ts';
 import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
@@ -16,6 +24,8 @@ const schema = z.object({
   closureInfo: path.optional(),
   additionalPaths: z.array(path).default([]),
   channel: path.optional(),
+  copyClosure: z.boolean().default(true),
+  timestamp: timestamp.optional(),
 });
 
 export interface InstallSystemOptions {
@@ -31,6 +41,11 @@ export interface InstallSystemOptions {
   readonly additionalPaths?: readonly string[] | undefined;
   /** A store path with the channel's sources; default: no channel. */
   readonly channel?: string | undefined;
+  /** Copy the store paths into the root; default true. Without, they are only registered there, and makeFilesystem
+   *  takes them from where they are (`closure`). */
+  readonly copyClosure?: boolean | undefined;
+  /** Seconds since 1970: the registration time of every store path, in a database of the same bytes each time. */
+  readonly timestamp?: number | undefined;
 }
 
 export interface InstalledSystem {
@@ -42,8 +57,16 @@ export interface InstalledSystem {
   readonly version: string | undefined;
 }
 
-const STORE_PATH = /^\/nix\/store\/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]+$/;
-const SYSTEM_PROFILE = 'nix/var/nix/profiles/system';
+const PROFILES = 'nix/var/nix/profiles';
+
+/** What Nix's programs leave in a root and make again when they need it; `reserved` has 8 MiB. */
+const LEFT_BY_NIX = [
+  'nix/store/.links',
+  'nix/var/nix/db/big-lock',
+  'nix/var/nix/db/reserved',
+  'nix/var/nix/gc.lock',
+  'nix/var/nix/temproots',
+];
 
 /** Modes of the folders a NixOS root begins with. */
 const FOLDERS: readonly (readonly [string, number])[] = [
@@ -78,70 +101,55 @@ const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additional
       ]
     : [];
 
-/** The store URI of a folder: `local?root=…`, escaped. */
-export function storeUri(folder: string): string {
-  return `local?root=${encodeURIComponent(resolve(folder)).replaceAll('%2F', '/')}`;
-}
-
 /** Does what `nixos-install --no-bootloader --no-root-passwd --substituters ""` does, into a folder and without root:
- *  copies the closure of `toplevel`, registers it in a Nix database, makes generation 1 of the `system` profile, the
- *  standard folders with their modes, `/etc/NIXOS`, and the channel when asked.
+ *  copies the closure of `toplevel` (unless told not to), registers it in a Nix database, makes a generation of the
+ *  `system` profile, the standard folders with their modes, `/etc/NIXOS`, and the channel when asked.
  *  @throws {InvalidOptionsError} when `toplevel` is not in the store or is no NixOS system.
  *  @throws {NoSpaceError} when the host's disk is full.
- *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix, nix-env, nix-store; rsync for closureInfo. */
+ *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix-store; to copy, nix, or rsync for a
+ *  closureInfo; sqlite3 with `timestamp`. */
 export async function installSystem(options: InstallSystemOptions, context?: StepContext): Promise<InstalledSystem> {
   const parsed = parseOptions(STEP, schema, options, [storeRule]);
   const root = resolve(parsed.root);
-  const toplevel = await resolveStorePath(parsed.toplevel, 'toplevel', parsed.store);
-  const sourceRoot = parsed.store === undefined ? '/' : resolve(parsed.store);
+  const { store } = parsed;
+  const toplevel = await resolveStorePath(STEP, parsed.toplevel, 'toplevel', store);
+  const sourceRoot = store === undefined ? '/' : resolve(store);
   await checkIsSystem(join(sourceRoot, toplevel), toplevel);
   const additional = await Promise.all(
-    parsed.additionalPaths.map((file, index) => resolveStorePath(file, `additionalPaths[${index}]`, parsed.store)),
+    parsed.additionalPaths.map((file, index) => resolveStorePath(STEP, file, `additionalPaths[${index}]`, store)),
   );
   const channel =
-    parsed.channel === undefined ? undefined : await resolveStorePath(parsed.channel, 'channel', parsed.store);
+    parsed.channel === undefined ? undefined : await resolveStorePath(STEP, parsed.channel, 'channel', store);
 
   return runStep(STEP, context, toplevel, async (step) => {
     await makeFolders(root);
     await refuseLinks(root);
-    if (parsed.closureInfo === undefined) {
-      const wanted = [toplevel, ...additional, ...(channel === undefined ? [] : [channel])];
-      await nix(step, copyClosureArgs(root, wanted, parsed.store), `cannot copy the closure of ${toplevel}`);
-    } else {
-      await copyClosureInfo(step, root, sourceRoot, parsed.closureInfo, toplevel);
+    const wanted = [toplevel, ...additional, ...(channel === undefined ? [] : [channel])];
+    const closure =
+      parsed.closureInfo === undefined
+        ? await queryRegistrations(step, store, wanted)
+        : await readClosureInfo(parsed.closureInfo, toplevel);
+    const storePaths = closure.map(({ path }) => path).sort();
+    await checkPresent(sourceRoot, storePaths);
+    if (parsed.copyClosure && parsed.closureInfo === undefined)
+      await runNix(step, copyClosureArgs(root, wanted, store), { what: `cannot copy the closure of ${toplevel}` });
+    else {
+      if (parsed.copyClosure) await copyStorePaths(step, root, sourceRoot, storePaths);
+      // Which derivation made a path depends on the store it comes from.
+      const registered =
+        parsed.timestamp === undefined ? closure : closure.map((record) => ({ ...record, deriver: '' }));
+      await loadRegistrations(step, root, registered);
     }
-    await nix(step, setProfileArgs(root, join(root, SYSTEM_PROFILE), toplevel), `cannot make the system profile`);
-    if (channel !== undefined) await installChannel(step, root, channel);
+    await addGeneration(join(root, PROFILES), 'system', toplevel);
+    if (channel !== undefined) await installChannel(root, channel);
     await writeFile(join(root, 'etc/NIXOS'), '', { flag: 'wx' }).catch((error: unknown) => {
       if (!isErrno(error, 'EEXIST')) throw error;
     });
-    // `nix copy` leaves the folders' modes to the umask.
+    for (const left of LEFT_BY_NIX) await rm(join(root, left), { recursive: true, force: true });
+    if (parsed.timestamp !== undefined) await fixDatabase(step, root, parsed.timestamp);
+    // Nix leaves modes to the umask.
     for (const [folder, mode] of FOLDERS) await chmod(join(root, folder), mode);
-    const listed = await nix(step, [
-      'nix-store',
-      '--store',
-      storeUri(root),
-      '--query',
-      '--requisites',
-      toplevel,
-      ...additional,
-      ...(channel === undefined ? [] : [channel]),
-    ]);
-    const storePaths = listed
-      .split('\n')
-      .filter((line) => line !== '')
-      .sort();
-    const missing = [];
-    for (const storePath of storePaths)
-      if ((await lstat(join(root, storePath)).catch(() => undefined)) === undefined) missing.push(storePath);
-    if (missing.length > 0)
-      throw new InvalidOptionsError(
-        STEP,
-        missing.map((storePath) => ({
-          path: 'closureInfo',
-          message: `registers ${storePath}, which is not in its store-paths`,
-        })),
-      );
+    await chmodTree(join(root, 'nix/var/nix'));
     const version = await readFile(join(sourceRoot, toplevel, 'nixos-version'), 'utf8').catch(() => undefined);
     return { toplevel, storePaths, version: version?.trim() };
   });
@@ -163,34 +171,10 @@ export function copyClosureArgs(root: string, storePaths: readonly string[], sto
   ];
 }
 
-/** Arguments that make `storePath` the next generation of a profile. */
-export function setProfileArgs(root: string, profile: string, storePath: string): string[] {
-  return ['nix-env', '--store', storeUri(root), '--profile', profile, '--set', storePath];
-}
-
-async function nix(step: StepRunner, argv: readonly string[], what?: string, input?: Buffer): Promise<string> {
-  const { stdout } = await step.run(argv, {
-    what,
-    input,
-    // The caller's nix.conf must not bring in substituters, or a group of build users that this root does not have.
-    env: {
-      NIX_CONFIG: 'substituters =\nbuild-users-group =\nexperimental-features = nix-command\n',
-      NIX_REMOTE: process.env.NIX_REMOTE ?? '',
-    },
-  });
-  return stdout.toString('utf8');
-}
-
-async function copyClosureInfo(
-  step: StepRunner,
-  root: string,
-  sourceRoot: string,
-  closureInfo: string,
-  toplevel: string,
-): Promise<void> {
-  const [listed, registration] = await Promise.all(
+async function readClosureInfo(closureInfo: string, toplevel: string): Promise<Registration[]> {
+  const [listed = '', registration = ''] = await Promise.all(
     ['store-paths', 'registration'].map((name) =>
-      readFile(join(closureInfo, name)).catch((cause: unknown) => {
+      readFile(join(closureInfo, name), 'utf8').catch((cause: unknown) => {
         throw new InvalidOptionsError(
           STEP,
           [
@@ -204,39 +188,95 @@ async function copyClosureInfo(
       }),
     ),
   );
-  const storePaths = (listed?.toString('utf8') ?? '').split('\n').filter((line) => line !== '');
-  const wrong = storePaths.find((storePath) => !STORE_PATH.test(storePath));
-  if (wrong !== undefined)
-    throw new InvalidOptionsError(STEP, [
-      { path: 'closureInfo', message: `store-paths names ${JSON.stringify(wrong)}, which is no store path` },
-    ]);
-  if (!storePaths.includes(toplevel))
-    throw new InvalidOptionsError(STEP, [
-      { path: 'closureInfo', message: `${closureInfo} does not hold the toplevel ${toplevel}` },
-    ]);
-  await step.run(
-    [
-      'rsync',
-      '--archive',
-      '--hard-links',
-      '--no-owner',
-      '--no-group',
-      '--',
-      ...storePaths.map((storePath) => join(sourceRoot, storePath)),
-      `${join(root, 'nix/store')}/`,
-    ],
-    {
-      what: 'cannot copy the closure',
-    },
-  );
-  await nix(step, ['nix-store', '--store', storeUri(root), '--load-db'], 'cannot register the closure', registration);
+  const storePaths = new Set(listed.split('\n').filter((line) => line !== ''));
+  const records = parseRegistrations(STEP, registration);
+  const registered = new Set(records.map(({ path }) => path));
+  const problems = [
+    ...[...storePaths]
+      .filter((storePath) => !STORE_PATH.test(storePath))
+      .map((storePath) => `store-paths names ${JSON.stringify(storePath)}, which is no store path`),
+    ...[...storePaths]
+      .filter((storePath) => STORE_PATH.test(storePath) && !registered.has(storePath))
+      .map((storePath) => `names ${storePath}, which it does not register`),
+    ...[...registered]
+      .filter((storePath) => !storePaths.has(storePath))
+      .map((storePath) => `registers ${storePath}, which is not in its store-paths`),
+    ...(storePaths.has(toplevel) ? [] : [`${closureInfo} does not hold the toplevel ${toplevel}`]),
+  ];
+  if (problems.length > 0)
+    throw new InvalidOptionsError(
+      STEP,
+      problems.map((message) => ({ path: 'closureInfo', message })),
+    );
+  return records;
 }
 
-async function installChannel(step: StepRunner, root: string, channel: string): Promise<void> {
-  const profile = 'nix/var/nix/profiles/per-user/root/channels';
-  await nix(step, setProfileArgs(root, join(root, profile), channel), 'cannot install the channel');
-  await mkdir(join(root, 'root/.nix-defexpr'), { recursive: true, mode: 0o700 });
-  await symlink(`/${profile}`, join(root, 'root/.nix-defexpr/channels'));
+async function checkPresent(sourceRoot: string, storePaths: readonly string[]): Promise<void> {
+  const missing = [];
+  for (const storePath of storePaths)
+    if ((await lstat(join(sourceRoot, storePath)).catch(() => undefined)) === undefined) missing.push(storePath);
+  if (missing.length > 0)
+    throw new InvalidOptionsError(
+      STEP,
+      missing.map((storePath) => ({ path: 'toplevel', message: `its closure has ${storePath}, which is not there` })),
+    );
+}
+
+async function copyStorePaths(
+  step: StepRunner,
+  root: string,
+  sourceRoot: string,
+  storePaths: readonly string[],
+): Promise<void> {
+  const sources = storePaths.map((storePath) => join(sourceRoot, storePath));
+  await step.run(
+    ['rsync', '--archive', '--hard-links', '--no-owner', '--no-group', '--', ...sources, `${join(root, 'nix/store')}/`],
+    { what: 'cannot copy the closure' },
+  );
+}
+
+/** Makes a store path the current generation of a profile, as `nix-env --set` does, which would also leave a root of the
+ *  garbage collector that names this host's folder. */
+async function addGeneration(folder: string, profile: string, storePath: string): Promise<void> {
+  const generations = (await readdir(folder))
+    .map((name) =>
+      name.startsWith(`${profile}-`) ? /^(\d+)-link$/.exec(name.slice(profile.length + 1))?.[1] : undefined,
+    )
+    .filter((number) => number !== undefined);
+  const link = `${profile}-${Math.max(0, ...generations.map(Number)) + 1}-link`;
+  await symlink(storePath, join(folder, link));
+  await rm(join(folder, profile), { force: true });
+  await symlink(link, join(folder, profile));
+}
+
+async function installChannel(root: string, channel: string): Promise<void> {
+  const profiles = join(PROFILES, 'per-user/root');
+  await addGeneration(join(root, profiles), 'channels', channel);
+  await mkdir(join(root, 'root/.nix-defexpr'), { recursive: true });
+  await chmod(join(root, 'root/.nix-defexpr'), 0o755);
+  await symlink(`/${profiles}/channels`, join(root, 'root/.nix-defexpr/channels'));
+}
+
+/** One registration time for all, and none of the free space in which SQLite leaves what was there before. */
+async function fixDatabase(step: StepRunner, root: string, time: number): Promise<void> {
+  const database = join(root, 'nix/var/nix/db/db.sqlite');
+  await step.run(
+    ['sqlite3', '-batch', '-bail', database, `UPDATE ValidPaths SET registrationTime = ${time}; VACUUM;`],
+    {
+      what: 'cannot fix the registration times in the Nix database',
+    },
+  );
+}
+
+/** Nix's own state: folders 0755, files 0644. */
+async function chmodTree(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) {
+      await chmod(path, 0o755);
+      await chmodTree(path);
+    } else if (entry.isFile()) await chmod(path, 0o644);
+  }
 }
 
 async function makeFolders(root: string): Promise<void> {
@@ -277,30 +317,6 @@ async function refuseLinks(root: string): Promise<void> {
         message: `/${link} is a symbolic link, through which this host would be written to`,
       })),
     );
-}
-
-async function resolveStorePath(file: string, option: string, store: string | undefined): Promise<string> {
-  if (STORE_PATH.test(file.replace(/\/+$/, ''))) return file.replace(/\/+$/, '');
-  // The link that `nix-build --store` makes dangles on this host: its target is in the private store.
-  const target = await readlink(file.replace(/\/+$/, '')).catch(() => '');
-  if (STORE_PATH.test(target)) return target;
-  const real = await realpath(file).catch(() => undefined);
-  const logical =
-    real === undefined || store === undefined ? real : stripPrefix(real, await realpath(store).catch(() => store));
-  if (logical !== undefined && STORE_PATH.test(logical)) return logical;
-  throw new InvalidOptionsError(STEP, [
-    {
-      path: option,
-      message:
-        real === undefined
-          ? `${file} does not exist`
-          : `${file} is not in the Nix store; expected a path such as /nix/store/…-nixos-system-…, or a link to one`,
-    },
-  ]);
-}
-
-function stripPrefix(text: string, prefix: string): string {
-  return text.startsWith(`${prefix}/`) ? text.slice(prefix.length) : text;
 }
 
 async function checkIsSystem(folder: string, toplevel: string): Promise<void> {

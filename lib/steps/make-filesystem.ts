@@ -1,15 +1,14 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, NoSpaceError, type ToolFailedError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
-import { ext4Location, listExt4Tree, readExt4Superblock } from '../ext4-image.ts';
-import { extLabel, guid, partitionExtent, path } from '../spec/fields.ts';
+import { InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { countInodes, ext4Location, fillExt4, readExt4Superblock } from '../filesystem/ext4.ts';
+import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
+import { closureSource, extLabel, guid, partitionExtent, path, timestamp, treeOwners } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
-import { packageHint } from '../tools.ts';
+import { commandFailure, runStep, type StepContext } from '../step.ts';
 import { KIB } from '../units.ts';
-import { countTree, sumDiskSize } from './compute-disk-size.ts';
+import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
 const STEP = 'makeFilesystem';
 
@@ -21,6 +20,9 @@ const schema = z.object({
   hashSeed: guid.optional(),
   inodeCount: z.int().positive().max(0xffff_ffff).optional(),
   populateFrom: path.optional(),
+  closure: closureSource.optional(),
+  owners: treeOwners.default([]),
+  timestamp: timestamp.optional(),
 });
 
 export interface MakeFilesystemOptions {
@@ -38,6 +40,12 @@ export interface MakeFilesystemOptions {
   readonly inodeCount?: number | undefined;
   /** A folder whose contents fill the filesystem in the same pass, every file owned by root. */
   readonly populateFrom?: string | undefined;
+  /** Store paths that go into it too, straight from the store they are in. */
+  readonly closure?: Closure | undefined;
+  /** What is not root's: each target with all below it. */
+  readonly owners?: readonly TreeOwner[] | undefined;
+  /** Seconds since 1970 for every time in the filesystem; default: files keep their modification time, the rest is now. */
+  readonly timestamp?: number | undefined;
 }
 
 export interface MadeFilesystem {
@@ -52,7 +60,7 @@ export interface MadeFilesystem {
 
 /** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. Several -E would leave only the last in force. */
 export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
-  const { partition, label = 'nixos', uuid, hashSeed, inodeCount, populateFrom } = options;
+  const { partition, label = 'nixos', uuid, hashSeed, inodeCount } = options;
   // mke2fs discards the range first, so that what it leaves out (inode tables, journal) reads as zeros, and stays sparse.
   const extended = [
     `offset=${partition.offsetBytes}`,
@@ -67,35 +75,55 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
     ...(uuid === undefined ? [] : ['-U', uuid]),
     ...(inodeCount === undefined ? [] : ['-N', `${inodeCount}`]),
     ...['-E', extended.join(',')],
-    ...(populateFrom === undefined ? [] : ['-d', populateFrom]),
     `./${basename(options.image)}`,
     `${Math.floor(partition.sizeBytes / KIB)}K`,
   ];
 }
 
-/** Makes an ext4 filesystem at `partition` inside `image`, destroying what was there.
+/** Makes an ext4 filesystem at `partition` inside `image`, destroying what was there, and fills it.
  *  @returns UUID, label, size and inodes, read back from the superblock.
- *  @throws {NoSpaceError} when `populateFrom` does not fit: bytes and inodes needed and available.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: mkfs.ext4, dumpe2fs; with `populateFrom` also
- *  id, find and, for files that are not root's, unshare or debugfs. */
+ *  @throws {NoSpaceError} when the tree does not fit: bytes and inodes needed and available.
+ *  @throws {UnexpectedStateError} when the filesystem does not hold as many inodes afterwards as the tree has.
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: mkfs.ext4, dumpe2fs; to fill it find and
+ *  debugfs. */
 export async function makeFilesystem(options: MakeFilesystemOptions, context?: StepContext): Promise<MadeFilesystem> {
   const given = parseOptions(STEP, schema, options);
   // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
-  const parsed = { ...given, populateFrom: given.populateFrom === undefined ? undefined : resolve(given.populateFrom) };
+  const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
+  const parsed = { ...given, populateFrom };
   if (context?.executor === undefined) await checkFits(parsed.image, parsed.partition);
-  return runStep(STEP, context, parsed.populateFrom, async (step) => {
+  return runStep(STEP, context, populateFrom, async (step) => {
+    const filled = populateFrom !== undefined || parsed.closure !== undefined;
+    const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : [];
     const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
-    const asRoot = parsed.populateFrom === undefined ? [] : await mapToRoot(step);
-    const foreign = parsed.populateFrom !== undefined && (await hasForeignOwner(step, asRoot, parsed.populateFrom));
-    const argv = [...asRoot, ...makeFilesystemArgs(parsed)];
-    const made = await step.tryRun(argv, { cwd: dirname(parsed.image) });
-    if (made.exitCode !== 0) throw await explainFailure(step, made, parsed);
-    if (foreign) await giveToRoot(step, location);
+    const made = await step.tryRun(makeFilesystemArgs(parsed), {
+      cwd: dirname(parsed.image),
+      env: timeEnvironment(parsed.timestamp),
+    });
+    if (made.exitCode !== 0) {
+      const failure = commandFailure(STEP, step.executor, made, {
+        what: `cannot make the filesystem in ${parsed.image}`,
+      });
+      throw filled && tooSmall.test(made.stderr.toString('utf8')) ? noSpace(tree, parsed, failure) : failure;
+    }
+    const now = Math.floor(Date.now() / 1000);
+    if (filled) await fillExt4(step, location, tree, parsed.timestamp ?? now, (cause) => noSpace(tree, parsed, cause));
     const { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes } = await readExt4Superblock(step, location);
+    if (filled) checkInodes(tree, inodeCount - freeInodes);
     step.measured(sizeBytes - freeBytes);
     return { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
   });
 }
+
+/** libext2fs's own words for a filesystem that cannot hold its own structures. */
+const tooSmall = /not enough space|no space|journal .* too big|too many inodes|inode_size .* too big/i;
+
+/** How the programs of e2fsprogs are told the time: from 1.47.1 on by SOURCE_DATE_EPOCH, before by a name of their own. */
+export function timeEnvironment(time: number | undefined): Record<string, string> {
+  return time === undefined ? {} : { E2FSPROGS_FAKE_TIME: `${time}`, SOURCE_DATE_EPOCH: `${time}` };
+}
+
+type Parsed = z.output<typeof schema>;
 
 /** mkfs would make a missing image, and write past the end of a small one. */
 async function checkFits(image: string, { offsetBytes, sizeBytes }: MakeFilesystemOptions['partition']): Promise<void> {
@@ -109,74 +137,20 @@ async function checkFits(image: string, { offsetBytes, sizeBytes }: MakeFilesyst
   if (message !== undefined) throw new InvalidOptionsError(STEP, [{ path: 'image', message }]);
 }
 
-/** What to put before a command so that the caller's own files are root's: nothing for root, else a user namespace
- *  (unshare(1)) where this host allows one. */
-async function mapToRoot(step: StepRunner): Promise<string[]> {
-  const { stdout } = await step.run(['id', '-u']);
-  if (stdout.toString('utf8').trim() === '0') return [];
-  const namespace = ['unshare', '--map-root-user', '--'];
-  const probe = await step.tryRun([...namespace, 'true']);
-  if (probe.exitCode === 0) return namespace;
-  step.note('no user namespaces here: ownership is set in the finished filesystem, which takes longer');
-  return [];
-}
+/** Inodes that are not for files (1 to 10, the root among them), and lost+found. */
+const OWN_INODES = 11;
 
-async function hasForeignOwner(step: StepRunner, asRoot: readonly string[], folder: string): Promise<boolean> {
-  const { stdout } = await step.run([
-    ...asRoot,
-    'find',
-    folder,
-    '(',
-    '!',
-    '-uid',
-    '0',
-    '-o',
-    '!',
-    '-gid',
-    '0',
-    ')',
-    '-printf',
-    'x',
-    '-quit',
-  ]);
-  return stdout.length > 0;
-}
-
-/** Sets the owner of every inode in the tree to root. */
-async function giveToRoot(step: StepRunner, location: { readonly name: string; readonly cwd: string }): Promise<void> {
-  const inodes = new Set(
-    (await listExt4Tree(step, location)).filter(({ uid, gid }) => uid !== 0 || gid !== 0).map(({ inode }) => inode),
-  );
-  inodes.add(2);
-  const script = [...inodes].map((inode) => `sif <${inode}> uid 0\nsif <${inode}> gid 0\n`).join('');
-  await step.run(['debugfs', '-w', '-f', '-', location.name], { cwd: location.cwd, input: script });
-}
-
-async function explainFailure(
-  step: StepRunner,
-  result: RunResult,
-  options: z.output<typeof schema>,
-): Promise<NoSpaceError | ToolFailedError> {
-  const failure = commandFailure(STEP, step.executor, result, {
-    what: `cannot make the filesystem in ${options.image}`,
-  });
-  // mke2fs(8) can fill a filesystem (-d) since e2fsprogs 1.43; before, it prints its usage.
-  if (/invalid option -- 'd'/.test(result.stderr.toString('utf8')))
-    return commandFailure(STEP, step.executor, result, {
-      what: 'mkfs.ext4 is too old to fill a filesystem; expected e2fsprogs 1.43 or newer',
-      hint: packageHint('mkfs.ext4'),
+function checkInodes(tree: readonly TreeEntry[], usedInodes: number): void {
+  const expected = OWN_INODES + countInodes(tree.filter(({ path: name }) => name !== '' && name !== 'lost+found'));
+  if (usedInodes !== expected)
+    throw new UnexpectedStateError(STEP, 'the filesystem does not hold the tree', {
+      expected: `${expected} inodes in use`,
+      found: `${usedInodes}`,
     });
-  // libext2fs has words of its own for a full filesystem; the host's full disk says ENOSPC.
-  const full =
-    /Could not allocate (block|inode) in ext2 filesystem|not enough space|Not enough space|no space|journal .* too big|too many inodes|inode_size .* too big/i;
-  if (
-    options.populateFrom === undefined ||
-    failure instanceof NoSpaceError ||
-    !full.test(result.stderr.toString('utf8'))
-  )
-    return failure;
-  const { stdout } = await step.run(['find', options.populateFrom, '-printf', '%y %s\\n']);
-  const needed = sumDiskSize(countTree(stdout.toString('latin1')), 'none', 0, 0);
+}
+
+function noSpace(tree: readonly TreeEntry[], options: Parsed, cause: Error): NoSpaceError {
+  const needed = sumDiskSize(treeUsage(tree), 'none', 0, 0);
   return new NoSpaceError(
     STEP,
     `the filesystem of ${options.image}`,
@@ -187,8 +161,8 @@ async function explainFailure(
       availableInodes: options.inodeCount ?? Math.floor(options.partition.sizeBytes / (16 * KIB)),
     },
     {
-      cause: failure,
-      detail: failure.message,
+      cause,
+      detail: cause.message,
       hint: 'give a larger diskSize, or "auto", and the inodeCount that computeDiskSize returns',
     },
   );

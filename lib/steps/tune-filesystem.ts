@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ext4Location, readExt4Superblock } from '../ext4-image.ts';
+import { ext4Location, readExt4Superblock } from '../filesystem/ext4.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';

@@ -135,7 +135,7 @@ test('a root whose name looks like an option is a folder’s name', async () => 
   await mkdir(join(folder, '-delete'));
   await writeFile(join(folder, 'victim'), 'x');
   // vitest's workers have no chdir: the name is resolved against this process's folder, and is not there.
-  await expect(computeDiskSize({ root: '-delete' })).rejects.toThrow(new RegExp(`cannot measure ${before}/-delete`));
+  await expect(computeDiskSize({ root: '-delete' })).rejects.toThrow(new RegExp(`cannot read ${before}/-delete`));
 });
 
 test('an image that is missing or too small is not made, nor written past its end', async () => {
@@ -146,24 +146,4 @@ test('an image that is missing or too small is not made, nor written past its en
   await createDisk({ image, sizeBytes: 16 * MIB });
   await expect(makeFilesystem({ image, partition })).rejects.toThrow(/the partition ends at/);
   expect((await stat(image)).size).toBe(16 * MIB);
-});
-
-test('a mkfs that is too old is told as such', async () => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
-  await createDisk({ image, sizeBytes: 16 * MIB });
-  await mkdir(join(folder, 'root'));
-  await mkdir(join(folder, 'bin'));
-  await writeFile(join(folder, 'bin/mkfs.ext4'), `#!/bin/sh\necho "mkfs.ext4: invalid option -- 'd'" >&2\nexit 1\n`, {
-    mode: 0o755,
-  });
-  const path = process.env.PATH;
-  process.env.PATH = `${join(folder, 'bin')}:${path}`;
-  try {
-    await expect(
-      makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 16 * MIB }, populateFrom: join(folder, 'root') }),
-    ).rejects.toThrow(/mkfs.ext4 is too old to fill a filesystem; expected e2fsprogs 1.43 or newer/);
-  } finally {
-    process.env.PATH = path;
-  }
 });

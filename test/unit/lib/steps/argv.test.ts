@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
+import { storeUri } from '../../../../lib/nix/store.ts';
 import { convertImageArgs, imageFileName } from '../../../../lib/steps/convert-image.ts';
 import { copyToFilesystemArgs } from '../../../../lib/steps/copy-to-filesystem.ts';
 import { createEspArgs } from '../../../../lib/steps/create-esp.ts';
-import { copyClosureArgs, setProfileArgs, storeUri } from '../../../../lib/steps/install-system.ts';
+import { copyClosureArgs } from '../../../../lib/steps/install-system.ts';
 import { makeFilesystemArgs } from '../../../../lib/steps/make-filesystem.ts';
 import { nixosEnterArgs } from '../../../../lib/steps/nixos-enter.ts';
 import { fixIdentifiersArgs, partitionDiskArgs } from '../../../../lib/steps/partition-disk.ts';
@@ -17,10 +18,9 @@ test('makeFilesystem: offset in bytes, size in KiB, one -E', () => {
     uuid: 'F222513B-DED1-49FA-B591-20CE86A2FE7F',
     hashSeed: '11111111-1111-1111-1111-111111111111',
     inodeCount: 4096,
-    populateFrom: '/stage',
   });
   expect(argv.join(' ')).toBe(
-    'mkfs.ext4 -q -F -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,lazy_journal_init=1,hash_seed=11111111-1111-1111-1111-111111111111 -d /stage ./my disk.img 102400K',
+    'mkfs.ext4 -q -F -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,lazy_journal_init=1,hash_seed=11111111-1111-1111-1111-111111111111 ./my disk.img 102400K',
   );
 });
 
@@ -64,9 +64,6 @@ test('the rest, each a line', () => {
     'rsync --archive --hard-links --no-owner --no-group --chmod=755 -- /a /b',
   );
   expect(tuneFilesystemArgs('./d?offset=1').join(' ')).toBe('tune2fs -T now -c 0 -i 0 ./d?offset=1');
-  expect(setProfileArgs('/r', '/r/p', '/nix/store/x').join(' ')).toBe(
-    'nix-env --store local?root=/r --profile /r/p --set /nix/store/x',
-  );
   expect(copyClosureArgs('/r', ['/nix/store/x'], '/s')).toContain('local?root=/s');
 });
 

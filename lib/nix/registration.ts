@@ -1,0 +1,101 @@
+import { UnexpectedStateError } from '../errors.ts';
+import type { StepRunner } from '../step.ts';
+import { storeUri } from './store.ts';
+
+/** What a Nix database holds of a store path: a record of `nix-store --dump-db`, of closureInfo's `registration`. */
+export interface Registration {
+  /** `/nix/store/…` */
+  readonly path: string;
+  /** Of its NAR: sha256, in base 16. */
+  readonly hash: string;
+  readonly narSize: string;
+  /** The derivation it was built from, or ''. */
+  readonly deriver: string;
+  readonly references: readonly string[];
+}
+
+/** Reads records of lines: path, hash, size, deriver, number of references, each reference.
+ *  @throws {UnexpectedStateError} @see nix-store(1) --load-db */
+export function parseRegistrations(step: string, text: string): Registration[] {
+  const lines = text.split('\n');
+  const records: Registration[] = [];
+  let at = 0;
+  const next = (): string => {
+    const line = lines[at];
+    at += 1;
+    if (line === undefined) throw malformed(step, at, 'the end of the text');
+    return line;
+  };
+  while (at < lines.length && lines[at] !== '') {
+    const path = next();
+    const [hash, narSize, deriver, count] = [next(), next(), next(), next()];
+    if (!path.startsWith('/') || !/^\d+$/.test(narSize) || !/^\d+$/.test(count))
+      throw malformed(step, at, JSON.stringify(path));
+    records.push({ path, hash, narSize, deriver, references: Array.from({ length: Number(count) }, next) });
+  }
+  return records;
+}
+
+function malformed(step: string, line: number, found: string): UnexpectedStateError {
+  return new UnexpectedStateError(step, `the registration of the closure is malformed near line ${line}`, {
+    expected: 'path, hash, size, deriver, number of references, references, each on a line of its own',
+    found,
+  });
+}
+
+/** The text that `nix-store --load-db` reads, sorted by path. */
+export function formatRegistrations(records: readonly Registration[]): string {
+  return [...records]
+    .sort((a, b) => (a.path < b.path ? -1 : 1))
+    .map(({ path, hash, narSize, deriver, references }) =>
+      [path, hash, narSize, deriver, `${references.length}`, ...[...references].sort(), ''].join('\n'),
+    )
+    .join('');
+}
+
+/** The records of store paths and all they refer to, from a store of this host. Runs: nix-store. */
+export async function queryRegistrations(
+  step: StepRunner,
+  store: string | undefined,
+  storePaths: readonly string[],
+): Promise<Registration[]> {
+  const from = store === undefined ? [] : ['--store', storeUri(store)];
+  const closure = await runNix(step, ['nix-store', ...from, '--query', '--requisites', ...storePaths], {
+    what: `cannot find what ${storePaths[0]} refers to`,
+  });
+  const paths = closure.split('\n').filter((line) => line !== '');
+  const dumped = await runNix(step, ['nix-store', ...from, '--dump-db', ...paths], {
+    what: 'cannot read the registration of the closure',
+  });
+  return parseRegistrations(step.step, dumped);
+}
+
+/** Makes the Nix database of the store in `root`, or adds to it. The store paths themselves need not be there.
+ *  Runs: nix-store. */
+export async function loadRegistrations(
+  step: StepRunner,
+  root: string,
+  records: readonly Registration[],
+): Promise<void> {
+  await runNix(step, ['nix-store', '--store', storeUri(root), '--load-db'], {
+    what: 'cannot register the closure',
+    input: formatRegistrations(records),
+  });
+}
+
+/** Runs one of Nix's programs without what the caller's nix.conf would bring in: substituters, or a group of build users
+ *  that the root does not have. */
+export async function runNix(
+  step: StepRunner,
+  argv: readonly string[],
+  options: { readonly what?: string; readonly input?: string } = {},
+): Promise<string> {
+  const { stdout } = await step.run(argv, {
+    ...options,
+    env: {
+      NIX_CONFIG: 'substituters =\nbuild-users-group =\nexperimental-features = nix-command\n',
+      NIX_REMOTE: process.env.NIX_REMOTE ?? '',
+    },
+  });
+  return stdout.toString('utf8');
+}
