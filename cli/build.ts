@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { startBuilderVm } from '../harness/builder-vm.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
+import { planBuild } from '../lib/build-plan.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
+import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress } from './progress.ts';
@@ -10,6 +12,7 @@ import { verifyImage } from './verify.ts';
 interface BuildFlags {
   readonly out: string;
   readonly verify?: boolean;
+  readonly explain?: boolean;
   readonly json?: boolean;
   readonly verbose?: boolean;
   readonly installBootLoader: boolean;
@@ -29,6 +32,10 @@ const SPECIFICATION_FLAGS = [
   'label',
   'baseName',
   'configFile',
+  'fsType',
+  'bootLoaderFrom',
+  'bootLoader',
+  'reproducible',
 ];
 
 export async function buildCommand(file: string | undefined, flags: BuildFlags, signal: AbortSignal): Promise<number> {
@@ -42,6 +49,7 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
       ? {}
       : { diskSize: /^\d+$/.test(flags.diskSize) ? Number(flags.diskSize) : flags.diskSize }),
   };
+  if (flags.explain === true) return explain(specification, flags.json === true);
   const progress = new Progress({ verbose: flags.verbose === true });
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
     startBuilder: startBuilderVm,
@@ -67,6 +75,18 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
   );
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...built, reports }, undefined, 2)}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
+}
+
+/** Says which way each phase would go, and builds nothing. */
+async function explain(specification: Record<string, unknown>, json: boolean): Promise<number> {
+  const { phases } = await planBuild(parseImageSpec(specification));
+  if (json) process.stdout.write(`${JSON.stringify(phases, undefined, 2)}\n`);
+  else {
+    const width = Math.max(...phases.map(({ phase }) => phase.length));
+    for (const { phase, way, why } of phases)
+      process.stdout.write(`${phase.padEnd(width)}  ${way}\n${' '.repeat(width)}  because: ${why}\n`);
+  }
+  return EXIT.good;
 }
 
 async function readSpecification(file: string): Promise<Record<string, unknown>> {

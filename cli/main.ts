@@ -2,7 +2,9 @@
 import { readFile } from 'node:fs/promises';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { packageFile } from '../harness/cache-folder.ts';
+import { ROOT_FILESYSTEMS } from '../lib/filesystem/root-filesystem.ts';
 import { PARTITION_TABLE_TYPES } from '../lib/partition-table.ts';
+import { BOOT_LOADER_WAYS, BOOT_LOADERS } from '../lib/spec/image-spec.ts';
 import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
 import { buildCommand } from './build.ts';
 import { doctorCommand } from './doctor.ts';
@@ -60,8 +62,23 @@ program
   .option('--label <label>', 'of the root filesystem; default nixos')
   .option('--base-name <name>', 'of the image file; default nixos')
   .option('--config-file <file>', 'becomes /etc/nixos/configuration.nix')
+  .addOption(new Option('--fs-type <type>', 'the root filesystem; default ext4').choices(ROOT_FILESYSTEMS))
+  .addOption(
+    new Option(
+      '--boot-loader-from <way>',
+      "who installs the boot loader: the system's own program in a VM (default), or this host from boot.json: no VM, no root",
+    ).choices(BOOT_LOADER_WAYS),
+  )
+  .addOption(
+    new Option(
+      '--boot-loader <loader>',
+      'with --boot-loader-from bootspec; default: the one the system is for',
+    ).choices(BOOT_LOADERS),
+  )
+  .option('--reproducible', 'the same bytes each time')
   .option('--no-install-boot-loader', 'do not run switch-to-configuration')
   .option('--verify', 'boot the finished image in every firmware it is made for')
+  .option('--explain', 'print which way each phase would go, and why; build nothing')
   .option('--json', 'print the result as JSON on standard output')
   .option('-v, --verbose', 'show every command and its output')
   .addHelpText(

@@ -1,7 +1,11 @@
-import { mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { type BuildPlan, planBuild } from './build-plan.ts';
 import { InvalidOptionsError } from './errors.ts';
 import type { Executor } from './executor.ts';
+import type { Closure, TreeOwner } from './filesystem/tree.ts';
+import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
 import { runStep, type StepContext } from './step.ts';
@@ -11,12 +15,16 @@ import { convertImage, type ImageFormat, imageFileName } from './steps/convert-i
 import { copyToFilesystem } from './steps/copy-to-filesystem.ts';
 import { createDisk } from './steps/create-disk.ts';
 import { createEsp } from './steps/create-esp.ts';
+import { formatEsp } from './steps/format-esp.ts';
+import { installGrub } from './steps/install-grub.ts';
 import { type InstalledSystem, installSystem } from './steps/install-system.ts';
+import { installSystemdBoot } from './steps/install-systemd-boot.ts';
 import { type MadeFilesystem, makeFilesystem } from './steps/make-filesystem.ts';
 import { mountRoot } from './steps/mount-root.ts';
 import type { PartitionedDisk } from './steps/partition-disk.ts';
 import { partitionDisk } from './steps/partition-disk.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
+import { resolveOwners } from './steps/resolve-owners.ts';
 import { type StagedContents, stageContents } from './steps/stage-contents.ts';
 import { switchToConfiguration } from './steps/switch-to-configuration.ts';
 import { tuneFilesystem } from './steps/tune-filesystem.ts';
@@ -85,14 +93,25 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const startedAt = performance.now();
   const { outDir, ...input } = options;
   const spec = parseImageSpec(input);
-  if (needsBuilder(spec) && context.startBuilder === undefined)
+  const plan = await planBuild(spec);
+  if (plan.needsBuilder && context.startBuilder === undefined)
     throw new InvalidOptionsError(
       'buildImage',
-      [{ path: '', message: `a builder is needed to ${builderReasons(spec).join(', ')}` }],
+      [
+        {
+          path: 'bootLoaderFrom',
+          message: 'a builder VM is needed to run the switch-to-configuration of the system, and none was given',
+        },
+      ],
       {
-        hint: 'pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
+        hint: 'say bootLoaderFrom "bootspec", or installBootLoader: false; or pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
       },
     );
+  // With numbers for names, before anything is made.
+  const owners =
+    plan.owners === 'declared'
+      ? await resolveOwners({ toplevel: spec.toplevel, store: spec.store, contents: spec.contents }, context)
+      : [];
 
   const outFolder = resolve(outDir);
   const target = join(outFolder, imageFileName(spec.baseName, spec.format));
@@ -110,47 +129,41 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   });
   const root = join(work.path, 'root');
   const raw = join(work.path, 'disk.img');
-  await mkdir(root, { mode: 0o755 });
+  await mkdir(root);
+  // Whatever the umask: it becomes the image's.
+  await chmod(root, 0o755);
 
+  const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const staged = await stageContents({ root, contents: spec.contents }, context);
+  const { toplevel: given, store, closureInfo, additionalPaths, channel } = spec;
   const system = await installSystem(
     {
-      root,
-      toplevel: spec.toplevel,
-      store: spec.store,
-      closureInfo: spec.closureInfo,
-      additionalPaths: spec.additionalPaths,
-      channel: spec.channel,
+      ...{ root, toplevel: given, store, closureInfo, additionalPaths, channel, timestamp },
+      copyClosure: plan.closure === 'copied',
     },
     context,
   );
   if (spec.configFile !== undefined) await writeConfigFile({ root, configFile: spec.configFile }, context);
 
-  const size = await computeDiskSize(
-    {
-      root,
-      partitionTableType: spec.partitionTableType,
-      bootSize: spec.bootSize,
-      additionalSpace: spec.additionalSpace,
-    },
-    context,
-  );
+  const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths } : undefined;
+  const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
+  const size = await computeDiskSize({ root, closure, partitionTableType, bootSize, additionalSpace, fsType }, context);
   const diskBytes = spec.diskSize === 'auto' ? size.diskBytes : spec.diskSize * MIB;
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
-  const disk = await partitionDisk(
-    {
-      image: raw,
-      partitionTableType: spec.partitionTableType,
-      bootSize: spec.bootSize,
-      deterministic: spec.deterministic,
-      rootGPUID: spec.rootGPUID,
-    },
-    context,
+  const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
+  const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
+  const job: Job = { spec, plan, root, raw, rootUuid, timestamp, system, disk, size, closure };
+  if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
+  await installBootLoader(job, context);
+  // What was staged, and no more: a target may be a folder that was there, such as /etc.
+  const stagedOwners = owners.flatMap(({ uid, gid, index }) =>
+    (staged.entries[index]?.staged ?? []).map((target) => ({ target, uid, gid })),
   );
-  const filesystem = await fillRoot(spec, { root, raw, disk, size }, context);
-  if (needsBuilder(spec) && context.startBuilder !== undefined)
-    await finishInBuilder(spec, system, raw, disk, staged, context.startBuilder, context);
-  await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
+  const filesystem = await fillRoot(job, stagedOwners, context);
+  if (plan.needsBuilder && context.startBuilder !== undefined)
+    await finishInBuilder(job, staged, context.startBuilder, context);
+  if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
+    await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, raw, finished, context);
@@ -168,38 +181,71 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   };
 }
 
-/** What of a specification needs a machine that runs as root; empty when nothing does. */
-export function builderReasons(spec: ImageSpec): string[] {
-  return [
-    ...(spec.installBootLoader ? ['install the boot loader (installBootLoader)'] : []),
-    ...(['efi', 'efixbootldr', 'hybrid', 'legacy+boot'].includes(spec.partitionTableType)
-      ? [`make the FAT filesystems of the layout "${spec.partitionTableType}"`]
-      : []),
-    ...(spec.contents.some((entry) => entry.user !== undefined) ? ['give contents to users by name'] : []),
-  ];
+/** What the phases of one build share. */
+interface Job {
+  readonly spec: ImageSpec;
+  readonly plan: BuildPlan;
+  /** The staged root folder, and the raw disk. */
+  readonly root: string;
+  readonly raw: string;
+  /** The root filesystem's UUID: loaders name it before it is made. */
+  readonly rootUuid: string;
+  /** Of everything, in a reproducible image. */
+  readonly timestamp: number | undefined;
+  readonly system: InstalledSystem;
+  readonly disk: PartitionedDisk;
+  readonly size: DiskSize;
+  readonly closure: Closure | undefined;
 }
 
-function needsBuilder(spec: ImageSpec): boolean {
-  return builderReasons(spec).length > 0;
+/** The time of a reproducible image: SOURCE_DATE_EPOCH, else a second past 1970 like everything in a Nix store.
+ *  @see reproducible-builds.org, "SOURCE_DATE_EPOCH" */
+function sourceDateEpoch(): number {
+  const given = process.env.SOURCE_DATE_EPOCH;
+  return given !== undefined && /^\d{1,10}$/.test(given) ? Number(given) : 1;
+}
+
+async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, context: StepContext): Promise<void> {
+  for (const partition of disk.partitions) {
+    const { label, number } = partition;
+    if (label === undefined) continue;
+    const volumeId = spec.deterministic ? deterministicVolumeId(number) : undefined;
+    await formatEsp({ image: raw, partition, label, volumeId, timestamp }, context);
+  }
+}
+
+async function installBootLoader(job: Job, context: StepContext): Promise<void> {
+  const { spec, plan, raw: image, root, rootUuid, disk, timestamp, system } = job;
+  const { fsType, store } = spec;
+  const { storePaths } = system;
+  const generations = [{ number: 1, toplevel: system.toplevel }];
+  const timeoutSeconds = spec.bootLoaderTimeout;
+  if (plan.bootLoader === 'systemd-boot' && disk.esp !== undefined)
+    await installSystemdBoot(
+      { image, esp: disk.esp, xbootldr: disk.xbootldr, generations, store, storePaths, timeoutSeconds, timestamp },
+      context,
+    );
+  if (plan.bootLoader !== 'grub') return;
+  const { bios, efi } = PARTITION_LAYOUTS[spec.partitionTableType];
+  const firmware = [...(bios ? (['bios'] as const) : []), ...(efi ? (['efi'] as const) : [])];
+  await installGrub(
+    { image, disk, firmware, root, rootUuid, fsType, generations, store, storePaths, timeoutSeconds, timestamp },
+    context,
+  );
 }
 
 async function fillRoot(
-  spec: ImageSpec,
-  {
-    root,
-    raw,
-    disk,
-    size,
-  }: { readonly root: string; readonly raw: string; readonly disk: PartitionedDisk; readonly size: DiskSize },
+  { spec, root, raw, disk, size, closure, rootUuid, timestamp }: Job,
+  owners: readonly TreeOwner[],
   context: StepContext,
 ): Promise<MadeFilesystem> {
+  const { fsType, label } = spec;
   // A disk of a given size has room for more inodes than the tree needs; mkfs's own ratio may have fewer.
   const inodeCount = Math.max(size.inodeCount, Math.floor(disk.root.sizeBytes / (16 * 1024)));
-  const identity = spec.deterministic
-    ? { uuid: spec.rootFSUID, hashSeed: spec.rootFSHashSeed ?? spec.rootFSUID }
-    : { hashSeed: spec.rootFSHashSeed };
-  const options = { image: raw, partition: disk.root, label: spec.label, inodeCount, ...identity };
-  if (spec.populateRootWith === 'mke2fs') return makeFilesystem({ ...options, populateFrom: root }, context);
+  const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
+  const options = { image: raw, partition: disk.root, fsType, label, inodeCount, uuid: rootUuid, hashSeed };
+  if (spec.populateRootWith === 'mke2fs')
+    return makeFilesystem({ ...options, populateFrom: root, closure, owners, timestamp }, context);
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));
   await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);
@@ -207,33 +253,32 @@ async function fillRoot(
 }
 
 async function finishInBuilder(
-  spec: ImageSpec,
-  { toplevel }: InstalledSystem,
-  image: string,
-  disk: PartitionedDisk,
+  { spec, system, raw: image, disk }: Job,
   staged: StagedContents,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
 ): Promise<void> {
+  const location = { toplevel: system.toplevel, store: spec.store };
   await using builder = await runStep('startBuilder', context, undefined, () =>
-    startBuilder({ image, memSizeMiB: spec.memSize, system: { toplevel, store: spec.store }, signal: context.signal }),
+    startBuilder({ image, memSizeMiB: spec.memSize, system: location, signal: context.signal }),
   );
   const inside: StepContext = { ...context, executor: builder };
   const root = '/mnt';
-  await mountRoot({ device: builder.partition(disk.root), mountPoint: root }, inside);
+  await mountRoot({ device: builder.partition(disk.root), mountPoint: root, fsType: spec.fsType }, inside);
   for (const partition of disk.partitions) {
-    if (partition.label === undefined || partition.mountPoint === undefined) continue;
+    const { label, mountPoint, number } = partition;
+    if (label === undefined || mountPoint === undefined) continue;
+    const volumeId = spec.deterministic ? deterministicVolumeId(number) : undefined;
     await createEsp(
-      { device: builder.partition(partition), mountPoint: `${root}${partition.mountPoint}`, label: partition.label },
+      { device: builder.partition(partition), mountPoint: `${root}${mountPoint}`, label, volumeId },
       inside,
     );
   }
-  if (spec.installBootLoader) await switchToConfiguration({ root }, inside);
-  // What was staged, and no more: a target may be a folder that was there, such as /etc.
+  await switchToConfiguration({ root }, inside);
   const owned = spec.contents.flatMap(({ user, group }, index) =>
     (staged.entries[index]?.staged ?? []).map((target) => ({ target, user, group })),
   );
-  await chownContents({ root, contents: owned, activate: !spec.installBootLoader }, inside);
+  await chownContents({ root, contents: owned, activate: false }, inside);
   await removeMachineId({ root }, inside);
   await unmountRoot({ mountPoint: root }, inside);
   await runStep('stopBuilder', context, undefined, () => builder.stop());

@@ -3,13 +3,16 @@ export {
   type Builder,
   type BuildImageOptions,
   type BuiltImage,
-  builderReasons,
   buildImage,
   type StartBuilderOptions,
   type SystemLocation,
 } from './build-image.ts';
+export { type BuildPhase, type BuildPlan, planBuild } from './build-plan.ts';
 export * from './errors.ts';
 export type { Executor, RunOptions, RunResult } from './executor.ts';
+export type { FatFacts } from './filesystem/fat.ts';
+export type { RootFilesystem } from './filesystem/root-filesystem.ts';
+export type { Closure, TreeOwner } from './filesystem/tree.ts';
 export { localExecutor } from './local-executor.ts';
 export {
   PARTITION_LAYOUTS,
@@ -40,7 +43,14 @@ export {
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
 export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
 export { type CreatedEsp, type CreateEspOptions, createEsp } from './steps/create-esp.ts';
+export { type FormatEspOptions, formatEsp } from './steps/format-esp.ts';
+export { type InstalledGrub, type InstallGrubOptions, installGrub } from './steps/install-grub.ts';
 export { type InstalledSystem, type InstallSystemOptions, installSystem } from './steps/install-system.ts';
+export {
+  type InstalledSystemdBoot,
+  type InstallSystemdBootOptions,
+  installSystemdBoot,
+} from './steps/install-systemd-boot.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
 export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
 export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';
@@ -51,6 +61,7 @@ export {
   partitionDisk,
 } from './steps/partition-disk.ts';
 export { removeMachineId } from './steps/remove-machine-id.ts';
+export { type ResolvedOwner, type ResolveOwnersOptions, resolveOwners } from './steps/resolve-owners.ts';
 export { type StageContentsOptions, type StagedContents, stageContents } from './steps/stage-contents.ts';
 export { type SwitchToConfigurationOptions, switchToConfiguration } from './steps/switch-to-configuration.ts';
 export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from './steps/tune-filesystem.ts';

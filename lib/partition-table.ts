@@ -162,6 +162,11 @@ export function bootPartitionStartBytes(type: PartitionTableType): number | unde
   return Number.parseInt(plan.start, 10) * MIB;
 }
 
+/** The FAT serial number that a partition has in a deterministic image: the first digits of a GUID of its own. */
+export function deterministicVolumeId(number: number): string {
+  return (number === 1 ? GUID_1 : GUID_2).slice(0, 8);
+}
+
 /** The plan of the partition with this role; `undefined` where the layout has none. */
 export function findPartition(type: PartitionTableType, role: PartitionRole): PartitionPlan | undefined {
   return PARTITION_LAYOUTS[type].partitions.find((partition) => partition.role === role);

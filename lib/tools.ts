@@ -37,18 +37,22 @@ const tool = (
 /** Every program the project runs on the host: one table for `doctor`, for hints and for the set-up. */
 export const TOOLS: readonly Tool[] = [
   tool('rsync', 'rsync', 'rsync', 'stageContents, installSystem'),
-  tool('nix', 'nix-bin', 'nix', 'installSystem: copying a closure between stores'),
+  tool('nix', 'nix-bin', 'nix', 'installSystem: copying a closure, for cptofs'),
   tool('nix-store', 'nix-bin', 'nix', 'installSystem: registering a closure'),
-  tool('nix-env', 'nix-bin', 'nix', 'installSystem: the system profile'),
+  tool('sqlite3', 'sqlite3', 'sqlite', 'installSystem: the registration times of a reproducible image'),
   tool('parted', 'parted', 'parted', 'partitionDisk'),
   tool('sfdisk', 'fdisk', 'util-linux', 'partitionDisk: fixed identifiers, reading back'),
   tool('mkfs.ext4', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem', ['-V']),
   tool('dumpe2fs', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem, tuneFilesystem: reading back', ['-V']),
-  tool('debugfs', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem, copyToFilesystem: reading back', ['-V']),
+  tool('debugfs', 'e2fsprogs', 'e2fsprogs', 'makeFilesystem: filling it; copyToFilesystem: reading back', ['-V']),
+  tool('mcopy', 'mtools', 'mtools', 'installSystemdBoot, installGrub: files on a FAT'),
+  tool('mmd', 'mtools', 'mtools', 'installSystemdBoot, installGrub: folders on a FAT'),
+  tool('mdir', 'mtools', 'mtools', 'installSystemdBoot, installGrub: what a FAT has'),
+  tool('grub-mkimage', 'grub-common', 'grub2', "installGrub: GRUB's core image"),
   tool('tune2fs', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-h']),
   tool('e2fsck', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-V']),
   tool('mkfs.vfat', 'dosfstools', 'dosfstools', 'createEsp', ['--help']),
-  tool('unshare', 'util-linux', 'util-linux', 'makeFilesystem, nixosEnter'),
+  tool('unshare', 'util-linux', 'util-linux', 'nixosEnter'),
   tool('find', 'findutils', 'findutils', 'makeFilesystem'),
   tool('qemu-img', 'qemu-utils', 'qemu-utils', 'convertImage, the private overlay of a boot'),
   tool('cptofs', 'none in Debian', 'lkl', 'copyToFilesystem', ['--version'], true),
@@ -59,9 +63,17 @@ export const TOOLS: readonly Tool[] = [
   tool('ldd', 'libc-bin', 'glibc.bin', 'the builder VM: libraries of its tools'),
 ];
 
+/** GRUB's modules for a platform, which are no programs. */
+const GRUB_PLATFORMS: Readonly<Record<string, { readonly debian: string; readonly nixpkgs: string }>> = {
+  'i386-pc': { debian: 'grub-pc-bin', nixpkgs: 'grub2' },
+  'x86_64-efi': { debian: 'grub-efi-amd64-bin', nixpkgs: 'grub2_efi' },
+  'i386-efi': { debian: 'grub-efi-ia32-bin', nixpkgs: 'pkgsi686Linux.grub2_efi' },
+  'arm64-efi': { debian: 'grub-efi-arm64-bin', nixpkgs: 'pkgsCross.aarch64-multiplatform.grub2_efi' },
+};
+
 /** What to install for a program, for the hint of an error. */
 export function packageHint(name: string): string {
-  const known = TOOLS.find((candidate) => candidate.name === name);
+  const known = TOOLS.find((candidate) => candidate.name === name) ?? GRUB_PLATFORMS[name];
   if (known === undefined) return `${name} is not on the PATH (${searchPath()})`;
   if (known.debian.startsWith('none')) return `it is in nixpkgs (${known.nixpkgs}); there is no Debian package`;
   return `install it: apt-get install ${known.debian} (Debian), or nix-shell -p ${known.nixpkgs} (Nix)`;

@@ -19,7 +19,11 @@ export const PACKAGES = {
   gcc: '/usr/bin/gcc',
   git: '/usr/bin/git',
   'libc-bin': '/usr/bin/ldd',
+  'grub-common': '/usr/bin/grub-mkimage',
+  'grub-efi-amd64-bin': '/usr/lib/grub/x86_64-efi/moddep.lst',
+  'grub-pc-bin': '/usr/lib/grub/i386-pc/moddep.lst',
   make: '/usr/bin/make',
+  mtools: '/usr/bin/mcopy',
   'nix-bin': '/usr/bin/nix',
   ovmf: '/usr/share/OVMF/OVMF_CODE_4M.fd',
   parted: '/usr/sbin/parted',
@@ -28,6 +32,7 @@ export const PACKAGES = {
   'qemu-utils': '/usr/bin/qemu-img',
   rsync: '/usr/bin/rsync',
   seabios: '/usr/share/seabios/bios-256k.bin',
+  sqlite3: '/usr/bin/sqlite3',
   'util-linux': '/usr/bin/unshare',
 };
 

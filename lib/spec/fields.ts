@@ -46,10 +46,15 @@ const labelOf = (filesystem: string, maxBytes: number) =>
     );
 
 export const extLabel = labelOf('ext4', 16);
+/** Of any root filesystem; how long it may be depends on which. */
+export const filesystemLabel = labelOf('a filesystem', 255);
 export const fatLabel = labelOf('FAT', 11).refine(
   (label) => !/["*+,./:;<=>?[\\\]|]/.test(label),
   'has a character that FAT labels cannot have',
 );
+
+/** A FAT's serial number. */
+export const volumeId = z.string().regex(/^[0-9a-fA-F]{8}$/, 'must be 8 hexadecimal digits');
 
 /** Seconds since 1970-01-01, as SOURCE_DATE_EPOCH has them; what four bytes of a filesystem hold. */
 export const timestamp = z.int().min(0).max(0xffff_ffff);
@@ -80,6 +85,19 @@ export const closureSource = z.strictObject({
   store: path.optional(),
   storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')),
 });
+
+/** Generations of the system profile, the default last. */
+export const generations = z
+  .array(
+    z.strictObject({
+      number: z.int().positive(),
+      toplevel: z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-nixos-system-NAME'),
+    }),
+  )
+  .min(1, 'must name at least one generation');
+
+/** How long a loader's menu waits. */
+export const timeoutSeconds = z.int().min(0).max(65_535);
 
 /** What is given to numeric ids. */
 export const treeOwners = z.array(

@@ -1,10 +1,16 @@
 import { z } from 'zod';
+import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../partition-table.ts';
 import { IMAGE_FORMATS } from '../steps/convert-image.ts';
 import { bootSizeRule } from '../steps/partition-disk.ts';
 import { formatBytes, MIB } from '../units.ts';
-import { contentsEntry, extLabel, guid, iecSize, partitionTableType, path } from './fields.ts';
+import { contentsEntry, filesystemLabel, guid, iecSize, partitionTableType, path, timeoutSeconds } from './fields.ts';
 import { type CrossRule, parseOptions } from './parse-options.ts';
+
+/** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
+export const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;
+export const BOOT_LOADERS = ['grub', 'systemd-boot'] as const;
+export type BootLoader = (typeof BOOT_LOADERS)[number];
 
 /** The image specification: make-disk-image's options by their own names and defaults. In place of `config` stands
  *  `toplevel`, with where it is found.
@@ -23,8 +29,11 @@ export const imageSpecSchema = z.object({
   contents: z.array(contentsEntry).default([]),
   partitionTableType: partitionTableType.default('legacy'),
   installBootLoader: z.boolean().default(true),
-  fsType: z.string().default('ext4'),
-  label: extLabel.default('nixos'),
+  bootLoaderFrom: z.enum(BOOT_LOADER_WAYS).default('switch-to-configuration'),
+  bootLoader: z.enum(BOOT_LOADERS).optional(),
+  bootLoaderTimeout: timeoutSeconds.optional(),
+  fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
+  label: filesystemLabel.default('nixos'),
   configFile: path.optional(),
   format: z.enum(IMAGE_FORMATS).default('raw'),
   name: z.string().min(1).default('nixos-disk-image'),
@@ -35,6 +44,7 @@ export const imageSpecSchema = z.object({
     .default('nixos'),
   memSize: z.int().min(256, 'must be at least 256 MiB').default(1024),
   deterministic: z.boolean().default(true),
+  reproducible: z.boolean().default(false),
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
   rootFSUID: guid.default(DETERMINISTIC_ROOT_GUID),
   rootFSHashSeed: guid.optional(),
@@ -49,17 +59,49 @@ export type ImageSpec = z.output<typeof imageSpecSchema>;
 
 const RULES: readonly CrossRule<ImageSpec>[] = [
   bootSizeRule as CrossRule<ImageSpec>,
-  ({ fsType, partitionTableType: type }) => {
-    if (fsType === undefined || fsType === 'ext4') return [];
+  ({ fsType, label }) =>
+    fsType === undefined || label === undefined || Buffer.byteLength(label) <= LABEL_BYTES[fsType]
+      ? []
+      : [{ path: 'label', message: `is longer than the ${LABEL_BYTES[fsType]} bytes of ${fsType}'s label` }],
+  ({ fsType, populateRootWith }) =>
+    populateRootWith === 'cptofs' && fsType !== undefined && fsType !== 'ext4'
+      ? [
+          {
+            path: 'populateRootWith',
+            message: `"cptofs" contradicts fsType "${fsType}": only ext4 is looked into afterwards`,
+          },
+        ]
+      : [],
+  ({ reproducible, deterministic, fsType, populateRootWith }) => {
+    if (reproducible !== true) return [];
+    const contradicts = (with_: string, why: string) => ({
+      path: 'reproducible',
+      message: `contradicts ${with_}: ${why}`,
+    });
     return [
-      {
-        path: 'fsType',
-        message:
-          type !== undefined && type !== 'none'
-            ? `"${fsType}" contradicts partitionTableType "${type}": only ext4 can be made at an offset, so with a partition table the root must be ext4`
-            : `"${fsType}" is not built yet; only ext4 is`,
-      },
+      ...(deterministic === false ? [contradicts('deterministic: false', 'identifiers would be random')] : []),
+      ...(fsType !== undefined && fsType !== 'ext4'
+        ? [contradicts(`fsType "${fsType}"`, 'its tools take identifiers and times that cannot be given')]
+        : []),
+      ...(populateRootWith === 'cptofs'
+        ? [contradicts('populateRootWith "cptofs"', 'a Linux kernel writes the filesystem, at the time it is')]
+        : []),
     ];
+  },
+  ({ bootLoaderFrom, installBootLoader, bootLoader, bootLoaderTimeout, partitionTableType: type }) => {
+    const given = { bootLoader, bootLoaderTimeout };
+    if (bootLoaderFrom === 'switch-to-configuration' || installBootLoader === false)
+      return Object.entries(given)
+        .filter(([, value]) => value !== undefined)
+        .map(([name]) => ({
+          path: name,
+          message:
+            installBootLoader === false
+              ? 'contradicts installBootLoader: false'
+              : 'is the system\'s own choice with bootLoaderFrom "switch-to-configuration"; set bootLoaderFrom "bootspec"',
+        }));
+    if (bootLoader !== 'systemd-boot' || type === undefined || PARTITION_LAYOUTS[type].efi) return [];
+    return [{ path: 'bootLoader', message: `"systemd-boot" needs EFI, which partitionTableType "${type}" is not for` }];
   },
   ({ diskSize, bootSize, partitionTableType: type }) => {
     if (diskSize === undefined || diskSize === 'auto' || bootSize === undefined || type === undefined) return [];

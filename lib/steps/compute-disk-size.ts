@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
 import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
 import { closureSource, iecSize, partitionTableType, path } from '../spec/fields.ts';
@@ -14,6 +15,7 @@ const schema = z.object({
   partitionTableType: partitionTableType.default('legacy'),
   bootSize: iecSize.default(256 * MIB),
   additionalSpace: iecSize.default(512 * MIB),
+  fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
 });
 
 export interface ComputeDiskSizeOptions {
@@ -27,6 +29,8 @@ export interface ComputeDiskSizeOptions {
   readonly bootSize?: string | number | undefined;
   /** Free space beyond what the tree needs; default "512M". */
   readonly additionalSpace?: string | number | undefined;
+  /** The root filesystem; default "ext4". */
+  readonly fsType?: RootFilesystem | undefined;
 }
 
 /** What a tree needs in an ext4 filesystem. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
-import { absolutePath, fatLabel } from '../spec/fields.ts';
+import { absolutePath, fatLabel, volumeId } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
 
@@ -10,10 +10,7 @@ const schema = z.object({
   device: absolutePath,
   mountPoint: absolutePath,
   label: fatLabel.default('ESP'),
-  volumeId: z
-    .string()
-    .regex(/^[0-9a-fA-F]{8}$/, 'must be 8 hexadecimal digits')
-    .optional(),
+  volumeId: volumeId.optional(),
 });
 
 export interface CreateEspOptions {
@@ -41,9 +38,9 @@ export function createEspArgs(device: string, label: string, volumeId?: string):
 /** Makes a FAT filesystem on the EFI system partition (or XBOOTLDR, or /boot) and mounts it.
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat, mkdir, mount, blkid. */
 export async function createEsp(options: CreateEspOptions, context?: StepContext): Promise<CreatedEsp> {
-  const { device, mountPoint, label, volumeId } = parseOptions(STEP, schema, options);
+  const { device, mountPoint, label, volumeId: id } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${label} on ${device}`, async (step) => {
-    await step.run(createEspArgs(device, label, volumeId), { what: `cannot make the FAT filesystem on ${device}` });
+    await step.run(createEspArgs(device, label, id), { what: `cannot make the FAT filesystem on ${device}` });
     await step.run(['mkdir', '-p', mountPoint]);
     // 0077, as NixOS's systemd-boot module advises: a random seed on the ESP is nobody else's business.
     await step.run(['mount', '-t', 'vfat', '-o', 'umask=0077', device, mountPoint], { what: `cannot mount ${device}` });

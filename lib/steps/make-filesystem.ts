@@ -3,8 +3,9 @@ import { basename, dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../errors.ts';
 import { countInodes, ext4Location, fillExt4, readExt4Superblock } from '../filesystem/ext4.ts';
+import { ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
 import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
-import { closureSource, extLabel, guid, partitionExtent, path, timestamp, treeOwners } from '../spec/fields.ts';
+import { closureSource, filesystemLabel, guid, partitionExtent, path, timestamp, treeOwners } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { commandFailure, runStep, type StepContext } from '../step.ts';
 import { KIB } from '../units.ts';
@@ -15,7 +16,8 @@ const STEP = 'makeFilesystem';
 const schema = z.object({
   image: path,
   partition: partitionExtent,
-  label: extLabel.default('nixos'),
+  fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
+  label: filesystemLabel.default('nixos'),
   uuid: guid.optional(),
   hashSeed: guid.optional(),
   inodeCount: z.int().positive().max(0xffff_ffff).optional(),
@@ -30,7 +32,9 @@ export interface MakeFilesystemOptions {
   readonly image: string;
   /** Where the filesystem goes: a partition as partitionDisk returns it. Bytes. */
   readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
-  /** At most 16 bytes of ASCII; default "nixos". */
+  /** Default "ext4". */
+  readonly fsType?: RootFilesystem | undefined;
+  /** Printable ASCII, at most 16 bytes for ext4 and 12 for xfs; default "nixos". */
   readonly label?: string | undefined;
   /** Default: random. */
   readonly uuid?: string | undefined;

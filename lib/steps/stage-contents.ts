@@ -1,7 +1,8 @@
 import { lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve, sep } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { makeFolderInside } from '../inside-root.ts';
 import { isErrno } from '../private-output.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
@@ -62,7 +63,7 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
       for (const source of sources) {
         const target = await graftTarget(entry, source);
         const hostTarget = join(realRoot, target);
-        await makeFolderInside(realRoot, dirname(hostTarget), target);
+        await makeFolderInside(STEP, realRoot, dirname(target));
         if (await exists(hostTarget))
           throw new UnexpectedStateError(STEP, `duplicate entry ${target} -> ${source}`, {
             expected: 'no such path in the root',
@@ -142,35 +143,6 @@ async function expandStars(pattern: string): Promise<string[]> {
 
 function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
-}
-
-/** mkdir -p that follows no symbolic link out of the root. */
-async function makeFolderInside(realRoot: string, folder: string, target: string): Promise<void> {
-  let current = realRoot;
-  for (const segment of folder
-    .slice(realRoot.length)
-    .split(sep)
-    .filter((part) => part !== '')) {
-    current = join(current, segment);
-    try {
-      await mkdir(current);
-    } catch (error) {
-      if (!isErrno(error, 'EEXIST')) throw error;
-    }
-    const real = await realpath(current).catch(() => undefined);
-    if (real === undefined || !(real === realRoot || real.startsWith(`${realRoot}/`)))
-      throw new InvalidOptionsError(STEP, [
-        {
-          path: 'contents',
-          message: `target ${target} leaves the root through the symbolic link ${current.slice(realRoot.length)}`,
-        },
-      ]);
-    if (!(await stat(current)).isDirectory())
-      throw new UnexpectedStateError(STEP, `cannot stage ${target}: ${current.slice(realRoot.length)} is in the way`, {
-        expected: 'a folder',
-        found: 'a file',
-      });
-  }
 }
 
 async function exists(file: string): Promise<boolean> {

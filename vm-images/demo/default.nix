@@ -54,6 +54,24 @@ let
   systemdBoot = run "systemd-boot" ./systemd-boot.sh { inherit userland; };
   users = ./users;
 
+  # As NixOS hands it to update-users-groups: what the system declares, in a form that others read too.
+  strings = separator: text: builtins.filter builtins.isString (builtins.split separator text);
+  fields = file: map (strings ":") (builtins.filter (line: line != "") (strings "\n" (builtins.readFile file)));
+  usersGroups = builtins.toFile "users-groups.json" (
+    builtins.toJSON {
+      mutableUsers = true;
+      users = map (line: {
+        name = builtins.elemAt line 0;
+        uid = builtins.fromJSON (builtins.elemAt line 2);
+        home = builtins.elemAt line 5;
+      }) (fields ./users/passwd);
+      groups = map (line: {
+        name = builtins.elemAt line 0;
+        gid = builtins.fromJSON (builtins.elemAt line 2);
+      }) (fields ./users/group);
+    }
+  );
+
   etc = {
     demo = run "etc" ./etc.sh {
       inherit userland;
@@ -76,6 +94,9 @@ let
       boot ? "",
       root ? "LABEL=nixos",
       label ? "${stateVersion}-${flavour}",
+      moreParams ? [ ],
+      # Names and their systems.
+      specialisations ? { },
     }:
     let
       isDemo = flavour == "demo";
@@ -85,33 +106,81 @@ let
         "loglevel=6"
         "mitigations=off"
         "audit=0"
-      ];
+      ]
+      ++ moreParams;
+      bootspec = toplevel: {
+        inherit system label kernelParams toplevel;
+        kernel = "${linux}/bzImage";
+        initrd = "${initrd}/initrd";
+        init = "${toplevel}/init";
+      };
       bootJson = builtins.toJSON {
-        "org.nixos.bootspec.v1" = {
-          inherit system label kernelParams;
-          kernel = "${linux}/bzImage";
-          initrd = "${initrd}/initrd";
-          init = "@out@/init";
-          toplevel = "@out@";
-        };
-        "org.nixos.specialisation.v1" = { };
+        "org.nixos.bootspec.v1" = bootspec "@out@";
+        "org.nixos.specialisation.v1" = builtins.mapAttrs (name: special: {
+          "org.nixos.bootspec.v1" = special.bootspec "${special}";
+          "org.nixos.specialisation.v1" = { };
+        }) specialisations;
+      };
+      installer = {
+        grub = ./system/install-grub.sh;
+        systemd-boot = ./system/install-systemd-boot.sh;
+        none = "";
+      };
+      installBootLoader =
+        if loader == "none" then
+          ""
+        else
+          run "install-${loader}.sh" ./fill.sh (
+            variables
+            // {
+              source = installer.${loader};
+              kernelParams = builtins.concatStringsSep " " kernelParams;
+            }
+          );
+      # What the scripts' @names@ stand for. Only what a system needs is in its closure.
+      variables = {
+        inherit flavour loader esp boot users usersGroups;
+        grubTargets = builtins.concatStringsSep " " grubTargets;
+        etc = etc.${flavour};
+        sw = if isDemo then "${userland}/usr" else busybox;
+        grubImages = if isDemo || loader != "grub" then "" else grubImages;
+        systemdBoot = if loader == "systemd-boot" then systemdBoot else "";
       };
     in
-    run "nixos-system-${flavour}-${stateVersion}" ./toplevel.sh {
-      inherit flavour loader esp boot linux initrd users bootJson;
-      version = label;
-      grubTargets = builtins.concatStringsSep " " grubTargets;
-      kernelParams = builtins.concatStringsSep " " kernelParams;
-      etc = etc.${flavour};
-      sw = if isDemo then "${userland}/usr" else busybox;
-      # Only what a system needs is in its closure.
-      grubImages = if isDemo || loader != "grub" then "" else grubImages;
-      systemdBoot = if loader == "systemd-boot" then systemdBoot else "";
-      stage2 = ./system/stage-2.sh;
-      activate = ./system/activate.sh;
-      switchToConfiguration = ./system/switch-to-configuration.sh;
-      passAsFile = [ "bootJson" ];
-    };
+    { inherit bootspec; }
+    // run "nixos-system-${flavour}-${stateVersion}" ./toplevel.sh (
+      variables
+      // {
+        inherit linux initrd bootJson installBootLoader;
+        version = label;
+        kernelParams = builtins.concatStringsSep " " kernelParams;
+        systemd = if isDemo then "${userland}/usr" else variables.systemdBoot;
+        specialisations = builtins.concatStringsSep "\n" (
+          builtins.map (name: "${name} ${specialisations.${name}}") (builtins.attrNames specialisations)
+        );
+        fill = ./fill.sh;
+        stage2 = ./system/stage-2.sh;
+        activate = ./system/activate.sh;
+        switchToConfiguration = ./system/switch-to-configuration.sh;
+        passAsFile = [ "bootJson" ];
+      }
+    );
+
+  # With another entry in the menu, which tells the kernel one thing more.
+  withSpecialisation =
+    arguments:
+    mkSystem (
+      arguments
+      // {
+        specialisations.verbose = mkSystem (
+          arguments
+          // {
+            label = "${stateVersion}-${arguments.flavour}-verbose";
+            moreParams = [ "demo.verbose=1" ];
+          }
+        );
+      }
+    );
 
   bios = [ "i386-pc" ];
   efi = [ "x86_64-efi" ];
@@ -142,7 +211,7 @@ let
       esp = "/boot";
       boot = "ESP";
     };
-    grub-hybrid = mkSystem {
+    grub-hybrid = withSpecialisation {
       inherit flavour;
       loader = "grub";
       grubTargets = bios ++ efi;
@@ -156,7 +225,7 @@ let
       esp = "/efi";
       boot = "BOOT";
     };
-    systemd-boot = mkSystem {
+    systemd-boot = withSpecialisation {
       inherit flavour;
       loader = "systemd-boot";
       esp = "/boot";

@@ -32,6 +32,7 @@ done
 ln -sfn /proc/mounts /etc/mtab
 touch /etc/NIXOS
 
+# What is in @usersGroups@ too, for who asks without running this.
 echo "updating users and groups..."
 for file in passwd group; do [ -e "/etc/$file" ] || cat "@users@/$file" > "/etc/$file"; done
 if [ ! -e /etc/shadow ]; then

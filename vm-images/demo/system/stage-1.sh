@@ -17,7 +17,7 @@ fail() {
   poweroff -f
 }
 
-root='' init='' type=ext4
+root='' init='' type=''
 for word in $(cat /proc/cmdline); do
   case $word in
     root=*) root=${word#root=} ;;
@@ -42,6 +42,8 @@ while [ -z "$device" ]; do
   [ -n "$device" ] || usleep 100000
 done
 echo "mounting $device ($root) on /..."
+[ -n "$type" ] || type=$(blkid "$device" | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p')
+modprobe -q "$type" 2> /dev/null
 mount -t "$type" "$device" /root-fs || fail "cannot mount $device"
 [ -e "/root-fs$init" ] || fail "stage 2 init script ($init) not found"
 for folder in proc sys dev run; do

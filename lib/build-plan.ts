@@ -1,0 +1,156 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InvalidOptionsError } from './errors.ts';
+import { resolveInStore, resolveStorePath } from './nix/store.ts';
+import { PARTITION_LAYOUTS } from './partition-table.ts';
+import type { BootLoader, ImageSpec } from './spec/image-spec.ts';
+
+/** Which way each phase of a build goes. buildImage follows it, and `build --explain` prints it. */
+export interface BuildPlan {
+  /** Whether store paths are first copied to the staged root, or written into the filesystem from where they are. */
+  readonly closure: 'copied' | 'in place';
+  /** Who installs the boot loader: this host from boot.json, the system's own program in the builder VM, nobody. */
+  readonly bootLoader: BootLoader | 'switch-to-configuration' | 'none';
+  /** Whether the FAT filesystems are made at their offsets on this host, or in the builder VM. */
+  readonly bootFilesystems: 'host' | 'builder' | 'none';
+  /** How the names in `contents` become numbers. */
+  readonly owners: 'declared' | 'activated' | 'none';
+  readonly needsBuilder: boolean;
+  /** The same for people, in the order of the build. */
+  readonly phases: readonly BuildPhase[];
+}
+
+export interface BuildPhase {
+  readonly phase: string;
+  readonly way: string;
+  readonly why: string;
+}
+
+const PLAN = 'buildImage';
+
+/** Decides which way each phase of a build goes. It reads the system, and changes nothing.
+ *  @throws {InvalidOptionsError} when the system's boot loader cannot be told and none is named. */
+export async function planBuild(spec: ImageSpec): Promise<BuildPlan> {
+  const layout = PARTITION_LAYOUTS[spec.partitionTableType];
+  const inVm = spec.installBootLoader && spec.bootLoaderFrom === 'switch-to-configuration';
+  const closure = spec.populateRootWith === 'cptofs' ? 'copied' : 'in place';
+  const loader = await chooseBootLoader(spec);
+  const hasFat = layout.partitions.some(({ label }) => label !== undefined);
+  const bootFilesystems = !hasFat ? 'none' : inVm ? 'builder' : 'host';
+  const named = spec.contents.some(({ user }) => user !== undefined);
+  const owners = !named ? 'none' : inVm ? 'activated' : 'declared';
+  const vm = 'builder VM';
+  const phases: BuildPhase[] = [
+    closure === 'in place'
+      ? {
+          phase: 'closure',
+          way: 'from the store into the filesystem, in one pass',
+          why: 'populateRootWith "mke2fs": e2fsprogs and the like read files where they are',
+        }
+      : { phase: 'closure', way: 'copied to a staged root first', why: 'populateRootWith "cptofs" copies folders' },
+    {
+      phase: 'root filesystem',
+      way: spec.populateRootWith === 'cptofs' ? 'mkfs at its offset, then cptofs' : ROOT_WAYS[spec.fsType],
+      why: `fsType "${spec.fsType}"`,
+    },
+    {
+      phase: 'boot filesystems',
+      way: { host: 'mkfs.vfat at their offsets, on this host', builder: `mkfs.vfat in the ${vm}`, none: 'none' }[
+        bootFilesystems
+      ],
+      why: !hasFat
+        ? `partitionTableType "${spec.partitionTableType}" has none`
+        : inVm
+          ? 'the VM runs anyway, and mounts them'
+          : 'nothing of this needs root',
+    },
+    { phase: 'boot loader', ...loader.explained },
+    {
+      phase: 'owners of contents',
+      way: {
+        declared: 'numbers the system declares',
+        activated: `chown in the activated system, in the ${vm}`,
+        none: 'root',
+      }[owners],
+      why: !named ? 'no entry names a user' : inVm ? 'the VM runs anyway' : 'no VM runs, in which names would be known',
+    },
+    {
+      phase: 'machine-id',
+      way: inVm ? `removed in the ${vm}` : 'never made',
+      why: inVm ? 'activation makes one' : 'nothing of the system runs',
+    },
+    {
+      phase: 'times and identifiers',
+      way: spec.reproducible
+        ? 'all fixed: the same bytes each time'
+        : spec.deterministic
+          ? 'identifiers fixed, times of this build'
+          : 'random identifiers',
+      why: spec.reproducible ? 'reproducible: true' : `deterministic: ${spec.deterministic}`,
+    },
+    {
+      phase: 'format',
+      way: spec.format === 'raw' ? 'the disk itself' : 'qemu-img convert',
+      why: `format "${spec.format}"`,
+    },
+  ];
+  return { closure, bootLoader: loader.bootLoader, bootFilesystems, owners, needsBuilder: inVm, phases };
+}
+
+const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {
+  ext4: 'mkfs.ext4 at its offset, filled by debugfs in a fixed order',
+  btrfs: 'mkfs.btrfs --rootdir into a sparse file, spliced in',
+  xfs: 'mkfs.xfs -p into a sparse file, spliced in',
+  f2fs: 'mkfs.f2fs and sload.f2fs into a sparse file, spliced in',
+};
+
+interface ChosenBootLoader {
+  readonly bootLoader: BuildPlan['bootLoader'];
+  readonly explained: { readonly way: string; readonly why: string };
+}
+
+async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoader> {
+  const layout = PARTITION_LAYOUTS[spec.partitionTableType];
+  const none = (why: string): ChosenBootLoader => ({ bootLoader: 'none', explained: { way: 'none', why } });
+  if (!spec.installBootLoader) return none('installBootLoader: false');
+  if (spec.bootLoaderFrom === 'switch-to-configuration')
+    return {
+      bootLoader: 'switch-to-configuration',
+      explained: {
+        way: "the system's own switch-to-configuration boot, in the builder VM",
+        why: 'bootLoaderFrom "switch-to-configuration"; "bootspec" needs no VM',
+      },
+    };
+  if (layout.table === 'none') return none('partitionTableType "none" has no place for one');
+  const offline = (bootLoader: BootLoader, why: string): ChosenBootLoader => ({
+    bootLoader,
+    explained: {
+      way: `${bootLoader === 'grub' ? 'GRUB' : 'systemd-boot'} from boot.json, on this host`,
+      why: `bootLoaderFrom "bootspec"; ${why}`,
+    },
+  });
+  if (spec.bootLoader !== undefined) return offline(spec.bootLoader, `bootLoader "${spec.bootLoader}"`);
+  if (!layout.efi) return offline('grub', `partitionTableType "${spec.partitionTableType}" is for BIOS alone`);
+  const own = await systemBootLoader(spec);
+  if (own !== undefined) return offline(own.bootLoader, `the system's own installer is ${own.installer}`);
+  throw new InvalidOptionsError(
+    PLAN,
+    [{ path: 'bootLoader', message: `is needed: which loader ${spec.toplevel} is for cannot be told` }],
+    { hint: 'say bootLoader "grub" or "systemd-boot"' },
+  );
+}
+
+/** NixOS names the script that installs the loader in switch-to-configuration. */
+async function systemBootLoader(
+  spec: ImageSpec,
+): Promise<{ readonly bootLoader: BootLoader; readonly installer: string } | undefined> {
+  const store = spec.store ?? '/';
+  const toplevel = await resolveStorePath(PLAN, spec.toplevel, 'toplevel', spec.store);
+  const script = await resolveInStore(store, `${toplevel}/bin/switch-to-configuration`);
+  if (script === undefined) return undefined;
+  const text = await readFile(join(store, script), 'latin1');
+  const found = /\/nix\/store\/[^\s'"/]*-(install-(grub|systemd-boot)\.sh)/.exec(text);
+  return found === null
+    ? undefined
+    : { bootLoader: found[2] === 'grub' ? 'grub' : 'systemd-boot', installer: found[1] ?? '' };
+}

@@ -1,0 +1,166 @@
+import { open } from 'node:fs/promises';
+import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import type { StepRunner } from '../step.ts';
+import { formatBytes, MIB } from '../units.ts';
+
+/** A FAT filesystem inside a disk image. */
+export interface FatLocation {
+  readonly image: string;
+  readonly offsetBytes: number;
+}
+
+/** The oldest time that FAT has: 1980-01-01. */
+export const FAT_EPOCH = 315_532_800;
+
+/** What mkfs.fat chooses on a device of this size. At an offset it would go by the size of the whole image.
+ *  FAT32 of fewer than 65,525 clusters is none. @see mkfs.fat(8) -F */
+export function fatBits(sizeBytes: number): 12 | 16 | 32 {
+  if (sizeBytes >= 512 * MIB) return 32;
+  return sizeBytes > 8 * MIB ? 16 : 12;
+}
+
+/** What mtools need to work the same everywhere: no configuration, UTC, the time to write. @see mtools(1) */
+export function mtoolsEnvironment(timestamp: number | undefined): Record<string, string> {
+  return {
+    MTOOLSRC: '/dev/null',
+    MTOOLS_SKIP_CHECK: '1',
+    TZ: 'UTC',
+    ...(timestamp === undefined ? {} : { SOURCE_DATE_EPOCH: `${Math.max(timestamp, FAT_EPOCH)}` }),
+  };
+}
+
+/** How mtools are told of a filesystem inside an image. */
+export function mtoolsImage({ image, offsetBytes }: FatLocation): string {
+  return `${image}@@${offsetBytes}`;
+}
+
+export interface FatFacts {
+  readonly bits: 12 | 16 | 32;
+  /** As /dev/disk/by-uuid and GRUB have it: `1234-ABCD`. */
+  readonly volumeId: string;
+  readonly label: string;
+  readonly clusterBytes: number;
+  readonly sizeBytes: number;
+  readonly freeBytes: number;
+}
+
+/** Reads a FAT's boot sector, and counts its free clusters.
+ *  @throws {UnexpectedStateError} when there is none. @see Microsoft, "FAT: General Overview of On-Disk Format" */
+export async function readFat(step: string, { image, offsetBytes }: FatLocation): Promise<FatFacts> {
+  const handle = await open(image, 'r');
+  try {
+    const boot = Buffer.alloc(512);
+    await handle.read(boot, 0, 512, offsetBytes);
+    const sectorBytes = boot.readUInt16LE(11);
+    const clusterSectors = boot.readUInt8(13);
+    if (boot.readUInt16LE(510) !== 0xaa55 || sectorBytes < 512 || clusterSectors === 0)
+      throw new UnexpectedStateError(step, `there is no FAT filesystem at byte ${offsetBytes} of ${image}`);
+    const sectors = boot.readUInt16LE(19) || boot.readUInt32LE(32);
+    const fatSectors = boot.readUInt16LE(22) || boot.readUInt32LE(36);
+    const reserved = boot.readUInt16LE(14);
+    const rootSectors = Math.ceil((boot.readUInt16LE(17) * 32) / sectorBytes);
+    const clusters = Math.floor((sectors - reserved - boot.readUInt8(16) * fatSectors - rootSectors) / clusterSectors);
+    const bits = clusters < 4085 ? 12 : clusters < 65_525 ? 16 : 32;
+    const table = Buffer.alloc(fatSectors * sectorBytes);
+    await handle.read(table, 0, table.length, offsetBytes + reserved * sectorBytes);
+    const identity = bits === 32 ? 67 : 39;
+    const volumeId = boot.readUInt32LE(identity).toString(16).toUpperCase().padStart(8, '0');
+    const clusterBytes = clusterSectors * sectorBytes;
+    return {
+      bits,
+      volumeId: `${volumeId.slice(0, 4)}-${volumeId.slice(4)}`,
+      label: boot.toString('latin1', identity + 4, identity + 15).trimEnd(),
+      clusterBytes,
+      sizeBytes: sectors * sectorBytes,
+      freeBytes: countFree(table, bits, clusters) * clusterBytes,
+    };
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Entries of the table that are 0; the first two stand for no cluster. */
+function countFree(table: Buffer, bits: 12 | 16 | 32, clusters: number): number {
+  let free = 0;
+  for (let cluster = 2; cluster < clusters + 2; cluster += 1) {
+    let entry: number;
+    if (bits === 32) entry = table.readUInt32LE(cluster * 4) & 0x0fff_ffff;
+    else if (bits === 16) entry = table.readUInt16LE(cluster * 2);
+    else {
+      const pair = table.readUInt16LE(cluster + (cluster >> 1));
+      entry = (cluster & 1) === 0 ? pair & 0xfff : pair >> 4;
+    }
+    if (entry === 0) free += 1;
+  }
+  return free;
+}
+
+/** A file for a FAT: bytes, or a file on this host. */
+export interface FatFile {
+  /** From the filesystem's root, without a leading slash. */
+  readonly path: string;
+  readonly content: { readonly source: string; readonly sizeBytes: number } | { readonly text: string | Uint8Array };
+}
+
+/** Writes folders and files into a FAT, in the order of their paths. Folders that are there are kept.
+ *  @throws {NoSpaceError} before anything is written, with bytes needed and available. Runs: mmd, mcopy. */
+export async function writeFatTree(
+  step: StepRunner,
+  location: FatLocation,
+  tree: { readonly folders: readonly string[]; readonly files: readonly FatFile[] },
+  timestamp: number | undefined,
+): Promise<void> {
+  const files = [...tree.files].sort((a, b) => (a.path < b.path ? -1 : 1));
+  const folders = withParents([...tree.folders, ...files.map(({ path }) => parentOf(path))]);
+  const { clusterBytes, freeBytes, label } = await readFat(step.step, location);
+  const sizeOf = ({ content }: FatFile): number =>
+    'source' in content ? content.sizeBytes : Buffer.byteLength(content.text);
+  const needed =
+    files.reduce((sum, file) => sum + Math.ceil(sizeOf(file) / clusterBytes), folders.length) * clusterBytes;
+  if (needed > freeBytes) {
+    const [largest] = [...files].sort((a, b) => sizeOf(b) - sizeOf(a));
+    throw new NoSpaceError(
+      step.step,
+      `the boot partition "${label}"`,
+      { neededBytes: needed, availableBytes: freeBytes },
+      {
+        hint: `give a larger bootSize; the largest of its files is ${largest?.path} with ${formatBytes(largest === undefined ? 0 : sizeOf(largest))}`,
+      },
+    );
+  }
+  const env = mtoolsEnvironment(timestamp);
+  const image = mtoolsImage(location);
+  const there = await listFolders(step, location);
+  const missing = folders.filter((folder) => !there.has(folder.toLowerCase()));
+  if (missing.length > 0) await step.run(['mmd', '-i', image, ...missing.map((folder) => `::/${folder}`)], { env });
+  for (const { path, content } of files) {
+    const [source, input] = 'source' in content ? [content.source, undefined] : ['-', content.text];
+    await step.run(['mcopy', '-o', '-i', image, source, `::/${path}`], {
+      env,
+      input,
+      what: `cannot write ${path} to the boot partition "${label}"`,
+    });
+  }
+}
+
+/** Folders that a FAT has, in lower case, for FAT's names are the same in both. */
+async function listFolders(step: StepRunner, location: FatLocation): Promise<Set<string>> {
+  // It fails on an empty one.
+  const { stdout } = await step.tryRun(['mdir', '-b', '-/', '-a', '-i', mtoolsImage(location), '::/'], {
+    env: mtoolsEnvironment(undefined),
+  });
+  const folders = new Set<string>();
+  for (const line of stdout.toString('utf8').split('\n'))
+    if (line.endsWith('/')) folders.add(line.replace(/^::\//, '').replace(/\/$/, '').toLowerCase());
+  return folders;
+}
+
+function parentOf(path: string): string {
+  return path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
+}
+
+function withParents(folders: readonly string[]): string[] {
+  const all = new Set<string>();
+  for (const folder of folders) for (let at = folder; at !== ''; at = parentOf(at)) all.add(at);
+  return [...all].sort();
+}

@@ -1,0 +1,155 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { InvalidOptionsError } from '../errors.ts';
+import { resolveInStore, storePathOf } from './store.ts';
+
+/** How a system is booted, from its boot.json. @see NixOS RFC 125, "Bootspec" */
+export interface Bootspec {
+  /** Undefined for the system itself. */
+  readonly specialisation: string | undefined;
+  readonly label: string;
+  /** `x86_64-linux` */
+  readonly system: string;
+  readonly toplevel: string;
+  /** What the kernel is told as `init=`. */
+  readonly init: string;
+  readonly kernelParams: readonly string[];
+  readonly kernel: BootFile;
+  readonly initrd: BootFile | undefined;
+  readonly devicetree: BootFile | undefined;
+  /** systemd-boot's, default "nixos". */
+  readonly sortKey: string;
+}
+
+/** A kernel or an initrd in the store. */
+export interface BootFile {
+  /** `/nix/store/HASH-NAME/…`, with no symbolic link on the way. */
+  readonly path: string;
+  /** The same on this host. */
+  readonly source: string;
+  readonly sizeBytes: number;
+}
+
+/** What is booted: a generation of the system profile, and its specialisations in the order of their names. */
+export interface Generation {
+  readonly number: number;
+  readonly systems: readonly [Bootspec, ...Bootspec[]];
+}
+
+const V1 = 'org.nixos.bootspec.v1';
+const SPECIALISATION_V1 = 'org.nixos.specialisation.v1';
+const SYSTEMD_BOOT = 'org.nixos.systemd-boot';
+
+const storeFile = z.string().regex(/^\/nix\/store\/./, 'must be a path in the Nix store');
+const printable = z.string().regex(/^[^\n\r\0]*$/, 'must be one line');
+/** Becomes part of a file's name on the ESP. */
+const specialisationName = z.string().regex(/^[^/\n\r\0"]+$/, 'is no name for a specialisation');
+
+const bootspecV1 = z.object({
+  system: printable,
+  init: storeFile,
+  initrd: storeFile.nullish(),
+  initrdSecrets: z.string().nullish(),
+  kernel: storeFile,
+  kernelParams: z.array(printable),
+  label: printable,
+  toplevel: storeFile,
+});
+const systemdBootExtension = z.object({ sortKey: printable.optional(), devicetree: storeFile.nullish() });
+const document = z.object({ [V1]: bootspecV1, [SYSTEMD_BOOT]: systemdBootExtension.optional() });
+const topDocument = document.extend({ [SPECIALISATION_V1]: z.record(specialisationName, document).optional() });
+
+/** Reads the boot.json of a system and looks up all that it names.
+ *  @param closure the store paths of the image: what is booted must be among them.
+ *  @throws {InvalidOptionsError} when it is missing, malformed, of another version, names what is not there or not in the
+ *  closure, or asks for what takes running the system's own code. */
+export async function readGeneration(
+  step: string,
+  { number, toplevel }: { readonly number: number; readonly toplevel: string },
+  { store, storePaths }: { readonly store?: string | undefined; readonly storePaths?: readonly string[] | undefined },
+): Promise<Generation> {
+  const sourceRoot = store ?? '/';
+  const file = join(sourceRoot, toplevel, 'boot.json');
+  const wrong = (messages: readonly string[], hint?: string): InvalidOptionsError =>
+    new InvalidOptionsError(
+      step,
+      messages.map((message) => ({ path: 'toplevel', message: `${toplevel}/boot.json ${message}` })),
+      { hint },
+    );
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    throw wrong(
+      [cause.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${cause.message}`],
+      'systems of NixOS 22.11 and newer have one (boot.bootspec.enable); else let the system install its loader itself: bootLoaderFrom "switch-to-configuration"',
+    );
+  });
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw wrong([`is no JSON: ${cause instanceof Error ? cause.message : cause}`]);
+  }
+  const versions = typeof json === 'object' && json !== null ? Object.keys(json) : [];
+  if (!versions.includes(V1)) {
+    const other = versions.filter((key) => /^org\.nixos\.bootspec\.v\d+$/.test(key));
+    throw wrong(
+      [other.length > 0 ? `is of another version: expected ${V1}, found ${other.join(', ')}` : `has no ${V1}`],
+      other.length > 0 ? 'a newer nixos-disk-image may know it' : undefined,
+    );
+  }
+  const parsed = topDocument.safeParse(json);
+  if (!parsed.success)
+    throw wrong(parsed.error.issues.map(({ path, message }) => `is malformed at ${path.join(' / ')}: ${message}`));
+
+  const inClosure = storePaths === undefined ? undefined : new Set(storePaths);
+  const lookUp = async (named: string, what: string): Promise<BootFile> => {
+    const path = await resolveInStore(sourceRoot, named);
+    const facts = path === undefined ? undefined : await stat(join(sourceRoot, path)).catch(() => undefined);
+    if (path === undefined || facts?.isFile() !== true) throw wrong([`names the ${what} ${named}, which is no file`]);
+    const storePath = storePathOf(path);
+    if (storePath === undefined || (inClosure !== undefined && !inClosure.has(storePath)))
+      throw wrong([`names the ${what} ${named}, which is not in the closure of the system`]);
+    return { path, source: join(sourceRoot, path), sizeBytes: facts.size };
+  };
+  const system = async (part: z.output<typeof document>, specialisation: string | undefined): Promise<Bootspec> => {
+    const { kernel, initrd, initrdSecrets, init, toplevel: top, label, kernelParams, system: platform } = part[V1];
+    if (initrdSecrets !== undefined && initrdSecrets !== null)
+      throw wrong(
+        [`has initrdSecrets (boot.initrd.secrets): ${initrdSecrets} must run to add them to the initrd`],
+        'it is the system\'s own code, which this way does not run; use bootLoaderFrom "switch-to-configuration"',
+      );
+    for (const named of [init, top])
+      if (inClosure !== undefined && !inClosure.has(storePathOf(named) ?? ''))
+        throw wrong([`names ${named}, which is not in the closure of the system`]);
+    const { sortKey = 'nixos', devicetree } = part[SYSTEMD_BOOT] ?? {};
+    return {
+      ...{ specialisation, label, system: platform, toplevel: top, init, kernelParams, sortKey },
+      kernel: await lookUp(kernel, 'kernel'),
+      initrd: initrd === undefined || initrd === null ? undefined : await lookUp(initrd, 'initrd'),
+      devicetree: devicetree === undefined || devicetree === null ? undefined : await lookUp(devicetree, 'devicetree'),
+    };
+  };
+  const { [SPECIALISATION_V1]: specialisations = {}, ...own } = parsed.data;
+  const others: Bootspec[] = [];
+  for (const [name, part] of Object.entries(specialisations).sort(([a], [b]) => (a < b ? -1 : 1)))
+    others.push(await system(part, name));
+  return { number, systems: [await system(own, undefined), ...others] };
+}
+
+/** The name EFI has for a system's architecture. @see UEFI specification 3.5.1.1 */
+export function efiArchitecture(system: string): { readonly name: string; readonly grub: string } | undefined {
+  return {
+    'x86_64-linux': { name: 'x64', grub: 'x86_64-efi' },
+    'i686-linux': { name: 'ia32', grub: 'i386-efi' },
+    'aarch64-linux': { name: 'aa64', grub: 'arm64-efi' },
+    'riscv64-linux': { name: 'riscv64', grub: 'riscv64-efi' },
+  }[system];
+}
+
+/** The name both of NixOS's installers give the copy of a store file: `HASH-NAME-FILE`; `HASH-NAME` for a store path that is
+ *  the file itself. */
+export function copyName({ path }: BootFile): string {
+  const [storePath = '', ...rest] = path.slice('/nix/store/'.length).split('/');
+  const file = rest.at(-1);
+  return file === undefined ? storePath : `${storePath}-${file}`;
+}

@@ -1,0 +1,81 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { resolveInStore } from './store.ts';
+
+/** The numbers a system declares for its users and groups, read without running its activation. */
+export interface DeclaredIds {
+  /** Undefined for a user whose number is only chosen when the system is activated. */
+  readonly users: ReadonlyMap<string, { readonly uid: number | undefined; readonly group: string | undefined }>;
+  readonly groups: ReadonlyMap<string, number | undefined>;
+  /** Where they were found, for messages. */
+  readonly sources: readonly string[];
+}
+
+const usersGroups = z.object({
+  users: z.array(z.object({ name: z.string(), uid: z.int().nullish(), group: z.string().nullish() })),
+  groups: z.array(z.object({ name: z.string(), gid: z.int().nullish() })),
+});
+
+/** Looks where NixOS keeps them: the specification that its activation hands to update-users-groups (or userborn), the
+ *  sysusers.d of systemd-sysusers, and a passwd and group of its etc. The superuser is always 0.
+ *  @see nixos/modules/config/users-groups.nix; sysusers.d(5) */
+export async function declaredIds(store: string, toplevel: string): Promise<DeclaredIds> {
+  const users = new Map<string, { uid: number | undefined; group: string | undefined }>();
+  const groups = new Map<string, number | undefined>();
+  const sources: string[] = [];
+  const read = async (file: string): Promise<string | undefined> => {
+    const path = await resolveInStore(store, file);
+    const text = path === undefined ? undefined : await readFile(join(store, path), 'utf8').catch(() => undefined);
+    if (text !== undefined) sources.push(file);
+    return text;
+  };
+
+  const passwd = (await read(`${toplevel}/etc/passwd`)) ?? '';
+  const group = (await read(`${toplevel}/etc/group`)) ?? '';
+  const names = new Map<number, string>();
+  for (const [name = '', , gid] of lines(group, ':')) {
+    groups.set(name, number(gid));
+    names.set(Number(gid), name);
+  }
+  for (const [name = '', , uid, gid] of lines(passwd, ':'))
+    users.set(name, { uid: number(uid), group: names.get(Number(gid)) });
+
+  for (const line of ((await read(`${toplevel}/etc/sysusers.d/00-nixos.conf`)) ?? '').split('\n')) {
+    const [type, name = '', id = '-'] = line.trim().split(/\s+/);
+    const [uid, gid] = id.split(':');
+    if (type === 'g') groups.set(name, number(id));
+    if (type !== 'u' && type !== 'u!') continue;
+    users.set(name, { uid: number(uid), group: gid === undefined || /^\d+$/.test(gid) ? name : gid });
+    if (gid === undefined && !groups.has(name)) groups.set(name, number(uid));
+  }
+
+  const activate = await resolveInStore(store, `${toplevel}/activate`);
+  const script = activate === undefined ? '' : await readFile(join(store, activate), 'utf8').catch(() => '');
+  const named = /\/nix\/store\/[^\s"']*-(?:users-groups|userborn)\.json/.exec(script)?.[0];
+  const declared = named === undefined ? undefined : usersGroups.safeParse(parseJson(await read(named)));
+  if (declared?.success === true) {
+    for (const { name, gid } of declared.data.groups) groups.set(name, gid ?? undefined);
+    for (const { name, uid, group: primary } of declared.data.users)
+      users.set(name, { uid: uid ?? undefined, group: primary ?? undefined });
+  }
+  users.set('root', { uid: 0, group: 'root' });
+  groups.set('root', 0);
+  return { users, groups, sources };
+}
+
+function* lines(text: string, separator: string): Generator<string[]> {
+  for (const line of text.split('\n')) if (line !== '' && !line.startsWith('#')) yield line.split(separator);
+}
+
+function number(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+function parseJson(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '');
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,186 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { InvalidOptionsError } from '../errors.ts';
+import { type FatFile, writeFatTree } from '../filesystem/fat.ts';
+import {
+  type BootFile,
+  type Bootspec,
+  copyName,
+  efiArchitecture,
+  type Generation,
+  readGeneration,
+} from '../nix/bootspec.ts';
+import { resolveInStore } from '../nix/store.ts';
+import { generations, partitionExtent, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
+
+const STEP = 'installSystemdBoot';
+
+const schema = z.object({
+  image: path,
+  esp: partitionExtent,
+  xbootldr: partitionExtent.optional(),
+  generations,
+  store: path.optional(),
+  storePaths: z.array(z.string()).optional(),
+  systemdBoot: path.optional(),
+  timeoutSeconds: timeoutSeconds.default(5),
+  editor: z.boolean().default(true),
+  consoleMode: z.enum(['0', '1', '2', '5', 'auto', 'max', 'keep']).default('keep'),
+  timestamp: timestamp.optional(),
+});
+
+export interface InstallSystemdBootOptions {
+  /** A raw disk image. */
+  readonly image: string;
+  /** The EFI system partition, with its FAT made (formatEsp). Bytes. */
+  readonly esp: { readonly offsetBytes: number; readonly sizeBytes: number };
+  /** The XBOOTLDR partition, which kernels and entries then go to. Bytes. */
+  readonly xbootldr?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
+  /** The generations of the system profile; the last is the default. */
+  readonly generations: readonly { readonly number: number; readonly toplevel: string }[];
+  /** A private store's folder; default: the host's store. */
+  readonly store?: string | undefined;
+  /** The closure in the image: what is booted must be in it. Default: not checked. */
+  readonly storePaths?: readonly string[] | undefined;
+  /** The loader's .efi file; default: the one of the system's own systemd. */
+  readonly systemdBoot?: string | undefined;
+  /** How long the menu waits; default 5, as in NixOS. */
+  readonly timeoutSeconds?: number | undefined;
+  /** Whether the kernel's parameters can be edited in the menu; default true, as in NixOS. */
+  readonly editor?: boolean | undefined;
+  /** Default "keep", as in NixOS. @see loader.conf(5) */
+  readonly consoleMode?: '0' | '1' | '2' | '5' | 'auto' | 'max' | 'keep' | undefined;
+  /** Seconds since 1970 for the files' times and the entries' dates; default: now. */
+  readonly timestamp?: number | undefined;
+}
+
+export interface InstalledSystemdBoot {
+  /** Files on the ESP and on XBOOTLDR, from their roots. */
+  readonly esp: readonly string[];
+  readonly xbootldr: readonly string[];
+  /** The entry that boots by default. */
+  readonly defaultEntry: string;
+}
+
+/** Installs systemd-boot into the ESP of an image, and an entry for each generation and specialisation, from their
+ *  boot.json alone: no VM, no root, nothing of the system runs. Every file is where NixOS's own installer puts it, so that
+ *  `nixos-rebuild boot` in the machine carries on. Not written: `loader/random-seed`, for every machine of the image would
+ *  have the same; systemd makes one at the first boot.
+ *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the
+ *  closure; for initrdSecrets, which take running the system's code; for a system without systemd-boot.
+ *  @throws {NoSpaceError} when kernel and initrd do not fit: bytes needed and available.
+ *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mmd, mdir, mcopy. */
+export async function installSystemdBoot(
+  options: InstallSystemdBootOptions,
+  context?: StepContext,
+): Promise<InstalledSystemdBoot> {
+  const parsed = parseOptions(STEP, schema, options);
+  const { image, esp, xbootldr, store, storePaths, timestamp: time } = parsed;
+  const systems: Generation[] = [];
+  for (const generation of parsed.generations)
+    systems.push(await readGeneration(STEP, generation, { store, storePaths }));
+  const newest = systems.at(-1);
+  if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
+  const loader = parsed.systemdBoot ?? (await findLoader(newest.systems[0], store ?? '/'));
+  const architecture = efiArchitecture(newest.systems[0].system);
+  if (architecture === undefined) throw noLoader(newest.systems[0]);
+
+  return runStep(STEP, context, newest.systems[0].label, async (step) => {
+    const binary = await readFile(loader).catch((cause: unknown) => {
+      throw new InvalidOptionsError(STEP, [{ path: 'systemdBoot', message: `${loader} cannot be read` }], { cause });
+    });
+    const defaultEntry = entryName(newest.number, undefined);
+    const onEsp: FatFile[] = [
+      { path: `EFI/systemd/systemd-boot${architecture.name}.efi`, content: { text: binary } },
+      { path: `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`, content: { text: binary } },
+      // Says that the folder beside it has entries of the specification's type 1.
+      { path: 'loader/entries.srel', content: { text: 'type1\n' } },
+      {
+        path: 'loader/loader.conf',
+        content: {
+          text: [
+            `timeout ${parsed.timeoutSeconds}`,
+            `default ${defaultEntry}`,
+            ...(parsed.editor ? [] : ['editor 0']),
+            `console-mode ${parsed.consoleMode}`,
+            '',
+          ].join('\n'),
+        },
+      },
+    ];
+    const onBoot = bootFiles(systems, time ?? Date.now() / 1000);
+    const folders = ['EFI/Linux', 'EFI/nixos/.extra-files', 'loader/entries'];
+    const at = (partition: typeof esp) => ({ image, offsetBytes: partition.offsetBytes });
+    const names = (files: readonly FatFile[]): string[] => files.map((file) => file.path).sort();
+    if (xbootldr === undefined) {
+      const files = [...onEsp, ...onBoot];
+      await writeFatTree(step, at(esp), { folders, files }, time);
+      return { esp: names(files), xbootldr: [], defaultEntry };
+    }
+    // The specification's marker is on the partition that has the entries.
+    const marker = onEsp.filter((file) => file.path === 'loader/entries.srel');
+    const espFiles = onEsp.filter((file) => !marker.includes(file));
+    const bootPartitionFiles = [...marker, ...onBoot];
+    await writeFatTree(step, at(esp), { folders: [], files: espFiles }, time);
+    await writeFatTree(step, at(xbootldr), { folders, files: bootPartitionFiles }, time);
+    return { esp: names(espFiles), xbootldr: names(bootPartitionFiles), defaultEntry };
+  });
+}
+
+/** Entries, and every kernel, initrd and devicetree once. */
+function bootFiles(systems: readonly Generation[], builtAt: number): FatFile[] {
+  const files = new Map<string, FatFile>();
+  const place = (file: BootFile): string => {
+    const target = `EFI/nixos/${copyName(file)}.efi`;
+    files.set(target, { path: target, content: file });
+    return `/${target}`;
+  };
+  for (const generation of systems)
+    for (const system of generation.systems) {
+      const entry = `loader/entries/${entryName(generation.number, system.specialisation)}`;
+      files.set(entry, { path: entry, content: { text: entryText(generation.number, system, place, builtAt) } });
+    }
+  return [...files.values()];
+}
+
+function entryName(generation: number, specialisation: string | undefined): string {
+  return `nixos-generation-${generation}${specialisation === undefined ? '' : `-specialisation-${specialisation}`}.conf`;
+}
+
+/** @see the Boot Loader Specification, type 1 */
+function entryText(generation: number, system: Bootspec, place: (file: BootFile) => string, builtAt: number): string {
+  const date = new Date(builtAt * 1000).toISOString().slice(0, 10);
+  return [
+    `title NixOS${system.specialisation === undefined ? '' : ` (${system.specialisation})`}`,
+    `sort-key ${system.sortKey}`,
+    `version Generation ${generation} ${system.label}, built on ${date}`,
+    `linux ${place(system.kernel)}`,
+    ...(system.initrd === undefined ? [] : [`initrd ${place(system.initrd)}`]),
+    `options ${[`init=${system.init}`, ...system.kernelParams].join(' ')}`,
+    ...(system.devicetree === undefined ? [] : [`devicetree ${place(system.devicetree)}`]),
+    '',
+  ].join('\n');
+}
+
+async function findLoader(system: Bootspec, store: string): Promise<string> {
+  const name = efiArchitecture(system.system)?.name;
+  const found = await resolveInStore(store, `${system.toplevel}/systemd/lib/systemd/boot/efi/systemd-boot${name}.efi`);
+  if (found === undefined) throw noLoader(system);
+  return join(store, found);
+}
+
+function noLoader(system: Bootspec): InvalidOptionsError {
+  return new InvalidOptionsError(
+    STEP,
+    [
+      {
+        path: 'systemdBoot',
+        message: `there is no systemd-boot for ${system.system} in ${system.toplevel}/systemd/lib/systemd/boot/efi`,
+      },
+    ],
+    { hint: 'give the .efi file (systemdBoot), or use GRUB' },
+  );
+}
