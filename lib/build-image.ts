@@ -166,7 +166,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
     await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const finished = join(work.path, basename(target));
-  const converted = await toFormat(spec.format, raw, finished, context);
+  const converted = await toFormat(spec.format, raw, finished, timestamp, context);
   await runPostVm(spec, finished, context);
   await publishFile(finished, target);
   return {
@@ -288,9 +288,10 @@ async function toFormat(
   format: ImageFormat,
   raw: string,
   finished: string,
+  timestamp: number | undefined,
   context: StepContext,
 ): Promise<{ virtualBytes: number; allocatedBytes: number }> {
-  if (format !== 'raw') return convertImage({ source: raw, target: finished, format }, context);
+  if (format !== 'raw') return convertImage({ source: raw, target: finished, format, timestamp }, context);
   await rename(raw, finished);
   const { size, blocks } = await stat(finished);
   return { virtualBytes: size, allocatedBytes: blocks * SECTOR_BYTES };

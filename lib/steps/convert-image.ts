@@ -3,7 +3,8 @@ import { rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError } from '../errors.ts';
-import { path } from '../spec/fields.ts';
+import { fixImageIdentity } from '../image-identity.ts';
+import { path, timestamp } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
 
@@ -26,7 +27,12 @@ export function imageFileName(baseName: string, format: ImageFormat): string {
   return `${baseName}.${EXTENSIONS[format]}`;
 }
 
-const schema = z.object({ source: path, target: path, format: z.enum(IMAGE_FORMATS).default('raw') });
+const schema = z.object({
+  source: path,
+  target: path,
+  format: z.enum(IMAGE_FORMATS).default('raw'),
+  timestamp: timestamp.optional(),
+});
 
 export interface ConvertImageOptions {
   /** A raw disk image. */
@@ -35,6 +41,8 @@ export interface ConvertImageOptions {
   readonly target: string;
   /** Default "raw". */
   readonly format?: ImageFormat | undefined;
+  /** Seconds since 1970: the same disk then gives the same file each time, with identifiers made from its contents. */
+  readonly timestamp?: number | undefined;
 }
 
 export interface ConvertedImage {
@@ -69,7 +77,7 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
  *  @throws {NoSpaceError} when the host's disk is full; a target that is there stays as it is.
  *  @see qemu-img(1). Runs: qemu-img. */
 export async function convertImage(options: ConvertImageOptions, context?: StepContext): Promise<ConvertedImage> {
-  const { format, ...files } = parseOptions(STEP, schema, options);
+  const { format, timestamp: time, ...files } = parseOptions(STEP, schema, options);
   // Absolute, because qemu-img takes `name:rest` for a protocol.
   const source = resolve(files.source);
   const target = resolve(files.target);
@@ -83,6 +91,7 @@ export async function convertImage(options: ConvertImageOptions, context?: StepC
       await rm(partial, { force: true });
       throw error;
     }
+    if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
     await rename(partial, target);
     const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
     const info = await step.run(['qemu-img', 'info', '--output=json', '-f', driver, target]);

@@ -147,7 +147,8 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
     });
     for (const left of LEFT_BY_NIX) await rm(join(root, left), { recursive: true, force: true });
     if (parsed.timestamp !== undefined) await fixDatabase(step, root, parsed.timestamp);
-    // Nix leaves modes to the umask.
+    // Whatever the umask.
+    await chmod(join(root, 'etc/NIXOS'), 0o644);
     for (const [folder, mode] of FOLDERS) await chmod(join(root, folder), mode);
     await chmodTree(join(root, 'nix/var/nix'));
     const version = await readFile(join(sourceRoot, toplevel, 'nixos-version'), 'utf8').catch(() => undefined);

@@ -28,7 +28,9 @@ export async function writeConfigFile(
   });
   return runStep(STEP, context, configFile, async (step) => {
     const target = `${root}/etc/nixos/configuration.nix`;
-    await step.run(['mkdir', '-p', `${root}/etc/nixos`]);
+    // -m holds for the last folder, and only when it is made.
+    await step.run(['mkdir', '-p', `${root}/etc`]);
+    await step.run(['mkdir', '-p', '-m', '0755', `${root}/etc/nixos`]);
     // A link from contents must not lead out of the root, least of all on this host.
     const folder = await step.run(['realpath', root, `${root}/etc/nixos`]);
     const [realRoot, realFolder] = folder.stdout.toString('utf8').split('\n');

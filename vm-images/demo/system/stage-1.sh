@@ -42,9 +42,12 @@ while [ -z "$device" ]; do
   [ -n "$device" ] || usleep 100000
 done
 echo "mounting $device ($root) on /..."
-[ -n "$type" ] || type=$(blkid "$device" | sed -n 's/.* TYPE="\([^"]*\)".*/\1/p')
-modprobe -q "$type" 2> /dev/null
-mount -t "$type" "$device" /root-fs || fail "cannot mount $device"
+mount_root() { mount ${type:+-t "$type"} "$device" /root-fs; }
+# Those that are modules take a second to load in an emulator.
+if ! mount_root 2> /dev/null; then
+  for module in btrfs xfs; do modprobe -q $module; done
+  mount_root || fail "cannot mount $device"
+fi
 [ -e "/root-fs$init" ] || fail "stage 2 init script ($init) not found"
 for folder in proc sys dev run; do
   mkdir -p "/root-fs/$folder"

@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+
+/** What qemu-img puts into a disk image of its own accord: identifiers at random, and the time. Fixing them makes the file
+ *  a function of the disk in it. qcow2 and raw have neither. */
+
+/** VDI's header: the image's own identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in QEMU */
+const VDI_UUIDS_AT = [0x188, 0x198];
+
+/** A VHD's footer, of which a dynamic one has a copy in front. @see Microsoft, Virtual Hard Disk Format Specification */
+const VHD_FOOTER_BYTES = 512;
+const VHD = { timestamp: 24, checksum: 64, uuid: 68 };
+const VHD_COOKIE = 'conectix';
+/** 2000-01-01, from which a VHD counts. */
+const VHD_EPOCH = 946_684_800;
+
+/** Gives a VDI or VHD an identifier made from its contents, and a VHD the time. @param timestamp seconds since 1970 */
+export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', timestamp: number): Promise<void> {
+  const handle = await open(file, 'r+');
+  try {
+    const { size } = await handle.stat();
+    const read = async (at: number, bytes: number): Promise<Buffer> => {
+      const buffer = Buffer.alloc(bytes);
+      await handle.read(buffer, 0, bytes, at);
+      return buffer;
+    };
+    const write = (bytes: Buffer, at: number) => handle.write(bytes, 0, bytes.length, at);
+    if (format === 'vdi') {
+      for (const at of VDI_UUIDS_AT) await write(Buffer.alloc(16), at);
+      const uuids = await digest(handle);
+      for (const [index, at] of VDI_UUIDS_AT.entries()) await write(asUuid(uuids.subarray(index * 16)), at);
+      return;
+    }
+    const places = [];
+    for (const at of [0, size - VHD_FOOTER_BYTES]) {
+      const footer = await read(at, VHD_FOOTER_BYTES);
+      if (footer.toString('latin1', 0, VHD_COOKIE.length) === VHD_COOKIE) places.push({ at, footer });
+    }
+    for (const { at, footer } of places) {
+      footer.writeUInt32BE(Math.max(0, timestamp - VHD_EPOCH), VHD.timestamp);
+      footer.fill(0, VHD.uuid, VHD.uuid + 16);
+      footer.writeUInt32BE(0, VHD.checksum);
+      await write(footer, at);
+    }
+    const uuid = asUuid(await digest(handle));
+    for (const { at, footer } of places) {
+      uuid.copy(footer, VHD.uuid);
+      // The ones' complement of the sum of all other bytes.
+      footer.writeUInt32BE(~footer.reduce((sum, byte) => sum + byte, 0) >>> 0, VHD.checksum);
+      await write(footer, at);
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+async function digest(handle: import('node:fs/promises').FileHandle): Promise<Buffer> {
+  const hash = createHash('sha256');
+  for await (const chunk of handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }))
+    hash.update(chunk as Buffer);
+  return hash.digest();
+}
+
+/** 16 bytes as a UUID of version 8, "custom". @see RFC 9562 */
+function asUuid(bytes: Buffer): Buffer {
+  const uuid = Buffer.from(bytes.subarray(0, 16));
+  uuid.writeUInt8((uuid.readUInt8(6) & 0x0f) | 0x80, 6);
+  uuid.writeUInt8((uuid.readUInt8(8) & 0x3f) | 0x80, 8);
+  return uuid;
+}
