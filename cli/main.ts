@@ -7,6 +7,7 @@ import { PARTITION_TABLE_TYPES } from '../lib/partition-table.ts';
 import { BOOT_LOADER_WAYS, BOOT_LOADERS } from '../lib/spec/image-spec.ts';
 import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
 import { buildCommand } from './build.ts';
+import { diffCommand } from './diff.ts';
 import { doctorCommand } from './doctor.ts';
 import { EXIT, errorText, exitCodeOf } from './exit-codes.ts';
 import { runCommand } from './run.ts';
@@ -128,6 +129,22 @@ Examples:
 Exit status: 0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lacks or failed something.`,
   )
   .action((image: string, options) => finish(verifyCommand(image, options, interrupt.signal)));
+
+program
+  .command('diff')
+  .description('Say where two disk images differ: container, partition table, filesystem, path, field.')
+  .argument('<a>', 'raw, qcow2, vdi or vpc')
+  .argument('<b>', 'raw, qcow2, vdi or vpc')
+  .option('--json', 'print the differences as JSON on standard output')
+  .addHelpText(
+    'after',
+    `
+Example:
+  nixos-disk-image diff nixos.img again/nixos.img
+
+Exit status: 0 they are the same, 1 they differ, 2 usage, 3 the host lacks or failed something.`,
+  )
+  .action((a: string, b: string, options) => finish(diffCommand(a, b, options, interrupt.signal)));
 
 program
   .command('run')

@@ -1,3 +1,4 @@
+export type { DiskFormat } from '../lib/disk-image-format.ts';
 export { type BuilderKernel, distributionKernel, systemKernel } from './builder-kernel.ts';
 export { type BuilderVm, type StartBuilderVmOptions, startBuilderVm } from './builder-vm.ts';
 export {
@@ -33,7 +34,6 @@ export {
 export { type AcceleratorVerdict, chooseAccelerator } from './qemu/accelerator.ts';
 export type { DiskInterface, MachineType } from './qemu/argv.ts';
 export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';
-export type { DiskFormat } from './qemu/image-format.ts';
 export {
   type BootFailure,
   type BootReport,

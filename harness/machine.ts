@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, copyFile, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { type DiskFormat, inspectDiskImage } from '../lib/disk-image-format.ts';
 import { AbortedError, InvalidOptionsError, NoSpaceError } from '../lib/errors.ts';
 import { localExecutor } from '../lib/local-executor.ts';
 import type { PrivateFolder } from '../lib/private-output.ts';
@@ -31,7 +32,6 @@ import {
   uefiFirmwareArgs,
 } from './qemu/argv.ts';
 import { findUefiFirmware } from './qemu/firmware.ts';
-import { type DiskFormat, inspectDiskImage } from './qemu/image-format.ts';
 import { type QemuProcess, startQemu } from './qemu/process.ts';
 import { QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
 

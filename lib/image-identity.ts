@@ -16,8 +16,8 @@ const VHD_EPOCH = 946_684_800;
 
 /** Gives a VDI or VHD an identifier made from its contents, and a VHD the time. @param timestamp seconds since 1970 */
 export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', timestamp: number): Promise<void> {
-  const handle = await open(file, 'r+');
-  try {
+  await using handle = await open(file, 'r+');
+  {
     const { size } = await handle.stat();
     const read = async (at: number, bytes: number): Promise<Buffer> => {
       const buffer = Buffer.alloc(bytes);
@@ -49,9 +49,23 @@ export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', time
       footer.writeUInt32BE(~footer.reduce((sum, byte) => sum + byte, 0) >>> 0, VHD.checksum);
       await write(footer, at);
     }
-  } finally {
-    await handle.close();
   }
+}
+
+/** What a container has besides the disk: an identifier, a time. Empty for raw and qcow2. */
+export async function readImageIdentity(
+  file: string,
+  format: 'raw' | 'qcow2' | 'vdi' | 'vpc',
+): Promise<Record<string, string>> {
+  await using handle = await open(file, 'r');
+  const { size } = await handle.stat();
+  const at = async (offset: number, bytes: number): Promise<Buffer> =>
+    (await handle.read(Buffer.alloc(bytes), 0, bytes, offset)).buffer;
+  if (format === 'vdi') return { identifier: (await at(VDI_UUIDS_AT[0] ?? 0, 16)).toString('hex') };
+  if (format !== 'vpc') return {};
+  const footer = await at(size - VHD_FOOTER_BYTES, VHD_FOOTER_BYTES);
+  const time = new Date((footer.readUInt32BE(VHD.timestamp) + VHD_EPOCH) * 1000);
+  return { identifier: footer.toString('hex', VHD.uuid, VHD.uuid + 16), time: time.toISOString() };
 }
 
 async function digest(handle: import('node:fs/promises').FileHandle): Promise<Buffer> {

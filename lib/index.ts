@@ -8,6 +8,8 @@ export {
   type SystemLocation,
 } from './build-image.ts';
 export { type BuildPhase, type BuildPlan, planBuild } from './build-plan.ts';
+export { type DiffImagesOptions, diffImages } from './diff/diff-images.ts';
+export type { Difference } from './diff/difference.ts';
 export * from './errors.ts';
 export type { Executor, RunOptions, RunResult } from './executor.ts';
 export type { FatFacts } from './filesystem/fat.ts';

@@ -1,4 +1,8 @@
-import { scenario } from './scenario.ts';
+import { layoutScenario } from './scenario.ts';
 
-scenario('efi, GRUB', { system: 'demo-grub-efi', image: { partitionTableType: 'efi' }, boots: ['efi'] });
-scenario('efi, systemd-boot', { system: 'demo-systemd-boot', image: { partitionTableType: 'efi' }, boots: ['efi'] });
+layoutScenario('efi, GRUB', { system: 'demo-grub-efi', image: { partitionTableType: 'efi' }, boots: ['efi'] });
+layoutScenario('efi, systemd-boot', {
+  system: 'demo-systemd-boot',
+  image: { partitionTableType: 'efi' },
+  boots: ['efi'],
+});

@@ -1,11 +1,11 @@
-import { scenario } from './scenario.ts';
+import { layoutScenario } from './scenario.ts';
 
-scenario('efixbootldr, GRUB', {
+layoutScenario('efixbootldr, GRUB', {
   system: 'demo-grub-xbootldr',
   image: { partitionTableType: 'efixbootldr' },
   boots: ['efi'],
 });
-scenario('efixbootldr, systemd-boot', {
+layoutScenario('efixbootldr, systemd-boot', {
   system: 'demo-systemd-boot-xbootldr',
   image: { partitionTableType: 'efixbootldr' },
   boots: ['efi'],

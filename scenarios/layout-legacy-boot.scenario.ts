@@ -1,6 +1,6 @@
-import { scenario } from './scenario.ts';
+import { layoutScenario } from './scenario.ts';
 
-scenario('legacy+boot, GRUB', {
+layoutScenario('legacy+boot, GRUB', {
   system: 'demo-grub-bios-boot',
   image: { partitionTableType: 'legacy+boot' },
   boots: ['legacy'],

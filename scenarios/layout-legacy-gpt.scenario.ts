@@ -1,6 +1,6 @@
-import { scenario } from './scenario.ts';
+import { layoutScenario } from './scenario.ts';
 
-scenario('legacy+gpt, GRUB', {
+layoutScenario('legacy+gpt, GRUB', {
   system: 'demo-grub-bios',
   image: { partitionTableType: 'legacy+gpt' },
   boots: ['legacy'],

@@ -1,3 +1,7 @@
-import { scenario } from './scenario.ts';
+import { layoutScenario } from './scenario.ts';
 
-scenario('none: direct kernel boot', { system: 'demo-none', image: { partitionTableType: 'none' }, boots: ['direct'] });
+layoutScenario('none: direct kernel boot', {
+  system: 'demo-none',
+  image: { partitionTableType: 'none' },
+  boots: ['direct'],
+});

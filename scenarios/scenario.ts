@@ -12,10 +12,12 @@ import {
   checkRootFilesystem,
   checkStoreContents,
 } from '../harness/checks.ts';
+import { AssertionFailedError } from '../harness/errors.ts';
 import type { Firmware } from '../harness/machine.ts';
 import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
 import { removeTree } from '../lib/private-output.ts';
+import { buildAsNobody } from '../test/helpers/nobody.ts';
 import { type DemoSystems, prepareDemo } from '../vm-images/demo.ts';
 
 /** What a scenario says: which system becomes which image, how that image boots, and what must be true inside. */
@@ -27,6 +29,8 @@ export interface Scenario {
   /** Beside what is true of every boot. */
   readonly inside?: readonly BootCheck[];
   readonly machine?: Partial<VerifyBootOptions>;
+  /** Built from boot.json by user nobody, who has neither KVM nor QEMU; default: with the builder VM. */
+  readonly withoutVm?: boolean;
 }
 
 export interface ScenarioImage {
@@ -35,10 +39,22 @@ export interface ScenarioImage {
 }
 
 /** Builds the scenario's image in a folder of its own, which goes when the test has finished. */
-export async function buildScenario({ system, image }: Pick<Scenario, 'system' | 'image'>): Promise<ScenarioImage> {
+export async function buildScenario({
+  system,
+  image,
+  withoutVm = false,
+}: Pick<Scenario, 'system' | 'image' | 'withoutVm'>): Promise<ScenarioImage> {
   const demo = await prepareDemo();
   const toplevel = demo.systems[system];
   if (toplevel === undefined) throw new Error(`there is no demo system ${system}`);
+  if (withoutVm) {
+    const way = {
+      bootLoaderFrom: 'bootspec',
+      ...(image.partitionTableType === 'none' ? {} : { bootLoaderTimeout: 0 }),
+    };
+    const specification = { toplevel, additionalSpace: '64M', ...way, ...image, store: demo.store };
+    return { built: await buildAsNobody(specification), demo };
+  }
   const outDir = await mkdtemp(join(tmpdir(), 'ndi-scenario-'));
   onTestFinished(() => removeTree(outDir));
   const built = await buildImage(
@@ -51,7 +67,7 @@ export async function buildScenario({ system, image }: Pick<Scenario, 'system' |
 /** Boots a scenario's image and checks what is true of every boot, and what the scenario adds. */
 export async function bootScenario(
   { built, demo }: ScenarioImage,
-  { system, inside = [], machine = {} }: Scenario,
+  { system, inside = [], machine = {}, withoutVm = false }: Scenario,
   firmware: Firmware,
 ): Promise<BootReport> {
   const { toplevel } = built.system;
@@ -64,6 +80,7 @@ export async function bootScenario(
       checkCurrentSystem(toplevel),
       checkRootFilesystem({ uuid: built.filesystem.uuid, label: built.filesystem.label }),
       ...(isDemo ? [checkFailedUnits, checkStoreContents] : []),
+      ...(withoutVm && firmware !== 'direct' ? [checkSwitchesAgain] : []),
       ...inside,
     ],
     ...(firmware === 'direct' ? { kernel: await directKernel(join(demo.store, toplevel), demo.store, toplevel) } : {}),
@@ -72,6 +89,33 @@ export async function bootScenario(
   expect(report.ok, renderBootReport(report)).toBe(true);
   expect(report.cleanShutdown).toBe(true);
   return report;
+}
+
+/** What this project installed is what the system's own installer carries on with. */
+const checkSwitchesAgain: BootCheck = {
+  name: 'switch-to-configuration boot runs again',
+  async run(machine) {
+    const list = "find /boot /efi -type f -exec cksum '{}' + 2> /dev/null | sort -k 3";
+    const before = await machine.succeed(list);
+    await machine.succeed('/nix/var/nix/profiles/system/bin/switch-to-configuration boot');
+    const after = await machine.succeed(list);
+    const names = (text: string): string =>
+      text
+        .split('\n')
+        .map((line) => line.split(' ').slice(2).join(' '))
+        .join('\n');
+    if (names(after) !== names(before))
+      throw new AssertionFailedError(
+        `the boot partition: expected the same files, found before\n${before}\nafter\n${after}`,
+      );
+    return undefined;
+  },
+};
+
+/** A scenario of a layout, both ways: its image made with the builder VM, and without. */
+export function layoutScenario(name: string, description: Scenario): void {
+  scenario(name, description);
+  scenario(`${name}, without a VM`, { ...description, withoutVm: true });
 }
 
 /** A test for each scenario: one image, booted in every mode it can. */

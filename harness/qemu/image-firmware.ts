@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type DiskFormat, inspectDiskImage } from '../../lib/disk-image-format.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
 import { SECTOR_BYTES } from '../../lib/units.ts';
 import { HarnessError } from '../errors.ts';
 import { makeMachineFolder } from '../machine-folder.ts';
-import { type DiskFormat, inspectDiskImage } from './image-format.ts';
 
 /** Partition type GUIDs as they stand in a GPT: the first three fields are little-endian. @see UEFI specification 5.3 */
 const ESP_TYPE = '28732ac11ff8d211ba4b00a0c93ec93b';

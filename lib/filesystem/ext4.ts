@@ -250,3 +250,69 @@ function* attributes(
   if (entry.gid !== 0) yield `sif ${name} gid ${entry.gid}\n`;
   if (entry.mtime !== timestamp) yield `sif ${name} mtime @${entry.mtime}\n`;
 }
+
+/** An entry of an ext4 filesystem with all that debugfs tells of its inode. */
+export interface Ext4Node {
+  /** type, mode, user, group, size, links, flags, generation, times, target: as text. */
+  readonly fields: Readonly<Record<string, string>>;
+  /** Blocks of its content: from which of the file's, from which of the filesystem's, how many. */
+  readonly extents: readonly { readonly logical: number; readonly physical: number; readonly count: number }[];
+}
+
+/** Every field of the superblock as dumpe2fs names it. */
+export async function readExt4Fields(step: StepRunner, location: Ext4Location): Promise<Record<string, string>> {
+  const { stdout } = await step.run(['dumpe2fs', '-h', location.name], { cwd: location.cwd });
+  return Object.fromEntries(
+    [...stdout.toString('utf8').matchAll(/^([^:\n]+):\s+(.*)$/gm)].map(([, name = '', value = '']) => [
+      name,
+      value.trim(),
+    ]),
+  );
+}
+
+/** Every entry by its path, the root under ''. Runs: debugfs. */
+export async function readExt4Nodes(step: StepRunner, location: Ext4Location): Promise<Map<string, Ext4Node>> {
+  const entries = [{ path: '', inode: 2 }, ...(await listExt4Tree(step, location))];
+  const inodes = [...new Set(entries.map(({ inode }) => inode))];
+  const { stdout } = await step.run(['debugfs', '-f', '-', location.name], {
+    cwd: location.cwd,
+    input: inodes.map((inode) => `stat <${inode}>\n`).join(''),
+  });
+  const nodes = new Map<number, Ext4Node>();
+  for (const part of stdout
+    .toString('latin1')
+    .split(/^debugfs: stat /m)
+    .slice(1))
+    nodes.set(Number(/^<(\d+)>/.exec(part)?.[1]), parseStat(part));
+  return new Map(
+    entries.flatMap(({ path, inode }) => {
+      const node = nodes.get(inode);
+      return node === undefined ? [] : [[path, node] as const];
+    }),
+  );
+}
+
+function parseStat(text: string): Ext4Node {
+  const field = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? '';
+  const fields: Record<string, string> = {
+    type: field(/Type: (.+?) +Mode:/),
+    mode: field(/Mode: +(\d+)/),
+    flags: field(/Flags: +(0x[0-9a-f]+)/),
+    generation: field(/Generation: +(\d+)/),
+    user: field(/User: +(\d+)/),
+    group: field(/Group: +(\d+)/),
+    size: field(/Size: (\d+)/),
+    links: field(/Links: (\d+)/),
+  };
+  for (const time of ['ctime', 'atime', 'mtime', 'crtime'])
+    fields[time] = field(new RegExp(`^ *${time}: 0x\\w+:\\w+ -- (.*)$`, 'm'));
+  const target = field(/^Fast link dest: "(.*)"$/m);
+  if (target !== '') fields.target = target;
+  // `(0-3):1172-1175, (5):1200`; blocks of the extent tree itself have a name in the parentheses.
+  const extents = [...text.matchAll(/\((\d+)(?:-(\d+))?\):(\d+)/g)].map(([, first, last, physical]) => ({
+    logical: Number(first),
+    physical: Number(physical),
+    count: Number(last ?? first) - Number(first) + 1,
+  }));
+  return { fields, extents };
+}

@@ -1,3 +1,7 @@
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
 import type { StepRunner } from '../step.ts';
 import { storeUri } from './store.ts';
@@ -53,12 +57,15 @@ export function formatRegistrations(records: readonly Registration[]): string {
     .join('');
 }
 
-/** The records of store paths and all they refer to, from a store of this host. Runs: nix-store. */
+/** The records of store paths and all they refer to, from a store of this host.
+ *  Runs: nix-store; sqlite3 for a private store of somebody else's. */
 export async function queryRegistrations(
   step: StepRunner,
   store: string | undefined,
   storePaths: readonly string[],
 ): Promise<Registration[]> {
+  if (store !== undefined && !(await isWritable(join(store, DATABASE_FOLDER))))
+    return queryDatabase(step, join(store, DATABASE_FOLDER, 'db.sqlite'), storePaths);
   const from = store === undefined ? [] : ['--store', storeUri(store)];
   const closure = await runNix(step, ['nix-store', ...from, '--query', '--requisites', ...storePaths], {
     what: `cannot find what ${storePaths[0]} refers to`,
@@ -69,6 +76,68 @@ export async function queryRegistrations(
   });
   return parseRegistrations(step.step, dumped);
 }
+
+const DATABASE_FOLDER = 'nix/var/nix/db';
+
+/** Nix opens a store's database to write to it, even to look something up. */
+async function isWritable(folder: string): Promise<boolean> {
+  return access(folder, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The same from the database itself, which only needs to be readable. @see Nix's schema.sql, version 10 */
+async function queryDatabase(
+  step: StepRunner,
+  database: string,
+  storePaths: readonly string[],
+): Promise<Registration[]> {
+  // Store paths have no character that SQL would take for its own.
+  const wanted = storePaths.map((storePath) => `'${storePath}'`).join(', ');
+  const query = `
+    WITH RECURSIVE closure(id) AS (
+      SELECT id FROM ValidPaths WHERE path IN (${wanted})
+      UNION SELECT reference FROM Refs JOIN closure ON referrer = closure.id
+    )
+    SELECT path, hash, narSize, coalesce(deriver, '') AS deriver, (
+      SELECT group_concat(target.path, ' ') FROM Refs JOIN ValidPaths AS target ON target.id = reference WHERE referrer = ValidPaths.id
+    ) AS refs
+    FROM ValidPaths WHERE id IN closure ORDER BY path;`;
+  const { stdout } = await step.run(
+    // Immutable: without it, a database that Nix left in WAL mode cannot be read without writing beside it.
+    [
+      'sqlite3',
+      '-batch',
+      '-bail',
+      '-json',
+      `file:${encodeURI(database).replaceAll('?', '%3f').replaceAll('#', '%23')}?immutable=1`,
+      query,
+    ],
+    { what: `cannot read the Nix database ${database}` },
+  );
+  const rows = databaseRows.parse(JSON.parse(stdout.toString('utf8') || '[]'));
+  const found = new Set(rows.map(({ path }) => path));
+  const missing = storePaths.find((storePath) => !found.has(storePath));
+  if (missing !== undefined) throw new UnexpectedStateError(step.step, `${missing} is not registered in ${database}`);
+  return rows.map(({ path, hash, narSize, deriver, refs }) => ({
+    path,
+    hash: hash.replace(/^sha256:/, ''),
+    narSize: `${narSize}`,
+    deriver,
+    references: refs?.split(' ') ?? [],
+  }));
+}
+
+const databaseRows = z.array(
+  z.object({
+    path: z.string(),
+    hash: z.string(),
+    narSize: z.int(),
+    deriver: z.string(),
+    refs: z.string().nullable(),
+  }),
+);
 
 /** Makes the Nix database of the store in `root`, or adds to it. The store paths themselves need not be there.
  *  Runs: nix-store. */

@@ -65,6 +65,8 @@ const LEFT_BY_NIX = [
   'nix/var/nix/db/big-lock',
   'nix/var/nix/db/reserved',
   'nix/var/nix/gc.lock',
+  'nix/var/nix/gcroots/auto',
+  'nix/var/nix/gcroots/per-user',
   'nix/var/nix/temproots',
 ];
 
@@ -145,6 +147,9 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
     await writeFile(join(root, 'etc/NIXOS'), '', { flag: 'wx' }).catch((error: unknown) => {
       if (!isErrno(error, 'EEXIST')) throw error;
     });
+    // Of this host's user, whose name means nothing in the image.
+    for (const user of await readdir(join(root, PROFILES, 'per-user')))
+      if (user !== 'root') await rm(join(root, PROFILES, 'per-user', user), { recursive: true });
     for (const left of LEFT_BY_NIX) await rm(join(root, left), { recursive: true, force: true });
     if (parsed.timestamp !== undefined) await fixDatabase(step, root, parsed.timestamp);
     // Whatever the umask.

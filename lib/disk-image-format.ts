@@ -1,9 +1,9 @@
 import { open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { InvalidOptionsError } from '../../lib/errors.ts';
-import type { Executor } from '../../lib/executor.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { isErrno } from '../../lib/private-output.ts';
+import { InvalidOptionsError } from './errors.ts';
+import type { Executor } from './executor.ts';
+import { localExecutor } from './local-executor.ts';
+import { isErrno } from './private-output.ts';
 
 export type DiskFormat = 'raw' | 'qcow2' | 'vdi' | 'vpc';
 

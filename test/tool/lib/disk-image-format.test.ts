@@ -1,15 +1,15 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { imageFirmware } from '../../../../harness/qemu/image-firmware.ts';
-import { inspectDiskImage } from '../../../../harness/qemu/image-format.ts';
-import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
-import { convertImage } from '../../../../lib/steps/convert-image.ts';
-import { createDisk } from '../../../../lib/steps/create-disk.ts';
-import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
-import { MIB } from '../../../../lib/units.ts';
-import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { imageFirmware } from '../../../harness/qemu/image-firmware.ts';
+import { inspectDiskImage } from '../../../lib/disk-image-format.ts';
+import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../lib/partition-table.ts';
+import { convertImage } from '../../../lib/steps/convert-image.ts';
+import { createDisk } from '../../../lib/steps/create-disk.ts';
+import { partitionDisk } from '../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../lib/units.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
 
 test('what is no disk image is told as such', async () => {
   const folder = await tempFolder();

@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { chmod, mkdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { type BuiltImage, buildImage } from '../../../lib/build-image.ts';
+import { diffImages } from '../../../lib/diff/diff-images.ts';
+import { PARTITION_TABLE_TYPES, type PartitionTableType } from '../../../lib/partition-table.ts';
+import { convertImage, IMAGE_FORMATS } from '../../../lib/steps/convert-image.ts';
+import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { buildAsNobody } from '../../helpers/nobody.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+// The same closure, built by somebody else, elsewhere, at another time: the same bytes.
+
+const SYSTEMS: Readonly<Record<PartitionTableType, string>> = {
+  legacy: 'tiny-grub-bios',
+  'legacy+boot': 'tiny-grub-bios-boot',
+  'legacy+gpt': 'tiny-grub-bios',
+  efi: 'tiny-systemd-boot',
+  efixbootldr: 'tiny-systemd-boot-xbootldr',
+  hybrid: 'tiny-grub-hybrid',
+  none: 'tiny-none',
+};
+
+let demo: DemoSystems;
+beforeAll(async () => {
+  demo = await prepareDemo();
+});
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+async function expectSame(a: string, b: string): Promise<void> {
+  // The sums decide; where they differ, this says in what.
+  if ((await sha256(a)) !== (await sha256(b))) expect(await diffImages({ a, b })).toEqual([]);
+  expect(await sha256(a)).toBe(await sha256(b));
+}
+
+async function specification(partitionTableType: PartitionTableType) {
+  const folder = await tempFolder();
+  await chmod(folder, 0o755);
+  await mkdir(join(folder, 'site'));
+  await writeFile(join(folder, 'site/page'), 'page');
+  await writeFile(join(folder, 'configuration.nix'), '{ }\n');
+  return {
+    toplevel: demo.systems[SYSTEMS[partitionTableType]] ?? '',
+    store: demo.store,
+    partitionTableType,
+    ...{
+      additionalSpace: '16M',
+      bootSize: partitionTableType === 'efixbootldr' ? '132M' : '40M',
+      bootLoaderFrom: 'bootspec' as const,
+      reproducible: true,
+    },
+    contents: [{ source: join(folder, 'site'), target: '/srv/www/site', user: 'alice', group: 'users' }],
+    configFile: join(folder, 'configuration.nix'),
+  };
+}
+
+/** At another time, in another zone, language and umask, by nobody, on one processor, from a store in another order. */
+function elsewhere(built: BuiltImage) {
+  return {
+    wrapper: ['taskset', '1', 'faketime', '-f', '+4000d'],
+    env: { TZ: 'Pacific/Kiritimati', LANG: 'tr_TR.UTF-8', LC_ALL: 'C' },
+    umask: '077',
+    shuffle: built.system.storePaths,
+  };
+}
+
+test.each(PARTITION_TABLE_TYPES)('%s: two builds give the same bytes, in every format', async (type) => {
+  const outDir = await tempFolder();
+  const options = await specification(type);
+  const first = await buildImage({ ...options, outDir });
+  // What is grafted was checked out again.
+  await utimes(join(options.contents[0]?.source ?? '', 'page'), 1e9, 1e9);
+  const second = await buildAsNobody(options, elsewhere(first));
+  await expectSame(second.image, first.image);
+  for (const format of IMAGE_FORMATS) {
+    const [a, b] = [join(outDir, `a.${format}`), join(outDir, `b.${format}`)];
+    await convertImage({ source: first.image, target: a, format, timestamp: 1 });
+    await convertImage({ source: second.image, target: b, format, timestamp: 1 });
+    await run(['cmp', a, b]);
+    await rm(a);
+    await rm(b);
+  }
+});
+
+test.each(['vdi', 'vpc', 'qcow2-compressed'] as const)('the whole way to %s, too', async (format) => {
+  const outDir = await tempFolder();
+  const options = { ...(await specification('efi')), format };
+  const first = await buildImage({ ...options, outDir });
+  const second = await buildAsNobody(options, { ...elsewhere(first), withQemuImg: true });
+  await expectSame(second.image, first.image);
+});
+
+test('another closure gives other bytes, and SOURCE_DATE_EPOCH is every file’s time', async () => {
+  const options = await specification('efi');
+  const one = await buildAsNobody(options);
+  const other = await buildAsNobody(options, { env: { SOURCE_DATE_EPOCH: '1700000000' } });
+  expect(await sha256(other.image)).not.toBe(await sha256(one.image));
+});
