@@ -1,0 +1,127 @@
+import { mkdir, open, readFile, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { formatEsp } from '../../../../lib/steps/format-esp.ts';
+import { installGrub } from '../../../../lib/steps/install-grub.ts';
+import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { bootJson, fakeSystem, HASH } from '../../../helpers/fake-system.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+const ROOT_UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
+
+async function disk(partitionTableType: 'legacy' | 'legacy+gpt' | 'hybrid' | 'efi') {
+  const folder = await tempFolder();
+  const [image, root] = [join(folder, 'disk.img'), join(folder, 'root')];
+  await mkdir(root);
+  await createDisk({ image, sizeBytes: 64 * MIB });
+  const partitioned = await partitionDisk({ image, partitionTableType, bootSize: '40M' });
+  if (partitioned.esp !== undefined) await formatEsp({ image, partition: partitioned.esp, volumeId: '1C06F03B' });
+  const system = await fakeSystem(join(folder, 'store'), {
+    json: bootJson({}, { quiet: bootJson({ kernelParams: ['quiet', 'x="a b"'] }) }),
+  });
+  const common = {
+    ...{ image, disk: partitioned, root, rootUuid: ROOT_UUID, store: system.store, storePaths: system.storePaths },
+    generations: [{ number: 1, toplevel: system.toplevel }],
+    ...{ timeoutSeconds: 2, timestamp: 1 },
+  };
+  return { folder, image, root, system, common, disk: partitioned };
+}
+
+async function bytesAt(file: string, at: number, length: number): Promise<Buffer> {
+  await using handle = await open(file, 'r');
+  return (await handle.read(Buffer.alloc(length), 0, length, at)).buffer;
+}
+
+test('BIOS: boot sector and core image name each other’s sectors, and the partition table stays', async () => {
+  const { image, root, system, common } = await disk('legacy');
+  const table = await bytesAt(image, 440, 72);
+  const { core } = await installGrub({ ...common, firmware: ['bios'] });
+  expect((await bytesAt(image, 0x5c, 8)).readBigUInt64LE()).toBe(1n);
+  expect((await bytesAt(image, 0x64, 1)).readUInt8()).toBe(0xff);
+  expect((await bytesAt(image, 512 + 0x1f4, 8)).readBigUInt64LE()).toBe(2n);
+  expect((await bytesAt(image, 512 + 0x1fc, 2)).readUInt16LE()).toBe(Math.ceil((core?.sizeBytes ?? 0) / 512) - 1);
+  expect(await bytesAt(image, 440, 72)).toEqual(table);
+  const config = await readFile(join(root, 'boot/grub/grub.cfg'), 'utf8');
+  expect(config).toContain('serial --unit=0 --speed=115200\nterminal_input serial console\n');
+  expect(config).toContain(`menuentry "NixOS - Default" --class nixos --unrestricted {
+  search --no-floppy --set=drive1 --fs-uuid ${ROOT_UUID}
+  linux ($drive1)/nix/store/${HASH}-linux/bzImage init=${system.toplevel}/init console=ttyS0,115200n8 loglevel=4
+  initrd ($drive1)/nix/store/${HASH}-initrd/initrd
+}
+menuentry "NixOS - (quiet)"`);
+  expect(config).toContain(`init=${system.toplevel}/init quiet 'x="a b"'`);
+});
+
+test('the core image goes into the BIOS boot partition, kernels beside grub.cfg on the ESP, EFI to the removable path', async () => {
+  const { image, root, common, disk: partitioned } = await disk('hybrid');
+  const installed = await installGrub({ ...common, firmware: ['bios', 'efi'] });
+  expect((await bytesAt(image, 0x5c, 8)).readBigUInt64LE()).toBe(34n);
+  expect(installed.core?.availableBytes).toBe(partitioned.biosGrub?.sizeBytes);
+  expect(installed.bootFiles).toEqual([
+    'grub/grub.cfg',
+    `kernels/${HASH}-initrd-initrd`,
+    `kernels/${HASH}-linux-bzImage`,
+  ]);
+  const at = `${image}@@${partitioned.esp?.offsetBytes}`;
+  const env = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1' };
+  expect(await run(['mtype', '-i', at, '::/grub/grub.cfg'], { env })).toContain(
+    `search --no-floppy --set=drive1 --fs-uuid 1C06-F03B\n  linux ($drive1)/kernels/${HASH}-linux-bzImage`,
+  );
+  expect(await run(['mdir', '-b', '-i', at, '::/EFI/BOOT'], { env })).toContain('BOOTX64.EFI');
+  await expect(readFile(join(root, 'boot/grub/grub.cfg'))).rejects.toThrow(/ENOENT/);
+});
+
+test('older generations are in a submenu, and without a serial console there is none', async () => {
+  const { root, common, folder } = await disk('legacy+gpt');
+  const system = await fakeSystem(join(folder, 'store'), { json: bootJson({ kernelParams: [] }) });
+  const generations = [3, 5].map((number) => ({ number, toplevel: system.toplevel }));
+  await installGrub({ ...common, firmware: ['bios'], generations });
+  const config = await readFile(join(root, 'boot/grub/grub.cfg'), 'utf8');
+  expect(config).not.toContain('serial');
+  expect(config.match(/menuentry ".*"/g)).toEqual([
+    'menuentry "NixOS - Default"',
+    'menuentry "NixOS - Configuration 5 (1970-01-01 - NixOS Fake 25.11)"',
+    'menuentry "NixOS - Configuration 3 (1970-01-01 - NixOS Fake 25.11)"',
+  ]);
+  const checker = await run(['sh', '-c', 'command -v grub-script-check || true']);
+  if (checker.trim() !== '') await run(['grub-script-check', join(root, 'boot/grub/grub.cfg')]);
+});
+
+test('a core image larger than its place is told with bytes, and the disk stays as it was', async () => {
+  const { image, common, disk: partitioned } = await disk('legacy');
+  const before = await readFile(image);
+  const [first] = partitioned.partitions;
+  const cramped = { ...partitioned, partitions: first === undefined ? [] : [{ ...first, offsetBytes: 63 * 512 }] };
+  const attempt = installGrub({ ...common, disk: cramped, firmware: ['bios'] });
+  await expect(attempt).rejects.toThrow(
+    /no space left in the gap behind the MBR; needed \d+ bytes .*, available 31744 bytes/,
+  );
+  expect((await readFile(image)).equals(before)).toBe(true);
+});
+
+test.each([
+  ['efi', ['bios'], /the GPT has no BIOS boot partition/],
+  ['legacy', ['efi'], /there is no EFI system partition/],
+] as const)('a disk for %s has no place for %s', async (type, firmware, message) => {
+  const { common } = await disk(type);
+  await expect(installGrub({ ...common, firmware })).rejects.toThrow(message);
+});
+
+test('without the modules of a platform, the package is named', async () => {
+  const { common, folder } = await disk('legacy');
+  await expect(installGrub({ ...common, firmware: ['bios'], grubFolder: join(folder, 'none') })).rejects.toThrow(
+    /GRUB for i386-pc[\s\S]*grub-pc-bin/,
+  );
+});
+
+test('a /boot that leads out of the root is not followed', async () => {
+  const { common, folder, root } = await disk('legacy');
+  await mkdir(join(folder, 'outside'));
+  await symlink(join(folder, 'outside'), join(root, 'boot'));
+  await expect(installGrub({ ...common, firmware: ['bios'] })).rejects.toThrow(
+    /leaves the root through the symbolic link/,
+  );
+});
