@@ -40,16 +40,19 @@ export function checkRootFilesystem(expected: {
   return {
     name: 'root filesystem',
     async run(machine) {
-      const mounted = await machine.succeed('stat -c %d /');
+      const number = (file: string): string => `echo $(( 0x$(stat -c %t ${file}) * 256 + 0x$(stat -c %T ${file}) ))`;
+      // A btrfs has a device number of its own; /dev/root is no device.
+      const source = String.raw`sed -n 's|^[^ ]* [^ ]* [^ ]* [^ ]* / .* - [^ ]* \([^ ]*\) .*|\1|p' /proc/self/mountinfo`;
+      const mounted = await machine.succeed(
+        `s=$(${source} | tail -n 1); if [ -b "$s" ]; then ${number('$s')}; else stat -c %d /; fi`,
+      );
       for (const [tag, value] of [
         ['UUID', expected.uuid],
         ['LABEL', expected.label],
       ]) {
         if (value === undefined) continue;
         // findfs is in util-linux and in busybox; the name of the device in /proc/mounts may be /dev/root.
-        const device = await machine.succeed(
-          `d=$(readlink -f $(findfs ${tag}=${value})) && echo $(( 0x$(stat -c %t $d) * 256 + 0x$(stat -c %T $d) ))`,
-        );
+        const device = await machine.succeed(`d=$(readlink -f $(findfs ${tag}=${value})) && ${number('$d')}`);
         if (device !== mounted)
           throw mismatch(`the device number of the filesystem with ${tag} ${value}`, `${mounted}, which is /`, device);
       }

@@ -13,7 +13,7 @@ export type { Difference } from './diff/difference.ts';
 export * from './errors.ts';
 export type { Executor, RunOptions, RunResult } from './executor.ts';
 export type { FatFacts } from './filesystem/fat.ts';
-export type { RootFilesystem } from './filesystem/root-filesystem.ts';
+export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
 export type { Closure, TreeOwner } from './filesystem/tree.ts';
 export { localExecutor } from './local-executor.ts';
 export {
@@ -32,7 +32,6 @@ export {
   type ComputeDiskSizeOptions,
   computeDiskSize,
   type DiskSize,
-  type TreeUsage,
 } from './steps/compute-disk-size.ts';
 export {
   type ConvertedImage,

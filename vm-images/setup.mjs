@@ -8,11 +8,15 @@ import { fileURLToPath } from 'node:url';
 
 /** Debian's packages, with a file that is there when one is installed. A unit test holds them against lib/tools.ts. */
 export const PACKAGES = {
+  'btrfs-progs': '/usr/bin/btrfs',
   'busybox-static': '/bin/busybox',
   'ca-certificates': '/etc/ssl/certs/ca-certificates.crt',
   cpio: '/usr/bin/cpio',
   dosfstools: '/usr/sbin/mkfs.vfat',
   e2fsprogs: '/usr/sbin/mkfs.ext4',
+  'f2fs-tools': '/usr/sbin/mkfs.f2fs',
+  fakeroot: '/usr/bin/fakeroot',
+  faketime: '/usr/bin/faketime',
   fdisk: '/usr/sbin/sfdisk',
   findutils: '/usr/bin/find',
   'g++': '/usr/bin/g++',
@@ -34,6 +38,7 @@ export const PACKAGES = {
   seabios: '/usr/share/seabios/bios-256k.bin',
   sqlite3: '/usr/bin/sqlite3',
   'util-linux': '/usr/bin/unshare',
+  xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');

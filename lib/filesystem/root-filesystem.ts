@@ -12,3 +12,29 @@ export const GRUB_MODULE: Readonly<Record<RootFilesystem, string>> = {
 
 /** Bytes that the label of each may have. */
 export const LABEL_BYTES: Readonly<Record<RootFilesystem, number>> = { ext4: 16, btrfs: 255, xfs: 12, f2fs: 255 };
+
+/** What is asked of a new filesystem of any kind. */
+export interface NewFilesystem {
+  readonly label: string;
+  readonly uuid?: string | undefined;
+}
+
+/** What is read back from any. */
+export interface FilesystemFacts {
+  /** Lower case. */
+  readonly uuid: string;
+  readonly label: string;
+  readonly sizeBytes: number;
+  /** Undefined where the superblock does not tell. */
+  readonly freeBytes: number | undefined;
+}
+
+/** What a tree takes, in the units of most filesystems. */
+export interface TreeUsage {
+  /** 4 KiB blocks of every non-directory by apparent size; hard links are counted each time. */
+  readonly dataBlocks: number;
+  /** Entries of the tree, its root included. */
+  readonly inodes: number;
+  /** Bytes of the largest file. */
+  readonly largestBytes: number;
+}

@@ -1,6 +1,9 @@
 import { z } from 'zod';
-import { ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
+import { btrfsBytes } from '../filesystem/btrfs.ts';
+import { f2fsBytes } from '../filesystem/f2fs.ts';
+import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesystem/root-filesystem.ts';
 import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
+import { xfsBytes } from '../filesystem/xfs.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
 import { closureSource, iecSize, partitionTableType, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
@@ -33,14 +36,6 @@ export interface ComputeDiskSizeOptions {
   readonly fsType?: RootFilesystem | undefined;
 }
 
-/** What a tree needs in an ext4 filesystem. */
-export interface TreeUsage {
-  /** 4 KiB blocks of every non-directory by apparent size; hard links are counted each time. */
-  readonly dataBlocks: number;
-  /** Entries of the tree, its root included. */
-  readonly inodes: number;
-}
-
 /** Every part of the sum: `diskBytes` is all of them added and rounded up to a MiB. */
 export interface DiskSize extends TreeUsage {
   /** (dataBlocks + 2 × inodes) × 4096. */
@@ -50,7 +45,8 @@ export interface DiskSize extends TreeUsage {
   readonly additionalBytes: number;
   /** What the layout takes: partition table, alignment, boot partition. */
   readonly reservedBytes: number;
-  /** Added only where the above leaves ext4 no room for its journal, inode table and reserved descriptors. */
+  /** Added where the above leaves the filesystem no room for its own structures: ext4's journal and inode table, btrfs's
+   *  metadata, the log of xfs. */
   readonly shortfallBytes: number;
   /** The size of the root filesystem these add up to. */
   readonly filesystemBytes: number;
@@ -68,17 +64,23 @@ const INODE_RATIO_BYTES = 16 * KIB;
  *  floor under which ext4 could not hold its own structures.
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: find. */
 export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
-  const { root, closure, partitionTableType: type, bootSize, additionalSpace } = parseOptions(STEP, schema, options);
+  const parsed = parseOptions(STEP, schema, options);
+  const { root, closure, partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
   return runStep(STEP, context, root, async (step) =>
-    sumDiskSize(treeUsage(await listTree(step, { root, closure })), type, bootSize, additionalSpace),
+    sumDiskSize(treeUsage(await listTree(step, { root, closure })), type, bootSize, additionalSpace, fsType),
   );
 }
 
 /** What a tree takes, hard links counted each time. */
 export function treeUsage(tree: readonly TreeEntry[]): TreeUsage {
   let dataBlocks = 0;
-  for (const { type, sizeBytes } of tree) if (type !== 'folder') dataBlocks += Math.ceil(sizeBytes / BLOCK_BYTES);
-  return { dataBlocks, inodes: tree.length };
+  let largestBytes = 0;
+  for (const { type, sizeBytes } of tree) {
+    if (type === 'folder') continue;
+    dataBlocks += Math.ceil(sizeBytes / BLOCK_BYTES);
+    largestBytes = Math.max(largestBytes, sizeBytes);
+  }
+  return { dataBlocks, inodes: tree.length, largestBytes };
 }
 
 /** The arithmetic alone: bytes in, bytes out. */
@@ -87,6 +89,7 @@ export function sumDiskSize(
   type: PartitionTableType,
   bootSizeBytes: number,
   additionalBytes: number,
+  fsType: RootFilesystem = 'ext4',
 ): DiskSize {
   const usageBytes = (usage.dataBlocks + 2 * usage.inodes) * BLOCK_BYTES;
   const fudgeBytes = Math.ceil((usageBytes * 52) / 1000);
@@ -96,7 +99,11 @@ export function sumDiskSize(
     16,
   );
   const wantedBytes = roundUp(usageBytes + fudgeBytes + additionalBytes, MIB);
-  const shortfallBytes = Math.max(0, roundUp(usageBytes + metadataBytes(wantedBytes, inodeCount), MIB) - wantedBytes);
+  const leastBytes =
+    fsType === 'ext4'
+      ? usageBytes + metadataBytes(wantedBytes, inodeCount)
+      : LEAST_BYTES[fsType](usage) + additionalBytes;
+  const shortfallBytes = Math.max(0, roundUp(leastBytes, MIB) - wantedBytes);
   return {
     ...usage,
     usageBytes,
@@ -109,6 +116,9 @@ export function sumDiskSize(
     inodeCount,
   };
 }
+
+/** Filesystems that need more than make-disk-image's formula, which is ext4's. */
+const LEAST_BYTES = { btrfs: btrfsBytes, xfs: xfsBytes, f2fs: f2fsBytes };
 
 /** What the layout takes beside the root filesystem. */
 function layoutBytes(type: PartitionTableType, bootSizeBytes: number): number {

@@ -1,13 +1,19 @@
-import { stat } from 'node:fs/promises';
-import { basename, dirname, resolve } from 'node:path';
+import { open, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import type { RunResult } from '../executor.ts';
+import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { countInodes, ext4Location, fillExt4, readExt4Superblock } from '../filesystem/ext4.ts';
+import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
+import { spliceSparse } from '../filesystem/splice.ts';
 import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
+import { makeXfs, readXfs } from '../filesystem/xfs.ts';
+import { makePrivateFolder } from '../private-output.ts';
 import { closureSource, filesystemLabel, guid, partitionExtent, path, timestamp, treeOwners } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { commandFailure, runStep, type StepContext } from '../step.ts';
+import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
 import { KIB } from '../units.ts';
 import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
@@ -53,13 +59,16 @@ export interface MakeFilesystemOptions {
 }
 
 export interface MadeFilesystem {
+  readonly fsType: RootFilesystem;
   /** Lower case, read back from the superblock. */
   readonly uuid: string;
   readonly label: string;
   readonly sizeBytes: number;
-  readonly freeBytes: number;
-  readonly inodeCount: number;
-  readonly freeInodes: number;
+  /** Undefined for f2fs, whose superblock does not tell. */
+  readonly freeBytes: number | undefined;
+  /** ext4's; the others make inodes as they are needed. */
+  readonly inodeCount: number | undefined;
+  readonly freeInodes: number | undefined;
 }
 
 /** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. Several -E would leave only the last in force. */
@@ -84,50 +93,101 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
   ];
 }
 
-/** Makes an ext4 filesystem at `partition` inside `image`, destroying what was there, and fills it.
+/** Makes a filesystem at `partition` inside `image`, destroying what was there, and fills it.
+ *
+ *  ext4 is made at its offset, and filled file by file from where each is: no second copy, every file root's, hard links and
+ *  holes kept, whoever runs it. The others, whose tools know no offset, are made in a sparse file beside the image, which is
+ *  then copied in without its holes.
  *  @returns UUID, label, size and inodes, read back from the superblock.
  *  @throws {NoSpaceError} when the tree does not fit: bytes and inodes needed and available.
- *  @throws {UnexpectedStateError} when the filesystem does not hold as many inodes afterwards as the tree has.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: mkfs.ext4, dumpe2fs; to fill it find and
- *  debugfs. */
+ *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
+ *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: to fill, find; ext4: mkfs.ext4, dumpe2fs, debugfs;
+ *  btrfs: mkfs.btrfs, btrfs, unshare, fakeroot; xfs: mkfs.xfs, xfs_db, xfs_repair; f2fs: mkfs.f2fs, sload.f2fs, unshare,
+ *  fakeroot; all but ext4: filefrag. */
 export async function makeFilesystem(options: MakeFilesystemOptions, context?: StepContext): Promise<MadeFilesystem> {
   const given = parseOptions(STEP, schema, options);
   // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
   const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
   const parsed = { ...given, populateFrom };
   if (context?.executor === undefined) await checkFits(parsed.image, parsed.partition);
-  return runStep(STEP, context, populateFrom, async (step) => {
+  return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
     const filled = populateFrom !== undefined || parsed.closure !== undefined;
-    const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : [];
-    const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
-    const made = await step.tryRun(makeFilesystemArgs(parsed), {
-      cwd: dirname(parsed.image),
-      env: timeEnvironment(parsed.timestamp),
-    });
-    if (made.exitCode !== 0) {
-      const failure = commandFailure(STEP, step.executor, made, {
-        what: `cannot make the filesystem in ${parsed.image}`,
-      });
-      throw filled && tooSmall.test(made.stderr.toString('utf8')) ? noSpace(tree, parsed, failure) : failure;
-    }
-    const now = Math.floor(Date.now() / 1000);
-    if (filled) await fillExt4(step, location, tree, parsed.timestamp ?? now, (cause) => noSpace(tree, parsed, cause));
-    const { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes } = await readExt4Superblock(step, location);
-    if (filled) checkInodes(tree, inodeCount - freeInodes);
-    step.measured(sizeBytes - freeBytes);
-    return { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
+    const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;
+    const made = await (parsed.fsType === 'ext4' ? makeExt4(step, parsed, tree) : makeInFile(step, parsed, tree));
+    if (made.freeBytes !== undefined) step.measured(made.sizeBytes - made.freeBytes);
+    return made;
   });
 }
 
-/** libext2fs's own words for a filesystem that cannot hold its own structures. */
-const tooSmall = /not enough space|no space|journal .* too big|too many inodes|inode_size .* too big/i;
+type Parsed = z.output<typeof schema>;
+
+async function makeExt4(
+  step: StepRunner,
+  parsed: Parsed,
+  tree: readonly TreeEntry[] | undefined,
+): Promise<MadeFilesystem> {
+  const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
+  const made = await step.tryRun(makeFilesystemArgs(parsed), {
+    cwd: dirname(parsed.image),
+    env: timeEnvironment(parsed.timestamp),
+  });
+  if (made.exitCode !== 0) throw mkfsFailure(step, made, parsed, tree);
+  const now = Math.floor(Date.now() / 1000);
+  if (tree !== undefined)
+    await fillExt4(step, location, tree, parsed.timestamp ?? now, (cause) => noSpace(tree, parsed, cause));
+  const { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes } = await readExt4Superblock(step, location);
+  if (tree !== undefined) checkInodes(tree, inodeCount - freeInodes);
+  return { fsType: 'ext4', uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
+}
+
+async function makeInFile(
+  step: StepRunner,
+  parsed: Parsed,
+  tree: readonly TreeEntry[] | undefined,
+): Promise<MadeFilesystem> {
+  const { fsType, image, partition } = parsed;
+  await using work = await makePrivateFolder(dirname(resolve(image)));
+  const file = join(work.path, 'filesystem');
+  await using handle = await open(file, 'wx');
+  await handle.truncate(partition.sizeBytes);
+  const source = tree === undefined ? undefined : { ...parsed, root: parsed.populateFrom };
+  const made =
+    fsType === 'xfs'
+      ? await makeXfs(step, parsed, tree, file)
+      : await (fsType === 'btrfs' ? makeBtrfs : makeF2fs)(step, parsed, source, file);
+  if (made.exitCode !== 0) throw mkfsFailure(step, made, parsed, tree);
+  const { size } = await handle.stat();
+  if (size > partition.sizeBytes)
+    throw noSpace(tree ?? [], parsed, new Error(`mkfs.${fsType} made it ${size} bytes large`));
+  await spliceSparse(step, file, { image, offsetBytes: partition.offsetBytes });
+  const read = { btrfs: readBtrfs, xfs: readXfs, f2fs: readF2fs, ext4: undefined }[fsType];
+  if (read === undefined) throw new RangeError(fsType);
+  const facts = await read(STEP, image, partition.offsetBytes);
+  return { fsType, ...facts, inodeCount: undefined, freeInodes: undefined };
+}
+
+function mkfsFailure(
+  step: StepRunner,
+  result: RunResult,
+  parsed: Parsed,
+  tree: readonly TreeEntry[] | undefined,
+): Error {
+  const failure = commandFailure(STEP, step.executor, result, {
+    what: `cannot make the filesystem in ${parsed.image}`,
+  });
+  const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
+  return tree !== undefined && tooSmall.test(output) ? noSpace(tree, parsed, failure) : failure;
+}
+
+/** The tools' own words for a filesystem that is too small: e2fsprogs, btrfs-progs, xfsprogs, f2fs-tools. */
+const tooSmall =
+  /not enough space|journal .* too big|too many inodes|inode_size .* too big|too small|no space left|insufficient|must be larger|can't (write|find) .*block|error .*allocat/i;
 
 /** How the programs of e2fsprogs are told the time: from 1.47.1 on by SOURCE_DATE_EPOCH, before by a name of their own. */
 export function timeEnvironment(time: number | undefined): Record<string, string> {
   return time === undefined ? {} : { E2FSPROGS_FAKE_TIME: `${time}`, SOURCE_DATE_EPOCH: `${time}` };
 }
-
-type Parsed = z.output<typeof schema>;
 
 /** mkfs would make a missing image, and write past the end of a small one. */
 async function checkFits(image: string, { offsetBytes, sizeBytes }: MakeFilesystemOptions['partition']): Promise<void> {
@@ -154,7 +214,7 @@ function checkInodes(tree: readonly TreeEntry[], usedInodes: number): void {
 }
 
 function noSpace(tree: readonly TreeEntry[], options: Parsed, cause: Error): NoSpaceError {
-  const needed = sumDiskSize(treeUsage(tree), 'none', 0, 0);
+  const needed = sumDiskSize(treeUsage(tree), 'none', 0, 0, options.fsType);
   return new NoSpaceError(
     STEP,
     `the filesystem of ${options.image}`,

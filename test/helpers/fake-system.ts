@@ -45,9 +45,7 @@ export async function fakeSystem(
     [`${storePath('initrd')}/initrd`]: 'initrd',
     [`${TOPLEVEL}/init`]: '#!/bin/sh\n',
     [`${TOPLEVEL}/systemd/lib/systemd/boot/efi/systemd-bootx64.efi`]: 'MZ systemd-boot',
-    ...(json === undefined
-      ? {}
-      : { [`${TOPLEVEL}/boot.json`]: typeof json === 'string' ? json : JSON.stringify(json) }),
+    ...(json === null ? {} : { [`${TOPLEVEL}/boot.json`]: typeof json === 'string' ? json : JSON.stringify(json) }),
     ...files,
   };
   for (const [file, content] of Object.entries(all)) {

@@ -11,11 +11,11 @@ test('counts blocks of everything but folders, and every entry as an inode', () 
     ...{ mtime: 1, source: '/a', target: '', hardLink: undefined },
   });
   const tree = [entry('folder', 4096), ...[1, 4096, 4097, 0].map((size) => entry('file', size)), entry('symlink', 12)];
-  expect(treeUsage(tree)).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6 });
+  expect(treeUsage(tree)).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097 });
 });
 
 test('is make-disk-image’s sum for an ordinary tree', () => {
-  const usage = { dataBlocks: 100_000, inodes: 20_000 };
+  const usage = { dataBlocks: 100_000, inodes: 20_000, largestBytes: 4096 };
   const size = sumDiskSize(usage, 'hybrid', 256 * MIB, 512 * MIB);
   const usageBytes = (100_000 + 2 * 20_000) * 4096;
   expect(size).toMatchObject({
@@ -29,7 +29,11 @@ test('is make-disk-image’s sum for an ordinary tree', () => {
 });
 
 test('the parts always add up, the disk is whole MiB, and there are inodes for every entry', () => {
-  const usage = fc.record({ dataBlocks: fc.nat(10_000_000), inodes: fc.integer({ min: 1, max: 5_000_000 }) });
+  const usage = fc.record({
+    dataBlocks: fc.nat(10_000_000),
+    inodes: fc.integer({ min: 1, max: 5_000_000 }),
+    largestBytes: fc.constant(4096),
+  });
   fc.assert(
     fc.property(
       usage,

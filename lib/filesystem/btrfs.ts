@@ -1,0 +1,64 @@
+import { open } from 'node:fs/promises';
+import { UnexpectedStateError } from '../errors.ts';
+import type { RunResult } from '../executor.ts';
+import type { StepRunner } from '../step.ts';
+import { runOnMergedTree } from './merged-tree.ts';
+import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
+import type { TreeSource } from './tree.ts';
+
+/** Arguments of mkfs.btrfs. Metadata once: filled from a folder, it takes 16 KiB of metadata for each file, and twice that
+ *  by default; `btrfs balance start -mconvert=dup /` in the machine doubles what is there. @see mkfs.btrfs(8) */
+export function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
+  return [
+    ...['mkfs.btrfs', '--quiet', '--force', '--metadata', 'single', '--label', label],
+    ...(uuid === undefined ? [] : ['--uuid', uuid]),
+    ...(root === undefined ? [] : ['--rootdir', root]),
+    file,
+  ];
+}
+
+/** Makes a btrfs in a sparse file, filled, and checks it: mkfs.btrfs exits 0 over links that it cannot have counted.
+ *  Runs: mkfs.btrfs, btrfs. */
+export async function makeBtrfs(
+  step: StepRunner,
+  options: NewFilesystem,
+  source: TreeSource | undefined,
+  file: string,
+): Promise<RunResult> {
+  if (source === undefined) return step.tryRun(btrfsArgs(options, undefined, file));
+  const made = await runOnMergedTree(step, source, file, (root) => btrfsArgs(options, root, file));
+  if (made.exitCode !== 0) return made;
+  // It takes the host's inode numbers, and looks at no device: files of two filesystems may have the same.
+  return step.run(['btrfs', 'check', '--force', file], {
+    what: 'mkfs.btrfs made a filesystem that is not sound',
+    hint: 'put the output folder on the filesystem that the Nix store is on',
+  });
+}
+
+/** What mkfs.btrfs takes for a tree; a smaller file it enlarges without a word. */
+export function btrfsBytes({ dataBlocks, inodes }: TreeUsage): number {
+  return Math.ceil((dataBlocks * 4096 * 9) / 8) + inodes * 16_384 + 56 * 1024 * 1024;
+}
+
+/** Offsets in the superblock, which is at 64 KiB. @see btrfs(5), "On-disk format" */
+const SUPERBLOCK_AT = 0x1_0000;
+const AT = { uuid: 0x20, magic: 0x40, totalBytes: 0x70, bytesUsed: 0x78, label: 0x12b };
+
+export async function readBtrfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
+  await using handle = await open(image, 'r');
+  const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, offsetBytes + SUPERBLOCK_AT);
+  if (buffer.toString('latin1', AT.magic, AT.magic + 8) !== '_BHRfS_M')
+    throw new UnexpectedStateError(step, `there is no btrfs at byte ${offsetBytes} of ${image}`);
+  const sizeBytes = Number(buffer.readBigUInt64LE(AT.totalBytes));
+  return {
+    uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),
+    label: buffer.toString('latin1', AT.label, AT.label + 256).replace(/\0.*$/s, ''),
+    sizeBytes,
+    freeBytes: sizeBytes - Number(buffer.readBigUInt64LE(AT.bytesUsed)),
+  };
+}
+
+/** 16 bytes as `f222513b-ded1-49fa-b591-20ce86a2fe7f`. */
+export function formatUuid(bytes: Buffer): string {
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -1,0 +1,58 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import type { StepRunner } from '../step.ts';
+
+const BLOCK_BYTES = 4096;
+const CHUNK_BYTES = 1024 * 1024;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
+
+/** Copies a sparse file into an image at an offset, holes left out: the place in the image must read as zeros.
+ *  For filesystems whose tools know no offset. Runs: filefrag. */
+export async function spliceSparse(
+  step: StepRunner,
+  file: string,
+  target: { readonly image: string; readonly offsetBytes: number },
+): Promise<void> {
+  await using from = await open(file, 'r');
+  await using to = await open(target.image, 'r+');
+  const { size } = await from.stat();
+  const buffer = Buffer.alloc(CHUNK_BYTES);
+  for (const { start, end } of (await dataRanges(step, file)) ?? [{ start: 0, end: size }])
+    for (let at = start; at < Math.min(end, size); ) {
+      const wanted = Math.min(CHUNK_BYTES, Math.min(end, size) - at);
+      const { bytesRead } = await from.read(buffer, 0, wanted, at);
+      if (bytesRead === 0) break;
+      await writeData(to, buffer.subarray(0, bytesRead), target.offsetBytes + at);
+      at += bytesRead;
+    }
+}
+
+/** Writes what is not zero. */
+async function writeData(to: FileHandle, chunk: Buffer, at: number): Promise<void> {
+  if (chunk.equals(ZEROS.subarray(0, chunk.length))) return;
+  for (let start = 0; start < chunk.length; ) {
+    let end = start;
+    while (end < chunk.length && !isZero(chunk, end)) end += BLOCK_BYTES;
+    if (end > start) await to.write(chunk, start, Math.min(end, chunk.length) - start, at + start);
+    start = end + BLOCK_BYTES;
+  }
+}
+
+function isZero(chunk: Buffer, at: number): boolean {
+  const block = chunk.subarray(at, at + BLOCK_BYTES);
+  return block.equals(ZEROS.subarray(0, block.length));
+}
+
+/** Where a file has data, in bytes; undefined where the host's filesystem does not tell (tmpfs). Node has no SEEK_DATA.
+ *  @see filefrag(8) */
+async function dataRanges(step: StepRunner, file: string): Promise<{ start: number; end: number }[] | undefined> {
+  // -s: what is still only in memory has no extents yet.
+  const { exitCode, stdout } = await step.tryRun(['filefrag', '-s', '-e', '-b4096', `./${basename(file)}`], {
+    cwd: dirname(file),
+  });
+  if (exitCode !== 0) return undefined;
+  return [...stdout.toString('utf8').matchAll(/^ *\d+: +(\d+)\.\. *(\d+):/gm)].map(([, first, last]) => ({
+    start: Number(first) * BLOCK_BYTES,
+    end: (Number(last) + 1) * BLOCK_BYTES,
+  }));
+}

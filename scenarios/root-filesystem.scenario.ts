@@ -1,0 +1,25 @@
+import { equalCheck } from '../harness/checks.ts';
+import { scenario } from './scenario.ts';
+
+const mountedAs = (type: string) => equalCheck('the root filesystem’s type', 'stat -f -c %T /', type);
+
+scenario('btrfs, GRUB, without a VM: the same file in both modes', {
+  system: 'demo-grub-hybrid',
+  image: { partitionTableType: 'hybrid', fsType: 'btrfs' },
+  boots: ['legacy', 'efi'],
+  inside: [mountedAs('btrfs')],
+  withoutVm: true,
+});
+scenario('btrfs in an MBR, kernel and initrd read from it by GRUB', {
+  system: 'tiny-grub-bios',
+  image: { partitionTableType: 'legacy', fsType: 'btrfs' },
+  boots: ['legacy'],
+  withoutVm: true,
+});
+scenario('xfs, GRUB, without a VM: the same file in both modes', {
+  system: 'demo-grub-hybrid',
+  image: { partitionTableType: 'hybrid', fsType: 'xfs' },
+  boots: ['legacy', 'efi'],
+  inside: [mountedAs('xfs')],
+  withoutVm: true,
+});
