@@ -99,7 +99,7 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
       [resolve(source.root)],
       visit((_, below) => below, false),
     );
-  else entries.push(EMPTY_ROOT);
+  else entries.push(NEW_FOLDER);
   const { store, storePaths = [] } = source.closure ?? {};
   const files = storePaths.map((storePath) => join(resolve(store ?? '/'), storePath));
   // Which files of a store are links to each other depends on how that store was optimised, not on the closure.
@@ -108,10 +108,15 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
     `nix/store/${basename(start)}${below === '' ? '' : `/${below}`}`;
   for (let index = 0; index < files.length; index += CHUNK)
     await find(step, files.slice(index, index + CHUNK), visit(inStore, splitLinks));
+  if (storePaths.length > 0) {
+    const there = new Set(entries.map(({ path }) => path));
+    for (const path of ['nix', 'nix/store']) if (!there.has(path)) entries.push({ ...NEW_FOLDER, path });
+  }
   return inOrder(step, entries);
 }
 
-const EMPTY_ROOT: TreeEntry = {
+/** A folder that no source has. */
+const NEW_FOLDER: TreeEntry = {
   path: '',
   type: 'folder',
   mode: 0o755,

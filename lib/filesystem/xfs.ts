@@ -1,4 +1,5 @@
-import { open, stat, writeFile } from 'node:fs/promises';
+import { open, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import type { StepRunner } from '../step.ts';
@@ -17,18 +18,31 @@ export function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | unde
 }
 
 /** Makes an xfs in a sparse file, filled by a prototype that names each file where it is. Hard links become files of their
- *  own: a prototype knows none. Runs: mkfs.xfs, xfs_db. */
+ *  own: a prototype knows none.
+ *  @param folders that the tree's files are in. Runs: mkfs.xfs, xfs_db, xfs_repair. */
 export async function makeXfs(
   step: StepRunner,
   options: NewFilesystem,
   tree: readonly TreeEntry[] | undefined,
+  folders: readonly string[],
   file: string,
 ): Promise<RunResult> {
   if (tree === undefined) return step.tryRun(xfsArgs(options, undefined, file));
   await checkExpressible(step.step, tree, (await stat(file)).size);
-  const prototype = `${file}.prototype`;
-  await writeFile(prototype, Buffer.from(xfsPrototype(step.step, tree), 'latin1'));
-  const made = await step.tryRun(xfsArgs(options, prototype, file));
+  // Where the files are on this host may have a space in its name too: they are named from here, through links.
+  const cwd = dirname(file);
+  const links = folders.map((folder, index) => ({
+    from: `${Buffer.from(folder).toString('latin1')}/`,
+    to: `from-${index}`,
+  }));
+  for (const [index, { to }] of links.entries()) await symlink(folders[index] ?? '', join(cwd, to));
+  const named = tree.map((entry) => {
+    const link = links.find(({ from }) => entry.source.startsWith(from));
+    return link === undefined ? entry : { ...entry, source: `${link.to}/${entry.source.slice(link.from.length)}` };
+  });
+  const prototype = join(cwd, 'prototype');
+  await writeFile(prototype, Buffer.from(xfsPrototype(step.step, named), 'latin1'));
+  const made = await step.tryRun(xfsArgs(options, prototype, file), { cwd });
   // A prototype has no sticky bit.
   const sticky = tree.filter(({ mode }) => (mode & 0o1000) !== 0);
   if (made.exitCode !== 0) return made;

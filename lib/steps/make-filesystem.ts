@@ -152,9 +152,12 @@ async function makeInFile(
   await using handle = await open(file, 'wx');
   await handle.truncate(partition.sizeBytes);
   const source = tree === undefined ? undefined : { ...parsed, root: parsed.populateFrom };
+  const folders = [parsed.populateFrom, resolve(parsed.closure?.store ?? '/', 'nix/store')].filter(
+    (at) => at !== undefined,
+  );
   const made =
     fsType === 'xfs'
-      ? await makeXfs(step, parsed, tree, file)
+      ? await makeXfs(step, parsed, tree, folders, file)
       : await (fsType === 'btrfs' ? makeBtrfs : makeF2fs)(step, parsed, source, file);
   if (made.exitCode !== 0) throw mkfsFailure(step, made, parsed, tree);
   const { size } = await handle.stat();

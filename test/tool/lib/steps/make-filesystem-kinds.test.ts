@@ -1,0 +1,149 @@
+import { link, mkdir, open, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { computeDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
+import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { HASH } from '../../../helpers/fake-system.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+const UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
+
+/** A staged root, and a store whose files have links outside of the closure, as an optimised one's. */
+async function tree() {
+  const folder = await tempFolder();
+  const [root, store] = [join(folder, 'root'), join(folder, 'store')];
+  const one = `/nix/store/${HASH}-one`;
+  const script = `/nix/store/${HASH}-script.sh`;
+  await mkdir(join(root, 'srv/site'), { recursive: true });
+  await mkdir(join(root, 'tmp'));
+  await run(['chmod', '1777', join(root, 'tmp')]);
+  await writeFile(join(root, 'srv/site/page'), 'page');
+  await writeFile(join(root, 'tool'), 'tool', { mode: 0o755 });
+  await run(['chmod', '4755', join(root, 'tool')]);
+  await mkdir(join(store, one, 'bin'), { recursive: true });
+  await writeFile(join(store, one, 'bin/program'), Buffer.alloc(3 * MIB, 7));
+  await link(join(store, one, 'bin/program'), join(store, one, 'bin/same'));
+  await symlink('program', join(store, one, 'bin/link'));
+  await writeFile(join(store, script), '#!/bin/sh\n', { mode: 0o555 });
+  await mkdir(join(store, 'nix/store/.links'));
+  await link(join(store, one, 'bin/program'), join(store, 'nix/store/.links/x'));
+  const closure = { store, storePaths: [one, script] };
+  return { folder, root, closure, one };
+}
+
+/** Takes the filesystem out of the image: its own checkers know no offset. */
+async function takeOut(folder: string, image: string, partition: { offsetBytes: number; sizeBytes: number }) {
+  await run(
+    [
+      ...['dd', `if=${image}`, 'of=filesystem', 'bs=1M', 'conv=sparse', 'status=none'],
+      ...['iflag=skip_bytes,count_bytes', `skip=${partition.offsetBytes}`, `count=${partition.sizeBytes}`],
+    ],
+    { cwd: folder },
+  );
+}
+
+const CHECKS = {
+  ext4: ['e2fsck', '-fn', 'filesystem'],
+  btrfs: ['btrfs', 'check', '--force', 'filesystem'],
+  xfs: ['xfs_repair', '-n', 'filesystem'],
+  f2fs: ['fsck.f2fs', '--dry-run', 'filesystem'],
+} as const;
+
+test.each([
+  'ext4',
+  'btrfs',
+  'xfs',
+  'f2fs',
+] as const)('%s: a sound filesystem in its partition, with the tree, its owners and its modes', async (fsType) => {
+  const { folder, root, closure, one } = await tree();
+  const image = join(folder, 'disk.img');
+  const size = await computeDiskSize({
+    root,
+    closure,
+    partitionTableType: 'legacy+gpt',
+    additionalSpace: '8M',
+    fsType,
+  });
+  await createDisk({ image, sizeBytes: size.diskBytes });
+  const disk = await partitionDisk({ image, partitionTableType: 'legacy+gpt' });
+  const owners = [{ target: '/srv/site', uid: 1000, gid: 100 }];
+  const made = await makeFilesystem({
+    ...{ image, partition: disk.root, fsType, label: 'nixos', uuid: UUID, inodeCount: size.inodeCount },
+    ...{ populateFrom: root, closure, owners },
+  });
+  expect(made).toMatchObject({ fsType, uuid: UUID, label: 'nixos' });
+  expect(made.sizeBytes).toBeGreaterThan(4 * MIB);
+  expect(made.sizeBytes).toBeLessThanOrEqual(disk.root.sizeBytes);
+  // What was there before it is there: the GPT, and nothing behind the partition.
+  await run(['sfdisk', '--verify', image]);
+  await takeOut(folder, image, disk.root);
+  await run(CHECKS[fsType], { cwd: folder });
+  // GRUB reads it: its own implementation of each filesystem.
+  const inImage = (path: string) => `(loop0)${path}`;
+  const fstest = await run(['sh', '-c', 'command -v grub-fstest || true']);
+  if (fstest.trim() !== '') {
+    const compare = [
+      'grub-fstest',
+      'filesystem',
+      'cmp',
+      inImage(`${one}/bin/program`),
+      join(closure.store, one, 'bin/program'),
+    ];
+    expect(await run(compare, { cwd: folder })).not.toMatch(/differs|error/);
+  }
+  if (fsType === 'ext4') {
+    const stat = (path: string) => run(['debugfs', '-R', `stat ${path}`, 'filesystem'], { cwd: folder });
+    expect(await stat('/srv/site/page')).toMatch(/User: +1000 +Group: +100/);
+    expect(await stat('/tool')).toMatch(/Mode: +04755/);
+    expect(await stat('/tmp')).toMatch(/Mode: +01777/);
+    expect(await stat(`${one}/bin/program`)).toMatch(/Links: 2/);
+  }
+  if (fsType === 'btrfs') {
+    const dumped = await run(['btrfs', 'inspect-internal', 'dump-tree', '-t', '5', 'filesystem'], { cwd: folder });
+    expect(new Set([...dumped.matchAll(/uid (\d+) gid (\d+)/g)].map(([, uid, gid]) => `${uid}:${gid}`))).toEqual(
+      new Set(['0:0', '1000:100']),
+    );
+    expect(dumped).toMatch(/mode 104755/);
+    expect(dumped).toMatch(/mode 41777/);
+  }
+  if (fsType === 'xfs') {
+    const field = (path: string, name: string) =>
+      run(['xfs_db', '-r', '-c', `path ${path}`, '-c', `print ${name}`, 'filesystem'], { cwd: folder });
+    expect(await field('/srv/site/page', 'core.uid')).toMatch(/= 1000$/m);
+    expect(await field('/tool', 'core.mode')).toMatch(/= 0104755$/m);
+    expect(await field('/tmp', 'core.mode')).toMatch(/= 041777$/m);
+  }
+});
+
+test.each([
+  'btrfs',
+  'xfs',
+  'f2fs',
+] as const)('%s: a tree that does not fit is told with bytes, and the disk stays empty', async (fsType) => {
+  const { folder, root } = await tree();
+  await writeFile(join(root, 'big'), Buffer.alloc(420 * MIB, 5));
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 400 * MIB });
+  const attempt = makeFilesystem({
+    image,
+    partition: { offsetBytes: 0, sizeBytes: 400 * MIB },
+    fsType,
+    populateFrom: root,
+  });
+  await expect(attempt).rejects.toMatchObject({ code: expect.stringMatching(/E_NO_SPACE|E_INVALID_OPTIONS/) });
+  await using handle = await open(image, 'r');
+  expect((await handle.stat()).blocks).toBe(0);
+});
+
+test('xfs: what its prototype cannot hold is named', async () => {
+  const { folder, root } = await tree();
+  await writeFile(join(root, 'a name'), '');
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 400 * MIB });
+  const partition = { offsetBytes: 0, sizeBytes: 400 * MIB };
+  await expect(makeFilesystem({ image, partition, fsType: 'xfs', populateFrom: root })).rejects.toThrow(/"a name"/);
+});
