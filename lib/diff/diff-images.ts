@@ -67,17 +67,30 @@ export async function diffImages(options: DiffImagesOptions, context?: StepConte
       parts.map((part) => part.a),
       size,
     ))
-      for (const { first, count } of await differingRuns(fileA, fileB, gap, SECTOR_BYTES)) {
-        const sector = gap.offsetBytes / SECTOR_BYTES + first;
-        differences.push({
-          where: 'outside of partitions',
-          what: sector === 0 ? 'boot sector' : 'space between',
-          field: count === 1 ? `sector ${sector}` : `sectors ${sector} to ${sector + count - 1}`,
-          a: 'other bytes',
-          b: 'other bytes',
-        });
+      for (const run of await differingRuns(fileA, fileB, gap, SECTOR_BYTES)) {
+        const from = gap.offsetBytes / SECTOR_BYTES + run.first;
+        differences.push(...outside(from, from + run.count - 1, tableA.header.label === 'gpt', size / SECTOR_BYTES));
       }
     return differences;
+  });
+}
+
+/** A GPT's header and entries: 33 sectors behind the boot sector, and again at the end. */
+const GPT_SECTORS = 33;
+
+/** Sectors that differ outside of partitions, by what is there. */
+function outside(first: number, last: number, gpt: boolean, sectors: number): Difference[] {
+  const areas = [
+    { what: 'boot sector', from: 0, to: 0 },
+    ...(gpt ? [{ what: 'GPT', from: 1, to: GPT_SECTORS }] : []),
+    { what: 'space between partitions', from: gpt ? GPT_SECTORS + 1 : 1, to: sectors - 1 - (gpt ? GPT_SECTORS : 0) },
+    ...(gpt ? [{ what: 'backup GPT', from: sectors - GPT_SECTORS, to: sectors - 1 }] : []),
+  ];
+  return areas.flatMap(({ what, from, to }) => {
+    const [start, end] = [Math.max(first, from), Math.min(last, to)];
+    if (start > end) return [];
+    const field = start === end ? `sector ${start}` : `sectors ${start} to ${end}`;
+    return [{ where: 'outside of partitions', what, field, a: 'other bytes', b: 'other bytes' }];
   });
 }
 

@@ -35,6 +35,7 @@ export function stageContentsArgs(source: string, target: string, mode?: string)
     'rsync',
     '--archive',
     '--hard-links',
+    '--sparse',
     '--no-owner',
     '--no-group',
     ...(mode === undefined ? [] : [`--chmod=${mode}`]),

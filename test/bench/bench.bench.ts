@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -6,14 +7,19 @@ import { expect, onTestFinished, test } from 'vitest';
 import { startBuilderVm } from '../../harness/builder-vm.ts';
 import { packageFile } from '../../harness/cache-folder.ts';
 import { startMachine } from '../../harness/machine.ts';
+import { buildImage } from '../../lib/build-image.ts';
+import { fillScript } from '../../lib/filesystem/ext4.ts';
+import { listTree } from '../../lib/filesystem/tree.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
+import { formatRegistrations, queryRegistrations } from '../../lib/nix/registration.ts';
+import { storeUri } from '../../lib/nix/store.ts';
 import { removeTree } from '../../lib/private-output.ts';
+import { runStep, type StepRunner } from '../../lib/step.ts';
 import { computeDiskSize } from '../../lib/steps/compute-disk-size.ts';
 import { createDisk } from '../../lib/steps/create-disk.ts';
-import { copyClosureArgs, installSystem, setProfileArgs } from '../../lib/steps/install-system.ts';
+import { installSystem } from '../../lib/steps/install-system.ts';
 import { makeFilesystem, makeFilesystemArgs } from '../../lib/steps/make-filesystem.ts';
 import { fixIdentifiersArgs, partitionDisk, partitionDiskArgs } from '../../lib/steps/partition-disk.ts';
-import { tuneFilesystem } from '../../lib/steps/tune-filesystem.ts';
 import { formatBytes, MIB } from '../../lib/units.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 
@@ -41,6 +47,10 @@ async function folder(): Promise<string> {
 }
 
 const NIX_CONFIG = 'substituters =\nbuild-users-group =\nexperimental-features = nix-command\n';
+/** Prints the most memory that a process had, in KiB. */
+const MEASURE = `import { readFileSync } from 'node:fs';
+process.on('exit', () => console.error('VmHWM ' + /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]));
+`;
 const quote = (words: readonly string[]): string => words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
 
 test('the host part of a build beside the same commands in plain shell', async () => {
@@ -48,20 +58,24 @@ test('the host part of a build beside the same commands in plain shell', async (
   const toplevel = systems['demo-grub-hybrid'] ?? '';
   const layout = { partitionTableType: 'hybrid', bootSize: '128M' } as const;
   const work = await folder();
+  const fillCommands = join(work, 'fill');
+  const registration = join(work, 'registration');
   let next = 0;
   let facts: { diskBytes: number; inodeCount: number; offsetBytes: number; sizeBytes: number } | undefined;
 
+  let stage: { root: string; storePaths: readonly string[] } | undefined;
   const ours = async (): Promise<void> => {
     const at = join(work, `${next++}`);
     await mkdir(at);
     const root = join(at, 'root');
     const image = join(at, 'disk.img');
-    await installSystem({ root, toplevel, store });
-    const size = await computeDiskSize({ root, ...layout, additionalSpace: '64M' });
+    const { storePaths } = await installSystem({ root, toplevel, store, copyClosure: false });
+    const closure = { store, storePaths };
+    const size = await computeDiskSize({ root, closure, ...layout, additionalSpace: '64M' });
     await createDisk({ image, sizeBytes: size.diskBytes });
     const disk = await partitionDisk({ image, ...layout });
-    await makeFilesystem({ image, partition: disk.root, inodeCount: size.inodeCount, populateFrom: root });
-    await tuneFilesystem({ device: image, offsetBytes: disk.root.offsetBytes });
+    await makeFilesystem({ image, partition: disk.root, inodeCount: size.inodeCount, populateFrom: root, closure });
+    stage = { root, storePaths };
     facts = {
       diskBytes: size.diskBytes,
       inodeCount: size.inodeCount,
@@ -73,24 +87,28 @@ test('the host part of a build beside the same commands in plain shell', async (
     if (facts === undefined) throw new Error('ours runs first');
     const at = join(work, `${next++}`);
     await mkdir(at);
-    const root = join(at, 'root');
+    // The script that fills the filesystem is the same; here it is made before.
+    const from = stage?.root ?? '';
+    const sources = stage?.storePaths.map((storePath) => join(store, storePath)) ?? [];
     const location = `./disk.img?offset=${facts.offsetBytes}`;
     const partition = { offsetBytes: facts.offsetBytes, sizeBytes: facts.sizeBytes };
+    const find = ['-printf', '%y %m %s %T@ %D:%i %n\\0%H\\0%P\\0%l\\0'];
+    const list = [
+      ['find', from, ...find],
+      ['find', ...sources, ...find],
+    ];
     const commands = [
-      ['mkdir', '-p', 'root/nix/var/nix/profiles', 'root/etc', 'root/tmp', 'root/root', 'root/boot'],
-      copyClosureArgs(root, [toplevel], store),
-      setProfileArgs(root, join(root, 'nix/var/nix/profiles/system'), toplevel),
-      ['nix-store', '--store', `local?root=${root}`, '--query', '--requisites', toplevel],
-      ['touch', 'root/etc/NIXOS'],
-      ['find', root, '-printf', '%y %s\\n'],
+      ['nix-store', '--store', `local?root=${store}`, '--query', '--requisites', toplevel],
+      ['nix-store', '--store', `local?root=${store}`, '--dump-db', ...(stage?.storePaths ?? [])],
+      ['sh', '-c', `nix-store --store "local?root=$PWD/root" --load-db < ${quote([registration])}`],
+      ...list,
       ['truncate', '-s', `${facts.diskBytes}`, 'disk.img'],
       partitionDiskArgs('./disk.img', 'hybrid', 128 * MIB),
       ...fixIdentifiersArgs('./disk.img', 'hybrid', 'F222513B-DED1-49FA-B591-20CE86A2FE7F'),
       ['sfdisk', '--json', './disk.img'],
-      makeFilesystemArgs({ image: 'disk.img', partition, inodeCount: facts.inodeCount, populateFrom: root }),
-      ['dumpe2fs', '-h', location],
-      ['e2fsck', '-p', location],
-      ['tune2fs', '-T', 'now', '-c', '0', '-i', '0', location],
+      ...list,
+      makeFilesystemArgs({ image: 'disk.img', partition, inodeCount: facts.inodeCount }),
+      ['debugfs', '-w', '-f', fillCommands, location],
       ['dumpe2fs', '-h', location],
     ];
     const script = commands.map((command) => `${quote(command)} >/dev/null 2>&1 || exit 1`).join('\n');
@@ -98,6 +116,12 @@ test('the host part of a build beside the same commands in plain shell', async (
     expect(result.exitCode).toBe(0);
   };
   await ours();
+  const step = { step: 'bench', executor: localExecutor } as unknown as StepRunner;
+  await runStep('bench', undefined, undefined, async (runner) => {
+    const tree = await listTree(runner, { root: stage?.root, closure: { store, storePaths: stage?.storePaths ?? [] } });
+    await writeFile(fillCommands, Buffer.from([...fillScript(step, tree, 1)].join(''), 'latin1'));
+    await writeFile(registration, formatRegistrations(await queryRegistrations(runner, store, [toplevel])));
+  });
   await shell();
   const ratios: number[] = [];
   for (let round = 0; round < 5; round += 1) {
@@ -146,10 +170,7 @@ test('memory of node', async () => {
   const { store, systems } = await prepareDemo();
   const out = await folder();
   const measure = join(out, 'measure.mjs');
-  await writeFile(
-    measure,
-    `import { readFileSync } from 'node:fs';\nprocess.on('exit', () => console.error('VmHWM ' + /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]));\n`,
-  );
+  await writeFile(measure, MEASURE);
   for (const [what, more] of [
     ['demo system, hybrid', ['--additional-space', '64M']],
     ['demo system, 100 GiB disk, qcow2', ['--disk-size', '102400', '--format', 'qcow2']],
@@ -180,4 +201,157 @@ test('memory of node', async () => {
       '≤ 150 MiB',
     );
   }
+});
+
+/** A folder of about 1 GB in 20,000 files, their sizes spread as in a real store: most are small, few large. */
+async function largeTree(folder: string): Promise<void> {
+  const block = randomBytes(4 * MIB);
+  let seed = 1;
+  const random = (): number => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+    return seed / 2 ** 31;
+  };
+  for (let index = 0; index < 20_000; index += 1) {
+    const at = join(folder, `${Math.floor(index / 100)}/${Math.floor(index / 10) % 10}`);
+    if (index % 10 === 0) await mkdir(at, { recursive: true });
+    const bytes = Math.min(3_000_000, Math.floor(4600 / (1 - random()) ** (1 / 0.85)));
+    const start = Math.floor(random() * MIB);
+    await writeFile(join(at, `${index}`), block.subarray(start, start + bytes));
+  }
+}
+
+async function bareMke2fs(tree: string, image: string, bytes: number, inodes: number): Promise<void> {
+  const arguments_ = [
+    '-q',
+    '-F',
+    '-t',
+    'ext4',
+    '-b',
+    '4096',
+    '-I',
+    '256',
+    '-N',
+    `${inodes}`,
+    '-E',
+    'lazy_journal_init=1',
+    '-d',
+    tree,
+  ];
+  const result = await localExecutor.run(['mke2fs', ...arguments_, image, `${Math.floor(bytes / 1024)}K`]);
+  expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
+}
+
+test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone and beside the VM way', async () => {
+  const demo = await prepareDemo();
+  const work = await folder();
+  const store = join(work, 'store');
+  const toplevel = demo.systems['tiny-grub-bios'] ?? '';
+  const nixStore = async (...argv: string[]): Promise<string> => {
+    const result = await localExecutor.run(argv, { env: { NIX_CONFIG } });
+    expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
+    return result.stdout.toString('utf8').trim();
+  };
+  await nixStore('nix', 'copy', '--no-check-sigs', '--from', storeUri(demo.store), '--to', storeUri(store), toplevel);
+  await mkdir(join(work, 'large'));
+  await largeTree(join(work, 'large'));
+  const large = await nixStore('nix-store', '--store', storeUri(store), '--add', join(work, 'large'));
+  await removeTree(join(work, 'large'));
+  const specification = {
+    toplevel,
+    store,
+    additionalPaths: [large],
+    additionalSpace: '64M',
+    outDir: join(work, 'out'),
+  };
+  const whole = async (): Promise<void> => {
+    await buildImage({ ...specification, bootLoaderFrom: 'bootspec' });
+  };
+  const inVm = async (): Promise<void> => {
+    await buildImage(specification, { startBuilder: startBuilderVm });
+  };
+  const tree = join(work, 'tree');
+  await installSystem({ root: tree, toplevel, store, additionalPaths: [large] });
+  const size = await computeDiskSize({ root: tree, additionalSpace: '64M' });
+  const bare = async (): Promise<void> => {
+    const image = join(work, 'bare.img');
+    await rm(image, { force: true });
+    await bareMke2fs(tree, image, size.filesystemBytes, size.inodeCount);
+  };
+  await whole();
+  await bare();
+  const ratios: number[] = [];
+  const vmRatios: number[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    const wholeMs = await timed(whole);
+    ratios.push(wholeMs / (await timed(bare)));
+    if (round < 2) vmRatios.push((await timed(inVm)) / wholeMs);
+  }
+  report('whole image, no VM ÷ mke2fs -d of the same tree (5 rounds)', median(ratios).toFixed(2), '≤ 1.25');
+  report('whole image: VM way ÷ no VM (2 rounds)', median(vmRatios).toFixed(1), '≥ 3');
+
+  const measure = join(work, 'measure.mjs');
+  await writeFile(measure, MEASURE);
+  const specificationFile = join(work, 'image.json');
+  await writeFile(
+    specificationFile,
+    JSON.stringify({ ...specification, outDir: undefined, bootLoaderFrom: 'bootspec' }),
+  );
+  const built = await execa(
+    process.execPath,
+    ['--import', measure, packageFile('dist/cli/main.js'), 'build', specificationFile, '--out', join(work, 'out')],
+    { reject: false },
+  );
+  expect(built.exitCode, built.stderr).toBe(0);
+  report(
+    'memory of node, 1 GB in 20,000 files',
+    formatBytes(Number(/VmHWM (\d+)/.exec(built.stderr)?.[1]) * 1024),
+    '≤ 150 MiB',
+  );
+});
+
+test.each([
+  [
+    '100,000 tiny files',
+    async (root: string) => {
+      for (let folderNumber = 0; folderNumber < 1000; folderNumber += 1) {
+        await mkdir(join(root, `${folderNumber}`), { recursive: true });
+        for (let file = 0; file < 100; file += 1) await writeFile(join(root, `${folderNumber}/${file}`), 'x');
+      }
+    },
+  ],
+  [
+    'one sparse file of 20 GiB',
+    async (root: string) => {
+      await mkdir(root);
+      await using handle = await open(join(root, 'sparse'), 'w');
+      await handle.truncate(20 * 1024 ** 3);
+      for (let at = 0; at < 20 * 1024 ** 3; at += 1024 ** 3) await handle.write('data', at);
+    },
+  ],
+] as const)('%s: size, disk, filesystem beside mke2fs -d alone', async (what, make) => {
+  const work = await folder();
+  const root = join(work, 'root');
+  await make(root);
+  const usage = await computeDiskSize({ root, additionalSpace: 0 });
+  const ours = async (): Promise<void> => {
+    const image = join(work, 'ours.img');
+    await rm(image, { force: true });
+    const size = await computeDiskSize({ root, additionalSpace: '16M' });
+    await createDisk({ image, sizeBytes: size.diskBytes });
+    const disk = await partitionDisk({ image });
+    await makeFilesystem({ image, partition: disk.root, inodeCount: size.inodeCount, populateFrom: root });
+  };
+  const bare = async (): Promise<void> => {
+    const image = join(work, 'bare.img');
+    await rm(image, { force: true });
+    await bareMke2fs(root, image, usage.filesystemBytes + 16 * MIB, usage.inodeCount);
+  };
+  const ratios: number[] = [];
+  let seconds = 0;
+  for (let round = 0; round < 3; round += 1) {
+    const oursMs = await timed(ours);
+    seconds = oursMs / 1000;
+    ratios.push(oursMs / (await timed(bare)));
+  }
+  report(`${what}: ÷ mke2fs -d (3 rounds); last took ${seconds.toFixed(1)} s`, median(ratios).toFixed(2), '');
 });

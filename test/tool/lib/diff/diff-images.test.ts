@@ -1,0 +1,129 @@
+import { copyFile, mkdir, open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { diffImages } from '../../../../lib/diff/diff-images.ts';
+import { convertImage } from '../../../../lib/steps/convert-image.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { formatEsp } from '../../../../lib/steps/format-esp.ts';
+import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
+import { type PartitionedDisk, partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+const MTOOLS = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', SOURCE_DATE_EPOCH: '1000000000', TZ: 'UTC' };
+
+/** An efi disk with a file on each filesystem, and a copy of it to change. */
+async function pair(): Promise<{
+  a: string;
+  b: string;
+  disk: PartitionedDisk;
+  at: string;
+  esp: string;
+  folder: string;
+}> {
+  const folder = await tempFolder();
+  const [a, b, root] = [join(folder, 'a.img'), join(folder, 'b.img'), join(folder, 'root')];
+  await mkdir(join(root, 'etc'), { recursive: true });
+  await writeFile(join(root, 'etc/file'), 'x'.repeat(10_000));
+  await writeFile(join(root, 'etc/other'), 'other');
+  await createDisk({ image: a, sizeBytes: 64 * MIB });
+  const disk = await partitionDisk({ image: a, partitionTableType: 'efi', bootSize: '24M' });
+  const esp = disk.esp ?? disk.root;
+  await formatEsp({ image: a, partition: esp, volumeId: '12345678', timestamp: 1 });
+  await run(['mcopy', '-i', `${a}@@${esp.offsetBytes}`, join(root, 'etc/other'), '::/entry'], { env: MTOOLS });
+  await makeFilesystem({ image: a, partition: disk.root, populateFrom: root, timestamp: 1 });
+  await copyFile(a, b);
+  return { a, b, disk, folder, at: `./b.img?offset=${disk.root.offsetBytes}`, esp: `${b}@@${esp.offsetBytes}` };
+}
+
+async function poke(file: string, offset: number, text: string): Promise<void> {
+  await using handle = await open(file, 'r+');
+  await handle.write(text, offset, 'latin1');
+}
+
+test('the same disk in two containers differs only in the container', async () => {
+  const { a, b, folder } = await pair();
+  expect(await diffImages({ a, b })).toEqual([]);
+  const qcow2 = join(folder, 'a.qcow2');
+  await convertImage({ source: a, target: qcow2, format: 'qcow2' });
+  expect(await diffImages({ a, b: qcow2 })).toEqual([
+    { where: 'container', what: 'a.img', field: 'format', a: 'raw', b: 'qcow2' },
+  ]);
+  const [one, two] = ['one.vdi', 'two.vdi'].map((name) => join(folder, name));
+  for (const target of [one ?? '', two ?? '']) await convertImage({ source: a, target, format: 'vdi' });
+  expect(await diffImages({ a: one ?? '', b: two ?? '' })).toMatchObject([{ where: 'container', field: 'identifier' }]);
+});
+
+test.each([
+  ['a mode', ['sif /etc/file mode 0100600'], [{ what: '/etc/file', field: 'mode', a: '0644', b: '0600' }]],
+  ['an owner', ['sif /etc/file uid 5'], [{ what: '/etc/file', field: 'user', a: '0', b: '5' }]],
+  ['a time', ['sif /etc mtime @2'], [{ what: '/etc', field: 'mtime' }]],
+  ['a name', ['unlink /etc/other'], [{ what: '/etc/other', a: 'regular, mode 0644, 5 bytes', b: undefined }]],
+  [
+    'the label',
+    ['ssv volume_name changed'],
+    [{ what: 'superblock', field: 'Filesystem volume name', a: 'nixos', b: 'changed' }],
+  ],
+])('ext4: %s is named by path and field', async (_, commands, expected) => {
+  const { a, b, folder, at } = await pair();
+  for (const command of ['set_current_time @1', ...commands])
+    await run(['debugfs', '-w', '-R', command, at], {
+      cwd: folder,
+      env: { E2FSPROGS_FAKE_TIME: '1', SOURCE_DATE_EPOCH: '1' },
+    });
+  const found = await diffImages({ a, b });
+  for (const difference of expected) {
+    expect(found).toContainEqual(expect.objectContaining(difference));
+    expect(found.every(({ where }) => where === 'partition 2 (ext4 nixos)')).toBe(true);
+  }
+});
+
+test('ext4: changed content is told with its first byte', async () => {
+  const { a, b, folder, at, disk } = await pair();
+  const blocks = await run(['debugfs', '-R', 'blocks /etc/file', at], { cwd: folder });
+  const [, second] = blocks.trim().split(/\s+/).map(Number);
+  await poke(b, disk.root.offsetBytes + (second ?? 0) * 4096 + 100, 'Y');
+  expect(await diffImages({ a, b })).toEqual([
+    expect.objectContaining({ what: '/etc/file', field: 'content', a: 'byte 4196 is 0x78', b: 'byte 4196 is 0x59' }),
+  ]);
+});
+
+test('FAT: volume ID, paths, times and contents', async () => {
+  const { a, b, esp, disk, folder } = await pair();
+  await poke(b, (disk.esp?.offsetBytes ?? 0) + 39, 'ABCD');
+  await writeFile(join(folder, 'entry'), 'othEr');
+  await run(['mcopy', '-o', '-i', esp, join(folder, 'entry'), '::/entry'], {
+    env: { ...MTOOLS, SOURCE_DATE_EPOCH: '1000000500' },
+  });
+  await run(['mmd', '-i', esp, '::/new'], { env: MTOOLS });
+  const found = await diffImages({ a, b });
+  expect(found.map(({ what, field }) => [what, field])).toEqual(
+    expect.arrayContaining([
+      ['boot sector', 'volumeId'],
+      ['/entry', 'content'],
+      ['/entry', 'mtime'],
+      ['/new', undefined],
+    ]),
+  );
+  expect(found.every(({ where }) => where === 'partition 1 (vfat ESP)')).toBe(true);
+});
+
+test('partition table and boot sector', async () => {
+  const { a, b } = await pair();
+  await run(['sfdisk', '--quiet', '--part-uuid', b, '2', '11111111-1111-1111-1111-111111111111']);
+  await poke(b, 3, 'boot code');
+  expect(await diffImages({ a, b })).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ where: 'partition table', what: 'partition 2', field: 'uuid' }),
+      expect.objectContaining({ where: 'outside of partitions', what: 'boot sector', field: 'sector 0' }),
+      expect.objectContaining({ where: 'outside of partitions', what: 'GPT', field: 'sectors 1 to 2' }),
+    ]),
+  );
+});
+
+test('what is no image is refused', async () => {
+  const { a, folder } = await pair();
+  await expect(diffImages({ a, b: join(folder, 'none') })).rejects.toThrow(/does not exist/);
+  await expect(diffImages({ a, b: folder })).rejects.toThrow(/is a folder/);
+});
