@@ -27,6 +27,9 @@ const MODULES = [
   'nls_utf8',
 ];
 
+/** Filesystems that take a second to load in an emulator: the kernel asks for them when one is mounted. */
+const FILESYSTEM_MODULES = ['btrfs', 'xfs', 'f2fs'];
+
 /** Programs from this host that busybox has not, or has with other options. */
 const PROGRAMS = [
   'mount',
@@ -54,7 +57,7 @@ export async function builderInitrd(kernel: BuilderKernel): Promise<string> {
   key
     .update(await readFile(agent))
     .update(PROGRAMS.join())
-    .update(MODULES.join());
+    .update([...MODULES, ...FILESYSTEM_MODULES].join());
   for (const file of [busybox, ...programs, kernel.kernel, join(kernel.modules, 'modules.dep')]) {
     const facts = await stat(await realpath(file));
     key.update(`${file} ${facts.size} ${facts.mtimeMs}\n`);
@@ -131,6 +134,27 @@ async function addModules(root: string, modules: string): Promise<void> {
     await writeFile(join(root, 'modules', `${name}.ko`), await decompress(file));
   }
   await writeFile(join(root, 'modules/load'), order.map((name) => `${name}.ko\n`).join(''));
+
+  const loaded = order.length;
+  for (const name of FILESYSTEM_MODULES) add(name);
+  const later = order.slice(loaded);
+  const folder = join(root, 'lib/modules', basename(modules));
+  await mkdir(folder, { recursive: true });
+  await mkdir(join(root, 'sbin'), { recursive: true });
+  // What the kernel runs for `fs-btrfs`. @see Documentation/admin-guide/sysctl/kernel.rst, "modprobe"
+  await symlink('../bin/busybox', join(root, 'sbin/modprobe'));
+  for (const name of later)
+    await writeFile(join(folder, `${name}.ko`), await decompress(join(modules, dependencies.get(name)?.file ?? '')));
+  const needs = (name: string): string[] =>
+    (dependencies.get(name)?.needs ?? []).filter((needed) => later.includes(needed)).map((needed) => `${needed}.ko`);
+  await writeFile(
+    join(folder, 'modules.dep'),
+    later.map((name) => `${[`${name}.ko:`, ...needs(name)].join(' ')}\n`).join(''),
+  );
+  await writeFile(
+    join(folder, 'modules.alias'),
+    FILESYSTEM_MODULES.map((name) => `alias fs-${name} ${name}\n`).join(''),
+  );
 }
 
 function moduleName(path: string): string {

@@ -15,6 +15,7 @@ import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } 
 import { makeMachineFolder } from './machine-folder.ts';
 import { chooseAccelerator } from './qemu/accelerator.ts';
 import {
+  clockArgs,
   consoleArgs,
   diskArgs,
   entropyArgs,
@@ -43,6 +44,8 @@ export interface StartBuilderVmOptions {
   readonly accelerator?: 'kvm' | 'tcg' | undefined;
   /** Default "microvm"; "q35" for kernels that cannot do without PCI. */
   readonly machine?: MachineType | undefined;
+  /** Seconds since 1970: the time at which its clock starts; default: now. */
+  readonly clock?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -81,6 +84,7 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
     ...portArgs(socketPath, PORT, type),
     ...qmpArgs(join(folder.path, 'qmp')),
     ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
+    ...(options.clock === undefined ? [] : clockArgs(options.clock)),
   ];
   const startedAt = performance.now();
   const console = new Console(() => {});

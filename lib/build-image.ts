@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { type BuildPlan, planBuild } from './build-plan.ts';
 import { InvalidOptionsError } from './errors.ts';
 import type { Executor } from './executor.ts';
+import { FAT_EPOCH } from './filesystem/fat.ts';
 import type { Closure, TreeOwner } from './filesystem/tree.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
@@ -12,9 +13,12 @@ import { runStep, type StepContext } from './step.ts';
 import { chownContents } from './steps/chown-contents.ts';
 import { computeDiskSize, type DiskSize } from './steps/compute-disk-size.ts';
 import { convertImage, type ImageFormat, imageFileName } from './steps/convert-image.ts';
+import { copyBootCode } from './steps/copy-boot-code.ts';
 import { copyToFilesystem } from './steps/copy-to-filesystem.ts';
 import { createDisk } from './steps/create-disk.ts';
 import { createEsp } from './steps/create-esp.ts';
+import { extractFilesystem } from './steps/extract-filesystem.ts';
+import { fillEsp } from './steps/fill-esp.ts';
 import { formatEsp } from './steps/format-esp.ts';
 import { installGrub } from './steps/install-grub.ts';
 import { type InstalledSystem, installSystem } from './steps/install-system.ts';
@@ -53,6 +57,8 @@ export interface StartBuilderOptions {
   readonly memSizeMiB: number;
   /** The system that is installed: its kernel serves where there is no other. */
   readonly system: SystemLocation;
+  /** Seconds since 1970: the time that it has; default: now. */
+  readonly clock?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -159,14 +165,18 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const stagedOwners = owners.flatMap(({ uid, gid, index }) =>
     (staged.entries[index]?.staged ?? []).map((target) => ({ target, uid, gid })),
   );
-  const filesystem = await fillRoot(job, stagedOwners, context);
+  let filesystem = await fillRoot(job, stagedOwners, context);
+  let finishedRaw = raw;
   if (plan.needsBuilder && context.startBuilder !== undefined)
     await finishInBuilder(job, staged, context.startBuilder, context);
-  if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
+  if (plan.needsBuilder && spec.reproducible) {
+    finishedRaw = join(work.path, 'again.img');
+    filesystem = await layOutAgain(job, finishedRaw, work.path, context);
+  } else if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
     await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const finished = join(work.path, basename(target));
-  const converted = await toFormat(spec.format, raw, finished, timestamp, context);
+  const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
   await runPostVm(spec, finished, context);
   await publishFile(finished, target);
   return {
@@ -253,14 +263,16 @@ async function fillRoot(
 }
 
 async function finishInBuilder(
-  { spec, system, raw: image, disk }: Job,
+  { spec, system, raw: image, disk, timestamp }: Job,
   staged: StagedContents,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
 ): Promise<void> {
   const location = { toplevel: system.toplevel, store: spec.store };
+  // What is written there may name the day. FAT has none before 1980.
+  const clock = timestamp === undefined ? undefined : Math.max(timestamp, FAT_EPOCH);
   await using builder = await runStep('startBuilder', context, undefined, () =>
-    startBuilder({ image, memSizeMiB: spec.memSize, system: location, signal: context.signal }),
+    startBuilder({ image, memSizeMiB: spec.memSize, system: location, clock, signal: context.signal }),
   );
   const inside: StepContext = { ...context, executor: builder };
   const root = '/mnt';
@@ -282,6 +294,40 @@ async function finishInBuilder(
   await removeMachineId({ root }, inside);
   await unmountRoot({ mountPoint: root }, inside);
   await runStep('stopBuilder', context, undefined, () => builder.stop());
+}
+
+/** Lays what the builder VM left out again, on a new disk: a kernel wrote it, at the time it was, in its own order. All but the
+ *  store comes out of the first disk. */
+async function layOutAgain(
+  { spec, raw, disk, system, rootUuid, timestamp, size, closure }: Job,
+  image: string,
+  work: string,
+  context: StepContext,
+): Promise<MadeFilesystem> {
+  const { partitionTableType, bootSize, deterministic, rootGPUID, label } = spec;
+  await createDisk({ image, sizeBytes: (await stat(raw)).size }, context);
+  await partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID }, context);
+  await copyBootCode({ from: raw, to: image, disk }, context);
+  for (const partition of disk.partitions) {
+    if (partition.label === undefined) continue;
+    const folder = join(work, `partition-${partition.number}`);
+    // Every machine of the image would have the same seed; systemd makes one at the first boot.
+    const leaveOut = ['/loader/random-seed'];
+    const entries = await extractFilesystem({ image: raw, partition, fsType: 'vfat', folder, leaveOut }, context);
+    const volumeId = deterministicVolumeId(partition.number);
+    await formatEsp({ image, partition, label: partition.label, volumeId, timestamp }, context);
+    await fillEsp({ image, partition, entries, timestamp }, context);
+  }
+  const folder = join(work, 'taken-out');
+  const leaveOut = system.storePaths;
+  const entries = await extractFilesystem(
+    { image: raw, partition: disk.root, fsType: 'ext4', folder, leaveOut },
+    context,
+  );
+  const inodeCount = Math.max(size.inodeCount, Math.floor(disk.root.sizeBytes / (16 * 1024)));
+  const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
+  const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
+  return makeFilesystem({ image, partition: disk.root, ...identity, entries, closure, timestamp }, context);
 }
 
 async function toFormat(

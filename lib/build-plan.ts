@@ -88,6 +88,15 @@ export async function planBuild(spec: ImageSpec): Promise<BuildPlan> {
           : 'random identifiers',
       why: spec.reproducible ? 'reproducible: true' : `deterministic: ${spec.deterministic}`,
     },
+    ...(inVm && spec.reproducible
+      ? [
+          {
+            phase: 'layout',
+            way: 'what the VM left is taken out, and laid out again on a new disk, on this host',
+            why: 'reproducible: true; a running kernel writes in its own order, at the time it is',
+          },
+        ]
+      : []),
     {
       phase: 'format',
       way: spec.format === 'raw' ? 'the disk itself' : 'qemu-img convert',

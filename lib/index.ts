@@ -14,7 +14,7 @@ export * from './errors.ts';
 export type { Executor, RunOptions, RunResult } from './executor.ts';
 export type { FatFacts } from './filesystem/fat.ts';
 export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
-export type { Closure, TreeOwner } from './filesystem/tree.ts';
+export type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 export { localExecutor } from './local-executor.ts';
 export {
   PARTITION_LAYOUTS,
@@ -41,9 +41,12 @@ export {
   type ImageFormat,
   imageFileName,
 } from './steps/convert-image.ts';
+export { type CopyBootCodeOptions, copyBootCode } from './steps/copy-boot-code.ts';
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
 export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
 export { type CreatedEsp, type CreateEspOptions, createEsp } from './steps/create-esp.ts';
+export { type ExtractFilesystemOptions, extractFilesystem } from './steps/extract-filesystem.ts';
+export { type FillEspOptions, fillEsp } from './steps/fill-esp.ts';
 export { type FormatEspOptions, formatEsp } from './steps/format-esp.ts';
 export { type InstalledGrub, type InstallGrubOptions, installGrub } from './steps/install-grub.ts';
 export { type InstalledSystem, type InstallSystemOptions, installSystem } from './steps/install-system.ts';

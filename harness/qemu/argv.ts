@@ -132,6 +132,11 @@ export function entropyArgs(type: MachineType = 'q35'): string[] {
   ];
 }
 
+/** A real-time clock that starts at a given time, in UTC. @param seconds since 1970 */
+export function clockArgs(seconds: number): string[] {
+  return ['-rtc', `base=${new Date(seconds * 1000).toISOString().slice(0, 19)}`];
+}
+
 /** A virtio-serial port that is a socket on this host. */
 export function portArgs(socket: string, portName: string, type: MachineType): string[] {
   return [

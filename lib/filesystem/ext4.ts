@@ -277,6 +277,8 @@ export async function readExt4Nodes(step: StepRunner, location: Ext4Location): P
   const { stdout } = await step.run(['debugfs', '-f', '-', location.name], {
     cwd: location.cwd,
     input: inodes.map((inode) => `stat <${inode}>\n`).join(''),
+    // It prints times as people here have them.
+    env: { TZ: 'UTC' },
   });
   const nodes = new Map<number, Ext4Node>();
   for (const part of stdout

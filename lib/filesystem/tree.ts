@@ -8,6 +8,8 @@ export interface TreeSource {
   readonly root?: string | undefined;
   /** Store paths that are not in `root`: each goes to its own path, whichever store holds it. */
   readonly closure?: Closure | undefined;
+  /** More entries, with their own modes and owners, each with its content where `source` says. */
+  readonly entries?: readonly TreeEntry[] | undefined;
   /** Who owns what; everything else is root's, whoever owns it on this host. */
   readonly owners?: readonly TreeOwner[] | undefined;
   /** Seconds since 1970 for every file's times; default: the source's modification times. */
@@ -99,7 +101,8 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
       [resolve(source.root)],
       visit((_, below) => below, false),
     );
-  else entries.push(NEW_FOLDER);
+  for (const entry of source.entries ?? []) entries.push({ ...entry, mtime: source.timestamp ?? entry.mtime });
+  if (!entries.some(({ path }) => path === '')) entries.push(NEW_FOLDER);
   const { store, storePaths = [] } = source.closure ?? {};
   const files = storePaths.map((storePath) => join(resolve(store ?? '/'), storePath));
   // Which files of a store are links to each other depends on how that store was optimised, not on the closure.

@@ -29,6 +29,7 @@ const schema = z.object({
   inodeCount: z.int().positive().max(0xffff_ffff).optional(),
   populateFrom: path.optional(),
   closure: closureSource.optional(),
+  entries: z.array(z.custom<TreeEntry>()).optional(),
   owners: treeOwners.default([]),
   timestamp: timestamp.optional(),
 });
@@ -52,6 +53,8 @@ export interface MakeFilesystemOptions {
   readonly populateFrom?: string | undefined;
   /** Store paths that go into it too, straight from the store they are in. */
   readonly closure?: Closure | undefined;
+  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem returns them. */
+  readonly entries?: readonly TreeEntry[] | undefined;
   /** What is not root's: each target with all below it. */
   readonly owners?: readonly TreeOwner[] | undefined;
   /** Seconds since 1970 for every time in the filesystem; default: files keep their modification time, the rest is now. */
@@ -112,7 +115,7 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   const parsed = { ...given, populateFrom };
   if (context?.executor === undefined) await checkFits(parsed.image, parsed.partition);
   return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
-    const filled = populateFrom !== undefined || parsed.closure !== undefined;
+    const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
     const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;
     const made = await (parsed.fsType === 'ext4' ? makeExt4(step, parsed, tree) : makeInFile(step, parsed, tree));
     if (made.freeBytes !== undefined) step.measured(made.sizeBytes - made.freeBytes);

@@ -1,0 +1,125 @@
+import { mkdir, open } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+import { UnexpectedStateError } from '../errors.ts';
+import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4.ts';
+import { mtoolsEnvironment, mtoolsImage } from '../filesystem/fat.ts';
+import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
+import { partitionExtent, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
+
+const STEP = 'extractFilesystem';
+
+const schema = z.object({
+  image: path,
+  partition: partitionExtent,
+  fsType: z.enum(['ext4', 'vfat']),
+  folder: path,
+  leaveOut: z.array(z.string()).default([]),
+});
+
+export interface ExtractFilesystemOptions {
+  /** A raw disk image; its filesystem is not mounted. */
+  readonly image: string;
+  /** Bytes. */
+  readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
+  readonly fsType: 'ext4' | 'vfat';
+  /** An empty or new folder for the files' contents. */
+  readonly folder: string;
+  /** Paths from `/` that are left out, with all below them. */
+  readonly leaveOut?: readonly string[] | undefined;
+}
+
+/** Takes a tree out of an image: every entry with its mode and owner as the filesystem has them, its content as a file of
+ *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
+ *  @throws {UnexpectedStateError} for devices and sockets. Runs: dumpe2fs, debugfs; or mcopy and find. */
+export async function extractFilesystem(
+  options: ExtractFilesystemOptions,
+  context?: StepContext,
+): Promise<TreeEntry[]> {
+  const parsed = parseOptions(STEP, schema, options);
+  const leaveOut = parsed.leaveOut.map((name) => name.replace(/^\/+|\/+$/g, ''));
+  const isKept = (name: string): boolean => !leaveOut.some((left) => name === left || name.startsWith(`${left}/`));
+  return runStep(STEP, context, parsed.fsType, async (step) => {
+    await mkdir(parsed.folder, { recursive: true });
+    const entries = parsed.fsType === 'ext4' ? await extractExt4(step, parsed, isKept) : await extractFat(step, parsed);
+    return entries.filter(({ path: name }) => isKept(name));
+  });
+}
+
+type Parsed = z.output<typeof schema>;
+
+async function extractFat(step: StepRunner, { image, partition, folder }: Parsed): Promise<TreeEntry[]> {
+  // It fails on an empty one.
+  await step.tryRun(['mcopy', '-s', '-n', '-m', '-i', mtoolsImage({ image, ...partition }), '::/*', folder], {
+    env: mtoolsEnvironment(undefined),
+  });
+  return listTree(step, { root: folder });
+}
+
+/** Blocks that are read at once. */
+const CHUNK_BLOCKS = 256;
+
+const TYPES: Readonly<Record<string, TreeEntryType>> = {
+  regular: 'file',
+  directory: 'folder',
+  symlink: 'symlink',
+  FIFO: 'fifo',
+};
+
+async function extractExt4(
+  step: StepRunner,
+  { image, partition, folder }: Parsed,
+  isKept: (name: string) => boolean,
+): Promise<TreeEntry[]> {
+  const location = ext4Location(STEP, image, partition.offsetBytes);
+  const blockBytes = Number((await readExt4Fields(step, location))['Block size']);
+  await using disk = await open(image, 'r');
+  const blocks = async function* (node: Ext4Node): AsyncGenerator<{ at: number; bytes: Buffer }> {
+    const size = Number(node.fields.size);
+    for (const { logical, physical, count } of node.extents)
+      for (let block = 0; block < count; block += CHUNK_BLOCKS) {
+        const at = (logical + block) * blockBytes;
+        const bytes = Buffer.alloc(
+          Math.min(Math.min(CHUNK_BLOCKS, count - block) * blockBytes, Math.max(0, size - at)),
+        );
+        await disk.read(bytes, 0, bytes.length, partition.offsetBytes + (physical + block) * blockBytes);
+        if (bytes.length > 0) yield { at, bytes };
+      }
+  };
+  const copyOut = async (node: Ext4Node, target: string): Promise<void> => {
+    await using file = await open(target, 'wx');
+    await file.truncate(Number(node.fields.size));
+    for await (const { at, bytes } of blocks(node)) await file.write(bytes, 0, bytes.length, at);
+  };
+  const readAll = async (node: Ext4Node): Promise<string> => {
+    const parts: Buffer[] = [];
+    for await (const { bytes } of blocks(node)) parts.push(bytes);
+    return Buffer.concat(parts).toString('latin1');
+  };
+  const entries: TreeEntry[] = [];
+  const contents = new Map<Ext4Node, string>();
+  for (const [name, node] of await readExt4Nodes(step, location)) {
+    if (!isKept(name)) continue;
+    const type = TYPES[node.fields.type ?? ''];
+    if (type === undefined)
+      throw new UnexpectedStateError(STEP, `/${name} is a ${node.fields.type}`, {
+        expected: 'a file, a folder, a symbolic link or a FIFO',
+      });
+    let source = contents.get(node) ?? '';
+    if (type === 'file' && source === '') {
+      source = join(resolve(folder), `${contents.size}`);
+      contents.set(node, source);
+      await copyOut(node, source);
+    }
+    const target = type !== 'symlink' ? '' : (node.fields.target ?? (await readAll(node)));
+    entries.push({
+      ...{ path: name, type, mode: Number.parseInt(node.fields.mode ?? '', 8) },
+      ...{ uid: Number(node.fields.user), gid: Number(node.fields.group), sizeBytes: Number(node.fields.size) },
+      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), source, target },
+      hardLink: Number(node.fields.links) > 1 && type === 'file' ? source : undefined,
+    });
+  }
+  return entries;
+}
