@@ -24,6 +24,8 @@ export interface RunOptions {
   /** Called with each piece as it comes. The result then keeps only the last `maxOutputBytes`. */
   readonly onStdout?: ((chunk: Buffer) => void) | undefined;
   readonly onStderr?: ((chunk: Buffer) => void) | undefined;
+  /** Throws standard output away: for a command that says much and nothing of interest. */
+  readonly discardStdout?: boolean | undefined;
   /** Bytes of each stream kept in the result when it is streamed to a callback; default 64 KiB. */
   readonly maxOutputBytes?: number | undefined;
 }

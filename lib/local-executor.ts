@@ -18,6 +18,7 @@ export const localExecutor: Executor = {
       ...inputOption(options),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
       env: { LC_ALL: 'C.UTF-8', PATH: searchPath(), ...options.env },
+      stdout: options.discardStdout === true ? 'ignore' : 'pipe',
       encoding: 'buffer',
       // Collected below: execa would stop at its own limit, or hold what is only to be streamed.
       buffer: false,
@@ -28,8 +29,8 @@ export const localExecutor: Executor = {
     });
     const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);
     const stderr = new OutputCollector(options.onStderr, options.maxOutputBytes);
-    subprocess.stdout.on('data', stdout.push);
-    subprocess.stderr.on('data', stderr.push);
+    subprocess.stdout?.on('data', stdout.push);
+    subprocess.stderr?.on('data', stderr.push);
     const killGroup = (): void => {
       if (subprocess.pid === undefined) return;
       try {

@@ -119,7 +119,7 @@ function parseListing(listing: string): Ext4Entry[] {
 /** Fills an empty ext4 filesystem with a tree, entry by entry in the tree's order: the same tree gives the same inodes
  *  and blocks each time. Files are read where they are; blocks of zeros become holes.
  *  `mke2fs -d` would take the order of the host's folders, and its owners and times.
- *  @param timestamp seconds since 1970 for what has no time of its own: change and creation times.
+ *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
  *  @param whenFull makes the error for a tree that does not fit. Runs: debugfs. */
 export async function fillExt4(
   step: StepRunner,
@@ -133,7 +133,7 @@ export async function fillExt4(
     cwd: location.cwd,
     input: Readable.from(inPieces(fillScript(step, tree, timestamp))),
     // It echoes every command.
-    onStdout: () => {},
+    discardStdout: true,
   });
   // The first line is its version. It goes on after an error, and what follows is only its consequence.
   const said = result.stderr
@@ -199,11 +199,18 @@ export function* fillScript(
   };
   const links = new Map<string, { readonly path: string; count: number }>();
   let folder: string[] = [];
-  yield `set_current_time @${timestamp}\n`;
+  let now = timestamp;
+  yield `set_current_time @${now}\n`;
   for (const entry of tree) {
     if (entry.path === '') {
-      yield* attributes(entry, '"/"', 0o040000, 0o755, timestamp);
+      yield* attributes(entry, '"/"', 0o040000, 0o755);
+      if (entry.mtime !== now) yield `sif "/" mtime @${entry.mtime}\n`;
       continue;
+    }
+    // A new entry has the current time; setting it by itself would look up every file once more.
+    if (entry.mtime !== now) {
+      now = entry.mtime;
+      yield `set_current_time @${now}\n`;
     }
     const segments = entry.path.split('/');
     const name = quote(segments.pop() ?? '');
@@ -215,13 +222,13 @@ export function* fillScript(
     if (entry.type === 'folder') {
       // mkfs has made this one.
       if (entry.path !== 'lost+found') yield `mkdir ${name}\n`;
-      yield* attributes(entry, name, 0o040000, entry.path === 'lost+found' ? -1 : 0o755, timestamp);
+      yield* attributes(entry, name, 0o040000, entry.path === 'lost+found' ? -1 : 0o755);
     } else if (entry.type === 'symlink') {
       yield `symlink ${name} ${quote(entry.target)}\n`;
-      yield* attributes(entry, name, 0o120000, entry.mode, timestamp);
+      yield* attributes(entry, name, 0o120000, entry.mode);
     } else if (entry.type === 'fifo') {
       yield `mknod ${name} p\n`;
-      yield* attributes(entry, name, 0o010000, -1, timestamp);
+      yield* attributes(entry, name, 0o010000, -1);
     } else {
       const first = entry.hardLink === undefined ? undefined : links.get(entry.hardLink);
       if (first !== undefined) {
@@ -232,23 +239,17 @@ export function* fillScript(
       }
       if (entry.hardLink !== undefined) links.set(entry.hardLink, { path: entry.path, count: 1 });
       yield `write ${quote(entry.source)} ${name}\n`;
-      yield* attributes(entry, name, 0o100000, entry.mode, timestamp);
+      yield* attributes(entry, name, 0o100000, entry.mode);
     }
   }
+  if (now !== timestamp) yield `set_current_time @${timestamp}\n`;
 }
 
-/** What differs from what debugfs gives a new entry: root's, its own mode, the current time. */
-function* attributes(
-  entry: TreeEntry,
-  name: string,
-  type: number,
-  defaultMode: number,
-  timestamp: number,
-): Generator<string> {
+/** What differs from what debugfs gives a new entry: root's, its own mode. */
+function* attributes(entry: TreeEntry, name: string, type: number, defaultMode: number): Generator<string> {
   if (entry.mode !== defaultMode) yield `sif ${name} mode 0${(type | entry.mode).toString(8)}\n`;
   if (entry.uid !== 0) yield `sif ${name} uid ${entry.uid}\n`;
   if (entry.gid !== 0) yield `sif ${name} gid ${entry.gid}\n`;
-  if (entry.mtime !== timestamp) yield `sif ${name} mtime @${entry.mtime}\n`;
 }
 
 /** An entry of an ext4 filesystem with all that debugfs tells of its inode. */

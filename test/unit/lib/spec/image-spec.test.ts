@@ -46,10 +46,42 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { contents: [{ source: '/a', target: '../b' }] },
     /contents\[0\]\.target: .* leaves the root/,
   ],
+  ['a root filesystem nobody has', { fsType: 'zfs' }, /fsType: Invalid option/],
   [
-    'a partition table with a root that is not ext4',
-    { fsType: 'btrfs', partitionTableType: 'efi' },
-    /fsType: "btrfs" contradicts partitionTableType "efi"/,
+    'a label longer than the filesystem takes',
+    { fsType: 'xfs', label: 'thirteen chars' },
+    /label: is longer than the 12 bytes of xfs's label/,
+  ],
+  [
+    'a reproducible image with random identifiers',
+    { reproducible: true, deterministic: false },
+    /reproducible: contradicts deterministic: false/,
+  ],
+  ['a reproducible btrfs', { reproducible: true, fsType: 'btrfs' }, /reproducible: contradicts fsType "btrfs"/],
+  [
+    'a reproducible image filled by cptofs',
+    { reproducible: true, populateRootWith: 'cptofs' },
+    /reproducible: contradicts populateRootWith "cptofs"/,
+  ],
+  [
+    'cptofs into something else than ext4',
+    { fsType: 'xfs', populateRootWith: 'cptofs' },
+    /populateRootWith: "cptofs" contradicts fsType "xfs"/,
+  ],
+  [
+    'systemd-boot without EFI',
+    { bootLoaderFrom: 'bootspec', bootLoader: 'systemd-boot', partitionTableType: 'legacy+gpt' },
+    /bootLoader: "systemd-boot" needs EFI/,
+  ],
+  [
+    'a loader that the system chooses itself',
+    { bootLoader: 'grub' },
+    /bootLoader: is the system's own choice with bootLoaderFrom "switch-to-configuration"/,
+  ],
+  [
+    'a loader that is not installed',
+    { bootLoaderFrom: 'bootspec', installBootLoader: false, bootLoaderTimeout: 3 },
+    /bootLoaderTimeout: contradicts installBootLoader: false/,
   ],
   [
     'a boot partition inside the first 8 MiB',

@@ -3,6 +3,7 @@ import { storeUri } from '../../../../lib/nix/store.ts';
 import { convertImageArgs, imageFileName } from '../../../../lib/steps/convert-image.ts';
 import { copyToFilesystemArgs } from '../../../../lib/steps/copy-to-filesystem.ts';
 import { createEspArgs } from '../../../../lib/steps/create-esp.ts';
+import { formatEspArgs } from '../../../../lib/steps/format-esp.ts';
 import { copyClosureArgs } from '../../../../lib/steps/install-system.ts';
 import { makeFilesystemArgs } from '../../../../lib/steps/make-filesystem.ts';
 import { nixosEnterArgs } from '../../../../lib/steps/nixos-enter.ts';
@@ -48,6 +49,17 @@ test('partitionDisk', () => {
     'sfdisk --quiet --no-reread --no-tell-kernel --part-uuid ./d.img 1 1C06F03B-704E-4657-B9CD-681A087A2FDC',
     'sfdisk --quiet --no-reread --no-tell-kernel --part-uuid ./d.img 2 R',
   ]);
+});
+
+test('formatEsp: the offset in sectors, the size in KiB, the FAT that mkfs would choose', () => {
+  const partition = { offsetBytes: 8 * 1024 ** 2, sizeBytes: 248 * 1024 ** 2 };
+  expect(formatEspArgs({ image: '/out/d.img', partition, volumeId: '1C06F03B', timestamp: 1 }).join(' ')).toBe(
+    'mkfs.vfat -F 16 --offset 16384 --invariant -i 1C06F03B -n ESP ./d.img 253952',
+  );
+  const large = { offsetBytes: 0, sizeBytes: 512 * 1024 ** 2 };
+  expect(formatEspArgs({ image: 'd.img', partition: large, label: 'BOOT' }).join(' ')).toBe(
+    'mkfs.vfat -F 32 --offset 0 -n BOOT ./d.img 524288',
+  );
 });
 
 test('the rest, each a line', () => {
