@@ -5,7 +5,7 @@ import { type BuildPlan, planBuild } from './build-plan.ts';
 import { InvalidOptionsError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
-import type { Closure, TreeOwner } from './filesystem/tree.ts';
+import type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
@@ -23,6 +23,7 @@ import { formatEsp } from './steps/format-esp.ts';
 import { installGrub } from './steps/install-grub.ts';
 import { type InstalledSystem, installSystem } from './steps/install-system.ts';
 import { installSystemdBoot } from './steps/install-systemd-boot.ts';
+import { listClosure } from './steps/list-closure.ts';
 import { type MadeFilesystem, makeFilesystem } from './steps/make-filesystem.ts';
 import { mountRoot } from './steps/mount-root.ts';
 import type { PartitionedDisk } from './steps/partition-disk.ts';
@@ -153,12 +154,13 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
 
   const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths } : undefined;
   const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
-  const size = await computeDiskSize({ root, closure, partitionTableType, bootSize, additionalSpace, fsType }, context);
+  const entries = closure === undefined ? undefined : await listClosure({ closure, timestamp }, context);
+  const size = await computeDiskSize({ root, entries, partitionTableType, bootSize, additionalSpace, fsType }, context);
   const diskBytes = spec.diskSize === 'auto' ? size.diskBytes : spec.diskSize * MIB;
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
   const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
   const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
-  const job: Job = { spec, plan, root, raw, rootUuid, timestamp, system, disk, size, closure };
+  const job: Job = { spec, plan, root, raw, rootUuid, timestamp, system, disk, size, closure, entries };
   if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
   await installBootLoader(job, context);
   // What was staged, and no more: a target may be a folder that was there, such as /etc.
@@ -206,6 +208,8 @@ interface Job {
   readonly disk: PartitionedDisk;
   readonly size: DiskSize;
   readonly closure: Closure | undefined;
+  /** The closure's, listed once. */
+  readonly entries: readonly TreeEntry[] | undefined;
 }
 
 /** The time of a reproducible image: SOURCE_DATE_EPOCH, else a second past 1970 like everything in a Nix store.
@@ -245,7 +249,7 @@ async function installBootLoader(job: Job, context: StepContext): Promise<void> 
 }
 
 async function fillRoot(
-  { spec, root, raw, disk, size, closure, rootUuid, timestamp }: Job,
+  { spec, root, raw, disk, size, closure, entries, rootUuid, timestamp }: Job,
   owners: readonly TreeOwner[],
   context: StepContext,
 ): Promise<MadeFilesystem> {
@@ -255,7 +259,11 @@ async function fillRoot(
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
   const options = { image: raw, partition: disk.root, fsType, label, inodeCount, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
-    return makeFilesystem({ ...options, populateFrom: root, closure, owners, timestamp }, context);
+    return makeFilesystem(
+      // The tools of other filesystems read the closure themselves.
+      { ...options, ...(fsType === 'ext4' ? { entries } : { closure }), populateFrom: root, owners, timestamp },
+      context,
+    );
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));
   await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);

@@ -55,6 +55,7 @@ export {
   type InstallSystemdBootOptions,
   installSystemdBoot,
 } from './steps/install-systemd-boot.ts';
+export { type ListClosureOptions, listClosure } from './steps/list-closure.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
 export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
 export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';

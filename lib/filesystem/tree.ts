@@ -101,7 +101,11 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
       [resolve(source.root)],
       visit((_, below) => below, false),
     );
-  for (const entry of source.entries ?? []) entries.push({ ...entry, mtime: source.timestamp ?? entry.mtime });
+  const listed = new Set(entries.map(({ path }) => path));
+  // Folders on the way to a closure are the staged root's, where it has them.
+  for (const entry of source.entries ?? [])
+    if (!(isOnTheWay(entry.path) && listed.has(entry.path)))
+      entries.push({ ...entry, mtime: source.timestamp ?? entry.mtime });
   if (!entries.some(({ path }) => path === '')) entries.push(NEW_FOLDER);
   const { store, storePaths = [] } = source.closure ?? {};
   const files = storePaths.map((storePath) => join(resolve(store ?? '/'), storePath));
@@ -116,6 +120,11 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
     for (const path of ['nix', 'nix/store']) if (!there.has(path)) entries.push({ ...NEW_FOLDER, path });
   }
   return inOrder(step, entries);
+}
+
+/** Whether a path is one of those that listTree adds to a closure. */
+function isOnTheWay(path: string): boolean {
+  return path === '' || path === 'nix' || path === 'nix/store';
 }
 
 /** A folder that no source has. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { TreeEntry } from '../filesystem/tree.ts';
 import { STORE_PATH } from '../nix/store.ts';
 import { PARTITION_TABLE_TYPES } from '../partition-table.ts';
 import { parseIecSize } from '../units.ts';
@@ -98,6 +99,9 @@ export const generations = z
 
 /** How long a loader's menu waits. */
 export const timeoutSeconds = z.int().min(0).max(65_535);
+
+/** Entries of a tree. They come from this project's own steps, many at a time, and are not looked into one by one. */
+export const treeEntries = z.custom<readonly TreeEntry[]>((value) => Array.isArray(value), 'must be entries of a tree');
 
 /** What is given to numeric ids. */
 export const treeOwners = z.array(

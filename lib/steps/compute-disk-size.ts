@@ -5,7 +5,7 @@ import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesy
 import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
-import { closureSource, iecSize, partitionTableType, path } from '../spec/fields.ts';
+import { closureSource, iecSize, partitionTableType, path, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
@@ -15,6 +15,7 @@ const STEP = 'computeDiskSize';
 const schema = z.object({
   root: path,
   closure: closureSource.optional(),
+  entries: treeEntries.optional(),
   partitionTableType: partitionTableType.default('legacy'),
   bootSize: iecSize.default(256 * MIB),
   additionalSpace: iecSize.default(512 * MIB),
@@ -26,6 +27,8 @@ export interface ComputeDiskSizeOptions {
   readonly root: string;
   /** Store paths that go into the filesystem too, from where they are. */
   readonly closure?: Closure | undefined;
+  /** Entries that go into it too, as listClosure returns them. */
+  readonly entries?: readonly TreeEntry[] | undefined;
   /** Default "legacy". */
   readonly partitionTableType?: PartitionTableType | undefined;
   /** Where the boot partition ends; default "256M". */
@@ -65,9 +68,9 @@ const INODE_RATIO_BYTES = 16 * KIB;
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: find. */
 export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
   const parsed = parseOptions(STEP, schema, options);
-  const { root, closure, partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
+  const { root, closure, entries, partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
   return runStep(STEP, context, root, async (step) =>
-    sumDiskSize(treeUsage(await listTree(step, { root, closure })), type, bootSize, additionalSpace, fsType),
+    sumDiskSize(treeUsage(await listTree(step, { root, closure, entries })), type, bootSize, additionalSpace, fsType),
   );
 }
 

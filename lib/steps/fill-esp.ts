@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { writeFatTree } from '../filesystem/fat.ts';
 import type { TreeEntry } from '../filesystem/tree.ts';
-import { partitionExtent, path, timestamp } from '../spec/fields.ts';
+import { partitionExtent, path, timestamp, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
 
@@ -10,7 +10,7 @@ const STEP = 'fillEsp';
 const schema = z.object({
   image: path,
   partition: partitionExtent,
-  entries: z.array(z.custom<TreeEntry>()),
+  entries: treeEntries,
   timestamp: timestamp.optional(),
 });
 

@@ -11,7 +11,16 @@ import { spliceSparse } from '../filesystem/splice.ts';
 import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { makePrivateFolder } from '../private-output.ts';
-import { closureSource, filesystemLabel, guid, partitionExtent, path, timestamp, treeOwners } from '../spec/fields.ts';
+import {
+  closureSource,
+  filesystemLabel,
+  guid,
+  partitionExtent,
+  path,
+  timestamp,
+  treeEntries,
+  treeOwners,
+} from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
 import { KIB } from '../units.ts';
@@ -29,7 +38,7 @@ const schema = z.object({
   inodeCount: z.int().positive().max(0xffff_ffff).optional(),
   populateFrom: path.optional(),
   closure: closureSource.optional(),
-  entries: z.array(z.custom<TreeEntry>()).optional(),
+  entries: treeEntries.optional(),
   owners: treeOwners.default([]),
   timestamp: timestamp.optional(),
 });
@@ -53,7 +62,7 @@ export interface MakeFilesystemOptions {
   readonly populateFrom?: string | undefined;
   /** Store paths that go into it too, straight from the store they are in. */
   readonly closure?: Closure | undefined;
-  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem returns them. */
+  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem and listClosure return them. */
   readonly entries?: readonly TreeEntry[] | undefined;
   /** What is not root's: each target with all below it. */
   readonly owners?: readonly TreeOwner[] | undefined;

@@ -1,0 +1,24 @@
+import { z } from 'zod';
+import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
+import { closureSource, timestamp } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
+
+const STEP = 'listClosure';
+
+const schema = z.object({ closure: closureSource, timestamp: timestamp.optional() });
+
+export interface ListClosureOptions {
+  readonly closure: Closure;
+  /** Seconds since 1970: for a reproducible image, in which which files are hard links does not depend on the store. */
+  readonly timestamp?: number | undefined;
+}
+
+/** Lists every entry of a closure once, for computeDiskSize and makeFilesystem (`entries`), which else look for themselves.
+ *  Runs: find. */
+export async function listClosure(options: ListClosureOptions, context?: StepContext): Promise<TreeEntry[]> {
+  const { closure, timestamp: time } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, `${closure.storePaths.length} store paths`, (step) =>
+    listTree(step, { closure, timestamp: time }),
+  );
+}
