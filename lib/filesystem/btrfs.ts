@@ -8,7 +8,7 @@ import type { TreeSource } from './tree.ts';
 
 /** Arguments of mkfs.btrfs. Metadata once: filled from a folder, it takes 16 KiB of metadata for each file, and twice that
  *  by default; `btrfs balance start -mconvert=dup /` in the machine doubles what is there. @see mkfs.btrfs(8) */
-export function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
+function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
   return [
     ...['mkfs.btrfs', '--quiet', '--force', '--metadata', 'single', '--label', label],
     ...(uuid === undefined ? [] : ['--uuid', uuid]),

@@ -8,7 +8,7 @@ import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesyste
 import type { TreeSource } from './tree.ts';
 
 /** Arguments of mkfs.f2fs. @see mkfs.f2fs(8) */
-export function f2fsArgs({ label, uuid }: NewFilesystem, file: string): string[] {
+function f2fsArgs({ label, uuid }: NewFilesystem, file: string): string[] {
   return ['mkfs.f2fs', '-q', '-f', '-R', '0:0', '-l', label, ...(uuid === undefined ? [] : ['-U', uuid]), file];
 }
 

@@ -8,7 +8,7 @@ import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesyste
 import type { TreeEntry } from './tree.ts';
 
 /** Arguments of mkfs.xfs. @see mkfs.xfs(8) */
-export function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | undefined, file: string): string[] {
+function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | undefined, file: string): string[] {
   return [
     ...['mkfs.xfs', '-q', '-f', '-L', label],
     ...(uuid === undefined ? [] : ['-m', `uuid=${uuid}`]),
@@ -80,7 +80,7 @@ async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBy
 }
 
 /** A prototype file. @see mkfs.xfs(8), -p */
-export function xfsPrototype(step: string, tree: readonly TreeEntry[]): string {
+function xfsPrototype(step: string, tree: readonly TreeEntry[]): string {
   const lines: string[] = [];
   const word = (text: string, what: string): string => {
     if (/^[^\s:$][^\s]*$/.test(text)) return text;

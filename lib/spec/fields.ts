@@ -46,7 +46,6 @@ const labelOf = (filesystem: string, maxBytes: number) =>
       `is longer than the ${maxBytes} bytes of ${filesystem}'s label`,
     );
 
-export const extLabel = labelOf('ext4', 16);
 /** Of any root filesystem; how long it may be depends on which. */
 export const filesystemLabel = labelOf('a filesystem', 255);
 export const fatLabel = labelOf('FAT', 11).refine(

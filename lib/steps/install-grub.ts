@@ -174,7 +174,7 @@ function checkPlaces({ firmware, disk }: z.output<typeof schema>): void {
 }
 
 /** The menu. @see GNU GRUB manual, "Writing full configuration files directly" */
-export function grubConfig(
+function grubConfig(
   systems: readonly Generation[],
   boot: BootPlace,
   timeout: number,

@@ -200,7 +200,7 @@ const tooSmall =
   /not enough space|journal .* too big|too many inodes|inode_size .* too big|too small|no space left|insufficient|must be larger|can't (write|find) .*block|error .*allocat/i;
 
 /** How the programs of e2fsprogs are told the time: from 1.47.1 on by SOURCE_DATE_EPOCH, before by a name of their own. */
-export function timeEnvironment(time: number | undefined): Record<string, string> {
+function timeEnvironment(time: number | undefined): Record<string, string> {
   return time === undefined ? {} : { E2FSPROGS_FAKE_TIME: `${time}`, SOURCE_DATE_EPOCH: `${time}` };
 }
 

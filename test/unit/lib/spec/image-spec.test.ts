@@ -120,11 +120,11 @@ test.each<[string, Record<string, unknown>, RegExp]>([
 
 test('all problems are reported at once, those between options too', () => {
   const found = problems({
-    label: 'x'.repeat(17),
+    label: 'é',
     colour: 'red',
     partitionTableType: 'hybrid',
     bootSize: '4M',
-    fsType: 'xfs',
+    fsType: 'zfs',
     contents: [{ source: '', target: '/b', user: 'a' }],
   });
   const paths = found.map((line) => line.split(':')[0]);
