@@ -5,6 +5,7 @@ import { type BuildPlan, planBuild } from './build-plan.ts';
 import { InvalidOptionsError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
+import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
 import type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
@@ -101,6 +102,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const { outDir, ...input } = options;
   const spec = parseImageSpec(input);
   const plan = await planBuild(spec);
+  await requireFilesystemTools('buildImage', spec.fsType);
   if (plan.needsBuilder && context.startBuilder === undefined)
     throw new InvalidOptionsError(
       'buildImage',

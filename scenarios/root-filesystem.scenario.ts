@@ -23,3 +23,9 @@ scenario('xfs, GRUB, without a VM: the same file in both modes', {
   inside: [mountedAs('xfs')],
   withoutVm: true,
 });
+scenario('btrfs, with the builder VM', {
+  system: 'tiny-grub-hybrid',
+  image: { partitionTableType: 'hybrid', fsType: 'btrfs' },
+  boots: ['efi'],
+  inside: [mountedAs('btrfs')],
+});

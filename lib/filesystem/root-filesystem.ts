@@ -1,3 +1,5 @@
+import { requireTool } from '../tools.ts';
+
 /** The filesystems that a root can be. */
 export const ROOT_FILESYSTEMS = ['ext4', 'btrfs', 'xfs', 'f2fs'] as const;
 export type RootFilesystem = (typeof ROOT_FILESYSTEMS)[number];
@@ -12,6 +14,20 @@ export const GRUB_MODULE: Readonly<Record<RootFilesystem, string>> = {
 
 /** Bytes that the label of each may have. */
 export const LABEL_BYTES: Readonly<Record<RootFilesystem, number>> = { ext4: 16, btrfs: 255, xfs: 12, f2fs: 255 };
+
+/** Programs that make and fill each. */
+const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
+  ext4: ['mkfs.ext4', 'dumpe2fs', 'debugfs'],
+  btrfs: ['mkfs.btrfs', 'btrfs', 'filefrag', 'unshare', 'fakeroot'],
+  xfs: ['mkfs.xfs', 'xfs_db', 'xfs_repair', 'filefrag'],
+  f2fs: ['mkfs.f2fs', 'sload.f2fs', 'filefrag', 'unshare', 'fakeroot'],
+};
+
+/** Looks for what a filesystem needs on this host, before anything is made.
+ *  @throws {ToolMissingError} with the package to install. */
+export async function requireFilesystemTools(step: string, fsType: RootFilesystem): Promise<void> {
+  for (const name of TOOLS_OF[fsType]) await requireTool(step, name);
+}
 
 /** What is asked of a new filesystem of any kind. */
 export interface NewFilesystem {

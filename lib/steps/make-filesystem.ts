@@ -6,7 +6,7 @@ import type { RunResult } from '../executor.ts';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { countInodes, ext4Location, fillExt4, readExt4Superblock } from '../filesystem/ext4.ts';
 import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
-import { ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
+import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '../filesystem/root-filesystem.ts';
 import { spliceSparse } from '../filesystem/splice.ts';
 import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
@@ -122,7 +122,10 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
   const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
   const parsed = { ...given, populateFrom };
-  if (context?.executor === undefined) await checkFits(parsed.image, parsed.partition);
+  if (context?.executor === undefined) {
+    await requireFilesystemTools(STEP, parsed.fsType);
+    await checkFits(parsed.image, parsed.partition);
+  }
   return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
     const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
     const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;

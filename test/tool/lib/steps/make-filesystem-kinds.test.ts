@@ -1,4 +1,4 @@
-import { link, mkdir, open, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { computeDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
@@ -146,4 +146,23 @@ test('xfs: what its prototype cannot hold is named', async () => {
   await createDisk({ image, sizeBytes: 400 * MIB });
   const partition = { offsetBytes: 0, sizeBytes: 400 * MIB };
   await expect(makeFilesystem({ image, partition, fsType: 'xfs', populateFrom: root })).rejects.toThrow(/"a name"/);
+});
+
+test('a filesystem without one of its tools names the tool and the package, and nothing is made', async () => {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 400 * MIB });
+  await mkdir(join(folder, 'bin'));
+  for (const name of await readdir('/usr/bin'))
+    if (name !== 'fakeroot') await symlink(join('/usr/bin', name), join(folder, 'bin', name));
+  const path = process.env.PATH;
+  process.env.PATH = join(folder, 'bin');
+  try {
+    const attempt = makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 400 * MIB }, fsType: 'btrfs' });
+    await expect(attempt).rejects.toMatchObject({ code: 'E_TOOL_MISSING' });
+    await expect(attempt).rejects.toThrow(/fakeroot[\s\S]*apt-get install fakeroot/);
+    expect((await readdir(folder)).sort()).toEqual(['bin', 'disk.img']);
+  } finally {
+    process.env.PATH = path;
+  }
 });
