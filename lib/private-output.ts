@@ -1,5 +1,5 @@
 import { chmod, mkdir, mkdtemp, open, readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 
 const PREFIX = '.nixos-disk-image-';
 
@@ -31,13 +31,8 @@ export async function publishFile(finished: string, target: string): Promise<voi
   } finally {
     await handle.close();
   }
+  // After a power cut there is the old file or the new one, whole; the folder is not synced, which waits for the host's journal.
   await rename(finished, target);
-  const folder = await open(dirname(target), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 /** Removes a tree, also one with folders that may not be written to (a Nix store's). */

@@ -162,7 +162,7 @@ export async function runNix(
   const { stdout } = await step.run(argv, {
     ...options,
     env: {
-      NIX_CONFIG: 'substituters =\nbuild-users-group =\nexperimental-features = nix-command\n',
+      NIX_CONFIG: 'substituters =\nbuild-users-group =\ngc-reserved-space = 0\nexperimental-features = nix-command\n',
       NIX_REMOTE: process.env.NIX_REMOTE ?? '',
     },
   });

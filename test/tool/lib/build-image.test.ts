@@ -1,0 +1,148 @@
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { packageFile } from '../../../harness/cache-folder.ts';
+import { type BuildImageOptions, buildImage } from '../../../lib/build-image.ts';
+import { localExecutor } from '../../../lib/local-executor.ts';
+import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+// Whole images without a VM.
+
+let demo: DemoSystems;
+beforeAll(async () => {
+  demo = await prepareDemo();
+});
+
+const options = (outDir: string, system: string, more: Partial<BuildImageOptions> = {}): BuildImageOptions => ({
+  ...{ outDir, toplevel: demo.systems[system] ?? '', store: demo.store, additionalSpace: '32M', bootSize: '140M' },
+  bootLoaderFrom: 'bootspec',
+  ...more,
+});
+
+/** Bytes that a folder occupies, but for the disk. */
+async function allocated(folder: string): Promise<number> {
+  let bytes = 0;
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
+    if (entry.name !== 'disk.img')
+      bytes += ((await stat(join(entry.parentPath, entry.name)).catch(() => undefined))?.blocks ?? 0) * 512;
+  return bytes;
+}
+
+test('the closure is not copied: beside the image there is less than a twentieth of it', async () => {
+  const outDir = await tempFolder();
+  let most = 0;
+  const pending: Promise<void>[] = [];
+  const built = await buildImage(options(outDir, 'demo-grub-hybrid', { partitionTableType: 'hybrid' }), {
+    onEvent: (event) => {
+      if (event.type !== 'command' && event.type !== 'finish') return;
+      pending.push(
+        (async () => {
+          const [work] = (await readdir(outDir)).filter((name) => name.startsWith('.nixos-disk-image-'));
+          if (work === undefined) return;
+          most = Math.max(most, await allocated(join(outDir, work)));
+        })(),
+      );
+    },
+  });
+  await Promise.all(pending);
+  const closure = await run([
+    'du',
+    '--summarize',
+    '--block-size=1',
+    '--total',
+    ...built.system.storePaths.map((path) => join(demo.store, path)),
+  ]);
+  const closureBytes = Number(/(\d+)\s+total/.exec(closure)?.[1]);
+  expect(closureBytes).toBeGreaterThan(50 * 1024 ** 2);
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThan(closureBytes / 20);
+});
+
+test.each([
+  'installSystem',
+  'installSystemdBoot',
+  'makeFilesystem',
+  'convertImage',
+])('an abort in %s leaves nothing behind', async (phase) => {
+  const outDir = await tempFolder();
+  const abort = new AbortController();
+  const attempt = buildImage(options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi', format: 'qcow2' }), {
+    signal: abort.signal,
+    onEvent: (event) => {
+      if (event.type === 'command' && event.step === phase) setTimeout(() => abort.abort(), 1);
+    },
+  });
+  await expect(attempt).rejects.toMatchObject({ code: 'E_ABORTED' });
+  expect(await readdir(outDir)).toEqual([]);
+});
+
+test('two builds at once into one folder both succeed', async () => {
+  const outDir = await tempFolder();
+  await Promise.all([1, 2].map(() => buildImage(options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi' }))));
+  expect(await readdir(outDir)).toEqual(['nixos.img']);
+});
+
+test.each([
+  [
+    'an ESP too small for the kernel',
+    { partitionTableType: 'efi', bootSize: '16M' },
+    /boot partition "ESP"; needed \d+ bytes.*available \d+ bytes/,
+  ],
+  [
+    'a disk too small for the closure',
+    { partitionTableType: 'efi', diskSize: 150 },
+    /needed \d+ bytes.*available \d+ bytes/,
+  ],
+] as const)('%s is told with numbers, and leaves nothing', async (_, more, message) => {
+  const outDir = await tempFolder();
+  const attempt = buildImage(options(outDir, 'tiny-systemd-boot', more));
+  await expect(attempt).rejects.toMatchObject({ code: 'E_NO_SPACE' });
+  await expect(attempt).rejects.toThrow(message);
+  expect(await readdir(outDir)).toEqual([]);
+});
+
+test('a user that the system does not declare is told before anything is made', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'file'), 'x');
+  const contents = [{ source: join(folder, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
+  const attempt = buildImage(options(join(folder, 'out'), 'tiny-grub-bios', { contents }));
+  await expect(attempt).rejects.toThrow(/the system declares no user bob/);
+  expect(await readdir(folder)).toEqual(['file']);
+});
+
+/** In namespaces, so that an ordinary user may mount it. $1 the folder, $2 its size; the rest is a command. */
+const IN_SMALL_TMPFS =
+  'out=$1 size=$2; shift 2; mount -t tmpfs -o size=$size tmpfs "$out"; "$@"; status=$?; ls -A "$out"; exit $status';
+
+test('a host disk that fills says so with status 3, and is empty afterwards', async () => {
+  const folder = await tempFolder();
+  const out = join(folder, 'out');
+  await mkdir(out);
+  await writeFile(
+    join(folder, 'image.json'),
+    JSON.stringify({ ...options(out, 'tiny-systemd-boot', { partitionTableType: 'efi' }), outDir: undefined }),
+  );
+  const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+  const result = await localExecutor.run([
+    ...[
+      'unshare',
+      ...asRoot,
+      '--mount',
+      '--propagation',
+      'private',
+      '--',
+      'sh',
+      '-c',
+      IN_SMALL_TMPFS,
+      'sh',
+      out,
+      '20M',
+    ],
+    ...[process.execPath, packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', out],
+  ]);
+  expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
+  expect(result.stderr.toString('utf8')).toMatch(/no space left/i);
+  expect(result.stdout.toString('utf8')).toBe('');
+});

@@ -1,0 +1,38 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { startBuilderVm } from '../../../harness/builder-vm.ts';
+import { packageFile } from '../../../harness/cache-folder.ts';
+import { verifyBoot } from '../../../harness/verify-boot.ts';
+import { buildImage } from '../../../lib/build-image.ts';
+import { diffImages } from '../../../lib/diff/diff-images.ts';
+import { prepareDemo } from '../../../vm-images/demo.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+test.each([
+  ['hybrid', 'tiny-grub-hybrid', 'legacy'],
+  ['efi', 'tiny-systemd-boot', 'efi'],
+] as const)('%s, %s: the VM way gives the same bytes years later, and they boot', async (partitionTableType, system, firmware) => {
+  const demo = await prepareDemo();
+  const folder = await tempFolder();
+  const specification = {
+    ...{ toplevel: demo.systems[system] ?? '', store: demo.store, partitionTableType },
+    ...{ additionalSpace: '32M', bootSize: '60M', reproducible: true },
+  };
+  const first = await buildImage({ ...specification, outDir: join(folder, 'a') }, { startBuilder: startBuilderVm });
+  await writeFile(join(folder, 'image.json'), JSON.stringify(specification));
+  const argv = [
+    process.execPath,
+    packageFile('dist/cli/main.js'),
+    'build',
+    join(folder, 'image.json'),
+    '--out',
+    join(folder, 'b'),
+  ];
+  const second = (await run(['faketime', '-f', '+1500d', ...argv], { env: { TZ: 'Asia/Tokyo' } })).trim();
+  const [a, b] = [await readFile(first.image), await readFile(second)];
+  if (!a.equals(b)) expect(await diffImages({ a: first.image, b: second })).toEqual([]);
+  expect(a.equals(b)).toBe(true);
+  expect((await verifyBoot({ image: first.image, firmware })).ok).toBe(true);
+});
