@@ -21,7 +21,7 @@ const options = (outDir: string, system: string, more: Partial<BuildImageOptions
   ...more,
 });
 
-/** Bytes that a folder occupies, but for the disk. */
+/** Bytes that a folder occupies, but for the image. */
 async function allocated(folder: string): Promise<number> {
   let bytes = 0;
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
