@@ -25,7 +25,7 @@ const options = (outDir: string, system: string, more: Partial<BuildImageOptions
 async function allocated(folder: string): Promise<number> {
   let bytes = 0;
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
-    if (entry.name !== 'disk.img')
+    if (!entry.name.endsWith('.img'))
       bytes += ((await stat(join(entry.parentPath, entry.name)).catch(() => undefined))?.blocks ?? 0) * 512;
   return bytes;
 }
