@@ -1,0 +1,119 @@
+import { open, readFile, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { NoSpaceError, ToolMissingError, UnexpectedStateError } from '../errors.ts';
+import type { StepRunner } from '../step.ts';
+import { findTool, packageHint } from '../tools.ts';
+import { SECTOR_BYTES } from '../units.ts';
+import type { BootPlace } from './grub-config.ts';
+
+/** Modules that are in the core image, which so needs no other file than grub.cfg. */
+export const GRUB_MODULES = [
+  ...['part_gpt', 'part_msdos', 'fat', 'normal', 'configfile', 'search', 'search_fs_uuid', 'search_fs_file'],
+  ...['search_label', 'linux', 'gzio', 'serial', 'terminal', 'echo', 'test', 'ls', 'cat', 'help', 'reboot', 'halt'],
+  ...['minicmd', 'sleep', 'loadenv', 'all_video'],
+];
+
+/** GRUB's core image for a platform, as a file. */
+export interface GrubCore {
+  readonly file: string;
+  readonly folder: string;
+  readonly sizeBytes: number;
+}
+
+/** Makes a core image that finds grub.cfg by itself.
+ *  @throws {ToolMissingError} without grub-mkimage or the platform's modules. Runs: grub-mkimage. */
+export async function makeGrubCore(
+  step: StepRunner,
+  platform: string,
+  modules: readonly string[],
+  boot: BootPlace,
+  early: string,
+  grubFolder: string | undefined,
+): Promise<GrubCore> {
+  const folder = join(grubFolder ?? (await defaultGrubFolder(step.step)), platform);
+  const missing = await readFile(join(folder, 'moddep.lst'))
+    .then(() => false)
+    .catch(() => true);
+  if (missing)
+    throw new ToolMissingError(step.step, `GRUB for ${platform}`, {
+      hint: `${folder} has none; ${packageHint(platform)}`,
+    });
+  const file = join(dirname(early), `${platform}.img`);
+  await step.run(
+    ['grub-mkimage', '-d', folder, '-O', platform, '-o', file, '-p', boot.prefix, '-c', early, ...modules],
+    { what: `cannot make GRUB's core image for ${platform}` },
+  );
+  return { file, folder, sizeBytes: (await readFile(file)).length };
+}
+
+/** `…/lib/grub` of the installation that grub-mkimage belongs to. */
+async function defaultGrubFolder(step: string): Promise<string> {
+  const tool = await findTool('grub-mkimage');
+  if (tool === undefined) throw new ToolMissingError(step, 'grub-mkimage', { hint: packageHint('grub-mkimage') });
+  return join(dirname(dirname(await realpath(tool))), 'lib/grub');
+}
+
+/** Offsets in boot.img and in the core image's first sector. @see GRUB's boot.S and diskboot.S */
+const BOOT_CODE_BYTES = 440;
+const KERNEL_SECTOR_AT = 0x5c;
+const BOOT_DRIVE_AT = 0x64;
+const DRIVE_CHECK_AT = 0x66;
+const BLOCK_LIST_AT = 0x1f4;
+const CORE_SEGMENT = 0x820;
+
+/** A raw disk image, and where its core image may go. Bytes. */
+interface GrubDisk {
+  readonly image: string;
+  readonly disk: {
+    readonly partitions: readonly { readonly offsetBytes: number }[];
+    readonly biosGrub?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
+  };
+}
+
+/** Writes the core image behind the MBR or into the BIOS boot partition, and the boot code that loads it. */
+export async function embedGrubCore(
+  step: StepRunner,
+  { image, disk }: GrubDisk,
+  { file, folder }: GrubCore,
+): Promise<{ readonly sizeBytes: number; readonly availableBytes: number }> {
+  const [core, boot] = await Promise.all([readFile(file), readFile(join(folder, 'boot.img'))]);
+  const firstPartition = Math.min(...disk.partitions.map(({ offsetBytes }) => offsetBytes));
+  const place = disk.biosGrub ?? { offsetBytes: SECTOR_BYTES, sizeBytes: firstPartition - SECTOR_BYTES };
+  if (core.length > place.sizeBytes)
+    throw new NoSpaceError(
+      step.step,
+      disk.biosGrub === undefined ? 'the gap behind the MBR' : 'the BIOS boot partition',
+      { neededBytes: core.length, availableBytes: place.sizeBytes },
+      { hint: "GRUB's core image goes there" },
+    );
+  if (boot.length < SECTOR_BYTES || core.length < 2 * SECTOR_BYTES)
+    throw new UnexpectedStateError(step.step, `${folder} has no GRUB for BIOS`, {
+      found: `boot.img of ${boot.length} bytes`,
+    });
+  const sector = place.offsetBytes / SECTOR_BYTES;
+  const sectors = Math.ceil(core.length / SECTOR_BYTES);
+  // Where its own first sector finds the rest.
+  core.writeBigUInt64LE(BigInt(sector + 1), BLOCK_LIST_AT);
+  core.writeUInt16LE(sectors - 1, BLOCK_LIST_AT + 8);
+  core.writeUInt16LE(CORE_SEGMENT, BLOCK_LIST_AT + 10);
+  boot.writeBigUInt64LE(BigInt(sector), KERNEL_SECTOR_AT);
+  // The drive that the BIOS booted from, and no check for BIOSes that tell a wrong one, as grub-install does on a hard disk.
+  boot.writeUInt8(0xff, BOOT_DRIVE_AT);
+  boot.writeUInt16LE(0x9090, DRIVE_CHECK_AT);
+  const handle = await open(image, 'r+');
+  try {
+    await handle.write(core, 0, core.length, place.offsetBytes);
+    await handle.write(boot, 0, BOOT_CODE_BYTES, 0);
+    // A zero-filled table is signed by who wrote it; without a signature no BIOS boots it.
+    const signature = Buffer.alloc(2);
+    await handle.read(signature, 0, 2, 510);
+    if (signature.readUInt16LE() !== 0xaa55)
+      throw new UnexpectedStateError(step.step, `${basename(image)} has no partition table`, {
+        expected: '0x55 0xaa at byte 510',
+      });
+  } finally {
+    await handle.close();
+  }
+  step.note(`core image: ${core.length} of ${place.sizeBytes} bytes at sector ${sector}`);
+  return { sizeBytes: core.length, availableBytes: place.sizeBytes };
+}
