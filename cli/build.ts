@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { startBuilderVm } from '../harness/builder-vm.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
 import { planBuild } from '../lib/build-plan.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
@@ -7,7 +6,6 @@ import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress } from './progress.ts';
-import { verifyImage } from './verify.ts';
 
 interface BuildFlags {
   readonly out: string;
@@ -52,7 +50,8 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
   if (flags.explain === true) return explain(specification, flags.json === true);
   const progress = new Progress({ verbose: flags.verbose === true });
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
-    startBuilder: startBuilderVm,
+    // Loaded when one is needed: most of the harness is.
+    startBuilder: async (options) => (await import('../harness/builder-vm.ts')).startBuilderVm(options),
     signal,
     onEvent: progress.onEvent,
   }).catch((error: unknown) => {
@@ -67,6 +66,7 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
     else process.stdout.write(`${built.image}\n`);
     return EXIT.good;
   }
+  const { verifyImage } = await import('./verify.ts');
   const reports = await verifyImage(
     built.image,
     { toplevel: built.system.toplevel, login: true, user: 'root' },

@@ -6,12 +6,7 @@ import { ROOT_FILESYSTEMS } from '../lib/filesystem/root-filesystem.ts';
 import { PARTITION_TABLE_TYPES } from '../lib/partition-table.ts';
 import { BOOT_LOADER_WAYS, BOOT_LOADERS } from '../lib/spec/image-spec.ts';
 import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
-import { buildCommand } from './build.ts';
-import { diffCommand } from './diff.ts';
-import { doctorCommand } from './doctor.ts';
 import { EXIT, errorText, exitCodeOf } from './exit-codes.ts';
-import { runCommand } from './run.ts';
-import { verifyCommand } from './verify.ts';
 
 const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8')) as { version: string };
 
@@ -93,7 +88,7 @@ Examples:
 Exit status: 0 good, 1 the system or the image is wrong, 2 usage, 3 the host lacks or failed something.`,
   )
   .action((specification: string | undefined, options) =>
-    finish(buildCommand(specification, options, interrupt.signal)),
+    finish(async () => (await import('./build.ts')).buildCommand(specification, options, interrupt.signal)),
   );
 
 program
@@ -128,7 +123,9 @@ Examples:
 
 Exit status: 0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lacks or failed something.`,
   )
-  .action((image: string, options) => finish(verifyCommand(image, options, interrupt.signal)));
+  .action((image: string, options) =>
+    finish(async () => (await import('./verify.ts')).verifyCommand(image, options, interrupt.signal)),
+  );
 
 program
   .command('diff')
@@ -144,7 +141,9 @@ Example:
 
 Exit status: 0 they are the same, 1 they differ, 2 usage, 3 the host lacks or failed something.`,
   )
-  .action((a: string, b: string, options) => finish(diffCommand(a, b, options, interrupt.signal)));
+  .action((a: string, b: string, options) =>
+    finish(async () => (await import('./diff.ts')).diffCommand(a, b, options, interrupt.signal)),
+  );
 
 program
   .command('run')
@@ -161,17 +160,20 @@ program
     new Option('--accel <accelerator>', 'default: KVM where a probe finds that it works').choices(['kvm', 'tcg']),
   )
   .addHelpText('after', '\nExample:\n  nixos-disk-image run nixos.img --firmware efi')
-  .action((image: string, options) => finish(runCommand(image, options, interrupt.signal)));
+  .action((image: string, options) =>
+    finish(async () => (await import('./run.ts')).runCommand(image, options, interrupt.signal)),
+  );
 
 program
   .command('doctor')
   .description('List the programs this needs, their versions and what is missing, the firmware, and whether KVM works.')
   .option('--json', 'as JSON')
   .addHelpText('after', '\nExit status: 0 when nothing needed is missing, else 3.')
-  .action((options) => finish(doctorCommand(options)));
+  .action((options) => finish(async () => (await import('./doctor.ts')).doctorCommand(options)));
 
-async function finish(command: Promise<number>): Promise<void> {
-  process.exitCode = await command;
+/** Each command brings its own modules: `build` needs nothing of what boots machines. */
+async function finish(command: () => Promise<number>): Promise<void> {
+  process.exitCode = await command();
 }
 
 try {
