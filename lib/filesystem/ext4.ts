@@ -239,7 +239,8 @@ export function* fillScript(
       }
       if (entry.hardLink !== undefined) links.set(entry.hardLink, { path: entry.path, count: 1 });
       yield `write ${quote(entry.source)} ${name}\n`;
-      yield* attributes(entry, name, 0o100000, entry.mode);
+      // It takes the source's mode.
+      yield* attributes(entry, name, 0o100000, entry.sourceMode ?? -1);
     }
   }
   if (now !== timestamp) yield `set_current_time @${timestamp}\n`;

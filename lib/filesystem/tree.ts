@@ -48,6 +48,8 @@ export interface TreeEntry {
   readonly mtime: number;
   /** The file on this host, absolute. */
   readonly source: string;
+  /** Permission bits that the source has; undefined where they say nothing of the entry. */
+  readonly sourceMode: number | undefined;
   /** Where a symbolic link points. */
   readonly target: string;
   /** Names the file that several entries are hard links to; undefined when it has one name. */
@@ -91,6 +93,7 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
       sizeBytes: found.sizeBytes,
       mtime: source.timestamp ?? found.mtime,
       source: found.below === '' ? found.start : `${found.start}/${found.below}`,
+      sourceMode: found.mode,
       target: found.target,
       hardLink: found.links > 1 && type === 'file' && !splitLinks ? found.inode : undefined,
     });
@@ -137,6 +140,7 @@ const NEW_FOLDER: TreeEntry = {
   sizeBytes: 0,
   mtime: 1,
   source: '',
+  sourceMode: undefined,
   target: '',
   hardLink: undefined,
 };

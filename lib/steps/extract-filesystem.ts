@@ -39,8 +39,13 @@ export async function extractFilesystem(
   context?: StepContext,
 ): Promise<TreeEntry[]> {
   const parsed = parseOptions(STEP, schema, options);
-  const leaveOut = parsed.leaveOut.map((name) => name.replace(/^\/+|\/+$/g, ''));
-  const isKept = (name: string): boolean => !leaveOut.some((left) => name === left || name.startsWith(`${left}/`));
+  const leaveOut = new Set(parsed.leaveOut.map((name) => name.replace(/^\/+|\/+$/g, '')));
+  // By its parents: a closure has many store paths, and its image many files.
+  const isKept = (name: string): boolean => {
+    for (let at = name; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
+      if (leaveOut.has(at)) return false;
+    return true;
+  };
   return runStep(STEP, context, parsed.fsType, async (step) => {
     await mkdir(parsed.folder, { recursive: true });
     const entries = parsed.fsType === 'ext4' ? await extractExt4(step, parsed, isKept) : await extractFat(step, parsed);
@@ -117,7 +122,7 @@ async function extractExt4(
     entries.push({
       ...{ path: name, type, mode: Number.parseInt(node.fields.mode ?? '', 8) },
       ...{ uid: Number(node.fields.user), gid: Number(node.fields.group), sizeBytes: Number(node.fields.size) },
-      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), source, target },
+      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), source, sourceMode: undefined, target },
       hardLink: Number(node.fields.links) > 1 && type === 'file' ? source : undefined,
     });
   }

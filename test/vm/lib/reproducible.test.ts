@@ -36,3 +36,22 @@ test.each([
   expect(a.equals(b)).toBe(true);
   expect((await verifyBoot({ image: first.image, firmware })).ok).toBe(true);
 });
+
+test('laid out again, every path has the type, mode, owner and target that the VM left', async () => {
+  const demo = await prepareDemo();
+  const folder = await tempFolder();
+  const specification = {
+    ...{ toplevel: demo.systems['tiny-grub-bios'] ?? '', store: demo.store, partitionTableType: 'legacy' as const },
+    additionalSpace: '32M',
+  };
+  const build = (outDir: string, reproducible: boolean) =>
+    buildImage({ ...specification, outDir: join(folder, outDir), reproducible }, { startBuilder: startBuilderVm });
+  const [left, again] = [await build('left', false), await build('again', true)];
+  const differences = await diffImages({ a: left.image, b: again.image });
+  const fields = ['type', 'mode', 'user', 'group', 'target', undefined];
+  expect(differences.filter(({ where, field }) => where.includes('ext4') && fields.includes(field))).toEqual([]);
+  const shadow = await run(['debugfs', '-R', 'stat /etc/shadow', `./nixos.img?offset=${again.disk.root.offsetBytes}`], {
+    cwd: join(folder, 'again'),
+  });
+  expect(shadow).toMatch(/Mode: +0640[\s\S]*User: +0 +Group: +42/);
+});

@@ -4,7 +4,7 @@ import type { TreeEntry } from '../../../../lib/filesystem/tree.ts';
 
 const entry = (path: string, type: TreeEntry['type'], more: Partial<TreeEntry> = {}): TreeEntry => ({
   ...{ path, type, mode: type === 'folder' ? 0o755 : type === 'symlink' ? 0o777 : 0o644, uid: 0, gid: 0, sizeBytes: 1 },
-  ...{ mtime: 1, source: `/from/${path}`, target: '', hardLink: undefined },
+  ...{ mtime: 1, source: `/from/${path}`, sourceMode: 0o644, target: '', hardLink: undefined },
   ...more,
 });
 const script = (tree: readonly TreeEntry[]): string[] =>
@@ -38,6 +38,13 @@ test('folders are entered and left, and only what differs from debugfs’s own i
     'cd "c"',
     'symlink "link" "../a"',
   ]);
+});
+
+test('a mode that the source has not is set', () => {
+  const modes = (sourceMode: number | undefined) => script([entry('f', 'file', { mode: 0o640, sourceMode })]).slice(2);
+  expect(modes(0o640)).toEqual([]);
+  expect(modes(0o644)).toEqual(['sif "f" mode 0100640']);
+  expect(modes(undefined)).toEqual(['sif "f" mode 0100640']);
 });
 
 test('a hard link takes no inode, and the count of links is kept', () => {
