@@ -9,6 +9,7 @@ import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
 import type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
+import { timestamp as timestampField } from './spec/fields.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
 import { runStep, type StepContext } from './step.ts';
 import { chownContents } from './steps/chown-contents.ts';
@@ -101,6 +102,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const startedAt = performance.now();
   const { outDir, ...input } = options;
   const spec = parseImageSpec(input);
+  const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const plan = await planBuild(spec);
   await requireFilesystemTools('buildImage', spec.fsType);
   if (plan.needsBuilder && context.startBuilder === undefined)
@@ -142,7 +144,6 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   // Whatever the umask: it becomes the image's.
   await chmod(root, 0o755);
 
-  const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const staged = await stageContents({ root, contents: spec.contents }, context);
   const { toplevel: given, store, closureInfo, additionalPaths, channel } = spec;
   const system = await installSystem(
@@ -215,10 +216,14 @@ interface Job {
 }
 
 /** The time of a reproducible image: SOURCE_DATE_EPOCH, else a second past 1970 like everything in a Nix store.
- *  @see reproducible-builds.org, "SOURCE_DATE_EPOCH" */
+ *  @throws {InvalidOptionsError} when it is malformed. @see reproducible-builds.org, "SOURCE_DATE_EPOCH" */
 function sourceDateEpoch(): number {
-  const given = process.env.SOURCE_DATE_EPOCH;
-  return given !== undefined && /^\d{1,10}$/.test(given) ? Number(given) : 1;
+  const given = process.env.SOURCE_DATE_EPOCH ?? '1';
+  const parsed = timestampField.safeParse(/^\d+$/.test(given) ? Number(given) : given);
+  if (parsed.success) return parsed.data;
+  throw new InvalidOptionsError('buildImage', [
+    { path: 'SOURCE_DATE_EPOCH', message: `must be seconds since 1970 that fit into 32 bits, and is "${given}"` },
+  ]);
 }
 
 async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, context: StepContext): Promise<void> {

@@ -109,7 +109,8 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
   for (const entry of source.entries ?? [])
     if (!(isOnTheWay(entry.path) && listed.has(entry.path)))
       entries.push({ ...entry, mtime: source.timestamp ?? entry.mtime });
-  if (!entries.some(({ path }) => path === '')) entries.push(NEW_FOLDER);
+  const newFolder = { ...NEW_FOLDER, mtime: source.timestamp ?? NEW_FOLDER.mtime };
+  if (!entries.some(({ path }) => path === '')) entries.push(newFolder);
   const { store, storePaths = [] } = source.closure ?? {};
   const files = storePaths.map((storePath) => join(resolve(store ?? '/'), storePath));
   // Which files of a store are links to each other depends on how that store was optimised, not on the closure.
@@ -120,7 +121,7 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
     await find(step, files.slice(index, index + CHUNK), visit(inStore, splitLinks));
   if (storePaths.length > 0) {
     const there = new Set(entries.map(({ path }) => path));
-    for (const path of ['nix', 'nix/store']) if (!there.has(path)) entries.push({ ...NEW_FOLDER, path });
+    for (const path of ['nix', 'nix/store']) if (!there.has(path)) entries.push({ ...newFolder, path });
   }
   return inOrder(step, entries);
 }

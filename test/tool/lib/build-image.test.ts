@@ -1,6 +1,6 @@
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
 import { type BuildImageOptions, buildImage } from '../../../lib/build-image.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
@@ -110,6 +110,15 @@ test('a user that the system does not declare is told before anything is made', 
   const attempt = buildImage(options(join(folder, 'out'), 'tiny-grub-bios', { contents }));
   await expect(attempt).rejects.toThrow(/the system declares no user bob/);
   expect(await readdir(folder)).toEqual(['file']);
+});
+
+test.each(['yesterday', '-1', '99999999999'])('SOURCE_DATE_EPOCH=%s is refused, not ignored', async (value) => {
+  vi.stubEnv('SOURCE_DATE_EPOCH', value);
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const folder = await tempFolder();
+  const attempt = buildImage(options(join(folder, 'out'), 'tiny-grub-bios', { reproducible: true }));
+  await expect(attempt).rejects.toThrow(/SOURCE_DATE_EPOCH: must be seconds since 1970/);
+  expect(await readdir(folder)).toEqual([]);
 });
 
 /** In namespaces, so that an ordinary user may mount it. $1 the folder, $2 its size; the rest is a command. */
