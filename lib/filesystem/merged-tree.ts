@@ -19,6 +19,9 @@ exec "$@"
 ' fill "$owners" "$@"
 `;
 
+/** fakeroot's daemon leaves the process group, and keeps message queues: namespaces of its own end with the command. */
+const ENDS_WITH_IT = ['--pid', '--fork', '--kill-child', '--ipc'];
+
 /** Runs a program that fills a filesystem from a folder, with the staged root and the closure as that one folder, and every
  *  file root's: in a mount namespace of its own, where store paths are bound, and under fakeroot. The store is not written
  *  to. Copied are only store paths with hard links to files outside of the closure, as an optimised store has them: such
@@ -74,7 +77,7 @@ export async function runOnMergedTree(
   await writeFile(owners, pairs.map((item) => `${item}\0`).join(''));
   const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
   return await step.tryRun([
-    ...['unshare', ...asRoot, '--mount', '--propagation', 'private', '--'],
+    ...['unshare', ...asRoot, '--mount', '--propagation', 'private', ...ENDS_WITH_IT, '--'],
     ...['sh', '-euc', IN_NAMESPACE, 'merged-tree', fstab, owners],
     ...command(merged),
   ]);
