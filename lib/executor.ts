@@ -34,6 +34,8 @@ export interface RunOptions {
 export interface Executor {
   /** For messages: `"this host"`, `"the builder VM"`. */
   readonly name: string;
+  /** Whether a path there names the same file as in this process: of this host, and of a container that has its folders. */
+  readonly seesHostFiles?: boolean;
   /** Runs one command to its end, whatever its exit status.
    *  @throws {ToolMissingError} when there is no such program.
    *  @throws {AbortedError} when `options.signal` fired. */

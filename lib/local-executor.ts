@@ -9,6 +9,7 @@ import { packageHint } from './tools.ts';
 /** Runs commands on this host with execa: in the C locale, in a process group of their own that an abort kills whole. */
 export const localExecutor: Executor = {
   name: 'this host',
+  seesHostFiles: true,
   async run(argv, options = {}) {
     const [tool, ...args] = argv;
     if (tool === undefined) throw new RangeError('run needs a program to run');

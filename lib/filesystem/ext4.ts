@@ -1,14 +1,14 @@
 import { basename, dirname } from 'node:path';
-import { Readable } from 'node:stream';
-import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { StepRunner } from '../step.ts';
-import type { TreeEntry } from './tree.ts';
 
 /** How the programs of e2fsprogs are told of a filesystem inside an image: `NAME?offset=BYTES`, run in the image's
  *  folder because a `?` in its path would be taken for the start of the options. @see ext2fs_open2 in libext2fs */
 export interface Ext4Location {
   readonly name: string;
   readonly cwd: string;
+  readonly image: string;
+  readonly offsetBytes: number;
 }
 
 export function ext4Location(step: string, image: string, offsetBytes: number): Ext4Location {
@@ -17,7 +17,8 @@ export function ext4Location(step: string, image: string, offsetBytes: number): 
     throw new InvalidOptionsError(step, [
       { path: 'image', message: `${image}: e2fsprogs takes no "?" in a file's name` },
     ]);
-  return { name: offsetBytes === 0 ? `./${name}` : `./${name}?offset=${offsetBytes}`, cwd: dirname(image) };
+  const withOffset = offsetBytes === 0 ? `./${name}` : `./${name}?offset=${offsetBytes}`;
+  return { name: withOffset, cwd: dirname(image), image, offsetBytes };
 }
 
 /** The superblock's fields that steps return. */
@@ -114,143 +115,6 @@ function parseListing(listing: string): Ext4Entry[] {
     });
   }
   return entries;
-}
-
-/** Fills an empty ext4 filesystem with a tree, entry by entry in the tree's order: the same tree gives the same inodes
- *  and blocks each time. Files are read where they are; blocks of zeros become holes.
- *  `mke2fs -d` would take the order of the host's folders, and its owners and times.
- *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
- *  @param whenFull makes the error for a tree that does not fit. Runs: debugfs. */
-export async function fillExt4(
-  step: StepRunner,
-  location: Ext4Location,
-  tree: readonly TreeEntry[],
-  timestamp: number,
-  whenFull: (cause: Error) => Error,
-): Promise<void> {
-  const argv = ['debugfs', '-w', '-f', '-', location.name];
-  const result = await step.tryRun(argv, {
-    cwd: location.cwd,
-    input: Readable.from(inPieces(fillScript(step, tree, timestamp))),
-    // It echoes every command.
-    discardStdout: true,
-  });
-  // The first line is its version. It goes on after an error, and what follows is only its consequence.
-  const said = result.stderr
-    .toString('utf8')
-    .split('\n')
-    .find((line) => line !== '' && !/^debugfs \d/.test(line));
-  if (said === undefined && result.exitCode === 0) return;
-  const failed = new ToolFailedError(
-    {
-      step: step.step,
-      argv,
-      exitCode: result.exitCode,
-      signal: result.signal,
-      outputTail: said ?? '',
-      durationMs: result.durationMs,
-      executor: step.executor.name,
-    },
-    { what: `cannot fill the filesystem: ${said ?? 'debugfs failed'}` },
-  );
-  if (/Could not allocate/.test(said ?? '')) throw whenFull(failed);
-  if (/No space left on device|Disk quota/.test(said ?? ''))
-    throw new NoSpaceError(step.step, `the folder of ${location.name} on ${step.executor.name}`, {}, { cause: failed });
-  throw failed;
-}
-
-/** Inodes that a tree takes: a hard link takes none. */
-export function countInodes(tree: readonly TreeEntry[]): number {
-  const linked = new Set<string>();
-  let inodes = 0;
-  for (const { hardLink } of tree) {
-    if (hardLink === undefined) inodes += 1;
-    else linked.add(hardLink);
-  }
-  return inodes + linked.size;
-}
-
-function* inPieces(lines: Iterable<string>): Generator<Buffer> {
-  let piece = '';
-  for (const line of lines) {
-    piece += line;
-    if (piece.length < 64 * 1024) continue;
-    yield Buffer.from(piece, 'latin1');
-    piece = '';
-  }
-  yield Buffer.from(piece, 'latin1');
-}
-
-/** What debugfs's parser takes on one line. */
-const LONGEST_LINE = 8000;
-
-/** Every entry as commands of debugfs(8), which work in its current folder. */
-export function* fillScript(
-  step: { readonly step: string },
-  tree: readonly TreeEntry[],
-  timestamp: number,
-): Generator<string> {
-  const quote = (text: string): string => {
-    if (/[\n\0]/.test(text) || text.length > LONGEST_LINE / 2)
-      throw new UnexpectedStateError(step.step, `cannot put ${JSON.stringify(text)} into an ext4 image`, {
-        hint: 'debugfs, which fills the filesystem, takes no newline in a name; populateRootWith "cptofs" does',
-      });
-    return `"${text.replaceAll('"', '""')}"`;
-  };
-  const links = new Map<string, { readonly path: string; count: number }>();
-  let folder: string[] = [];
-  let now = timestamp;
-  yield `set_current_time @${now}\n`;
-  for (const entry of tree) {
-    if (entry.path === '') {
-      yield* attributes(entry, '"/"', 0o040000, 0o755);
-      if (entry.mtime !== now) yield `sif "/" mtime @${entry.mtime}\n`;
-      continue;
-    }
-    // A new entry has the current time; setting it by itself would look up every file once more.
-    if (entry.mtime !== now) {
-      now = entry.mtime;
-      yield `set_current_time @${now}\n`;
-    }
-    const segments = entry.path.split('/');
-    const name = quote(segments.pop() ?? '');
-    let common = 0;
-    while (common < folder.length && folder[common] === segments[common]) common += 1;
-    for (let up = folder.length; up > common; up -= 1) yield 'cd ..\n';
-    for (const segment of segments.slice(common)) yield `cd ${quote(segment)}\n`;
-    folder = segments;
-    if (entry.type === 'folder') {
-      // mkfs has made this one.
-      if (entry.path !== 'lost+found') yield `mkdir ${name}\n`;
-      yield* attributes(entry, name, 0o040000, entry.path === 'lost+found' ? -1 : 0o755);
-    } else if (entry.type === 'symlink') {
-      yield `symlink ${name} ${quote(entry.target)}\n`;
-      yield* attributes(entry, name, 0o120000, entry.mode);
-    } else if (entry.type === 'fifo') {
-      yield `mknod ${name} p\n`;
-      yield* attributes(entry, name, 0o010000, -1);
-    } else {
-      const first = entry.hardLink === undefined ? undefined : links.get(entry.hardLink);
-      if (first !== undefined) {
-        first.count += 1;
-        // `ln` leaves the count of links to its caller.
-        yield `ln ${quote(`/${first.path}`)} ${name}\nsif ${name} links_count ${first.count}\n`;
-        continue;
-      }
-      if (entry.hardLink !== undefined) links.set(entry.hardLink, { path: entry.path, count: 1 });
-      yield `write ${quote(entry.source)} ${name}\n`;
-      // It takes the source's mode.
-      yield* attributes(entry, name, 0o100000, entry.sourceMode ?? -1);
-    }
-  }
-  if (now !== timestamp) yield `set_current_time @${timestamp}\n`;
-}
-
-/** What differs from what debugfs gives a new entry: root's, its own mode. */
-function* attributes(entry: TreeEntry, name: string, type: number, defaultMode: number): Generator<string> {
-  if (entry.mode !== defaultMode) yield `sif ${name} mode 0${(type | entry.mode).toString(8)}\n`;
-  if (entry.uid !== 0) yield `sif ${name} uid ${entry.uid}\n`;
-  if (entry.gid !== 0) yield `sif ${name} gid ${entry.gid}\n`;
 }
 
 /** An entry of an ext4 filesystem with all that debugfs tells of its inode. */

@@ -1,8 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
 import type { StepRunner } from '../step.ts';
+import { BLOCK_BYTES, dataRanges } from './data-runs.ts';
 
-const BLOCK_BYTES = 4096;
 const CHUNK_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
@@ -41,18 +40,4 @@ async function writeData(to: FileHandle, chunk: Buffer, at: number): Promise<voi
 function isZero(chunk: Buffer, at: number): boolean {
   const block = chunk.subarray(at, at + BLOCK_BYTES);
   return block.equals(ZEROS.subarray(0, block.length));
-}
-
-/** Where a file has data, in bytes; undefined where the host's filesystem does not tell (tmpfs). Node has no SEEK_DATA.
- *  @see filefrag(8) */
-async function dataRanges(step: StepRunner, file: string): Promise<{ start: number; end: number }[] | undefined> {
-  // -s: what is still only in memory has no extents yet.
-  const { exitCode, stdout } = await step.tryRun(['filefrag', '-s', '-e', '-b4096', `./${basename(file)}`], {
-    cwd: dirname(file),
-  });
-  if (exitCode !== 0) return undefined;
-  return [...stdout.toString('utf8').matchAll(/^ *\d+: +(\d+)\.\. *(\d+):/gm)].map(([, first, last]) => ({
-    start: Number(first) * BLOCK_BYTES,
-    end: (Number(last) + 1) * BLOCK_BYTES,
-  }));
 }

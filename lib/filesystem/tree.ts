@@ -48,8 +48,6 @@ export interface TreeEntry {
   readonly mtime: number;
   /** The file on this host, absolute. */
   readonly source: string;
-  /** Permission bits that the source has; undefined where they say nothing of the entry. */
-  readonly sourceMode: number | undefined;
   /** Where a symbolic link points. */
   readonly target: string;
   /** Names the file that several entries are hard links to; undefined when it has one name. */
@@ -93,7 +91,6 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
       sizeBytes: found.sizeBytes,
       mtime: source.timestamp ?? found.mtime,
       source: found.below === '' ? found.start : `${found.start}/${found.below}`,
-      sourceMode: found.mode,
       target: found.target,
       hardLink: found.links > 1 && type === 'file' && !splitLinks ? found.inode : undefined,
     });
@@ -141,7 +138,6 @@ const NEW_FOLDER: TreeEntry = {
   sizeBytes: 0,
   mtime: 1,
   source: '',
-  sourceMode: undefined,
   target: '',
   hardLink: undefined,
 };

@@ -122,7 +122,7 @@ async function extractExt4(
     entries.push({
       ...{ path: name, type, mode: Number.parseInt(node.fields.mode ?? '', 8) },
       ...{ uid: Number(node.fields.user), gid: Number(node.fields.group), sizeBytes: Number(node.fields.size) },
-      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), source, sourceMode: undefined, target },
+      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), source, target },
       hardLink: Number(node.fields.links) > 1 && type === 'file' ? source : undefined,
     });
   }

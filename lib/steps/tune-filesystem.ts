@@ -32,13 +32,14 @@ export function tuneFilesystemArgs(name: string): string[] {
 export async function tuneFilesystem(options: TuneFilesystemOptions, context?: StepContext): Promise<TunedFilesystem> {
   const { device, offsetBytes } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, device, async (step) => {
-    const { name, cwd } = ext4Location(STEP, device, offsetBytes);
+    const location = ext4Location(STEP, device, offsetBytes);
+    const { name, cwd } = location;
     // Without -f: only a filesystem that was not unmounted cleanly is looked into. 1 means: mended.
     const checked = await step.tryRun(['e2fsck', '-p', name], { cwd });
     if (checked.exitCode === undefined || checked.exitCode > 1)
       await step.run(['e2fsck', '-p', name], { cwd, what: `the filesystem of ${device} is damaged` });
     await step.run(tuneFilesystemArgs(name), { cwd });
-    const { lastChecked, uuid } = await readExt4Superblock(step, { name, cwd });
+    const { lastChecked, uuid } = await readExt4Superblock(step, location);
     return { lastChecked, uuid };
   });
 }

@@ -8,7 +8,7 @@ import { startBuilderVm } from '../../harness/builder-vm.ts';
 import { packageFile } from '../../harness/cache-folder.ts';
 import { startMachine } from '../../harness/machine.ts';
 import { buildImage } from '../../lib/build-image.ts';
-import { fillScript } from '../../lib/filesystem/ext4.ts';
+import { fillScript } from '../../lib/filesystem/ext4-fill.ts';
 import { listTree } from '../../lib/filesystem/tree.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
 import { formatRegistrations, queryRegistrations } from '../../lib/nix/registration.ts';
@@ -119,7 +119,9 @@ test('the host part of a build beside the same commands in plain shell', async (
   const step = { step: 'bench', executor: localExecutor } as unknown as StepRunner;
   await runStep('bench', undefined, undefined, async (runner) => {
     const tree = await listTree(runner, { root: stage?.root, closure: { store, storePaths: stage?.storePaths ?? [] } });
-    await writeFile(fillCommands, Buffer.from([...fillScript(step, tree, 1)].join(''), 'latin1'));
+    let text = '';
+    for await (const line of fillScript(step, tree, 1)) text += line;
+    await writeFile(fillCommands, Buffer.from(text, 'latin1'));
     await writeFile(registration, formatRegistrations(await queryRegistrations(runner, store, [toplevel])));
   });
   await shell();

@@ -63,7 +63,7 @@ test('FAT: what is taken out and laid out again gives the same bytes', async () 
   const [a, b] = [join(folder, 'a.img'), join(folder, 'b.img')];
   const entry = (path: string, type: 'file' | 'folder') => ({
     ...{ path, type, mode: 0o644, uid: 0, gid: 0, sizeBytes: 70_000, mtime: 1 },
-    ...{ source: join(folder, 'file'), sourceMode: undefined, target: '', hardLink: undefined },
+    ...{ source: join(folder, 'file'), target: '', hardLink: undefined },
   });
   const entries = [entry('EFI', 'folder'), entry('EFI/A long name.conf', 'file'), entry('loader/empty', 'folder')];
   const identity = { partition, volumeId: '12345678', timestamp: 1 };

@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { chown, link, mkdir, open, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { NoSpaceError } from '../../../../lib/errors.ts';
+import type { TreeEntry } from '../../../../lib/filesystem/tree.ts';
 import { computeDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
@@ -11,6 +13,9 @@ import { tuneFilesystem } from '../../../../lib/steps/tune-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+const GUID = 'F222513B-DED1-49FA-B591-20CE86A2FE7F';
+const NO_LINK = { target: '', hardLink: undefined };
 
 async function populated(root: string, folder: string, additionalSpace: string | number) {
   const image = join(folder, 'disk.img');
@@ -22,7 +27,7 @@ async function populated(root: string, folder: string, additionalSpace: string |
     partition: disk.root,
     inodeCount: size.inodeCount,
     populateFrom: root,
-    uuid: 'F222513B-DED1-49FA-B591-20CE86A2FE7F',
+    uuid: GUID,
   });
   return { image, size, disk, filesystem, at: `disk.img?offset=${disk.root.offsetBytes}` };
 }
@@ -46,6 +51,95 @@ test('what is staged is found at the offset, every file root’s, with its links
   expect(await run(['debugfs', '-R', 'stat /sparse', at], { cwd: folder })).toMatch(/Blockcount: 0/);
   expect(await run(['debugfs', '-R', 'cat /bin/tool', at], { cwd: folder })).toBe('tool');
   await run(['e2fsck', '-fn', at], { cwd: folder });
+});
+
+/** Data and zeros in turns: blocks of either, and bytes that are in no block's end. */
+async function patchy(file: string, bytes: number, pieces: number): Promise<void> {
+  const content = Buffer.alloc(bytes);
+  for (let piece = 0; piece < pieces; piece += 1) {
+    const start = Math.floor((piece * bytes) / pieces);
+    content.fill(randomBytes(1 + (piece % 7) * 3000), start, start + 1 + ((piece * 7919) % 20_000));
+  }
+  await writeFile(file, content);
+}
+
+test('every byte is the source’s, whatever holes it has, on a disk that was full of something else', async () => {
+  const folder = await tempFolder();
+  const root = join(folder, 'root');
+  await mkdir(root);
+  await writeFile(join(root, 'naïve — "quoted"'), 'x'.repeat(4097));
+  await patchy(join(root, 'few'), 1_000_001, 3);
+  // More pieces than an inode has room for, and more than a block of its map.
+  await patchy(join(root, 'many'), 40 * MIB + 1, 900);
+  // Longer than an extent.
+  await writeFile(join(root, 'long'), randomBytes(1000).toString('hex').repeat(100_000));
+  await writeFile(join(root, 'zeros'), Buffer.alloc(100_000));
+  const sparse = await open(join(root, 'sparse'), 'w');
+  await sparse.write('data', 300 * MIB);
+  await sparse.close();
+  const huge = await open(join(root, 'huge'), 'w');
+  await huge.write('end', 2 ** 32 + 4095);
+  await huge.close();
+  const image = join(folder, 'disk.img');
+  const sizeBytes = 320 * MIB;
+  await run(['sh', '-c', `yes garbage | head -c ${sizeBytes} > disk.img`], { cwd: folder });
+  const partition = { offsetBytes: 0, sizeBytes };
+  const makes = async (): Promise<void> => {
+    await makeFilesystem({ image, partition, populateFrom: root, timestamp: 1, uuid: GUID, hashSeed: GUID });
+  };
+  await makes();
+  await run(['e2fsck', '-fn', image]);
+  for (const name of ['naïve — "quoted"', 'few', 'many', 'long', 'zeros', 'sparse']) {
+    const quoted = name.replaceAll('"', '""');
+    await run(['debugfs', '-R', `dump "/${quoted}" out`, image], { cwd: folder });
+    await run(['cmp', join(root, name), join(folder, 'out')]);
+  }
+  expect(await run(['debugfs', '-R', 'stat /zeros', image])).toMatch(/Blockcount: 0/);
+  // Two blocks of 4096 bytes, which it counts in sectors.
+  expect(await run(['debugfs', '-R', 'stat /huge', image])).toMatch(/Size: 4294971394\n.*\n.*Blockcount: 16/);
+
+  // How the source's own filesystem holds the zeros makes no difference.
+  const first = await run(['sha256sum', image]);
+  await run(['cp', '--sparse=always', join(root, 'many'), join(folder, 'out')]);
+  await run(['mv', join(folder, 'out'), join(root, 'many')]);
+  await makes();
+  expect(await run(['sha256sum', image])).toBe(first);
+});
+
+test('a file that cannot be read is named', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'file'), 'x');
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 20 * MIB });
+  const entries: TreeEntry[] = [
+    {
+      path: 'f',
+      type: 'file',
+      mode: 0o644,
+      uid: 0,
+      gid: 0,
+      sizeBytes: 9,
+      mtime: 1,
+      source: join(folder, 'file'),
+      ...NO_LINK,
+    },
+    {
+      path: 'g',
+      type: 'file',
+      mode: 0o644,
+      uid: 0,
+      gid: 0,
+      sizeBytes: 9,
+      mtime: 1,
+      source: join(folder, 'gone'),
+      ...NO_LINK,
+    },
+  ];
+  const partition = { offsetBytes: 0, sizeBytes: 20 * MIB };
+  const make = (entry: TreeEntry | undefined) =>
+    makeFilesystem({ image, partition, entries: entry === undefined ? [] : [entry] });
+  await expect(make(entries[0])).rejects.toThrow(`${join(folder, 'file')} changed while it was read`);
+  await expect(make(entries[1])).rejects.toThrow(join(folder, 'gone'));
 });
 
 test('what is in the way of the space is told: bytes and inodes, needed and available', async () => {

@@ -8,7 +8,7 @@ import { MIB } from '../../../../lib/units.ts';
 test('counts blocks of everything but folders, and every entry as an inode', () => {
   const entry = (type: TreeEntry['type'], sizeBytes: number): TreeEntry => ({
     ...{ path: 'a', type, mode: 0o644, uid: 0, gid: 0, sizeBytes },
-    ...{ mtime: 1, source: '/a', sourceMode: undefined, target: '', hardLink: undefined },
+    ...{ mtime: 1, source: '/a', target: '', hardLink: undefined },
   });
   const tree = [entry('folder', 4096), ...[1, 4096, 4097, 0].map((size) => entry('file', size)), entry('symlink', 12)];
   expect(treeUsage(tree)).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097 });
