@@ -1,0 +1,106 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type DiskFormat, inspectDiskImage } from '../disk-image-format.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
+import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
+import { type EfiBoot, readEfiBoot } from './efi-boot.ts';
+import { type FoundFilesystem, readFilesystem } from './filesystems.ts';
+import type { Finding } from './finding.ts';
+import { openImage } from './image-reader.ts';
+import { type FoundPartition, readPartitionTable } from './partition-tables.ts';
+
+const STEP = 'inspectImage';
+
+export interface InspectImageOptions {
+  readonly image: string;
+  /** Default: told from the file's magic number. */
+  readonly format?: DiskFormat | undefined;
+  /** Of the firmware that is to boot it, as in the names of loaders; default "x64". */
+  readonly architecture?: 'x64' | 'aa64' | undefined;
+}
+
+export interface InspectedPartition extends FoundPartition {
+  readonly filesystem: FoundFilesystem | undefined;
+}
+
+/** What is on a disk image. */
+export interface ImageInspection {
+  /** Absolute path. */
+  readonly image: string;
+  readonly format: DiskFormat;
+  readonly virtualBytes: number;
+  readonly table: 'gpt' | 'msdos' | 'none';
+  readonly diskId: string | undefined;
+  readonly partitions: readonly InspectedPartition[];
+  /** Of the whole disk, where there is no table. */
+  readonly filesystem: FoundFilesystem | undefined;
+  /** The firmware it is made to be booted by. */
+  readonly firmware: readonly ('legacy' | 'efi')[];
+  readonly bios: BiosBoot;
+  readonly efi: EfiBoot;
+  /** Everything that is wrong with it, as far as it can be seen without booting. */
+  readonly findings: readonly Finding[];
+}
+
+/** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, loaders.
+ *  @throws {InvalidOptionsError} for what is no disk image.
+ *  Runs: qemu-img, mdir, mtype. */
+export async function inspectImage(options: InspectImageOptions, context?: StepContext): Promise<ImageInspection> {
+  const { architecture = 'x64' } = options;
+  const facts = await inspectDiskImage(options.image, options.format);
+  return runStep(STEP, context, facts.file, async (step) => {
+    const work = await mkdtemp(join(tmpdir(), 'nixos-disk-image-inspect-'));
+    try {
+      const image = openImage(step, facts, work);
+      const found = await readPartitionTable(image);
+      const partitions: InspectedPartition[] = [];
+      for (const part of found.partitions) {
+        const hasFilesystem = part.purpose !== 'bios-grub' && part.offsetBytes < image.virtualBytes;
+        partitions.push({ ...part, filesystem: hasFilesystem ? await readFilesystem(image, part) : undefined });
+      }
+      const whole = { number: 0, offsetBytes: 0, sizeBytes: image.virtualBytes };
+      const filesystem = found.table === 'none' ? await readFilesystem(image, whole) : undefined;
+      const bios = await readBiosBoot(image, found);
+      const efi = await readEfiBoot(step, image, found, architecture);
+      const biosPlace = found.table === 'msdos' || found.partitions.some(({ purpose }) => purpose === 'bios-grub');
+      const firmware: ('legacy' | 'efi')[] = [];
+      if (bios.loader !== 'none' && (biosPlace || bios.loader === 'grub')) firmware.push('legacy');
+      if (found.partitions.some(({ purpose }) => purpose === 'esp')) firmware.push('efi');
+      const inFilesystems = [filesystem, ...partitions.map((part) => part.filesystem)].flatMap(
+        (at) => at?.findings ?? [],
+      );
+      return {
+        ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
+        ...{ table: found.table, diskId: found.diskId, partitions, filesystem, firmware, bios, efi },
+        findings: [
+          ...(await containerFindings(step, facts.file, facts.format)),
+          ...found.findings,
+          ...bios.findings,
+          ...efi.findings,
+          ...inFilesystems,
+          ...partitions.flatMap(nothingThere),
+        ],
+      };
+    } finally {
+      await rm(work, { recursive: true, force: true });
+    }
+  });
+}
+
+function nothingThere({ number, purpose, filesystem }: InspectedPartition): Finding[] {
+  if (purpose !== 'linux' || filesystem !== undefined) return [];
+  const message = `partition ${number} is for Linux, and holds no filesystem that is known here`;
+  return [{ name: 'no-filesystem', severity: 'warning', stage: 'stage 1', message }];
+}
+
+/** What qemu-img says of a container with tables of its own: 2 when they are damaged. @see qemu-img(1) check */
+async function containerFindings(step: StepRunner, file: string, format: DiskFormat): Promise<Finding[]> {
+  if (format !== 'qcow2' && format !== 'vdi') return [];
+  const { exitCode, stdout, stderr } = await step.tryRun(['qemu-img', 'check', '-U', '-f', format, file]);
+  if (exitCode === 0 || exitCode === 3) return [];
+  const said = `${stderr.toString('utf8')}${stdout.toString('utf8')}`.trim().split('\n')[0] ?? '';
+  return [
+    { name: 'container-damaged', severity: 'fatal', stage: 'firmware', message: `the ${format} is damaged: ${said}` },
+  ];
+}
