@@ -1,6 +1,6 @@
-import { startMachine } from '../harness/machine.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { imageFirmware } from '../harness/qemu/image-firmware.ts';
+import { startMachine } from '../harness/start-machine.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
 import { EXIT } from './exit-codes.ts';
 

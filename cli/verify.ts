@@ -61,6 +61,7 @@ export async function verifyImage(
         accelerator: flags.accel,
         timeoutMs: flags.timeout === undefined ? undefined : flags.timeout * 1000,
         logFile: flags.log,
+        commandTimeoutMs: flags.timeout === undefined ? undefined : flags.timeout * 1000,
       },
       { signal, onStage: ({ stage }) => progress.stage(`boot  ${firmware}: ${stage}`) },
     ).catch((error: unknown) => {

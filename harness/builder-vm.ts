@@ -101,8 +101,9 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
   const died = qemu.exited.then(async (end): Promise<never> => {
     if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
     if (diskFailure !== undefined) throw diskFailure;
-    const failure = new FailureWatcher().feed(`${console.text}\n`, 0);
-    const exit: MachineExit = { ...end, reason: failure?.line, durationMs: performance.now() - startedAt };
+    const failures = new FailureWatcher();
+    failures.feed(`${console.text}\n`, 0);
+    const exit: MachineExit = { ...end, reason: failures.fatal?.line, durationMs: performance.now() - startedAt };
     throw new MachineExitedError(NAME, waitedFor, exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});

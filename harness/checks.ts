@@ -1,5 +1,6 @@
 import { AssertionFailedError } from './errors.ts';
-import type { Firmware, Machine } from './machine.ts';
+import type { Machine } from './machine.ts';
+import type { Firmware } from './machine-spec.ts';
 
 /** Something that must be true inside a booted machine. */
 export interface BootCheck {

@@ -89,6 +89,8 @@ export class WaitTimeoutError extends DiskImageError {
 /** The image does not boot. The harness is well. */
 export class BootFailedError extends DiskImageError {
   readonly code = 'E_BOOT_FAILED';
+  /** A word for programs, such as "kernel-panic": the name of a failure pattern or of a finding. */
+  readonly failure: string;
   readonly stage: string;
   readonly reason: string;
   readonly evidence: ConsoleEvidence;
@@ -98,12 +100,13 @@ export class BootFailedError extends DiskImageError {
     stage: string,
     reason: string,
     evidence: ConsoleEvidence,
-    options: DiskImageErrorOptions = {},
+    { name = 'boot-failed', ...options }: DiskImageErrorOptions & { readonly name?: string } = {},
   ) {
     super(`${machine}: boot failed in stage "${stage}": ${reason}`, {
       ...options,
       detail: evidenceText({ ...evidence, stage: undefined }),
     });
+    this.failure = name;
     this.stage = stage;
     this.reason = reason;
     this.evidence = evidence;

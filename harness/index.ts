@@ -22,15 +22,15 @@ export {
   MachineExitedError,
   WaitTimeoutError,
 } from './errors.ts';
-export {
-  type DirectKernel,
-  type Firmware,
-  type GuestResult,
-  type Machine,
-  type MachineContext,
-  type MachineSpec,
-  startMachine,
-} from './machine.ts';
+export type { Machine } from './machine.ts';
+export type {
+  DirectKernel,
+  Firmware,
+  GuestResult,
+  MachineContext,
+  MachineSpec,
+  WaitOptions,
+} from './machine-spec.ts';
 export { type AcceleratorVerdict, chooseAccelerator } from './qemu/accelerator.ts';
 export type { DiskInterface, MachineType } from './qemu/argv.ts';
 export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';

@@ -1,13 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, copyFile, readFile, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { type DiskFormat, inspectDiskImage } from '../lib/disk-image-format.ts';
-import { AbortedError, InvalidOptionsError, NoSpaceError } from '../lib/errors.ts';
-import { localExecutor } from '../lib/local-executor.ts';
+import { readFile, stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AbortedError, NoSpaceError } from '../lib/errors.ts';
 import type { PrivateFolder } from '../lib/private-output.ts';
 import { Console } from './console/console.ts';
-import { type FailureSeen, FailureWatcher } from './console/failures.ts';
-import { type StageSeen, StageTracker } from './console/stages.ts';
+import { type FailureSeen, FailureWatcher, reasonFor } from './console/failures.ts';
+import { type BootStage, isBefore, StageTracker } from './console/stages.ts';
 import {
   AssertionFailedError,
   BootFailedError,
@@ -17,144 +15,26 @@ import {
   MachineExitedError,
   WaitTimeoutError,
 } from './errors.ts';
-import { makeMachineFolder } from './machine-folder.ts';
-import { chooseAccelerator } from './qemu/accelerator.ts';
-import {
-  consoleArgs,
-  type DiskInterface,
-  diskArgs,
-  entropyArgs,
-  kernelArgs,
-  type MachineType,
-  machineArgs,
-  overlayNode,
-  qmpArgs,
-  uefiFirmwareArgs,
-} from './qemu/argv.ts';
-import { findUefiFirmware } from './qemu/firmware.ts';
+import { HangWatch, processTimes } from './hang-watch.ts';
+import type { GuestResult, MachineContext, WaitOptions } from './machine-spec.ts';
 import { type QemuProcess, startQemu } from './qemu/process.ts';
 import { QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
-
-export type Firmware = 'legacy' | 'efi' | 'direct';
-
-/** A kernel that QEMU starts itself, for images without a loader. */
-export interface DirectKernel {
-  readonly kernel: string;
-  readonly initrd?: string | undefined;
-  /** The kernel's parameters, `init=` included. */
-  readonly commandLine: string;
-}
-
-export interface MachineSpec {
-  /** A disk image in any format of make-disk-image; only read. */
-  readonly image: string;
-  /** Default: told from the file's magic number. */
-  readonly format?: DiskFormat | undefined;
-  /** "legacy" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
-  readonly firmware: Firmware;
-  readonly kernel?: DirectKernel | undefined;
-  /** Default "virtio". */
-  readonly diskInterface?: DiskInterface | undefined;
-  /** The machine's disk is enlarged to this many bytes; default: as large as the image. */
-  readonly diskBytes?: number | undefined;
-  /** MiB; default 1024. */
-  readonly memoryMiB?: number | undefined;
-  /** Default 1. */
-  readonly cpus?: number | undefined;
-  /** Default: KVM where a functional probe finds that it works, else TCG. */
-  readonly accelerator?: 'kvm' | 'tcg' | undefined;
-  readonly machine?: MachineType | undefined;
-  /** For messages; default: the image's name and the firmware. */
-  readonly name?: string | undefined;
-  /** Where the console's record is kept; default: with the machine's private files, which go when it ends. */
-  readonly logFile?: string | undefined;
-}
-
-export interface MachineContext {
-  readonly signal?: AbortSignal | undefined;
-  readonly onStage?: ((seen: StageSeen) => void) | undefined;
-  /** What the machine sends to its console, byte for byte. */
-  readonly onConsole?: ((data: Uint8Array) => void) | undefined;
-}
-
-export interface WaitOptions {
-  /** Milliseconds; default: the machine's own, which is longer under TCG. */
-  readonly timeoutMs?: number | undefined;
-  /** Give up when the console shows nothing new for this long, in milliseconds; default: never. */
-  readonly silenceMs?: number | undefined;
-}
-
-/** What a command in the guest did. */
-export interface GuestResult {
-  readonly exitCode: number;
-  /** Standard output and standard error, in the order they came. */
-  readonly output: string;
-}
+import { readScreen, type Screen } from './screen.ts';
 
 const LAST_LINES = 25;
 
 /** Longest line typed at once: a terminal in canonical mode takes 4095 bytes. */
 const TYPED_CHARACTERS = 700;
 
-/** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
- *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
- *  {HarnessError} when the host lacks something.
- *  @see qemu(1). Runs: qemu-system-x86_64, qemu-img. */
-export async function startMachine(spec: MachineSpec, context: MachineContext = {}): Promise<Machine> {
-  if (context.signal?.aborted) throw new AbortedError('startMachine', { cause: context.signal.reason });
-  if (!['legacy', 'efi', 'direct'].includes(spec.firmware))
-    throw new InvalidOptionsError('startMachine', [
-      { path: 'firmware', message: `${spec.firmware} is none of legacy, efi, direct` },
-    ]);
-  if (spec.memoryMiB !== undefined && !(Number.isInteger(spec.memoryMiB) && spec.memoryMiB >= 64))
-    throw new InvalidOptionsError('startMachine', [
-      { path: 'memoryMiB', message: 'must be a whole number of at least 64' },
-    ]);
-  const image = await inspectDiskImage(spec.image, spec.format);
-  const accelerator = spec.accelerator ?? (await chooseAccelerator(context.signal)).accelerator;
-  const type = spec.machine ?? 'q35';
-  const name = spec.name ?? `${image.file.split('/').at(-1)} (${spec.firmware})`;
-  const folder = await makeMachineFolder();
-  try {
-    const overlay = join(folder.path, 'overlay.qcow2');
-    await runQemuImg(['create', '-q', '-f', 'qcow2', overlay, `${Math.max(spec.diskBytes ?? 0, image.virtualBytes)}`]);
-    const logFile = spec.logFile === undefined ? join(folder.path, 'console.log') : resolve(spec.logFile);
-    const args = [
-      ...machineArgs({ type, accelerator, memoryMiB: spec.memoryMiB ?? 1024, cpus: spec.cpus ?? 1, name }),
-      ...consoleArgs(logFile),
-      ...qmpArgs(join(folder.path, 'qmp')),
-      ...entropyArgs(type),
-      ...(await firmwareArgs(spec, folder.path)),
-      ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type),
-    ];
-    return await Machine.start({ name, args, folder, logFile, accelerator }, context);
-  } catch (error) {
-    await folder[Symbol.asyncDispose]();
-    throw error;
-  }
-}
+/** How often a silent machine is looked at. */
+const LOOK_MS = 500;
 
-async function firmwareArgs(spec: MachineSpec, folder: string): Promise<string[]> {
-  if (spec.firmware === 'legacy') return [];
-  if (spec.firmware === 'direct') {
-    if (spec.kernel === undefined) throw new HarnessError('startMachine: firmware "direct" needs a kernel');
-    return kernelArgs(spec.kernel.kernel, spec.kernel.initrd, spec.kernel.commandLine);
-  }
-  const firmware = await findUefiFirmware();
-  const variables = join(folder, 'efi-vars');
-  await copyFile(firmware.variablesTemplate, variables);
-  await chmod(variables, 0o600);
-  return uefiFirmwareArgs(
-    { file: firmware.code, format: firmware.codeFormat },
-    { file: variables, format: firmware.variablesFormat },
-  );
-}
+/** Silence after which the screen is looked at, and then each time. */
+const SCREEN_MS = 2000;
 
-async function runQemuImg(args: readonly string[]): Promise<void> {
-  const result = await localExecutor.run(['qemu-img', ...args]);
-  if (result.exitCode !== 0)
-    throw new HarnessError(`qemu-img ${args[0]} failed`, { detail: result.stderr.toString('utf8') });
-}
+/** A guest that floods its console fills no disk: of a longer record only its head and its end are kept. */
+const LOG_BYTES = 64 * 1024 * 1024;
+const LOG_HEAD_BYTES = 1024 * 1024;
 
 interface MachineParts {
   readonly name: string;
@@ -162,7 +42,14 @@ interface MachineParts {
   readonly folder: PrivateFolder;
   readonly logFile: string;
   readonly accelerator: 'kvm' | 'tcg';
+  /** How much longer everything takes than on an unloaded host of today; 1 or more. */
+  readonly slowness: number;
+  readonly hasScreen: boolean;
+  readonly commandTimeoutMs: number | undefined;
 }
+
+/** What ended a wait. */
+type Ended = 'deadline' | 'hang' | 'screen' | 'full' | 'exit' | 'failure' | 'abort';
 
 /** A running machine, with the verbs of NixOS's own test driver. */
 export class Machine implements AsyncDisposable {
@@ -170,6 +57,7 @@ export class Machine implements AsyncDisposable {
   readonly accelerator: 'kvm' | 'tcg';
   readonly logFile: string;
   readonly console: Console;
+  /** How far the boot came, as the console shows it. */
   readonly stages: StageTracker;
   /** Milliseconds of performance.now() when QEMU was started. */
   readonly startedAt: number;
@@ -177,14 +65,19 @@ export class Machine implements AsyncDisposable {
   /** How it ended; settles when it has. */
   readonly exited: Promise<MachineExit>;
   readonly #parts: MachineParts;
-  readonly #failures = new FailureWatcher();
+  readonly #failures = new FailureWatcher('console');
+  readonly #screenFailures = new FailureWatcher('screen');
+  readonly #screenStages = new StageTracker();
   readonly #signal: AbortSignal | undefined;
   readonly #qmp: Promise<QmpClient | undefined>;
+  readonly #version: Promise<string>;
   readonly #events: QmpEvent[] = [];
   readonly #wakers = new Set<() => void>();
   #exit: MachineExit | undefined;
   #shellReady = false;
   #hostFull = false;
+  #loggedBytes = 0;
+  #screenText = '';
 
   private constructor(
     parts: MachineParts,
@@ -204,8 +97,11 @@ export class Machine implements AsyncDisposable {
     this.stages = new StageTracker(context.onStage);
     console.onText((text) => {
       const atMs = performance.now() - startedAt;
-      this.stages.feed(text, atMs);
-      this.#failures.feed(text, atMs);
+      // What commands print is nobody's boot.
+      if (!this.#shellReady) {
+        this.stages.feed(text, atMs);
+        this.#failures.feed(text, atMs);
+      }
       this.#wake();
     });
     this.#qmp = QmpClient.connect(
@@ -214,8 +110,15 @@ export class Machine implements AsyncDisposable {
       () => qemu.isAlive(),
       context.signal,
     ).catch(() => undefined);
+    this.#version = this.qmp('query-version').then(
+      (answer) => {
+        const { qemu: numbers, package: name } = answer as { qemu: Record<string, number>; package: string };
+        return `${numbers.major}.${numbers.minor}.${numbers.micro} ${name}`.trim();
+      },
+      () => '',
+    );
     this.exited = qemu.exited.then((end) => {
-      const shutdown = this.#events.find(({ event }) => event === 'SHUTDOWN');
+      const shutdown = this.#events.findLast(({ event }) => event === 'SHUTDOWN');
       const reason = shutdown?.data.reason;
       this.#exit = {
         ...end,
@@ -232,22 +135,35 @@ export class Machine implements AsyncDisposable {
   static async start(parts: MachineParts, context: MachineContext): Promise<Machine> {
     const startedAt = performance.now();
     let qemu: QemuProcess | undefined;
-    const console = new Console((data) => qemu?.write(data));
+    let machine: Machine | undefined;
+    const console = new Console((data) => qemu?.write(data), {
+      pause: () => qemu?.pause(),
+      resume: () => qemu?.resume(),
+    });
     qemu = await startQemu(parts.args, (data) => {
       console.feed(data);
       context.onConsole?.(data);
+      if (machine !== undefined) machine.#countLog(data.length);
     });
-    return new Machine(parts, context, qemu, console, startedAt);
+    machine = new Machine(parts, context, qemu, console, startedAt);
+    return machine;
   }
 
-  /** What the console has shown of a boot that failed for good. */
-  get failure(): FailureSeen | undefined {
-    return this.#failures.seen;
+  /** What the console, and the screen where it was looked at, have shown of things that are wrong, in order. */
+  get failures(): readonly FailureSeen[] {
+    const tolerated = ({ pattern }: FailureSeen): boolean =>
+      pattern.harmlessUnderTcg !== true || this.accelerator === 'kvm';
+    return [...this.#failures.seen, ...this.#screenFailures.seen].filter(tolerated);
   }
 
   /** Milliseconds a wait lasts when it is not told: emulated machines are ten times as slow. */
   get defaultTimeoutMs(): number {
-    return this.accelerator === 'kvm' ? 60_000 : 300_000;
+    return this.#parts.commandTimeoutMs ?? this.bootTimeoutMs;
+  }
+
+  /** Milliseconds until a machine that goes on has to be there. */
+  get bootTimeoutMs(): number {
+    return (this.accelerator === 'kvm' ? 60_000 : 300_000) * this.#parts.slowness;
   }
 
   /** Waits until the console shows `pattern` behind the last match.
@@ -258,38 +174,50 @@ export class Machine implements AsyncDisposable {
     return this.#waitUntil(() => this.console.take(regexp)?.[0], `the console to show ${regexp}`, options);
   }
 
-  /** Waits for the login prompt. */
+  /** Waits for the login prompt. A machine that hangs is told from one that is slow: see HangWatch. */
   async waitForLoginPrompt(options: WaitOptions = {}): Promise<void> {
-    // Healthy boots are silent for up to 6 s under TCG on an idle host, longer on a loaded one.
-    const silenceMs = options.silenceMs ?? (this.accelerator === 'kvm' ? 30_000 : 90_000);
     await this.#waitUntil(() => (this.stages.reached === 'login' ? true : undefined), 'the login prompt', {
+      hang: this.#hangBudget(),
+      // Long: what counts is whether it goes on.
+      timeoutMs: 3 * this.bootTimeoutMs,
       ...options,
-      silenceMs,
     });
     this.console.skip();
   }
 
-  /** Logs in on the serial console; afterwards commands can be run.
+  /** Logs in on the serial console; afterwards commands can be run. A kernel's line may stand in the middle of a prompt, and
+   *  a program may print what looks like one: where nobody answers, the next prompt is waited for.
    *  @throws {BootFailedError} when the login is refused. */
   async login(user = 'root', password?: string, options: WaitOptions = {}): Promise<void> {
     await this.waitForLoginPrompt(options);
+    const patience = { hang: this.#hangBudget(), ...options };
     this.console.write(`${user}\n`);
-    const answered = await this.#waitUntil(
-      () => this.console.take(/(?<password>Password: ?$)|(?<refused>Login incorrect)|(?<prompt>[#$%>] ?$)/)?.groups,
-      'the shell after the login',
-      options,
-    );
-    if (answered.password !== undefined) {
+    for (;;) {
+      const answered = await this.#waitUntil(
+        () =>
+          this.console.take(
+            /(?<password>Password: ?$)|(?<refused>Login incorrect)|(?<again>\blogin: ?$)|(?<prompt>[#$%>] ?$)/,
+          )?.groups,
+        'the shell after the login',
+        patience,
+      );
+      if (answered.again !== undefined) {
+        // An echo of the prompt's own line, or a new prompt.
+        this.console.write(`${user}\n`);
+        continue;
+      }
+      if (answered.refused !== undefined) throw await this.#bootFailed('login', `the login of ${user} was refused`);
+      if (answered.password === undefined) break;
       if (password === undefined) throw await this.#bootFailed('login', `the login of ${user} asks for a password`);
       this.console.write(`${password}\n`);
       const next = await this.#waitUntil(
         () => this.console.take(/(?<refused>Login incorrect)|(?<prompt>[#$%>] ?$)/)?.groups,
         'the shell after the password',
-        options,
+        patience,
       );
       if (next.refused !== undefined) throw await this.#bootFailed('login', `the login of ${user} was refused`);
-    } else if (answered.refused !== undefined)
-      throw await this.#bootFailed('login', `the login of ${user} was refused`);
+      break;
+    }
     await this.#takeOverShell(options);
   }
 
@@ -353,9 +281,57 @@ export class Machine implements AsyncDisposable {
     return output.replace(/\n$/, '');
   }
 
+  /** Runs a command in the guest again and again, a second of the guest's time between, until it succeeds.
+   *  @returns what it printed then. @throws {WaitTimeoutError} with what it printed last. */
+  async waitUntilSucceeds(command: string, options: WaitOptions = {}): Promise<string> {
+    const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
+    const until = performance.now() + timeoutMs;
+    for (;;) {
+      const { exitCode, output } = await this.execute(`${command}\ns=$?; [ $s = 0 ] || sleep 1; exit $s`, options);
+      if (exitCode === 0) return output.replace(/\n$/, '');
+      if (performance.now() > until)
+        throw new WaitTimeoutError(this.name, `"${command}" to succeed`, timeoutMs, {
+          ...(await this.evidence()),
+          lastLines: output.split('\n').slice(-LAST_LINES),
+        });
+    }
+  }
+
+  /** Waits until a systemd unit is active.
+   *  @throws {AssertionFailedError} as soon as it has failed, with its log. */
+  async waitForUnit(unit: string, options: WaitOptions = {}): Promise<void> {
+    const name = `'${unit.replaceAll("'", `'\\''`)}'`;
+    const state = await this.waitUntilSucceeds(
+      `s=$(systemctl show --property=ActiveState --value -- ${name}); echo "$s"; [ "$s" = active ] || [ "$s" = failed ]`,
+      options,
+    );
+    if (state !== 'failed') return;
+    const { output } = await this.execute(`journalctl --no-pager -n 20 -u ${name}`, options);
+    throw new AssertionFailedError(`${this.name}: the unit ${unit} has failed; expected it to be active`, {
+      detail: output,
+    });
+  }
+
   /** Types text on the console. */
   sendChars(text: string): void {
     this.console.write(text);
+  }
+
+  /** Takes a picture of the screen, and in a text mode reads it. */
+  async screenshot(): Promise<Screen> {
+    if (!this.#parts.hasScreen) throw new HarnessError(`${this.name}: this machine has no screen`);
+    return readScreen((command, args) => this.qmp(command, args), this.#parts.folder.path);
+  }
+
+  /** Keeps the whole machine as it is now, memory and disk, under a name. @see QMP snapshot-save */
+  async save(tag: string): Promise<void> {
+    await this.#snapshotJob('snapshot-save', { tag, vmstate: 'disk', devices: ['disk'] });
+  }
+
+  /** Puts the machine back to where it was saved: a warm start, without a boot. */
+  async restore(tag: string): Promise<void> {
+    await this.#snapshotJob('snapshot-load', { tag, vmstate: 'disk', devices: ['disk'] });
+    this.console.skip();
   }
 
   /** A QMP command, for what has no verb here. */
@@ -365,13 +341,37 @@ export class Machine implements AsyncDisposable {
     return client.execute(command, args);
   }
 
+  /** "7.2.22 (Debian 1:7.2+dfsg-7)"; empty when QEMU was gone before it could be asked. */
+  async qemuVersion(): Promise<string> {
+    return this.#version;
+  }
+
+  /** Restarts the guest in order and waits for its login prompt. */
+  async reboot(options: WaitOptions = {}): Promise<void> {
+    // A machine here ends at a reset: one that resets itself for ever would be no boot.
+    await this.qmp('set-action', { reboot: 'reset' });
+    const before = this.#events.length;
+    const isReset = (): true | undefined =>
+      this.#events.slice(before).some(({ event }) => event === 'RESET') ? true : undefined;
+    if (this.#shellReady) this.console.write('reboot\n');
+    else await this.qmp('system_reset');
+    await this.#waitUntil(isReset, 'the guest to reset', options);
+    await this.qmp('set-action', { reboot: 'shutdown' });
+    this.#shellReady = false;
+    this.console.answersQuestions = true;
+    this.console.skip();
+    this.stages.restart();
+    await this.waitForLoginPrompt(options);
+  }
+
   /** Shuts the guest down and waits until it is off.
    *  @throws {WaitTimeoutError} when it does not. */
   async shutdown(options: WaitOptions = {}): Promise<MachineExit> {
     if (this.#exit !== undefined) return this.#exit;
+    this.console.releaseLines();
     if (this.#shellReady) this.console.write('poweroff\n');
     else await this.qmp('system_powerdown');
-    const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
+    const timeoutMs = options.timeoutMs ?? this.bootTimeoutMs;
     if (!(await settleWithin(this.exited, timeoutMs)))
       throw new WaitTimeoutError(this.name, 'the guest to power off', timeoutMs, await this.evidence());
     return this.exited;
@@ -400,10 +400,28 @@ export class Machine implements AsyncDisposable {
     await this.#parts.folder[Symbol.asyncDispose]();
   }
 
+  async #snapshotJob(command: 'snapshot-save' | 'snapshot-load', args: Record<string, unknown>): Promise<void> {
+    const job = `${command}-${randomBytes(4).toString('hex')}`;
+    const concluded = (): true | undefined =>
+      this.#events.some(
+        ({ event, data }) => event === 'JOB_STATUS_CHANGE' && data.id === job && data.status === 'concluded',
+      )
+        ? true
+        : undefined;
+    await this.qmp(command, { 'job-id': job, ...args });
+    await this.#waitUntil(concluded, `QEMU to finish ${command}`, {});
+    const jobs = (await this.qmp('query-jobs')) as { id: string; error?: string }[];
+    await this.qmp('job-dismiss', { id: job });
+    const error = jobs.find(({ id }) => id === job)?.error;
+    if (error !== undefined) throw new HarnessError(`${this.name}: ${command}: ${error}`);
+  }
+
   /** Turns a login shell into one to run commands in: no prompts, no kernel messages between, and no answers to the
    *  questions that a line editor asks, which would land in what is typed. */
   async #takeOverShell(options: WaitOptions): Promise<void> {
     this.console.answersQuestions = false;
+    // What is typed from here on is the harness's own, and no part of what the guest showed.
+    this.console.holdLines();
     const id = randomBytes(4).toString('hex');
     this.console.write(
       `stty -echo; dmesg -n 1; export TERM=dumb PS1= PS2=; echo "${id.slice(0, 4)}""${id.slice(4)}"\n`,
@@ -411,6 +429,14 @@ export class Machine implements AsyncDisposable {
     await this.#waitUntil(() => this.console.take(new RegExp(id)), 'the shell to answer', options);
     this.#shellReady = true;
     this.stages.note('login', performance.now() - this.startedAt);
+  }
+
+  #hangBudget(): { busyMs: number; idleMs: number } {
+    const { slowness } = this.#parts;
+    const early = isBefore(this.stages.reached, 'kernel');
+    // Healthy boots compute for up to 6 s in silence under TCG. A quiet systemd waits 90 s for a device.
+    const busyMs = (this.accelerator === 'kvm' ? 10_000 : 25_000) * slowness;
+    return { busyMs, idleMs: early ? 15_000 : 120_000 };
   }
 
   async #bootFailed(stage: string, reason: string): Promise<BootFailedError> {
@@ -428,43 +454,80 @@ export class Machine implements AsyncDisposable {
     for (const waker of this.#wakers) waker();
   }
 
-  /** Races what is waited for against a failure on the console, the machine's end, an abort and the deadline. */
+  #countLog(bytes: number): void {
+    this.#loggedBytes += bytes;
+    if (this.#loggedBytes < LOG_BYTES) return;
+    this.#loggedBytes = LOG_HEAD_BYTES;
+    truncate(this.logFile, LOG_HEAD_BYTES).catch(() => undefined);
+  }
+
+  /** Reads what the screen shows, which may be all that a machine shows. */
+  async #lookAtScreen(): Promise<void> {
+    const screen = await this.screenshot().catch(() => undefined);
+    const text = screen?.lines?.join('\n') ?? '';
+    if (text === this.#screenText) return;
+    this.#screenText = text;
+    const atMs = performance.now() - this.startedAt;
+    this.#screenStages.feed(`${text}\n`, atMs);
+    this.#screenFailures.feed(`\n${text}\n`, atMs);
+    // Its last line has the prompt, without a newline behind it.
+    if (/\blogin: ?$/.test(text.trimEnd())) this.#screenStages.note('login', atMs);
+    this.#wake();
+  }
+
+  /** How far the boot came as the screen shows it, where that is further than the console. */
+  get screenStage(): BootStage | undefined {
+    const { reached } = this.#screenStages;
+    return reached !== undefined && isBefore(this.stages.reached, reached) ? reached : undefined;
+  }
+
+  /** Races what is waited for against a failure on the console, the machine's end, an abort, a hang and the deadline. */
   async #waitUntil<T>(
     check: () => T | undefined,
     what: string,
-    { timeoutMs = this.defaultTimeoutMs, silenceMs }: WaitOptions,
+    { timeoutMs = this.defaultTimeoutMs, hang }: WaitOptions,
   ): Promise<T> {
-    const found = await new Promise<{ value: T } | 'deadline' | 'silence' | 'full' | 'exit' | 'failure' | 'abort'>(
-      (resolve) => {
-        const attempt = (): void => {
-          const value = check();
-          if (value !== undefined) finish({ value });
-          else if (this.#failures.seen !== undefined && !this.#shellReady) finish('failure');
-          else if (this.#hostFull) finish('full');
-          else if (this.#exit !== undefined) finish('exit');
-          else if (this.#signal?.aborted) finish('abort');
-        };
-        const timer = setTimeout(() => finish('deadline'), timeoutMs);
-        const listen = (): void => {
-          if (silenceMs === undefined) return;
-          const leftMs = this.console.lastByteAt + silenceMs - performance.now();
-          if (leftMs <= 0) finish('silence');
-          else silence = setTimeout(listen, leftMs + 1);
-        };
-        let silence: NodeJS.Timeout | undefined;
-        listen();
-        const finish = (
-          result: { value: T } | 'deadline' | 'silence' | 'full' | 'exit' | 'failure' | 'abort',
-        ): void => {
-          clearTimeout(timer);
-          clearTimeout(silence);
-          this.#wakers.delete(attempt);
-          resolve(result);
-        };
-        this.#wakers.add(attempt);
-        attempt();
-      },
-    );
+    const watch = new HangWatch(this.qemu.pid);
+    const startedAt = performance.now();
+    const { waitedMs } = processTimes(this.qemu.pid);
+    let looking = false;
+    let hung: 'busy' | 'idle' | undefined;
+    const found = await new Promise<{ value: T } | Ended>((resolve) => {
+      const finish = (result: { value: T } | Ended): void => {
+        clearInterval(looker);
+        this.#wakers.delete(attempt);
+        resolve(result);
+      };
+      const attempt = (): void => {
+        const value = check();
+        if (value !== undefined) finish({ value });
+        else if (this.#fatal() !== undefined && !this.#shellReady) finish('failure');
+        else if (this.#hostFull) finish('full');
+        else if (this.#exit !== undefined) finish('exit');
+        else if (this.#signal?.aborted) finish('abort');
+      };
+      const look = (): void => {
+        hung = watch.look(this.console.receivedBytes, hang ?? { busyMs: Infinity, idleMs: Infinity });
+        const silentMs = watch.busyMs + watch.idleMs;
+        if (hung !== undefined) finish('hang');
+        // On a loaded host the clock runs and the machine does not.
+        else if (performance.now() - startedAt - (processTimes(this.qemu.pid).waitedMs - waitedMs) > timeoutMs)
+          finish('deadline');
+        else if (hang !== undefined && this.#parts.hasScreen && silentMs > SCREEN_MS && !looking) {
+          looking = true;
+          void this.#lookAtScreen().finally(() => {
+            // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
+            if (this.screenStage === 'login' && silentMs > 2 * SCREEN_MS) finish('screen');
+            setTimeout(() => {
+              looking = false;
+            }, SCREEN_MS).unref();
+          });
+        }
+      };
+      const looker = setInterval(look, LOOK_MS);
+      this.#wakers.add(attempt);
+      attempt();
+    });
     if (typeof found === 'object') return found.value;
     if (found === 'abort') throw new AbortedError(this.name, { cause: this.#signal?.reason });
     if (found === 'full')
@@ -474,29 +537,74 @@ export class Machine implements AsyncDisposable {
         {},
         { hint: 'free space there, or set TMPDIR' },
       );
+    throw await this.#explain(found, what, timeoutMs, hung);
+  }
+
+  #fatal(): FailureSeen | undefined {
+    return this.#failures.fatal ?? this.#screenFailures.fatal;
+  }
+
+  /** The error for a wait that did not end well: the first reason that was seen, not the last consequence. */
+  async #explain(ended: Ended, what: string, timeoutMs: number, hung: 'busy' | 'idle' | undefined): Promise<Error> {
     const evidence = await this.#evidenceAtEnd();
-    const failure = this.#failures.seen;
-    if (failure !== undefined)
-      throw new BootFailedError(
-        this.name,
-        failure.pattern.stage,
-        `${failure.pattern.cause}: ${failure.line}`,
-        evidence,
+    const stage = this.screenStage ?? this.stages.reached ?? 'firmware';
+    const fail = (name: string, at: string, cause: string): BootFailedError =>
+      new BootFailedError(this.name, at, cause, { ...evidence, lastLines: this.#lastSeen(evidence) }, { name });
+    const because = (name: string): string => {
+      const reason = reasonFor(name, this.failures);
+      return reason === undefined ? '' : `${reason.pattern.cause}: ${reason.line}; `;
+    };
+    const fatal = this.#fatal();
+    if (fatal !== undefined) {
+      const { pattern, line } = fatal;
+      const reason = reasonFor(pattern.name, this.failures);
+      const where = fatal.on === 'screen' ? ' (on the screen; the serial console shows nothing of it)' : '';
+      const own = `${pattern.cause}: ${line}${where}`;
+      return reason === undefined
+        ? fail(pattern.name, pattern.stage, own)
+        : fail(reason.pattern.name, reason.pattern.stage, `${reason.pattern.cause}: ${reason.line}; then ${own}`);
+    }
+    if (ended === 'screen' || (ended === 'hang' && this.screenStage !== undefined)) {
+      const further =
+        this.screenStage === 'login'
+          ? 'the screen shows a login prompt, and the serial console does not'
+          : `the screen shows that it came to "${this.screenStage}", and the serial console does not`;
+      return fail(
+        'no-serial-console',
+        stage,
+        `${further}: the kernel has no console=ttyS0 in its parameters, or nobody serves a login there`,
       );
-    if (found === 'silence')
-      throw new BootFailedError(
-        this.name,
-        this.stages.reached ?? 'firmware',
-        `the console has shown nothing for ${(silenceMs ?? 0) / 1000} s`,
-        evidence,
-      );
-    if (found === 'deadline') throw new WaitTimeoutError(this.name, what, timeoutMs, evidence);
-    throw new MachineExitedError(this.name, what, await this.exited, evidence);
+    }
+    if (ended === 'hang') {
+      const how =
+        hung === 'busy'
+          ? 'the machine computes and shows nothing more: it hangs in a loop'
+          : 'the machine does nothing and shows nothing more';
+      return fail('hang', stage, `${because('hang')}${how}`);
+    }
+    if (ended === 'deadline') return new WaitTimeoutError(this.name, what, timeoutMs, evidence);
+    const exit = await this.exited;
+    if (exit.reason === 'guest-reset')
+      return fail('machine-reset', stage, `${because('machine-reset')}${this.#resetCause()}`);
+    if (exit.reason === 'guest-panic') return fail('kernel-panic', 'kernel', 'the kernel panicked');
+    return new MachineExitedError(this.name, what, exit, evidence);
+  }
+
+  #resetCause(): string {
+    return /reboot: Restarting system|reboot: machine restart/i.test(this.console.text.slice(-4000))
+      ? 'the guest restarted itself before the login'
+      : 'the machine reset itself without a word: a triple fault, or a kernel that could not run';
+  }
+
+  /** The console's last lines, or the screen's where only that shows something. */
+  #lastSeen(evidence: ConsoleEvidence): readonly string[] {
+    if (this.screenStage === undefined && this.#screenFailures.fatal === undefined) return evidence.lastLines;
+    return ['(the screen)', ...this.#screenText.split('\n').filter((line) => line !== '')];
   }
 
   /** When QEMU has ended, its log file may hold bytes that the pty lost: the file is the record. */
   async #evidenceAtEnd(): Promise<ConsoleEvidence> {
-    if (this.#exit !== undefined && this.#failures.seen === undefined) {
+    if (this.#exit !== undefined && this.#failures.fatal === undefined && !this.#shellReady) {
       const { size } = await stat(this.logFile).catch(() => ({ size: 0 }));
       if (size > 0) {
         const tail = (await readFile(this.logFile)).subarray(-64 * 1024).toString('utf8');

@@ -1,5 +1,6 @@
-import { chmod, mkdir, mkdtemp, open, readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { processIdentity, processLives } from './process-identity.ts';
 
 const PREFIX = '.nixos-disk-image-';
 
@@ -14,7 +15,7 @@ export async function makePrivateFolder(parent: string): Promise<PrivateFolder> 
   await mkdir(parent, { recursive: true });
   await removeAbandoned(parent);
   const path = await mkdtemp(join(parent, PREFIX));
-  await writeFile(join(path, 'owner'), `${process.pid} ${await processStart(process.pid)} ${await processSpace()}\n`);
+  await writeFile(join(path, 'owner'), `${await processIdentity()}\n`);
   return {
     path,
     async [Symbol.asyncDispose]() {
@@ -57,23 +58,7 @@ async function removeAbandoned(parent: string): Promise<void> {
     if (!entry.isDirectory() || !entry.name.startsWith(PREFIX)) continue;
     const path = join(parent, entry.name);
     const owner = await readFile(join(path, 'owner'), 'utf8').catch(() => '');
-    const [pid, start, space] = owner.trim().split(' ');
     // No owner yet: another process is just making it.
-    // Or one that is not of this host, this boot and this container: its process ids mean nothing here.
-    if (pid === undefined || start === undefined || space !== (await processSpace())) continue;
-    if ((await processStart(Number(pid))) !== start) await removeTree(path).catch(() => undefined);
+    if (owner !== '' && !(await processLives(owner))) await removeTree(path).catch(() => undefined);
   }
-}
-
-/** When a process started, in clock ticks since boot: with its id, a name no later process has. proc_pid_stat(5). */
-async function processStart(pid: number): Promise<string> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? 'gone';
-}
-
-/** Where process ids mean the same: this boot of this host, this PID namespace. */
-async function processSpace(): Promise<string> {
-  const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown');
-  const namespace = await readlink('/proc/self/ns/pid').catch(() => 'unknown');
-  return `${boot.trim()}/${namespace}`;
 }

@@ -13,7 +13,7 @@ import {
   checkStoreContents,
 } from '../harness/checks.ts';
 import { AssertionFailedError } from '../harness/errors.ts';
-import type { Firmware } from '../harness/machine.ts';
+import type { Firmware } from '../harness/machine-spec.ts';
 import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
 import { removeTree } from '../lib/private-output.ts';

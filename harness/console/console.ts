@@ -4,6 +4,9 @@ import xterm from '@xterm/headless';
 /** Characters of text kept for matching; older text is in the log file. */
 const KEPT_CHARACTERS = 1024 * 1024;
 
+/** Bytes that wait for the screen before the machine does. */
+const FLOW_BYTES = 1024 * 1024;
+
 /** A machine's serial console: what it sent, as text and as a screen, and what is sent to it.
  *
  *  Event-driven: each piece is looked at when it arrives. Matching goes forward, as expect(1)'s: a wait begins where the
@@ -29,11 +32,19 @@ export class Console {
   #heldEscape = '';
   #lastByteAt = performance.now();
   readonly #send: (data: string) => void;
+  readonly #flow: { readonly pause: () => void; readonly resume: () => void };
+  #receivedBytes = 0;
+  /** Bytes that the screen has not taken yet. */
+  #unshownBytes = 0;
+  #paused = false;
+  #heldLines: Promise<string[]> | undefined;
   /** Whether the terminal answers what the guest asks it; not while commands are typed, which an answer would garble. */
   answersQuestions = true;
 
-  constructor(send: (data: string) => void) {
+  /** @param flow stops and restarts what feeds it: a guest may send faster than a screen is drawn. */
+  constructor(send: (data: string) => void, flow = { pause: () => {}, resume: () => {} }) {
     this.#send = send;
+    this.#flow = flow;
     // A terminal is asked questions (cursor position, size, attributes), and the guest waits for the answers.
     this.#terminal.onData((reply) => {
       if (this.answersQuestions) this.#send(reply);
@@ -43,6 +54,11 @@ export class Console {
   /** When the last byte arrived, in milliseconds of performance.now(). */
   get lastByteAt(): number {
     return this.#lastByteAt;
+  }
+
+  /** How much has come altogether. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
   }
 
   /** All text kept, without escape sequences and carriage returns. */
@@ -59,7 +75,8 @@ export class Console {
   /** Takes what the machine sent. */
   feed(data: Uint8Array): void {
     this.#lastByteAt = performance.now();
-    this.#terminal.write(data);
+    this.#receivedBytes += data.length;
+    this.#show(data);
     const text = this.#plain(this.#decoder.decode(data, { stream: true }));
     if (text === '') return;
     this.#text += text;
@@ -88,8 +105,36 @@ export class Console {
     return match;
   }
 
-  /** The last lines that are not empty, as a person would have seen them. */
+  /** From here on the harness types: the lines that the guest showed until now are kept as they are. */
+  holdLines(): void {
+    this.#heldLines ??= this.#lines();
+  }
+
+  releaseLines(): void {
+    this.#heldLines = undefined;
+  }
+
+  /** The last lines that are not empty, as a person would have seen them: not what the harness typed then. */
   async lastLines(count: number): Promise<string[]> {
+    return (await (this.#heldLines ?? this.#lines())).slice(-count);
+  }
+
+  #show(data: Uint8Array): void {
+    this.#unshownBytes += data.length;
+    this.#terminal.write(data, () => {
+      this.#unshownBytes -= data.length;
+      if (this.#paused && this.#unshownBytes < FLOW_BYTES / 4) {
+        this.#paused = false;
+        this.#flow.resume();
+      }
+    });
+    if (this.#unshownBytes > FLOW_BYTES && !this.#paused) {
+      this.#paused = true;
+      this.#flow.pause();
+    }
+  }
+
+  async #lines(): Promise<string[]> {
     await new Promise<void>((resolve) => this.#terminal.write('', resolve));
     const buffer = this.#terminal.buffer.active;
     const lines: string[] = [];
@@ -100,7 +145,7 @@ export class Console {
       if (line.isWrapped && lines.length > 0) lines.push(`${lines.pop()}${text}`);
       else lines.push(text);
     }
-    return lines.filter((line) => line.trim() !== '').slice(-count);
+    return lines.filter((line) => line.trim() !== '');
   }
 
   #plain(chunk: string): string {

@@ -3,6 +3,11 @@
 export const BOOT_STAGES = ['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init', 'login'] as const;
 export type BootStage = (typeof BOOT_STAGES)[number];
 
+/** Whether one stage comes before another; none at all comes before each. */
+export function isBefore(stage: BootStage | undefined, other: BootStage): boolean {
+  return stage === undefined || BOOT_STAGES.indexOf(stage) < BOOT_STAGES.indexOf(other);
+}
+
 interface StageMark {
   readonly stage: BootStage;
   readonly shows: RegExp;
@@ -72,6 +77,12 @@ export class StageTracker {
     const seen = { stage, atMs };
     this.seen.push(seen);
     this.#onStage(seen);
+  }
+
+  /** The machine starts again. */
+  restart(): void {
+    this.seen.length = 0;
+    this.#tail = '';
   }
 
   feed(text: string, atMs: number): void {

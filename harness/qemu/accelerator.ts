@@ -7,6 +7,7 @@ import { builderInitrd } from '../builder-initrd.ts';
 import { type BuilderKernel, distributionKernel } from '../builder-kernel.ts';
 import { cacheFolder } from '../cache-folder.ts';
 import { Console } from '../console/console.ts';
+import { processTimes } from '../hang-watch.ts';
 import { makeMachineFolder } from '../machine-folder.ts';
 import { consoleArgs, kernelArgs, machineArgs } from './argv.ts';
 import { startQemu } from './process.ts';
@@ -16,9 +17,18 @@ import { settleWithin } from './qmp.ts';
 export interface AcceleratorVerdict {
   readonly accelerator: 'kvm' | 'tcg';
   readonly reason: string;
+  /** How much longer an emulated machine takes here than on the host that the deadlines were set on; 1 or more. */
+  readonly slowness: number;
 }
 
-const verdictSchema = z.object({ accelerator: z.enum(['kvm', 'tcg']), reason: z.string() });
+const verdictSchema = z.object({
+  accelerator: z.enum(['kvm', 'tcg']),
+  reason: z.string(),
+  slowness: z.number().min(1).max(100),
+});
+
+/** What the probe's kernel computes under TCG until it powers off, on the host that the deadlines were set on. */
+const REFERENCE_MS = 4000;
 
 /** A kernel that works under KVM powers off within a second; one that hangs costs this much, once. */
 const PROBE_TIMEOUT_MS = 8000;
@@ -30,7 +40,7 @@ let decided: Promise<AcceleratorVerdict> | undefined;
 export function chooseAccelerator(signal?: AbortSignal): Promise<AcceleratorVerdict> {
   const forced = process.env.NIXOS_DISK_IMAGE_ACCEL;
   if (forced === 'kvm' || forced === 'tcg')
-    return Promise.resolve({ accelerator: forced, reason: 'NIXOS_DISK_IMAGE_ACCEL says so' });
+    return Promise.resolve({ accelerator: forced, reason: 'NIXOS_DISK_IMAGE_ACCEL says so', slowness: 1 });
   decided ??= decide(signal).catch((error: unknown) => {
     decided = undefined;
     throw error;
@@ -38,55 +48,93 @@ export function chooseAccelerator(signal?: AbortSignal): Promise<AcceleratorVerd
   return decided;
 }
 
+/** The accelerator that is wanted, else the chosen one. */
+export async function accelerate(
+  wanted: 'kvm' | 'tcg' | undefined,
+  signal?: AbortSignal,
+): Promise<Pick<AcceleratorVerdict, 'accelerator' | 'slowness'>> {
+  const chosen = await chooseAccelerator(signal);
+  if (wanted === undefined || wanted === chosen.accelerator) return chosen;
+  return { accelerator: wanted, slowness: wanted === 'kvm' ? 1 : chosen.slowness };
+}
+
 async function decide(signal: AbortSignal | undefined): Promise<AcceleratorVerdict> {
-  try {
-    await access('/dev/kvm', constants.R_OK | constants.W_OK);
-  } catch {
-    return { accelerator: 'tcg', reason: '/dev/kvm is not there, or not for this user' };
-  }
-  const file = await verdictFile();
+  const mayUse = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  const file = await verdictFile(mayUse);
   const known = verdictSchema.safeParse(JSON.parse(await readFile(file, 'utf8').catch(() => 'null')));
   if (known.success) return known.data;
   const kernel = await distributionKernel().catch(() => undefined);
   // Not kept: there may be one next time.
-  if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to try KVM with' };
-  const verdict = await probe(kernel, signal);
+  if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to try KVM with', slowness: 1 };
+  const kvm = mayUse ? await probe('kvm', kernel, PROBE_TIMEOUT_MS, signal) : undefined;
+  const tcg = kvm?.ran === true ? undefined : await probe('tcg', kernel, 10 * PROBE_TIMEOUT_MS, signal);
+  const reason = kvm?.what ?? '/dev/kvm is not there, or not for this user';
+  const verdict: AcceleratorVerdict = {
+    accelerator: kvm?.ran === true ? 'kvm' : 'tcg',
+    reason,
+    slowness: Math.min(100, Math.max(1, (tcg?.computedMs ?? 0) / REFERENCE_MS)),
+  };
   await mkdir(cacheFolder(), { recursive: true });
   await writeFile(`${file}.${process.pid}`, JSON.stringify(verdict));
   await rename(`${file}.${process.pid}`, file);
   return verdict;
 }
 
-/** One file for this boot of the host and this QEMU. */
-async function verdictFile(): Promise<string> {
+/** One file for this boot of the host, this QEMU, and those who may use KVM or not. */
+async function verdictFile(mayUseKvm: boolean): Promise<string> {
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const qemu = await stat(await requireTool('chooseAccelerator', 'qemu-system-x86_64'));
-  return join(cacheFolder(), `accelerator-${boot.slice(0, 8)}-${qemu.size}-${Math.round(qemu.mtimeMs)}.json`);
+  return join(
+    cacheFolder(),
+    `accelerator-${boot.slice(0, 8)}-${qemu.size}-${Math.round(qemu.mtimeMs)}-${mayUseKvm ? 'kvm' : 'no-kvm'}.json`,
+  );
 }
 
-async function probe(kernel: BuilderKernel, signal: AbortSignal | undefined): Promise<AcceleratorVerdict> {
+interface Probed {
+  /** Whether the kernel ran until it powered off. */
+  readonly ran: boolean;
+  readonly what: string;
+  /** Processor time of QEMU. */
+  readonly computedMs: number;
+}
+
+/** Runs a kernel that powers off at once. */
+async function probe(
+  accelerator: 'kvm' | 'tcg',
+  kernel: BuilderKernel,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Probed> {
   const initrd = await builderInitrd(kernel);
   await using folder = await makeMachineFolder();
   const log = join(folder.path, 'console.log');
+  await writeFile(log, '');
   const args = [
-    ...machineArgs({ type: 'q35', accelerator: 'kvm', memoryMiB: 256, cpus: 1, name: 'probe' }),
+    ...machineArgs({ type: 'q35', accelerator, memoryMiB: 256, cpus: 1, name: 'probe' }),
     ...consoleArgs(log),
     ...kernelArgs(kernel.kernel, initrd, 'console=ttyS0 panic=-1 agent=probe'),
   ];
   const console = new Console(() => {});
-  const qemu = await startQemu(args, (data) => console.feed(data));
+  let computedMs = 0;
+  let pid = 0;
+  const qemu = await startQemu(args, (data) => {
+    console.feed(data);
+    if (pid !== 0) computedMs = Math.max(computedMs, processTimes(pid).computedMs);
+  });
+  pid = qemu.pid;
   signal?.addEventListener('abort', () => qemu.kill(), { once: true });
-  const ended = await settleWithin(qemu.exited, PROBE_TIMEOUT_MS);
+  const ended = await settleWithin(qemu.exited, timeoutMs);
   qemu.kill();
   const exit = await qemu.exited;
   const shown = await readFile(log, 'utf8').catch(() => '');
   if (ended && exit.exitCode === 0 && /reboot: Power down/.test(shown))
-    return { accelerator: 'kvm', reason: 'a Linux kernel ran and powered off under KVM' };
+    return { ran: true, what: 'a Linux kernel ran and powered off under KVM', computedMs };
   const last = (await console.lastLines(2)).join(' ').slice(0, 200) || 'nothing shown';
-  return {
-    accelerator: 'tcg',
-    reason: ended
-      ? `no Linux kernel runs under KVM here: ${last}`
-      : `a Linux kernel hung under KVM for ${PROBE_TIMEOUT_MS / 1000} s; last shown: ${last}`,
-  };
+  const what = ended
+    ? `no Linux kernel runs under KVM here: ${last}`
+    : `a Linux kernel hung under KVM for ${timeoutMs / 1000} s; last shown: ${last}`;
+  return { ran: false, what, computedMs };
 }

@@ -48,7 +48,8 @@ function cpuModel(type: MachineType, accelerator: 'kvm' | 'tcg'): string {
 export function consoleArgs(logFile: string): string[] {
   return [
     '-chardev',
-    `stdio,id=console,signal=off,logfile=${escapeOptionValue(logFile)}`,
+    // Appended, so that the harness can shorten it.
+    `stdio,id=console,signal=off,logfile=${escapeOptionValue(logFile)},logappend=on`,
     '-serial',
     'chardev:console',
   ];
@@ -120,6 +121,25 @@ export function uefiFirmwareArgs(
 /** A kernel that QEMU loads itself. */
 export function kernelArgs(kernel: string, initrd: string | undefined, commandLine: string): string[] {
   return ['-kernel', kernel, ...(initrd === undefined ? [] : ['-initrd', initrd]), '-append', commandLine];
+}
+
+/** A screen to look at when the serial console stays silent. "graphics=off" leaves the firmware on the serial port. */
+export function screenArgs(): string[] {
+  return ['-device', 'VGA,id=screen'];
+}
+
+/** A network that leads nowhere but from ports of this host's loopback into the guest; by default none. */
+export function networkArgs(ports: readonly { readonly hostPort: number; readonly guestPort: number }[]): string[] {
+  if (ports.length === 0) return [];
+  const forwards = ports.map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`).join('');
+  return ['-netdev', `user,id=network,restrict=on${forwards}`, '-device', 'virtio-net-pci,netdev=network,romfile='];
+}
+
+/** Strings that systemd-boot reads. @see systemd-boot(7), "SMBIOS Type 11 Strings" */
+export function smbiosArgs(kernelParameters: string | undefined): string[] {
+  if (kernelParameters === undefined) return [];
+  const value = `io.systemd.boot.kernel-cmdline-extra=${kernelParameters}`;
+  return ['-smbios', `type=11,value=${escapeOptionValue(value)}`];
 }
 
 /** Entropy from the host: a guest that waits for its own boots late. */

@@ -12,6 +12,9 @@ export interface QemuProcess {
   isAlive(): boolean;
   write(data: string): void;
   kill(): void;
+  /** Reads nothing more until it is resumed; the guest waits. */
+  pause(): void;
+  resume(): void;
   resize(columns: number, rows: number): void;
 }
 
@@ -68,6 +71,8 @@ export async function startQemu(args: readonly string[], onData: (data: Uint8Arr
       if (alive) pty.write(data);
     },
     kill,
+    pause: () => pty.pause(),
+    resume: () => pty.resume(),
     resize: (columns, rows) => {
       if (alive) pty.resize(columns, rows);
     },

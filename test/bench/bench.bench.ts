@@ -6,7 +6,7 @@ import { execa } from 'execa';
 import { expect, onTestFinished, test } from 'vitest';
 import { startBuilderVm } from '../../harness/builder-vm.ts';
 import { packageFile } from '../../harness/cache-folder.ts';
-import { startMachine } from '../../harness/machine.ts';
+import { startMachine } from '../../harness/start-machine.ts';
 import { buildImage } from '../../lib/build-image.ts';
 import { fillScript } from '../../lib/filesystem/ext4-fill.ts';
 import { listTree } from '../../lib/filesystem/tree.ts';

@@ -3,7 +3,7 @@ import { copyFile, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { commandCheck, equalCheck } from '../../../harness/checks.ts';
-import { startMachine } from '../../../harness/machine.ts';
+import { startMachine } from '../../../harness/start-machine.ts';
 import { verifyBoot } from '../../../harness/verify-boot.ts';
 import type { BuiltImage } from '../../../lib/build-image.ts';
 import { MIB } from '../../../lib/units.ts';

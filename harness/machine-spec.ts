@@ -1,0 +1,66 @@
+import type { DiskFormat } from '../lib/disk-image-format.ts';
+import type { StageSeen } from './console/stages.ts';
+import type { HangBudget } from './hang-watch.ts';
+import type { DiskInterface, MachineType } from './qemu/argv.ts';
+
+export type Firmware = 'legacy' | 'efi' | 'direct';
+
+/** A kernel that QEMU starts itself, for images without a loader. */
+export interface DirectKernel {
+  readonly kernel: string;
+  readonly initrd?: string | undefined;
+  /** The kernel's parameters, `init=` included. */
+  readonly commandLine: string;
+}
+
+export interface MachineSpec {
+  /** A disk image in any format of make-disk-image; only read. */
+  readonly image: string;
+  /** Default: told from the file's magic number. */
+  readonly format?: DiskFormat | undefined;
+  /** "legacy" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
+  readonly firmware: Firmware;
+  readonly kernel?: DirectKernel | undefined;
+  /** Default "virtio". */
+  readonly diskInterface?: DiskInterface | undefined;
+  /** The machine's disk is enlarged to this many bytes; default: as large as the image. */
+  readonly diskBytes?: number | undefined;
+  /** MiB; default 1024. */
+  readonly memoryMiB?: number | undefined;
+  /** Default 1. */
+  readonly cpus?: number | undefined;
+  /** Default: KVM where a functional probe finds that it works, else TCG. */
+  readonly accelerator?: 'kvm' | 'tcg' | undefined;
+  readonly machine?: MachineType | undefined;
+  /** Ports of this host's loopback that lead to ports of the guest; default: none, and no network at all. */
+  readonly forwardPorts?: readonly { readonly hostPort: number; readonly guestPort: number }[] | undefined;
+  /** What systemd-boot (254 and newer) adds to the kernel's parameters, told through SMBIOS; others do not look there. */
+  readonly kernelParameters?: string | undefined;
+  /** Milliseconds that a command in the guest may take; default 60 s under KVM, 300 s under TCG. */
+  readonly commandTimeoutMs?: number | undefined;
+  /** For messages; default: the image's name and the firmware. */
+  readonly name?: string | undefined;
+  /** Where the console's record is kept; default: with the machine's private files, which go when it ends. */
+  readonly logFile?: string | undefined;
+}
+
+export interface MachineContext {
+  readonly signal?: AbortSignal | undefined;
+  readonly onStage?: ((seen: StageSeen) => void) | undefined;
+  /** What the machine sends to its console, byte for byte. */
+  readonly onConsole?: ((data: Uint8Array) => void) | undefined;
+}
+
+export interface WaitOptions {
+  /** Milliseconds; default: the machine's own, which is longer under TCG. */
+  readonly timeoutMs?: number | undefined;
+  /** Give up on a machine that computes this long, or does nothing this long, without showing anything; default: it may. */
+  readonly hang?: HangBudget | undefined;
+}
+
+/** What a command in the guest did. */
+export interface GuestResult {
+  readonly exitCode: number;
+  /** Standard output and standard error, in the order they came. */
+  readonly output: string;
+}
