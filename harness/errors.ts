@@ -91,6 +91,8 @@ export class BootFailedError extends DiskImageError {
   readonly code = 'E_BOOT_FAILED';
   /** A word for programs, such as "kernel-panic": the name of a failure pattern or of a finding. */
   readonly failure: string;
+  /** When what shows it was seen, in milliseconds since the machine was started. */
+  readonly seenAtMs: number | undefined;
   readonly stage: string;
   readonly reason: string;
   readonly evidence: ConsoleEvidence;
@@ -100,13 +102,18 @@ export class BootFailedError extends DiskImageError {
     stage: string,
     reason: string,
     evidence: ConsoleEvidence,
-    { name = 'boot-failed', ...options }: DiskImageErrorOptions & { readonly name?: string } = {},
+    {
+      name = 'boot-failed',
+      seenAtMs,
+      ...options
+    }: DiskImageErrorOptions & { readonly name?: string; readonly seenAtMs?: number | undefined } = {},
   ) {
     super(`${machine}: boot failed in stage "${stage}": ${reason}`, {
       ...options,
       detail: evidenceText({ ...evidence, stage: undefined }),
     });
     this.failure = name;
+    this.seenAtMs = seenAtMs;
     this.stage = stage;
     this.reason = reason;
     this.evidence = evidence;

@@ -206,16 +206,16 @@ export class Machine implements AsyncDisposable {
         this.console.write(`${user}\n`);
         continue;
       }
-      if (answered.refused !== undefined) throw await this.#bootFailed('login', `the login of ${user} was refused`);
+      if (answered.refused !== undefined) throw await this.#loginFailed(`the login of ${user} was refused`);
       if (answered.password === undefined) break;
-      if (password === undefined) throw await this.#bootFailed('login', `the login of ${user} asks for a password`);
+      if (password === undefined) throw await this.#loginFailed(`the login of ${user} asks for a password`);
       this.console.write(`${password}\n`);
       const next = await this.#waitUntil(
         () => this.console.take(/(?<refused>Login incorrect)|(?<prompt>[#$%>] ?$)/)?.groups,
         'the shell after the password',
         patience,
       );
-      if (next.refused !== undefined) throw await this.#bootFailed('login', `the login of ${user} was refused`);
+      if (next.refused !== undefined) throw await this.#loginFailed(`the login of ${user} was refused`);
       break;
     }
     await this.#takeOverShell(options);
@@ -439,8 +439,9 @@ export class Machine implements AsyncDisposable {
     return { busyMs, idleMs: early ? 15_000 : 120_000 };
   }
 
-  async #bootFailed(stage: string, reason: string): Promise<BootFailedError> {
-    return new BootFailedError(this.name, stage, reason, await this.evidence());
+  async #loginFailed(reason: string): Promise<BootFailedError> {
+    const seenAtMs = this.console.lastByteAt - this.startedAt;
+    return new BootFailedError(this.name, 'login', reason, await this.evidence(), { name: 'login-refused', seenAtMs });
   }
 
   #take(event: QmpEvent): void {
@@ -548,8 +549,15 @@ export class Machine implements AsyncDisposable {
   async #explain(ended: Ended, what: string, timeoutMs: number, hung: 'busy' | 'idle' | undefined): Promise<Error> {
     const evidence = await this.#evidenceAtEnd();
     const stage = this.screenStage ?? this.stages.reached ?? 'firmware';
-    const fail = (name: string, at: string, cause: string): BootFailedError =>
-      new BootFailedError(this.name, at, cause, { ...evidence, lastLines: this.#lastSeen(evidence) }, { name });
+    const lastByteMs = this.console.lastByteAt - this.startedAt;
+    const fail = (name: string, at: string, cause: string, seenAtMs = lastByteMs): BootFailedError =>
+      new BootFailedError(
+        this.name,
+        at,
+        cause,
+        { ...evidence, lastLines: this.#lastSeen(evidence) },
+        { name, seenAtMs },
+      );
     const because = (name: string): string => {
       const reason = reasonFor(name, this.failures);
       return reason === undefined ? '' : `${reason.pattern.cause}: ${reason.line}; `;
@@ -561,8 +569,13 @@ export class Machine implements AsyncDisposable {
       const where = fatal.on === 'screen' ? ' (on the screen; the serial console shows nothing of it)' : '';
       const own = `${pattern.cause}: ${line}${where}`;
       return reason === undefined
-        ? fail(pattern.name, pattern.stage, own)
-        : fail(reason.pattern.name, reason.pattern.stage, `${reason.pattern.cause}: ${reason.line}; then ${own}`);
+        ? fail(pattern.name, pattern.stage, own, fatal.atMs)
+        : fail(
+            reason.pattern.name,
+            reason.pattern.stage,
+            `${reason.pattern.cause}: ${reason.line}; then ${own}`,
+            fatal.atMs,
+          );
     }
     if (ended === 'screen' || (ended === 'hang' && this.screenStage !== undefined)) {
       const further =

@@ -61,6 +61,8 @@ export interface BootFailure {
   /** "loader", "stage 1" …; "image" for what is seen without booting; "checks" or "shutdown" behind the boot itself. */
   readonly stage: string;
   readonly cause: string;
+  /** When what shows it was seen, in milliseconds since the machine was started: the last byte before a silence. */
+  readonly seenAtMs?: number | undefined;
   readonly lastLines: readonly string[];
 }
 
@@ -207,7 +209,10 @@ async function shutDown(
 function describeFailure(error: unknown, machine: Machine): BootFailure {
   const stage = machine.stages.reached ?? 'firmware';
   if (error instanceof BootFailedError)
-    return { name: error.failure, stage: error.stage, cause: error.reason, lastLines: error.evidence.lastLines };
+    return {
+      ...{ name: error.failure, stage: error.stage, cause: error.reason, seenAtMs: error.seenAtMs },
+      lastLines: error.evidence.lastLines,
+    };
   if (error instanceof MachineExitedError && error.exit.reason !== undefined) {
     const cause =
       error.exit.reason === 'guest-shutdown'

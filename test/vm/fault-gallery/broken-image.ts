@@ -1,0 +1,117 @@
+import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { mtoolsEnvironment, mtoolsImage } from '../../../lib/filesystem/fat.ts';
+import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
+import { run } from '../../helpers/run.ts';
+
+/** A copy of a good image, and what a fault does to it. */
+export class BrokenImage {
+  readonly file: string;
+  readonly disk: PartitionedDisk;
+  readonly #folder: string;
+  readonly #toplevel: string;
+
+  constructor(file: string, disk: PartitionedDisk, toplevel: string) {
+    this.file = file;
+    this.disk = disk;
+    this.#folder = dirname(file);
+    this.#toplevel = toplevel;
+  }
+
+  async overwrite(offsetBytes: number, bytes: Buffer): Promise<void> {
+    await using handle = await open(this.file, 'r+');
+    await handle.write(bytes, 0, bytes.length, offsetBytes);
+  }
+
+  async read(offsetBytes: number, bytes: number): Promise<Buffer> {
+    await using handle = await open(this.file, 'r');
+    return (await handle.read(Buffer.alloc(bytes), 0, bytes, offsetBytes)).buffer;
+  }
+
+  /** Where GRUB's core image is, after its boot sector. */
+  async core(): Promise<{ readonly offsetBytes: number; readonly sizeBytes: number }> {
+    const sector = Number((await this.read(0x5c, 8)).readBigUInt64LE());
+    const list = await this.read(sector * 512 + 0x1f4, 12);
+    return { offsetBytes: sector * 512, sizeBytes: (list.readUInt16LE(8) + 1) * 512 };
+  }
+
+  async cutTo(share: number): Promise<void> {
+    const { size } = await (await open(this.file, 'r')).stat();
+    await truncate(this.file, Math.floor((size * share) / 512) * 512);
+  }
+
+  async sfdisk(...args: string[]): Promise<void> {
+    await run([
+      'sfdisk',
+      '--no-reread',
+      '--no-tell-kernel',
+      '--quiet',
+      ...args.map((arg) => arg.replace('IMG', this.file)),
+    ]);
+  }
+
+  get esp(): DiskPartition {
+    const { esp } = this.disk;
+    if (esp === undefined) throw new Error('this image has no ESP');
+    return esp;
+  }
+
+  async espFiles(): Promise<string[]> {
+    const listed = await this.#mtools('mdir', '-b', '-/', '::/');
+    return listed.split('\n').filter((line) => line.startsWith('::/') && !line.endsWith('/'));
+  }
+
+  async espFile(pattern: RegExp): Promise<string> {
+    const found = (await this.espFiles()).find((name) => pattern.test(name));
+    if (found === undefined) throw new Error(`the ESP has no ${pattern}: ${await this.espFiles()}`);
+    return found;
+  }
+
+  async removeFromEsp(pattern: RegExp): Promise<void> {
+    await this.#mtools('mdel', await this.espFile(pattern));
+  }
+
+  /** Replaces a file of the ESP by what `change` makes of it. */
+  async changeOnEsp(pattern: RegExp, change: (content: Buffer) => Buffer | string): Promise<void> {
+    const name = await this.espFile(pattern);
+    const local = join(this.#folder, 'esp-file');
+    await this.#mtools('mcopy', '-n', '-o', name, local);
+    await writeFile(local, change(await readFile(local)));
+    await this.#mtools('mcopy', '-o', local, name);
+  }
+
+  /** A path of the system in the root filesystem, links followed by hand: debugfs follows none. */
+  system(path: string): string {
+    return `${this.#toplevel}/${path}`;
+  }
+
+  async debugfs(...commands: string[]): Promise<string> {
+    const at = `./${basename(this.file)}${this.#offset()}`;
+    return run(['debugfs', '-w', '-f', '-', at], { cwd: this.#folder, input: `${commands.join('\n')}\n` });
+  }
+
+  /** Replaces a file of the root filesystem. */
+  async writeOnRoot(path: string, content: string | Buffer, mode = '0100555'): Promise<void> {
+    const local = join(this.#folder, 'root-file');
+    await writeFile(local, content);
+    await this.debugfs(`rm ${path}`, `write root-file ${path}`, `sif ${path} mode ${mode}`);
+  }
+
+  async readFromRoot(path: string): Promise<Buffer> {
+    await this.debugfs(`dump ${path} root-file`);
+    return readFile(join(this.#folder, 'root-file'));
+  }
+
+  async tune(...args: string[]): Promise<void> {
+    await run(['tune2fs', ...args, `./${basename(this.file)}${this.#offset()}`], { cwd: this.#folder });
+  }
+
+  #offset(): string {
+    return this.disk.root.offsetBytes === 0 ? '' : `?offset=${this.disk.root.offsetBytes}`;
+  }
+
+  async #mtools(tool: string, ...args: string[]): Promise<string> {
+    const at = mtoolsImage({ image: this.file, offsetBytes: this.esp.offsetBytes });
+    return run([tool, '-i', at, ...args], { env: mtoolsEnvironment(undefined) });
+  }
+}
