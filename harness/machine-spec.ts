@@ -54,8 +54,9 @@ export interface MachineContext {
 export interface WaitOptions {
   /** Milliseconds; default: the machine's own, which is longer under TCG. */
   readonly timeoutMs?: number | undefined;
-  /** Give up on a machine that computes this long, or does nothing this long, without showing anything; default: it may. */
-  readonly hang?: HangBudget | undefined;
+  /** Give up on a machine that computes this long, or does nothing this long, without showing anything; "as usual" is by the
+   *  stage of the boot and the accelerator. Default: it may, except while it boots. */
+  readonly hang?: HangBudget | 'as usual' | undefined;
 }
 
 /** What a command in the guest did. */

@@ -19,7 +19,7 @@ import { HangWatch, processTimes } from './hang-watch.ts';
 import type { GuestResult, MachineContext, WaitOptions } from './machine-spec.ts';
 import { type QemuProcess, startQemu } from './qemu/process.ts';
 import { QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
-import { readScreen, type Screen } from './screen.ts';
+import { readPicture, readScreen, type Screen } from './screen.ts';
 
 const LAST_LINES = 25;
 
@@ -177,7 +177,7 @@ export class Machine implements AsyncDisposable {
   /** Waits for the login prompt. A machine that hangs is told from one that is slow: see HangWatch. */
   async waitForLoginPrompt(options: WaitOptions = {}): Promise<void> {
     await this.#waitUntil(() => (this.stages.reached === 'login' ? true : undefined), 'the login prompt', {
-      hang: this.#hangBudget(),
+      hang: 'as usual',
       // Long: what counts is whether it goes on.
       timeoutMs: 3 * this.bootTimeoutMs,
       ...options,
@@ -190,7 +190,7 @@ export class Machine implements AsyncDisposable {
    *  @throws {BootFailedError} when the login is refused. */
   async login(user = 'root', password?: string, options: WaitOptions = {}): Promise<void> {
     await this.waitForLoginPrompt(options);
-    const patience = { hang: this.#hangBudget(), ...options };
+    const patience = { hang: 'as usual' as const, ...options };
     this.console.write(`${user}\n`);
     for (;;) {
       const answered = await this.#waitUntil(
@@ -435,7 +435,7 @@ export class Machine implements AsyncDisposable {
     const { slowness } = this.#parts;
     const early = isBefore(this.stages.reached, 'kernel');
     // Healthy boots compute for up to 6 s in silence under TCG. A quiet systemd waits 90 s for a device.
-    const busyMs = (this.accelerator === 'kvm' ? 10_000 : 25_000) * slowness;
+    const busyMs = (this.accelerator === 'kvm' ? 10_000 : early ? 15_000 : 25_000) * slowness;
     return { busyMs, idleMs: early ? 15_000 : 120_000 };
   }
 
@@ -465,7 +465,7 @@ export class Machine implements AsyncDisposable {
   /** Reads what the screen shows, which may be all that a machine shows. */
   async #lookAtScreen(): Promise<void> {
     const screen = await this.screenshot().catch(() => undefined);
-    const text = screen?.lines?.join('\n') ?? '';
+    const text = screen === undefined ? '' : (screen.lines ?? (await readPicture(screen.png))).join('\n');
     if (text === this.#screenText) return;
     this.#screenText = text;
     const atMs = performance.now() - this.startedAt;
@@ -508,7 +508,8 @@ export class Machine implements AsyncDisposable {
         else if (this.#signal?.aborted) finish('abort');
       };
       const look = (): void => {
-        hung = watch.look(this.console.receivedBytes, hang ?? { busyMs: Infinity, idleMs: Infinity });
+        const budget = hang === 'as usual' ? this.#hangBudget() : hang;
+        hung = watch.look(this.console.receivedBytes, budget ?? { busyMs: Infinity, idleMs: Infinity });
         const silentMs = watch.busyMs + watch.idleMs;
         if (hung !== undefined) finish('hang');
         // On a loaded host the clock runs and the machine does not.
@@ -569,10 +570,10 @@ export class Machine implements AsyncDisposable {
       const where = fatal.on === 'screen' ? ' (on the screen; the serial console shows nothing of it)' : '';
       const own = `${pattern.cause}: ${line}${where}`;
       return reason === undefined
-        ? fail(pattern.name, pattern.stage, own, fatal.atMs)
+        ? fail(pattern.name, pattern.stage ?? stage, own, fatal.atMs)
         : fail(
             reason.pattern.name,
-            reason.pattern.stage,
+            reason.pattern.stage ?? stage,
             `${reason.pattern.cause}: ${reason.line}; then ${own}`,
             fatal.atMs,
           );

@@ -1,5 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { localExecutor } from '../lib/local-executor.ts';
+import { findTool } from '../lib/tools.ts';
 
 /** What a machine's screen shows. */
 export interface Screen {
@@ -7,15 +9,15 @@ export interface Screen {
   readonly png: Buffer;
   readonly width: number;
   readonly height: number;
-  /** In a text mode of the VGA: its lines, which need no reading from a picture. */
+  /** In a text mode of the VGA: its lines, which need no reading from a picture, and those that were scrolled away. */
   readonly lines: readonly string[] | undefined;
 }
 
 type Qmp = (command: string, args?: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
 const TEXT_MEMORY = 0xb8000;
+const TEXT_MEMORY_BYTES = 32 * 1024;
 const COLUMNS = 80;
-const ROWS = 25;
 
 /** Takes a picture of the screen, and in a text mode its characters from the VGA's memory.
  *  @param folder for QEMU to put files in. @see QMP screendump, pmemsave */
@@ -30,17 +32,26 @@ export async function readScreen(qmp: Qmp, folder: string): Promise<Screen> {
   return { png, width, height, lines: isText ? await readText(qmp, folder) : undefined };
 }
 
+/** All that the VGA's memory holds: a driver scrolls by moving where the screen begins in it, so what was scrolled away is there
+ *  too, in order. */
 async function readText(qmp: Qmp, folder: string): Promise<string[]> {
   const dump = join(folder, 'screen.bin');
-  await qmp('pmemsave', { val: TEXT_MEMORY, size: COLUMNS * ROWS * 2, filename: dump });
+  await qmp('pmemsave', { val: TEXT_MEMORY, size: TEXT_MEMORY_BYTES, filename: dump });
   const memory = await readFile(dump);
   await rm(dump);
-  return Array.from({ length: ROWS }, (_, row) =>
-    Array.from({ length: COLUMNS }, (_, column) => {
+  return Array.from({ length: Math.floor(TEXT_MEMORY_BYTES / 2 / COLUMNS) }, (_, row) =>
+    Array.from({ length: COLUMNS }, (__, column) => {
       const code = memory[(row * COLUMNS + column) * 2] ?? 0;
       return code < 0x20 || code > 0x7e ? ' ' : String.fromCharCode(code);
     })
       .join('')
       .trimEnd(),
-  );
+  ).filter((line) => line !== '');
+}
+
+/** The lines of a picture, where tesseract(1) is there to read them; else none. */
+export async function readPicture(png: Buffer): Promise<string[]> {
+  if ((await findTool('tesseract')) === undefined) return [];
+  const { stdout } = await localExecutor.run(['tesseract', '-', '-', '--psm', '6'], { input: png });
+  return stdout.toString('utf8').split('\n');
 }

@@ -68,8 +68,12 @@ export interface BootFailure {
 
 const CONSOLE_LINES = 400;
 
-/** How long a machine may be silent whose image is known to be broken. */
-const DOOMED = { busyMs: 6000, idleMs: 4000 };
+/** How long a machine may be silent whose image is known to be broken. SeaBIOS speaks at once; OVMF computes for up to 6 s
+ *  under TCG before its first byte, and so does Linux now and then. */
+const DOOMED_EARLY = { busyMs: 2500, idleMs: 2500 };
+const DOOMED = { busyMs: 8000, idleMs: 4000 };
+/** The same for a kernel that was not told of the serial console. */
+const UNHEARD = { busyMs: 25_000, idleMs: 20_000 };
 
 /** How long a guest that nobody is logged in to has to react to its power button. */
 const POWER_BUTTON_MS = 15_000;
@@ -86,14 +90,14 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   const findings = (inspection?.findings ?? []).filter(
     ({ firmware }) => firmware === undefined || firmware === spec.firmware,
   );
+  const unheard = inspection?.serialConsole === false;
   const doomed = findings.find(({ severity }) => severity === 'fatal');
   await using machine = await startMachine(spec, context);
   const reports: CheckReport[] = [];
   const warnings: string[] = [];
-  const waiting = {
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    ...(doomed === undefined ? {} : { hang: DOOMED }),
-  };
+  const isEarly = spec.firmware === 'legacy' && doomed !== undefined && isBefore(doomed.stage, 'kernel');
+  const hang = isEarly ? DOOMED_EARLY : doomed !== undefined ? DOOMED : unheard ? UNHEARD : undefined;
+  const waiting = { ...(timeoutMs === undefined ? {} : { timeoutMs }), ...(hang === undefined ? {} : { hang }) };
   let failure: BootFailure | undefined;
   let cleanShutdown = false;
   let screenshot: string | undefined;
@@ -125,7 +129,7 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
     await look();
     if (login === false && error instanceof BootFailedError && machine.screenStage === 'login')
       warnings.push(`${error.reason}; judged by the screen`);
-    else failure ??= describeFailure(error, machine);
+    else failure ??= describeFailure(error, machine, { doomed, unheard });
   }
   failure = blame(failure, findings, machine);
   warnings.push(
@@ -206,8 +210,18 @@ async function shutDown(
 }
 
 /** The guest's failure. What is not the guest's is thrown on. */
-function describeFailure(error: unknown, machine: Machine): BootFailure {
+function describeFailure(
+  error: unknown,
+  machine: Machine,
+  { doomed, unheard }: { readonly doomed: Finding | undefined; readonly unheard: boolean },
+): BootFailure {
   const stage = machine.stages.reached ?? 'firmware';
+  if (error instanceof BootFailedError && error.failure === 'hang' && unheard)
+    return {
+      ...{ name: 'no-serial-console', stage: error.stage, seenAtMs: error.seenAtMs },
+      cause: `the kernel has no console=ttyS0 in its parameters, and nobody serves a login there: ${error.reason}`,
+      lastLines: error.evidence.lastLines,
+    };
   if (error instanceof BootFailedError)
     return {
       ...{ name: error.failure, stage: error.stage, cause: error.reason, seenAtMs: error.seenAtMs },
@@ -220,6 +234,9 @@ function describeFailure(error: unknown, machine: Machine): BootFailure {
         : `the machine ended: ${error.exit.reason}`;
     return { name: error.exit.reason, stage, cause, lastLines: error.evidence.lastLines };
   }
+  // QEMU itself does not get on with it.
+  if (error instanceof MachineExitedError && doomed?.name === 'container-damaged')
+    return { name: doomed.name, stage, cause: error.shortMessage, lastLines: error.evidence.lastLines };
   if (error instanceof WaitTimeoutError) {
     const inShutdown = machine.stages.reached === 'login';
     const lastLines = error.evidence.lastLines;
@@ -236,9 +253,11 @@ function blame(
 ): BootFailure | undefined {
   if (failure !== undefined) {
     const failedAt = BOOT_STAGES.find((stage) => stage === failure.stage);
-    const reason = findings.find(
-      ({ severity, stage }) => severity === 'fatal' && failedAt !== undefined && !isBefore(stage, failedAt),
-    );
+    const reason = findings.find(({ severity, stage }) => {
+      if (failedAt === undefined || severity === 'warning') return false;
+      // What cannot work stops a boot there or before; what is only wrong, there or later.
+      return severity === 'fatal' ? !isBefore(stage, failedAt) : !isBefore(failedAt, stage);
+    });
     if (reason === undefined) return failure;
     return {
       ...failure,
@@ -252,6 +271,6 @@ function blame(
     return { name: wrong.name, stage: 'image', cause: `it boots here, but ${wrong.message}`, lastLines: [] };
   const seen = machine.failures.find(({ pattern }) => pattern.severity === 'error');
   if (seen === undefined) return undefined;
-  const { name, stage, cause } = seen.pattern;
+  const { name, stage = 'init', cause } = seen.pattern;
   return { name, stage, cause: `it boots, but ${cause}: ${seen.line}`, lastLines: [] };
 }

@@ -5,7 +5,8 @@ export interface FailurePattern {
   /** A word for programs: "kernel-panic". */
   readonly name: string;
   readonly shows: RegExp;
-  readonly stage: BootStage;
+  /** Undefined: the one that the boot had reached. */
+  readonly stage: BootStage | undefined;
   /** `fatal`: the boot has failed for good. `error`: it goes on, and its verdict is bad. `warning`: worth knowing. */
   readonly severity: 'fatal' | 'error' | 'warning';
   /** In a sentence, for the report. */
@@ -28,7 +29,9 @@ export interface FailureSeen {
 }
 
 /** A kernel's line, with its time stamp or without, and not in the middle of somebody's sentence. */
-const kernel = (text: string): RegExp => new RegExp(`(?:^|\\n)(?:<\\d+>)?(?:\\[[^\\]\\n]{1,20}\\] ?)?${text}[^\\n]*`);
+const kernel = (text: string): RegExp =>
+  // Whole: what stands at its end tells one panic from another.
+  new RegExp(`(?:^|\\n)(?:<\\d+>)?(?:\\[[^\\]\\n]{1,20}\\] ?)?${text}[^\\n]*(?=\\n)`);
 
 const NO_ROOT = ['kernel-panic-no-root', 'stage-1-failed', 'stage-1-shell', 'emergency', 'kernel-panic-init-died'];
 const NO_INIT = ['kernel-panic-no-init', ...NO_ROOT];
@@ -86,7 +89,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     // An error alone is none: GRUB goes on after a search that found nothing. What follows tells.
     name: 'grub-error',
     shows:
-      /error: (?!no suitable video mode|no such device)[^\n]*(?=[\s\S]{0,600}?(?:Press any key to continue|you need to load the kernel first))/,
+      /error: (?!no suitable video mode|no such device)[^\n]*(?:\n(?!error|Press|\n)[^\n]+)?(?=[\s\S]{0,600}?(?:Press any key to continue|you need to load the kernel first))/,
     stage: 'loader',
     severity: 'fatal',
     cause: 'GRUB cannot load the system',
@@ -173,7 +176,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'kernel-panic-init-died',
     shows: kernel('Kernel panic - not syncing: Attempted to kill init!'),
-    stage: 'stage 1',
+    stage: undefined,
     severity: 'fatal',
     cause: 'process 1 ended',
     source: 'Linux kernel/exit.c',
@@ -189,7 +192,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'kernel-panic',
     shows: kernel('Kernel panic - not syncing'),
-    stage: 'kernel',
+    stage: undefined,
     severity: 'fatal',
     cause: 'the kernel panicked',
     source: 'Linux kernel/panic.c',

@@ -4,9 +4,11 @@ import type { Finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 import type { FoundPartition, FoundTable } from './partition-tables.ts';
 
-/** A menu entry of systemd-boot. @see The Boot Loader Specification, type 1 */
+/** A menu entry of systemd-boot, or of a GRUB whose grub.cfg is on a FAT partition.
+ *  @see The Boot Loader Specification, type 1; GRUB manual, "linux" and "initrd" */
 export interface LoaderEntry {
-  /** From the partition's root: `loader/entries/nixos-generation-1.conf`. */
+  readonly loader: 'systemd-boot' | 'grub';
+  /** From the partition's root: `loader/entries/nixos-generation-1.conf`, `grub/grub.cfg`. */
   readonly file: string;
   readonly partition: number;
   readonly title: string;
@@ -22,6 +24,8 @@ export interface EfiBoot {
   readonly architectures: readonly string[];
   readonly loaders: readonly string[];
   readonly entries: readonly LoaderEntry[];
+  /** Whether the entries' kernels are told of a serial console; undefined without entries. */
+  readonly serialConsole: boolean | undefined;
   readonly findings: readonly Finding[];
 }
 
@@ -39,7 +43,7 @@ export async function readEfiBoot(
   const say = (name: string, severity: Finding['severity'], stage: Finding['stage'], message: string): void => {
     findings.push({ name, severity, firmware: 'efi', stage, message });
   };
-  const nothing = { architectures: [], loaders: [], entries: [], findings };
+  const nothing = { architectures: [], loaders: [], entries: [], serialConsole: undefined, findings };
   const esps = table.partitions.filter(({ purpose }) => purpose === 'esp');
   if (esps.length === 0) {
     say('no-esp', 'error', 'firmware', 'no partition has the type of an EFI system partition (ESP)');
@@ -80,32 +84,65 @@ export async function readEfiBoot(
   const entries: LoaderEntry[] = [];
   for (const volume of volumes)
     for (const [key, name] of volume.files) {
-      if (!/^loader\/entries\/[^/]+\.conf$/.test(key)) continue;
-      const entry = parseEntry(name, volume.partition, (await volume.read(name, 64 * 1024)).toString('utf8'));
-      entries.push(entry);
-      for (const path of [entry.linux, ...entry.initrd].filter((at) => at !== '')) {
-        const file = volume.files.get(
-          path
-            .replace(/^[/\\]+/, '')
-            .replaceAll('\\', '/')
-            .toLowerCase(),
-        );
-        if (file === undefined)
-          say(
-            'entry-file-missing',
-            'fatal',
-            'loader',
-            `${name} names ${path}, which is not on partition ${volume.partition}`,
-          );
-        else if (path === entry.linux && peMachine(await volume.read(file, 1024)) === undefined)
-          say('kernel-damaged', 'fatal', 'loader', `${file}, which ${name} starts, is no EFI program: no kernel`);
-      }
+      const isEntry = /^loader\/entries\/[^/]+\.conf$/.test(key);
+      if (!isEntry && !/(^|\/)grub\.cfg$/.test(key)) continue;
+      const content = (await volume.read(name, 1024 * 1024)).toString('utf8');
+      entries.push(
+        ...(isEntry ? [parseEntry(name, volume.partition, content)] : parseGrubConfig(name, volume.partition, content)),
+      );
     }
+  for (const volume of volumes) findings.push(...(await checkBootFiles(volume, entries)));
   const systemdBoot = loaders.some((name) => /systemd-boot/i.test(name));
   const unified = loaders.some((name) => /^EFI\/Linux\//i.test(name));
-  if (systemdBoot && entries.length === 0 && !unified)
+  if (systemdBoot && !entries.some(({ loader }) => loader === 'systemd-boot') && !unified)
     say('no-entries', 'fatal', 'loader', 'systemd-boot is there, and no entry in loader/entries for it to start');
-  return { architectures: [...new Set(architectures)], loaders, entries, findings };
+  const serialConsole =
+    entries.length === 0 ? undefined : entries.some(({ options }) => /(^|\s)console=ttyS\d/.test(options));
+  return { architectures: [...new Set(architectures)], loaders, entries, serialConsole, findings };
+}
+
+/** Looks at the kernels and initrds of the entries on a partition, each file once. */
+async function checkBootFiles(volume: Volume, entries: readonly LoaderEntry[]): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const seen = new Set<string>();
+  for (const { file: entry, partition, loader, linux, initrd } of entries)
+    for (const path of partition === volume.partition ? [linux, ...initrd] : []) {
+      const firmware = loader === 'grub' ? undefined : 'efi';
+      const say = (name: string, message: string): void => {
+        findings.push({ name, severity: 'fatal', firmware, stage: 'loader', message });
+      };
+      if (path === '' || seen.has(path)) continue;
+      seen.add(path);
+      const file = volume.files.get(
+        path
+          .replace(/^[/\\]+/, '')
+          .replaceAll('\\', '/')
+          .toLowerCase(),
+      );
+      if (file === undefined) {
+        // GRUB may read it from another partition.
+        if (loader === 'systemd-boot')
+          say('entry-file-missing', `${entry} names ${path}, which is not on partition ${volume.partition}`);
+      } else if (path === linux) {
+        const kernel = await volume.read(file, Number.POSITIVE_INFINITY);
+        const expected = kernelBytes(kernel);
+        if (expected === undefined && (loader === 'grub' || peMachine(kernel) === undefined))
+          say('kernel-damaged', `${file}, which ${entry} starts, is no kernel`);
+        else if (expected !== undefined && kernel.length < expected)
+          say(
+            'kernel-cut',
+            `${file} has ${kernel.length} bytes, and its header says ${expected}: the kernel is cut off`,
+          );
+      }
+    }
+  return findings;
+}
+
+/** How long a bzImage says that it is; undefined for what is none.
+ *  @see the kernel's Documentation/arch/x86/boot.rst, "setup_sects" and "syssize" */
+function kernelBytes(kernel: Buffer): number | undefined {
+  if (kernel.length < 0x210 || kernel.toString('latin1', 0x202, 0x206) !== 'HdrS') return undefined;
+  return ((kernel[0x1f1] || 4) + 1) * 512 + kernel.readUInt32LE(0x1f4) * 16;
 }
 
 interface Volume {
@@ -148,5 +185,35 @@ function parseEntry(file: string, partition: number, content: string): LoaderEnt
   const values = (key: string): string[] =>
     [...content.matchAll(new RegExp(`^${key}[ \\t]+(.*)$`, 'gm'))].map(([, value = '']) => value.trim());
   const [title = '', version = '', linux = ''] = ['title', 'version', 'linux'].map((key) => values(key)[0]);
-  return { file, partition, title, version, linux, initrd: values('initrd'), options: values('options').join(' ') };
+  return {
+    loader: 'systemd-boot',
+    file,
+    partition,
+    title,
+    version,
+    linux,
+    initrd: values('initrd'),
+    options: values('options').join(' '),
+  };
+}
+
+/** The entries of a grub.cfg as grub-mkconfig and NixOS write it: no script is run. */
+function parseGrubConfig(file: string, partition: number, content: string): LoaderEntry[] {
+  const entries: LoaderEntry[] = [];
+  let title = '';
+  let last: LoaderEntry | undefined;
+  const place = (text: string): string => text.replace(/^\([^)]*\)/, '').replace(/^\/\//, '/');
+  for (const line of content.split('\n')) {
+    const [, entry] = /^\s*menuentry\s+["']([^"']*)/.exec(line) ?? [];
+    if (entry !== undefined) title = entry;
+    const [, kernel, options = ''] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(line) ?? [];
+    if (kernel !== undefined) {
+      last = { loader: 'grub', file, partition, title, version: '', linux: place(kernel), initrd: [], options };
+      entries.push(last);
+    }
+    const [, initrd] = /^\s*initrd(?:16|efi)?\s+(.*)$/.exec(line) ?? [];
+    if (initrd !== undefined && last !== undefined)
+      entries[entries.length - 1] = { ...last, initrd: initrd.split(/\s+/).map(place) };
+  }
+  return entries;
 }

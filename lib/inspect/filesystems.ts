@@ -32,6 +32,9 @@ export async function readFilesystem(image: ImageReader, place: Place): Promise<
   return undefined;
 }
 
+/** With less no system starts: its first log takes more. */
+const NEARLY_FULL_BYTES = 256 * 1024;
+
 type Reader = (head: Buffer, place: Place) => FoundFilesystem | undefined;
 
 const text = (bytes: Buffer): string => bytes.toString('utf8').replace(/\0.*$/s, '').trimEnd();
@@ -57,7 +60,7 @@ const ext4: Reader = (head, { number, sizeBytes: room }) => {
     say('superblock-damaged', 'fatal', 'has a superblock whose checksum is wrong');
   if (sizeBytes > room) say('filesystem-too-large', 'fatal', `has ${sizeBytes} bytes, and the partition has ${room}`);
   if ((superblock.readUInt16LE(0x3a) & 2) !== 0) say('filesystem-errors', 'error', 'is marked as having errors');
-  if (freeBytes === 0) say('filesystem-full', 'error', 'has no free block');
+  if (freeBytes < NEARLY_FULL_BYTES) say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
   else if (superblock.readUInt32LE(0x10) === 0) say('filesystem-full', 'error', 'has no free inode');
   const type = incompatible & 0x40 ? 'ext4' : compatible & 4 ? 'ext3' : 'ext2';
   return {

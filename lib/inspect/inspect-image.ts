@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type DiskFormat, inspectDiskImage } from '../disk-image-format.ts';
+import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
 import { type EfiBoot, readEfiBoot } from './efi-boot.ts';
@@ -39,6 +39,8 @@ export interface ImageInspection {
   readonly firmware: readonly ('legacy' | 'efi')[];
   readonly bios: BiosBoot;
   readonly efi: EfiBoot;
+  /** Whether the kernels of the loaders' entries, as far as they can be read, are told of a serial console. */
+  readonly serialConsole: boolean | undefined;
   /** Everything that is wrong with it, as far as it can be seen without booting. */
   readonly findings: readonly Finding[];
 }
@@ -52,6 +54,8 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
   return runStep(STEP, context, facts.file, async (step) => {
     const work = await mkdtemp(join(tmpdir(), 'nixos-disk-image-inspect-'));
     try {
+      const inContainer = await containerFindings(step, facts.file, facts.format);
+      if (inContainer.length > 0) return unreadable(facts, inContainer);
       const image = openImage(step, facts, work);
       const found = await readPartitionTable(image);
       const partitions: InspectedPartition[] = [];
@@ -73,8 +77,8 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
       return {
         ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
         ...{ table: found.table, diskId: found.diskId, partitions, filesystem, firmware, bios, efi },
+        serialConsole: efi.serialConsole,
         findings: [
-          ...(await containerFindings(step, facts.file, facts.format)),
           ...found.findings,
           ...bios.findings,
           ...efi.findings,
@@ -86,6 +90,15 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
       await rm(work, { recursive: true, force: true });
     }
   });
+}
+
+function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageInspection {
+  return {
+    ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes, table: 'none', diskId: undefined },
+    ...{ partitions: [], filesystem: undefined, firmware: [], bios: { loader: 'none', findings: [] } },
+    efi: { architectures: [], loaders: [], entries: [], serialConsole: undefined, findings: [] },
+    ...{ serialConsole: undefined, findings },
+  };
 }
 
 function nothingThere({ number, purpose, filesystem }: InspectedPartition): Finding[] {

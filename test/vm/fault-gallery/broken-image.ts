@@ -1,6 +1,7 @@
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { mtoolsEnvironment, mtoolsImage } from '../../../lib/filesystem/fat.ts';
+import { localExecutor } from '../../../lib/local-executor.ts';
 import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
 import { run } from '../../helpers/run.ts';
 
@@ -80,14 +81,26 @@ export class BrokenImage {
     await this.#mtools('mcopy', '-o', local, name);
   }
 
-  /** A path of the system in the root filesystem, links followed by hand: debugfs follows none. */
+  /** Where a link of the system leads: debugfs follows none. */
+  async linkOfSystem(path: string): Promise<string> {
+    const target = /Fast link dest: "(.*)"/.exec(await this.debugfs(`stat ${this.system(path)}`))?.[1];
+    if (target === undefined) throw new Error(`${path} is no link`);
+    return target;
+  }
+
+  /** A path of the system in the root filesystem. */
   system(path: string): string {
     return `${this.#toplevel}/${path}`;
   }
 
   async debugfs(...commands: string[]): Promise<string> {
     const at = `./${basename(this.file)}${this.#offset()}`;
-    return run(['debugfs', '-w', '-f', '-', at], { cwd: this.#folder, input: `${commands.join('\n')}\n` });
+    const input = `${commands.join('\n')}\n`;
+    const { stdout, stderr } = await localExecutor.run(['debugfs', '-w', '-f', '-', at], { cwd: this.#folder, input });
+    // It exits 0 whatever happens; the first line is its version.
+    const said = stderr.toString('utf8').trim().split('\n').slice(1);
+    if (said.length > 0) throw new Error(said.join('\n'));
+    return stdout.toString('utf8');
   }
 
   /** Replaces a file of the root filesystem. */

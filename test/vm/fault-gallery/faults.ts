@@ -28,6 +28,12 @@ const ENTRY = /loader\/entries\/[^/]*\.conf$/;
 const half = (content: Buffer): Buffer => content.subarray(0, Math.floor(content.length / 2));
 const text = (change: (content: string) => string) => (content: Buffer) => change(content.toString('utf8'));
 const withoutConsole = text((content) => content.replaceAll(/ ?console=ttyS0\S*/g, ''));
+/** A login only where there is a keyboard. */
+async function loginOnScreen(image: BrokenImage): Promise<void> {
+  const file = `${await image.linkOfSystem('etc')}/inittab`;
+  const table = (await image.readFromRoot(file)).toString('utf8');
+  await image.writeOnRoot(file, table.replace('-L ttyS0 115200 vt100', '38400 tty1'), '0100444');
+}
 
 export const FAULTS: readonly Fault[] = [
   // The BIOS and GRUB's boot sector.
@@ -111,8 +117,8 @@ export const FAULTS: readonly Fault[] = [
       base: 'hybrid',
       firmware: 'legacy',
       stage: 'loader',
-      name: 'grub-error',
-      cause: /premature end of file|GRUB cannot load/,
+      name: 'kernel-cut',
+      cause: /the kernel is cut off/,
     },
     breakIt: (image) => image.changeOnEsp(KERNEL, half),
   },
@@ -177,7 +183,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     fault: 'image cut to 90 %',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'firmware', name: 'image-truncated', cause: /cut off/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'image-truncated', cause: /cut off/ },
     breakIt: (image) => image.cutTo(0.9),
   },
   // Stage 2, init and login.
@@ -201,7 +207,7 @@ export const FAULTS: readonly Fault[] = [
     ...{
       base: 'hybrid',
       firmware: 'legacy',
-      stage: 'stage 1',
+      stage: 'stage 2',
       name: 'kernel-panic-init-died',
       cause: /Attempted to kill init/,
     },
@@ -234,14 +240,10 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     fault: 'full disk',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'image', name: 'filesystem-full', cause: /no free block/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'filesystem-full', cause: /free bytes/ },
     breakIt: async (image) => {
-      await image.tune('-m', '0');
-      await image.debugfs('write /dev/null filler', 'fallocate filler 0 1000000');
-      // What is left of it.
-      await image.debugfs(
-        ...Array.from({ length: 64 }, (_, index) => `write /dev/null f${index}\nfallocate f${index} 0 0`),
-      );
+      const free = Number(/Free blocks: +(\d+)/.exec(await image.debugfs('stats'))?.[1]);
+      await image.debugfs('write /dev/null filler', `fallocate filler 0 ${free - 40}`);
     },
   },
   {
@@ -260,7 +262,10 @@ export const FAULTS: readonly Fault[] = [
       name: 'no-serial-console',
       cause: /screen shows a login prompt|screen shows that it came to/,
     },
-    breakIt: (image) => image.changeOnEsp(GRUB_CFG, withoutConsole),
+    breakIt: async (image) => {
+      await image.changeOnEsp(GRUB_CFG, withoutConsole);
+      await loginOnScreen(image);
+    },
   },
   {
     fault: 'the login asks for a password',
@@ -273,9 +278,9 @@ export const FAULTS: readonly Fault[] = [
     ...{
       base: 'hybrid',
       firmware: 'legacy',
-      stage: 'kernel',
-      name: 'kernel-panic-memory',
-      cause: /too little memory|memory/,
+      stage: 'loader',
+      name: 'grub-error',
+      cause: /out of memory/,
     },
     machine: { memoryMiB: 80 },
     breakIt: async () => {},
@@ -403,10 +408,11 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     fault: 'no serial console in the parameters (EFI)',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'kernel', name: 'no-serial-console', cause: /console=ttyS0/ },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'login', name: 'no-serial-console', cause: /console=ttyS0/ },
     breakIt: async (image) => {
       for (const file of await image.espFiles())
         if (ENTRY.test(file)) await image.changeOnEsp(new RegExp(`^${file.replaceAll('.', '\\.')}$`), withoutConsole);
+      await loginOnScreen(image);
     },
   },
 ];

@@ -1,11 +1,12 @@
-import { appendFile } from 'node:fs/promises';
+import { appendFile, mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type BootReport, verifyBoot } from '../../../harness/verify-boot.ts';
 import type { BuiltImage } from '../../../lib/build-image.ts';
+import { removeTree } from '../../../lib/private-output.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
 import { BrokenImage } from './broken-image.ts';
 import { FAULTS, type Fault } from './faults.ts';
 
@@ -17,8 +18,10 @@ const BASES: Readonly<Record<Fault['base'], Parameters<typeof demoImage>>> = {
   'systemd-boot': ['tiny-systemd-boot', { partitionTableType: 'efi' }],
 };
 
+let folder = '';
 const images = new Map<Fault['base'], BuiltImage>();
 beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ndi-gallery-'));
   for (const base of Object.keys(BASES) as Fault['base'][]) {
     const [system, options] = BASES[base];
     const way = { bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0, bootSize: '64M' } as const;
@@ -26,10 +29,12 @@ beforeAll(async () => {
   }
 });
 
+afterAll(() => removeTree(folder));
+
 async function boot({ base, firmware, machine, breakIt }: Fault): Promise<BootReport> {
   const good = images.get(base);
   if (good === undefined) throw new Error(`there is no ${base}`);
-  const image = join(await tempFolder(), 'broken.img');
+  const image = join(await mkdtemp(join(folder, 'fault-')), 'broken.img');
   await run(['cp', '--sparse=always', good.image, image]);
   await breakIt(new BrokenImage(image, good.disk, good.system.toplevel));
   return verifyBoot({ image, firmware, ...machine });
