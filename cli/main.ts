@@ -111,9 +111,16 @@ program
   .addOption(
     new Option('--accel <accelerator>', 'default: KVM where a probe finds that it works').choices(['kvm', 'tcg']),
   )
-  .option('--timeout <seconds>', 'until the login prompt; default 60 with KVM, 300 without', wholeNumber)
+  .option(
+    '--timeout <seconds>',
+    'until the login prompt, and for each check; default: as long as it goes on',
+    wholeNumber,
+  )
+  .option('--kernel-parameters <words>', 'added by systemd-boot 254 and newer, such as console=ttyS0')
   .option('--log <file>', "keep the console's record")
   .option('--json', 'print the reports as JSON on standard output')
+  .option('--junit <file>', 'write the reports as JUnit XML')
+  .option('--html <file>', 'write the reports as one HTML page')
   .addHelpText(
     'after',
     `

@@ -1,7 +1,7 @@
 import type { DiskInterface } from '../harness/qemu/argv.ts';
-import { imageFirmware } from '../harness/qemu/image-firmware.ts';
 import { startMachine } from '../harness/start-machine.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
+import { inspectImage } from '../lib/inspect/inspect-image.ts';
 import { EXIT } from './exit-codes.ts';
 
 interface RunFlags {
@@ -16,7 +16,7 @@ const ESCAPE = 0x1d;
 
 /** Boots an image with this terminal as its serial console, until the guest powers off or Ctrl-] is typed. */
 export async function runCommand(image: string, flags: RunFlags, signal: AbortSignal): Promise<number> {
-  const firmware = flags.firmware ?? (await imageFirmware(image)).at(0);
+  const firmware = flags.firmware ?? (await inspectImage({ image }, { signal })).firmware.at(0);
   if (firmware === undefined)
     throw new InvalidOptionsError(
       'run',

@@ -1,9 +1,13 @@
+import { writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/checks.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
-import { imageFirmware } from '../harness/qemu/image-firmware.ts';
+import { renderHtml } from '../harness/report/html.ts';
+import { renderJunit } from '../harness/report/junit.ts';
+import { renderText } from '../harness/report/text.ts';
 import { type BootReport, verifyBoot } from '../harness/verify-boot.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
-import { renderBootReport } from './boot-report.ts';
+import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress } from './progress.ts';
 
@@ -19,12 +23,17 @@ export interface VerifyFlags {
   readonly accel?: 'kvm' | 'tcg';
   readonly timeout?: number;
   readonly log?: string;
+  readonly kernelParameters?: string;
   readonly json?: boolean;
+  readonly junit?: string;
+  readonly html?: string;
 }
 
 export async function verifyCommand(image: string, flags: VerifyFlags, signal: AbortSignal): Promise<number> {
   const reports = await verifyImage(image, flags, signal, flags.json === true);
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
+  if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
+  if (flags.html !== undefined) await writeFile(flags.html, renderHtml(reports, basename(image)));
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
 
@@ -35,11 +44,12 @@ export async function verifyImage(
   signal: AbortSignal,
   quiet: boolean,
 ): Promise<BootReport[]> {
-  const modes = flags.firmware ?? (await imageFirmware(image));
+  const inspection = await inspectImage({ image }, { signal });
+  const modes = flags.firmware ?? inspection.firmware;
   if (modes.length === 0)
     throw new InvalidOptionsError(
       'verify',
-      [{ path: '', message: `${image} has no partition table that says which firmware it is for` }],
+      [{ path: '', message: `${image} does not say which firmware it is for: ${whyNot(inspection)}` }],
       { hint: 'name it: --firmware legacy, or efi' },
     );
   const reports: BootReport[] = [];
@@ -50,6 +60,8 @@ export async function verifyImage(
       {
         image,
         firmware,
+        inspection,
+        kernelParameters: flags.kernelParameters,
         login: flags.login ? { user: flags.user, password: flags.password } : false,
         checks: [
           checkFirmwareMode(firmware),
@@ -71,7 +83,12 @@ export async function verifyImage(
     if (report.ok) progress.succeed(`boot  ${firmware}`);
     else progress.fail();
     reports.push(report);
-    if (!quiet) process.stdout.write(`${renderBootReport(report)}\n`);
+    if (!quiet) process.stdout.write(`${renderText(report)}\n`);
   }
   return reports;
+}
+
+function whyNot({ table, findings }: ImageInspection): string {
+  const reasons = findings.map(({ message }) => message);
+  return reasons.length > 0 ? reasons.join('; ') : table === 'none' ? 'it has no partition table' : 'it has no loader';
 }

@@ -6,11 +6,18 @@ export {
   checkCurrentSystem,
   checkFailedUnits,
   checkFirmwareMode,
+  checkFreshMachineId,
+  checkOwnership,
+  checkRootClean,
   checkRootFilesystem,
+  checkRootGrowable,
+  checkSecureBoot,
   checkStoreContents,
+  checkTimeToLogin,
   commandCheck,
   equalCheck,
 } from './checks.ts';
+export { FAILURE_PATTERNS, type FailurePattern, type FailureSeen } from './console/failures.ts';
 export { BOOT_STAGES, type BootStage, type StageSeen } from './console/stages.ts';
 export {
   AssertionFailedError,
@@ -34,6 +41,11 @@ export type {
 export { type AcceleratorVerdict, chooseAccelerator } from './qemu/accelerator.ts';
 export type { DiskInterface, MachineType } from './qemu/argv.ts';
 export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';
+export { renderHtml } from './report/html.ts';
+export { renderJunit } from './report/junit.ts';
+export { renderText } from './report/text.ts';
+export type { Screen } from './screen.ts';
+export { startMachine } from './start-machine.ts';
 export {
   type BootFailure,
   type BootReport,

@@ -15,6 +15,16 @@ export type { Executor, RunOptions, RunResult } from './executor.ts';
 export type { FatFacts } from './filesystem/fat.ts';
 export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
 export type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
+export type { BiosBoot } from './inspect/bios-boot.ts';
+export type { EfiBoot, LoaderEntry } from './inspect/efi-boot.ts';
+export type { FoundFilesystem } from './inspect/filesystems.ts';
+export type { Finding } from './inspect/finding.ts';
+export {
+  type ImageInspection,
+  type InspectedPartition,
+  type InspectImageOptions,
+  inspectImage,
+} from './inspect/inspect-image.ts';
 export { localExecutor } from './local-executor.ts';
 export {
   PARTITION_LAYOUTS,

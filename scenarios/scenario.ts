@@ -2,7 +2,6 @@ import { mkdtemp, readFile, readlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { renderBootReport } from '../cli/boot-report.ts';
 import { startBuilderVm } from '../harness/builder-vm.ts';
 import {
   type BootCheck,
@@ -14,6 +13,7 @@ import {
 } from '../harness/checks.ts';
 import { AssertionFailedError } from '../harness/errors.ts';
 import type { Firmware } from '../harness/machine-spec.ts';
+import { renderText } from '../harness/report/text.ts';
 import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
 import { removeTree } from '../lib/private-output.ts';
@@ -86,7 +86,7 @@ export async function bootScenario(
     ...(firmware === 'direct' ? { kernel: await directKernel(join(demo.store, toplevel), demo.store, toplevel) } : {}),
     ...machine,
   });
-  expect(report.ok, renderBootReport(report)).toBe(true);
+  expect(report.ok, renderText(report)).toBe(true);
   expect(report.cleanShutdown).toBe(true);
   return report;
 }

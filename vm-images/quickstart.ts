@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { renderBootReport } from '../cli/boot-report.ts';
 import { EXIT, errorText, exitCodeOf } from '../cli/exit-codes.ts';
 import { Progress } from '../cli/progress.ts';
 import { startBuilderVm } from '../harness/builder-vm.ts';
@@ -12,6 +11,7 @@ import {
   checkStoreContents,
 } from '../harness/checks.ts';
 import { chooseAccelerator } from '../harness/qemu/accelerator.ts';
+import { renderText } from '../harness/report/text.ts';
 import { type BootReport, verifyBoot } from '../harness/verify-boot.ts';
 import { buildImage } from '../lib/build-image.ts';
 import { prepareDemo } from './demo.ts';
@@ -55,7 +55,7 @@ async function quickstart(): Promise<number> {
     progress.succeed(`boot  ${firmware}`);
   }
   say('');
-  for (const report of reports) say(renderBootReport(report));
+  for (const report of reports) say(renderText(report));
   const good = reports.every(({ ok }) => ok);
   say(
     good ? `\nVerdict: ${built.image} boots in legacy BIOS and in EFI mode.` : `\nVerdict: ${built.image} is not good.`,

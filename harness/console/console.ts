@@ -45,6 +45,8 @@ export class Console {
   constructor(send: (data: string) => void, flow = { pause: () => {}, resume: () => {} }) {
     this.#send = send;
     this.#flow = flow;
+    // Firmware turns wrapping off and leaves it so: what stands behind the last column would be lost.
+    this.#terminal.parser.registerCsiHandler({ prefix: '?', final: 'l' }, (parameters) => parameters.includes(7));
     // A terminal is asked questions (cursor position, size, attributes), and the guest waits for the answers.
     this.#terminal.onData((reply) => {
       if (this.answersQuestions) this.#send(reply);

@@ -35,7 +35,7 @@ export interface ImageInspection {
   readonly partitions: readonly InspectedPartition[];
   /** Of the whole disk, where there is no table. */
   readonly filesystem: FoundFilesystem | undefined;
-  /** The firmware it is made to be booted by. */
+  /** The firmware it is made to be booted by, whether it can or not. */
   readonly firmware: readonly ('legacy' | 'efi')[];
   readonly bios: BiosBoot;
   readonly efi: EfiBoot;
@@ -67,10 +67,12 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
       const filesystem = found.table === 'none' ? await readFilesystem(image, whole) : undefined;
       const bios = await readBiosBoot(image, found);
       const efi = await readEfiBoot(step, image, found, architecture);
-      const biosPlace = found.table === 'msdos' || found.partitions.some(({ purpose }) => purpose === 'bios-grub');
-      const firmware: ('legacy' | 'efi')[] = [];
-      if (bios.loader !== 'none' && (biosPlace || bios.loader === 'grub')) firmware.push('legacy');
-      if (found.partitions.some(({ purpose }) => purpose === 'esp')) firmware.push('efi');
+      const forEfi = efi.architectures.length > 0 || found.partitions.some(({ purpose }) => purpose === 'esp');
+      const forBios =
+        bios.loader === 'grub' ||
+        found.partitions.some(({ purpose }) => purpose === 'bios-grub') ||
+        (found.table === 'msdos' && (bios.loader !== 'none' || !forEfi));
+      const firmware = [...(forBios ? (['legacy'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
       const inFilesystems = [filesystem, ...partitions.map((part) => part.filesystem)].flatMap(
         (at) => at?.findings ?? [],
       );

@@ -1,10 +1,10 @@
-import type { BootReport } from '../harness/verify-boot.ts';
+import type { BootReport } from '../verify-boot.ts';
 
-const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
+export const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;
 
 /** A boot's verdict with its timeline, for a terminal. */
-export function renderBootReport(report: BootReport): string {
+export function renderText(report: BootReport): string {
   const lines = [
     `${report.ok ? 'GOOD' : 'BAD '}  ${report.image}  ${FIRMWARE_NAMES[report.firmware]}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}`,
   ];
@@ -21,8 +21,9 @@ export function renderBootReport(report: BootReport): string {
       `  ${check.ok ? 'ok  ' : 'FAIL'}  ${check.name}${message === undefined || message === '' ? '' : `: ${message}`}`,
     );
   }
+  for (const warning of report.warnings) lines.push(`  note  ${warning}`);
   if (report.failure !== undefined) {
-    lines.push(`  failed in stage "${report.failure.stage}": ${report.failure.cause}`);
+    lines.push(`  failed in stage "${report.failure.stage}" (${report.failure.name}): ${report.failure.cause}`);
     if (report.failure.lastLines.length > 0)
       lines.push('  last lines of the console:', ...report.failure.lastLines.map((line) => `    ${line}`));
   }

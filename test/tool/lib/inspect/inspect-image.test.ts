@@ -1,0 +1,53 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
+import { convertImage } from '../../../../lib/steps/convert-image.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+test.each(PARTITION_TABLE_TYPES)('the firmware of the layout %s is told from its table', async (partitionTableType) => {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 400 * MIB });
+  const disk = await partitionDisk({ image, partitionTableType });
+  // A boot sector's first byte, which a loader would write.
+  if (PARTITION_LAYOUTS[partitionTableType].table === 'msdos')
+    await run(['dd', 'of=disk.img', 'bs=1', 'conv=notrunc'], { cwd: folder, input: '\u0001' });
+  const { bios, efi } = PARTITION_LAYOUTS[partitionTableType];
+  const expected = [...(bios ? ['legacy'] : []), ...(efi ? ['efi'] : [])];
+  expect((await inspectImage({ image })).firmware).toEqual(expected);
+  await convertImage({ source: image, target: join(folder, 'disk.qcow2'), format: 'qcow2' });
+  const { format, firmware, partitions } = await inspectImage({ image: join(folder, 'disk.qcow2') });
+  expect({ format, firmware }).toEqual({ format: 'qcow2', firmware: expected });
+  expect(partitions.map(({ offsetBytes, sizeBytes }) => [offsetBytes, sizeBytes])).toEqual(
+    partitionTableType === 'none' ? [] : disk.partitions.map((part) => [part.offsetBytes, part.sizeBytes]),
+  );
+});
+
+test.each([
+  ['ext4', ['mkfs.ext4', '-q', '-L', 'label']],
+  ['vfat', ['mkfs.vfat', '-n', 'LABEL']],
+  ['btrfs', ['mkfs.btrfs', '-q', '-L', 'label']],
+  ['xfs', ['mkfs.xfs', '-q', '-L', 'label']],
+  ['f2fs', ['mkfs.f2fs', '-q', '-l', 'label']],
+  ['swap', ['mkswap', '-q', '-L', 'label']],
+])('a disk that is a %s without a table is told as blkid tells it', async (type, mkfs) => {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 320 * MIB });
+  await run([...mkfs, image]);
+  const { table, filesystem, firmware } = await inspectImage({ image });
+  const known = await run(['blkid', '--probe', '--output', 'export', image]);
+  expect(table).toBe('none');
+  expect(firmware).toEqual([]);
+  expect(filesystem).toMatchObject({
+    type,
+    uuid: /^UUID=(.*)$/m.exec(known)?.[1],
+    label: /^LABEL=(.*)$/m.exec(known)?.[1],
+  });
+  expect(known).toMatch(new RegExp(`^TYPE=${type}$`, 'm'));
+});

@@ -1,0 +1,83 @@
+import { beforeAll, describe } from 'vitest';
+import {
+  checkFreshMachineId,
+  checkOwnership,
+  checkRootClean,
+  checkRootGrowable,
+  checkSecureBoot,
+  checkTimeToLogin,
+} from '../../../harness/checks.ts';
+import { check, expect, test } from '../../../harness/vitest.ts';
+import type { BuiltImage } from '../../../lib/build-image.ts';
+import { MIB } from '../../../lib/units.ts';
+import { demoImage } from '../../helpers/demo-image.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+// The fixtures and matchers that people use in their own tests, used here as they would.
+
+let image: BuiltImage;
+beforeAll(async () => {
+  image = await demoImage('demo-systemd-boot', {
+    partitionTableType: 'efi',
+    bootLoaderFrom: 'bootspec',
+    bootLoaderTimeout: 0,
+  });
+});
+
+test('an image boots, and what is asked of it inside is true', async () => {
+  const baseline = `${await tempFolder()}/baseline.json`;
+  await expect(image.image).toBoot({
+    firmware: 'efi',
+    diskBytes: image.virtualBytes + 64 * MIB,
+    checks: [
+      checkRootClean,
+      checkRootGrowable,
+      checkFreshMachineId(),
+      checkSecureBoot('off'),
+      checkOwnership([
+        { path: '/etc', owner: 'root:root', mode: '755' },
+        { path: '/tmp', owner: '0:0', mode: '1777' },
+      ]),
+      checkTimeToLogin(baseline),
+      check('time to login again', (machine) => checkTimeToLogin(baseline).run(machine)),
+    ],
+  });
+});
+
+test('an image that cannot boot in legacy mode fails for that reason', async () => {
+  await expect(image.image).toFailBooting('no-boot-code', { firmware: 'legacy' });
+});
+
+describe('a check that is wrong says what it found', () => {
+  test.each([
+    ['ownership', checkOwnership([{ path: '/etc', owner: 'nobody' }]), /\/etc is root:root \(0:0\), not nobody/],
+    ['secure boot', checkSecureBoot('on'), /expected "on", found "off"/],
+  ])('%s', async (_, wrong, message) => {
+    await expect(expect(image.image).toBoot({ firmware: 'efi', checks: [wrong] })).rejects.toThrow(message);
+  });
+});
+
+test('a machine with the verbs of NixOS’s test driver', async ({ machine }) => {
+  const vm = await machine({ image: image.image, firmware: 'efi', forwardPorts: [] });
+  await vm.login();
+  await vm.waitForUnit('multi-user.target');
+  await expect(vm.waitForUnit('no-such.service', { timeoutMs: 3000 })).rejects.toMatchObject({
+    code: 'E_WAIT_TIMEOUT',
+  });
+  await vm.succeed('(sleep 2; touch /tmp/there) > /dev/null 2>&1 &');
+  await vm.waitUntilSucceeds('[ -e /tmp/there ]');
+  await vm.fail('[ -e /tmp/not-there ]');
+  const { width, png } = await vm.screenshot();
+  expect(width).toBeGreaterThan(600);
+  expect(png.subarray(1, 4).toString()).toBe('PNG');
+
+  // A warm start: back to where it was, without a boot.
+  await vm.save('before');
+  await vm.succeed('touch /changed');
+  await vm.restore('before');
+  await vm.fail('[ -e /changed ]');
+
+  await vm.reboot();
+  expect(await vm.succeed('cat /proc/uptime | cut -d. -f1')).toMatch(/^\d+$/);
+  expect((await vm.shutdown()).reason).toBe('guest-shutdown');
+});
