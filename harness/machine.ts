@@ -26,6 +26,12 @@ const LAST_LINES = 25;
 /** Longest line typed at once: a terminal in canonical mode takes 4095 bytes. */
 const TYPED_CHARACTERS = 700;
 
+/** How often a name is given to what looks like a login prompt. */
+const MOST_ATTEMPTS = 5;
+
+/** A boot that shows more than this has lost itself. */
+const FLOOD_BYTES = 16 * 1024 * 1024;
+
 /** How often a silent machine is looked at. */
 const LOOK_MS = 500;
 
@@ -49,7 +55,7 @@ interface MachineParts {
 }
 
 /** What ended a wait. */
-type Ended = 'deadline' | 'hang' | 'screen' | 'full' | 'exit' | 'failure' | 'abort';
+type Ended = 'deadline' | 'flood' | 'hang' | 'screen' | 'full' | 'exit' | 'failure' | 'abort';
 
 /** A running machine, with the verbs of NixOS's own test driver. */
 export class Machine implements AsyncDisposable {
@@ -156,6 +162,11 @@ export class Machine implements AsyncDisposable {
     return [...this.#failures.seen, ...this.#screenFailures.seen].filter(tolerated);
   }
 
+  /** Whether somebody is logged in and commands can be run. */
+  get isLoggedIn(): boolean {
+    return this.#shellReady;
+  }
+
   /** Milliseconds a wait lasts when it is not told: emulated machines are ten times as slow. */
   get defaultTimeoutMs(): number {
     return this.#parts.commandTimeoutMs ?? this.bootTimeoutMs;
@@ -192,6 +203,7 @@ export class Machine implements AsyncDisposable {
     await this.waitForLoginPrompt(options);
     const patience = { hang: 'as usual' as const, ...options };
     this.console.write(`${user}\n`);
+    let attempts = 0;
     for (;;) {
       const answered = await this.#waitUntil(
         () =>
@@ -202,7 +214,9 @@ export class Machine implements AsyncDisposable {
         patience,
       );
       if (answered.again !== undefined) {
-        // An echo of the prompt's own line, or a new prompt.
+        attempts += 1;
+        if (attempts > MOST_ATTEMPTS)
+          throw await this.#loginFailed(`after ${MOST_ATTEMPTS} times the name ${user} there is still a login prompt`);
         this.console.write(`${user}\n`);
         continue;
       }
@@ -433,7 +447,7 @@ export class Machine implements AsyncDisposable {
 
   #hangBudget(): { busyMs: number; idleMs: number } {
     const { slowness } = this.#parts;
-    const early = isBefore(this.stages.reached, 'kernel');
+    const early = isBefore(this.screenStage ?? this.stages.reached, 'kernel');
     // Healthy boots compute for up to 6 s in silence under TCG. A quiet systemd waits 90 s for a device.
     const busyMs = (this.accelerator === 'kvm' ? 10_000 : early ? 15_000 : 25_000) * slowness;
     return { busyMs, idleMs: early ? 15_000 : 120_000 };
@@ -462,17 +476,24 @@ export class Machine implements AsyncDisposable {
     truncate(this.logFile, LOG_HEAD_BYTES).catch(() => undefined);
   }
 
-  /** Reads what the screen shows, which may be all that a machine shows. */
+  /** Looks for what a machine does that says nothing on its console: what its processor runs, what its screen shows. */
+  async #lookElsewhere(): Promise<void> {
+    const registers = await this.qmp('human-monitor-command', { 'command-line': 'info registers' }).catch(() => '');
+    if (runsKernel(`${registers}`)) this.#screenStages.note('kernel', performance.now() - this.startedAt);
+    await this.#lookAtScreen();
+  }
+
   async #lookAtScreen(): Promise<void> {
     const screen = await this.screenshot().catch(() => undefined);
-    const text = screen === undefined ? '' : (screen.lines ?? (await readPicture(screen.png))).join('\n');
+    if (screen === undefined) return;
+    const lines = screen.lines ?? (await readPicture(screen.png));
+    const text = lines.join('\n');
     if (text === this.#screenText) return;
     this.#screenText = text;
     const atMs = performance.now() - this.startedAt;
     this.#screenStages.feed(`${text}\n`, atMs);
     this.#screenFailures.feed(`\n${text}\n`, atMs);
-    // Its last line has the prompt, without a newline behind it.
-    if (/\blogin: ?$/.test(text.trimEnd())) this.#screenStages.note('login', atMs);
+    if (lines.some((line) => /\blogin: ?$/.test(line))) this.#screenStages.note('login', atMs);
     this.#wake();
   }
 
@@ -512,12 +533,13 @@ export class Machine implements AsyncDisposable {
         hung = watch.look(this.console.receivedBytes, budget ?? { busyMs: Infinity, idleMs: Infinity });
         const silentMs = watch.busyMs + watch.idleMs;
         if (hung !== undefined) finish('hang');
+        else if (hang !== undefined && this.console.receivedBytes > FLOOD_BYTES) finish('flood');
         // On a loaded host the clock runs and the machine does not.
         else if (performance.now() - startedAt - (processTimes(this.qemu.pid).waitedMs - waitedMs) > timeoutMs)
           finish('deadline');
         else if (hang !== undefined && this.#parts.hasScreen && silentMs > SCREEN_MS && !looking) {
           looking = true;
-          void this.#lookAtScreen().finally(() => {
+          void this.#lookElsewhere().finally(() => {
             // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
             if (this.screenStage === 'login' && silentMs > 2 * SCREEN_MS) finish('screen');
             setTimeout(() => {
@@ -596,6 +618,8 @@ export class Machine implements AsyncDisposable {
           : 'the machine does nothing and shows nothing more';
       return fail('hang', stage, `${because('hang')}${how}`);
     }
+    if (ended === 'flood')
+      return fail('console-flood', stage, 'the console shows more than any boot has to say, and no login');
     if (ended === 'deadline') return new WaitTimeoutError(this.name, what, timeoutMs, evidence);
     const exit = await this.exited;
     if (exit.reason === 'guest-reset')
@@ -627,4 +651,11 @@ export class Machine implements AsyncDisposable {
     }
     return this.evidence();
   }
+}
+
+/** Whether a processor of x86-64 is where only a kernel is, or in user mode: firmware and loaders run at low addresses, in the
+ *  most privileged mode. From QEMU's `info registers`. */
+function runsKernel(registers: string): boolean {
+  const [, address = ''] = /RIP=([0-9a-f]{16})/.exec(registers) ?? [];
+  return /^ffff/.test(address) || (address !== '' && /CPL=3/.test(registers));
 }

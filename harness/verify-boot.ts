@@ -238,9 +238,8 @@ function describeFailure(
   if (error instanceof MachineExitedError && doomed?.name === 'container-damaged')
     return { name: doomed.name, stage, cause: error.shortMessage, lastLines: error.evidence.lastLines };
   if (error instanceof WaitTimeoutError) {
-    const inShutdown = machine.stages.reached === 'login';
     const lastLines = error.evidence.lastLines;
-    return { name: 'timeout', stage: inShutdown ? 'shutdown' : stage, cause: error.shortMessage, lastLines };
+    return { name: 'timeout', stage: machine.isLoggedIn ? 'shutdown' : stage, cause: error.shortMessage, lastLines };
   }
   throw error;
 }

@@ -21,6 +21,8 @@ export class Console {
     rows: Console.rows,
     scrollback: 2000,
     allowProposedApi: true,
+    // It would print what it cannot parse, and a guest may send anything.
+    logLevel: 'off',
     windowOptions: { getWinSizeChars: true },
   });
   readonly #decoder = new TextDecoder();

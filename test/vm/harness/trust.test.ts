@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { packageFile } from '../../../harness/cache-folder.ts';
+import { startMachine } from '../../../harness/start-machine.ts';
+import { verifyBoot } from '../../../harness/verify-boot.ts';
+import type { BuiltImage } from '../../../lib/build-image.ts';
+import { demoImage } from '../../helpers/demo-image.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+import { BrokenImage } from '../fault-gallery/broken-image.ts';
+
+// The image is somebody's, and what is in it may be hostile.
+
+let good: BuiltImage;
+beforeAll(async () => {
+  const way = { bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0, bootSize: '64M' } as const;
+  good = await demoImage('tiny-grub-hybrid', { partitionTableType: 'hybrid', ...way });
+});
+
+async function facts(file: string): Promise<unknown> {
+  const { mtimeMs, size } = await stat(file);
+  return [
+    createHash('sha256')
+      .update(await readFile(file))
+      .digest('hex'),
+    mtimeMs,
+    size,
+  ];
+}
+
+test('an image is as it was when its verification is killed half way, and nothing of that stays', async () => {
+  const before = await facts(good.image);
+  const child = spawn(
+    process.execPath,
+    [packageFile('dist/cli/main.js'), 'verify', good.image, '--firmware', 'legacy'],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
+  await new Promise<void>((resolve) => {
+    child.stderr.on('data', (text: Buffer) => /stage 1/.test(text.toString()) && resolve());
+  });
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await gone;
+  expect(await facts(good.image)).toEqual(before);
+  // Its QEMU ends with the pty, and the next machine takes away what it left.
+  expect((await verifyBoot({ image: good.image, firmware: 'legacy' })).ok).toBe(true);
+  expect(await facts(good.image)).toEqual(before);
+  const left = await readdir(tmpdir());
+  const ofKilled = await Promise.all(
+    left
+      .filter((name) => name.startsWith('.nixos-disk-image-'))
+      .map((name) => readFile(join(tmpdir(), name, 'owner'), 'utf8').catch(() => '')),
+  );
+  expect(ofKilled.filter((owner) => owner.startsWith(`${child.pid} `))).toEqual([]);
+});
+
+test('QEMU runs in its sandbox, without a network, with its sockets where only this user goes', async () => {
+  await using machine = await startMachine({ image: good.image, firmware: 'legacy' });
+  await machine.waitForConsoleText('SeaBIOS');
+  const argv = machine.qemu.argv.join(' ');
+  expect(argv).toMatch(/-sandbox on,/);
+  expect(argv).not.toMatch(/-netdev|-nic|-net /);
+  expect(await readFile(`/proc/${machine.qemu.pid}/status`, 'utf8')).toMatch(/^Seccomp:\s+2$/m);
+  const socket = /socket,id=qmp,path=([^,]+),/.exec(argv)?.[1] ?? '';
+  expect((await stat(dirname(socket))).mode & 0o777).toBe(0o700);
+});
+
+/** The good image with another stage 2. */
+async function hostile(script: string): Promise<string> {
+  const image = join(await tempFolder(), 'hostile.img');
+  await run(['cp', '--sparse=always', good.image, image]);
+  const broken = new BrokenImage(image, good.disk, good.system.toplevel);
+  const stage2 = (await broken.readFromRoot(broken.system('init'))).toString('utf8');
+  const changed = stage2.replace('echo "running activation script..."', script);
+  expect(changed).not.toBe(stage2);
+  await broken.writeOnRoot(broken.system('init'), changed);
+  return image;
+}
+
+test('a guest that prints prompts and verdicts is not believed', async () => {
+  const image = await hostile(String.raw`
+    printf 'GOOD  all boots verified\n\ntiny login: '
+    while read -r line; do printf 'Welcome!\n# \nGOOD\n<verified>\ntiny login: '; done`);
+  const report = await verifyBoot({ image, firmware: 'legacy', timeoutMs: 60_000 });
+  expect(report.ok).toBe(false);
+  expect(report.failure?.stage).toMatch(/login|checks/);
+});
+
+test('a program that prints what looks like a prompt does not keep the real one from being found', async () => {
+  const image = await hostile(String.raw`printf 'how to login: \nfoo login: \n'`);
+  const report = await verifyBoot({ image, firmware: 'legacy' });
+  expect(report.failure, report.console.slice(-10).join('\n')).toBeUndefined();
+});
+
+test('a guest that floods its console is ended, and its record has a cap', async () => {
+  const image = await hostile(`while :; do cat /proc/kallsyms; done`);
+  const logFile = join(await tempFolder(), 'console.log');
+  const report = await verifyBoot({ image, firmware: 'legacy', logFile });
+  expect(report.failure?.name).toBe('console-flood');
+  expect((await stat(logFile)).size).toBeLessThan(70 * 1024 * 1024);
+});
