@@ -135,6 +135,25 @@ Exit status: 0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lac
   );
 
 program
+  .command('inspect')
+  .description(
+    'Say what is on a disk image, without booting it: partitions, filesystems, loaders, generations, what is wrong.',
+  )
+  .argument('<image>', 'raw, qcow2, vdi or vpc; only read')
+  .option('--json', 'as JSON')
+  .addHelpText(
+    'after',
+    `
+Example:
+  nixos-disk-image inspect nixos.qcow2
+
+Exit status: 0, or 1 when something in it cannot work; 2 usage, 3 the host lacks or failed something.`,
+  )
+  .action((image: string, options) =>
+    finish(async () => (await import('./inspect.ts')).inspectCommand(image, options, interrupt.signal)),
+  );
+
+program
   .command('diff')
   .description('Say where two disk images differ: container, partition table, filesystem, path, field.')
   .argument('<a>', 'raw, qcow2, vdi or vpc')

@@ -7,6 +7,8 @@ import { MIB } from '../units.ts';
 /** Reads a disk image of any format, as a machine would see the disk. */
 export interface ImageReader {
   readonly virtualBytes: number;
+  /** Whether programs can read it where it is. */
+  readonly isRaw: boolean;
   /** Short at the disk's end. */
   read(offsetBytes: number, bytes: number): Promise<Buffer>;
   /** A place of the disk as a raw file, for programs that know no other. */
@@ -24,6 +26,7 @@ export function openImage(step: StepRunner, { file, format, virtualBytes }: Disk
   if (format === 'raw')
     return {
       virtualBytes,
+      isRaw: true,
       read: (offsetBytes, bytes) => readFrom(file, offsetBytes, Math.min(bytes, virtualBytes - offsetBytes)),
       asRaw: async (offsetBytes) => ({ image: file, offsetBytes }),
     };
@@ -52,6 +55,7 @@ export function openImage(step: StepRunner, { file, format, virtualBytes }: Disk
   };
   return {
     virtualBytes,
+    isRaw: false,
     async read(offsetBytes, bytes) {
       const place = await asRaw(offsetBytes, bytes);
       return readFrom(place.image, place.offsetBytes, Math.min(bytes, virtualBytes - offsetBytes));

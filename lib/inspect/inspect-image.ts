@@ -7,7 +7,8 @@ import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
 import { type EfiBoot, readEfiBoot } from './efi-boot.ts';
 import { type FoundFilesystem, readFilesystem } from './filesystems.ts';
 import type { Finding } from './finding.ts';
-import { openImage } from './image-reader.ts';
+import { type Generation, readNix } from './generations.ts';
+import { type ImageReader, openImage } from './image-reader.ts';
 import { type FoundPartition, readPartitionTable } from './partition-tables.ts';
 
 const STEP = 'inspectImage';
@@ -41,13 +42,17 @@ export interface ImageInspection {
   readonly efi: EfiBoot;
   /** Whether the kernels of the loaders' entries, as far as they can be read, are told of a serial console. */
   readonly serialConsole: boolean | undefined;
+  /** Of the NixOS systems on an ext4, by number; empty where none is found. */
+  readonly generations: readonly Generation[];
+  /** Paths of the Nix store on an ext4; undefined where none is found. */
+  readonly storePaths: number | undefined;
   /** Everything that is wrong with it, as far as it can be seen without booting. */
   readonly findings: readonly Finding[];
 }
 
 /** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, loaders.
  *  @throws {InvalidOptionsError} for what is no disk image.
- *  Runs: qemu-img, mdir, mtype. */
+ *  Runs: qemu-img, mdir, mtype, debugfs. */
 export async function inspectImage(options: InspectImageOptions, context?: StepContext): Promise<ImageInspection> {
   const { architecture = 'x64' } = options;
   const facts = await inspectDiskImage(options.image, options.format);
@@ -80,6 +85,7 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
         ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
         ...{ table: found.table, diskId: found.diskId, partitions, filesystem, firmware, bios, efi },
         serialConsole: efi.serialConsole,
+        ...(await nixOf(step, image, [...partitions, { ...whole, filesystem }])),
         findings: [
           ...found.findings,
           ...bios.findings,
@@ -94,12 +100,26 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
   });
 }
 
+/** Of the first ext4 that has a Nix store. */
+async function nixOf(
+  step: StepRunner,
+  image: ImageReader,
+  places: readonly Pick<InspectedPartition, 'offsetBytes' | 'sizeBytes' | 'filesystem'>[],
+): Promise<Pick<ImageInspection, 'generations' | 'storePaths'>> {
+  for (const place of places)
+    if (place.filesystem?.type === 'ext4' && place.offsetBytes + place.sizeBytes <= image.virtualBytes) {
+      const found = await readNix(step, image, place);
+      if (found !== undefined) return found;
+    }
+  return { generations: [], storePaths: undefined };
+}
+
 function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageInspection {
   return {
     ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes, table: 'none', diskId: undefined },
     ...{ partitions: [], filesystem: undefined, firmware: [], bios: { loader: 'none', findings: [] } },
     efi: { architectures: [], loaders: [], entries: [], serialConsole: undefined, findings: [] },
-    ...{ serialConsole: undefined, findings },
+    ...{ serialConsole: undefined, generations: [], storePaths: undefined, findings },
   };
 }
 

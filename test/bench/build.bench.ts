@@ -22,23 +22,9 @@ import { makeFilesystem, makeFilesystemArgs } from '../../lib/steps/make-filesys
 import { fixIdentifiersArgs, partitionDisk, partitionDiskArgs } from '../../lib/steps/partition-disk.ts';
 import { formatBytes, MIB } from '../../lib/units.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
+import { MEASURE, median, report, timed } from './table.ts';
 
 // Machines differ and are shared: what counts are ratios within one run. Nothing here fails for being slow; the table says.
-
-const rows: string[] = [];
-function report(what: string, value: string, aim: string): void {
-  rows.push(`${what.padEnd(64)} ${value.padStart(12)}   ${aim}`);
-  process.stdout.write(`${rows.at(-1)}\n`);
-}
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const startedAt = performance.now();
-  await work();
-  return performance.now() - startedAt;
-}
 
 async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
@@ -47,10 +33,6 @@ async function folder(): Promise<string> {
 }
 
 const NIX_CONFIG = 'substituters =\nbuild-users-group =\nexperimental-features = nix-command\n';
-/** Prints the most memory that a process had, in KiB. */
-const MEASURE = `import { readFileSync } from 'node:fs';
-process.on('exit', () => console.error('VmHWM ' + /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]));
-`;
 const quote = (words: readonly string[]): string => words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
 
 test('the host part of a build beside the same commands in plain shell', async () => {
