@@ -252,11 +252,11 @@ function blame(
 ): BootFailure | undefined {
   if (failure !== undefined) {
     const failedAt = BOOT_STAGES.find((stage) => stage === failure.stage);
-    const reason = findings.find(({ severity, stage }) => {
-      if (failedAt === undefined || severity === 'warning') return false;
-      // What cannot work stops a boot there or before; what is only wrong, there or later.
-      return severity === 'fatal' ? !isBefore(stage, failedAt) : !isBefore(failedAt, stage);
-    });
+    if (failedAt === undefined) return failure;
+    // What cannot work stops a boot there or before; what is only wrong, there or later.
+    const reason =
+      findings.find(({ severity, stage }) => severity === 'fatal' && !isBefore(stage, failedAt)) ??
+      findings.find(({ severity, stage }) => severity === 'error' && !isBefore(failedAt, stage));
     if (reason === undefined) return failure;
     return {
       ...failure,
