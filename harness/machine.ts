@@ -493,7 +493,8 @@ export class Machine implements AsyncDisposable {
     const atMs = performance.now() - this.startedAt;
     this.#screenStages.feed(`${text}\n`, atMs);
     this.#screenFailures.feed(`\n${text}\n`, atMs);
-    if (lines.some((line) => /\blogin: ?$/.test(line))) this.#screenStages.note('login', atMs);
+    // In a picture, the cursor stands behind it half of the time.
+    if (lines.some((line) => /\blogin: ?\S?$/.test(line.trimEnd()))) this.#screenStages.note('login', atMs);
     this.#wake();
   }
 

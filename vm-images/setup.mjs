@@ -41,6 +41,16 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
+/** What only the tests run, told by `--tests`: another builder of images, a browser, a reader of screens. */
+const TEST_PACKAGES = {
+  chromium: '/usr/bin/chromium',
+  'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
+  mmdebstrap: '/usr/bin/mmdebstrap',
+  'tesseract-ocr': '/usr/bin/tesseract',
+  'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
+  uidmap: '/usr/bin/newuidmap',
+};
+
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 function say(line) {
@@ -58,9 +68,9 @@ function succeeds(argv) {
   return spawnSync(argv[0], argv.slice(1), { stdio: 'ignore' }).status === 0;
 }
 
-function installPackages() {
+function installPackages(packages) {
   // In a merged /usr, a package may list its file under /bin or /sbin.
-  const missing = Object.entries(PACKAGES)
+  const missing = Object.entries(packages)
     .filter(([, file]) => !existsSync(file))
     .map(([name]) => name);
   const lists = '/var/lib/apt/lists';
@@ -135,7 +145,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     say(`Node 20.19 or newer is needed; this is ${process.version}`);
     process.exit(3);
   }
-  installPackages();
+  installPackages(process.argv.includes('--tests') ? { ...PACKAGES, ...TEST_PACKAGES } : PACKAGES);
   installNpmPackages();
   build();
   run([process.execPath, join(root, 'dist/vm-images/prepare.js')]);

@@ -17,7 +17,7 @@ const NOT_XML = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]/g;
 export function renderJunit(reports: readonly BootReport[]): string {
   const suites = reports.map((report) => {
     const { failure } = report;
-    const suiteName = `${report.image}, ${FIRMWARE_NAMES[report.firmware]}`;
+    const suiteName = clean(`${report.image}, ${FIRMWARE_NAMES[report.firmware]}`);
     const bootFailed = failure !== undefined && failure.stage !== 'checks';
     const cases = [
       {
@@ -27,7 +27,7 @@ export function renderJunit(reports: readonly BootReport[]): string {
         ...(bootFailed ? failed(`${failure.stage}: ${failure.cause}`, failure.name, failure.lastLines.join('\n')) : {}),
       },
       ...report.checks.map((check) => ({
-        '@name': check.name,
+        '@name': clean(check.name),
         '@classname': suiteName,
         '@time': seconds(check.durationMs),
         ...(check.ok ? {} : failed(check.message?.split('\n')[0] ?? 'failed', 'check', check.message ?? '')),

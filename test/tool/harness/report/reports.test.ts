@@ -1,0 +1,93 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { XMLParser, XMLValidator } from 'fast-xml-parser';
+import { PNG } from 'pngjs';
+import { expect, test } from 'vitest';
+import { renderHtml } from '../../../../harness/report/html.ts';
+import { renderJunit } from '../../../../harness/report/junit.ts';
+import type { BootReport } from '../../../../harness/verify-boot.ts';
+import { localExecutor } from '../../../../lib/local-executor.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+function picture(): string {
+  const png = new PNG({ width: 720, height: 400 });
+  png.data.fill(0xff);
+  return PNG.sync.write(png).toString('base64');
+}
+
+const good: BootReport = {
+  ...{ image: 'images/nixos.img', firmware: 'legacy', accelerator: 'tcg', ok: true, stageReached: 'login' },
+  timeline: [
+    { stage: 'firmware', atMs: 120 },
+    { stage: 'loader', atMs: 300 },
+    { stage: 'kernel', atMs: 2500 },
+    { stage: 'login', atMs: 8000 },
+  ],
+  checks: [{ name: 'firmware mode', ok: true, message: 'no efi', durationMs: 200 }],
+  ...{ failure: undefined, warnings: ['a warning'], cleanShutdown: true, durationMs: 9500, waitedMs: 0 },
+  ...{ qemuVersion: '7.2', qemuArgv: ['qemu-system-x86_64', '-name', 'guest=x'], console: ['demo login:'] },
+  screenshot: picture(),
+};
+
+// What a guest printed: it must stay text, wherever it lands.
+const HOSTILE =
+  '</pre><script>document.title = "owned"</script><img src=x onerror="document.title=1"> ]]> & "\u0000\u001b[31m';
+const bad: BootReport = {
+  ...good,
+  ...{
+    image: `evil ${HOSTILE}`,
+    firmware: 'efi',
+    ok: false,
+    screenshot: undefined,
+    console: [HOSTILE, 'Kernel panic'],
+  },
+  checks: [{ name: HOSTILE, ok: false, message: HOSTILE, durationMs: 1 }],
+  failure: { name: 'kernel-panic', stage: 'kernel', cause: `the kernel panicked: ${HOSTILE}`, lastLines: [HOSTILE] },
+};
+
+const CHROMIUM = ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'];
+
+test('the page is what it should be in a real browser, whatever a guest printed', async () => {
+  const folder = await tempFolder();
+  const page = join(folder, 'report.html');
+  await writeFile(page, renderHtml([good, bad], 'nixos.img'));
+  const env = { HOME: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder };
+  const url = `file://${encodeURI(page)}`;
+  const dom = await localExecutor.run([...CHROMIUM, '--dump-dom', url], { env });
+  expect(dom.exitCode, dom.stderr.toString('utf8')).toBe(0);
+  const text = dom.stdout.toString('utf8');
+  expect(text).toContain('<title>nixos.img: bad</title>');
+  expect(text.match(/<section id="boot-/g)).toHaveLength(2);
+  // The browser has made no element of what the guest printed.
+  expect(text.match(/<script/g)).toBeNull();
+  expect(text.match(/<img /g)).toHaveLength(1);
+
+  const shot = join(folder, 'shot.png');
+  await localExecutor.run([...CHROMIUM, '--window-size=1100,1800', `--screenshot=${shot}`, url], { env });
+  const read = await localExecutor.run(['tesseract', shot, '-', '--psm', '11'], { env: { HOME: folder } });
+  const words = read.stdout.toString('utf8');
+  for (const seen of ['Timeline', 'Serial console', 'kernel']) expect(words).toContain(seen);
+  // The verdicts in their colours.
+  const { data } = PNG.sync.read(await readFile(shot));
+  const count = (red: number, green: number, blue: number): number => {
+    let pixels = 0;
+    for (let at = 0; at < data.length; at += 4)
+      if (data[at] === red && data[at + 1] === green && data[at + 2] === blue) pixels += 1;
+    return pixels;
+  };
+  expect(count(0x1a, 0x7f, 0x37)).toBeGreaterThan(500);
+  expect(count(0xcf, 0x22, 0x2e)).toBeGreaterThan(500);
+});
+
+test('the XML is well-formed, and counts boots and checks', () => {
+  const xml = renderJunit([good, bad]);
+  expect(XMLValidator.validate(xml)).toBe(true);
+  const parsed = new XMLParser({ ignoreAttributes: false }).parse(xml);
+  const suites = parsed.testsuites.testsuite as Record<string, unknown>[];
+  expect(suites.map((suite) => [suite['@_tests'], suite['@_failures']])).toEqual([
+    ['2', '0'],
+    ['2', '2'],
+  ]);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: XML has none of them.
+  expect(xml).not.toMatch(/[\u0000-\u0008\u001b]/);
+});
