@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
 import { planBuild } from '../lib/build-plan.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
@@ -6,6 +5,7 @@ import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress } from './progress.ts';
+import { readSpecification } from './specification.ts';
 
 interface BuildFlags {
   readonly out: string;
@@ -37,8 +37,9 @@ const SPECIFICATION_FLAGS = [
 ];
 
 export async function buildCommand(file: string | undefined, flags: BuildFlags, signal: AbortSignal): Promise<number> {
+  const read = file === undefined ? undefined : await readSpecification(file);
   const specification = {
-    ...(file === undefined ? {} : await readSpecification(file)),
+    ...read?.options,
     ...Object.fromEntries(
       SPECIFICATION_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
     ),
@@ -47,6 +48,15 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
       ? {}
       : { diskSize: /^\d+$/.test(flags.diskSize) ? Number(flags.diskSize) : flags.diskSize }),
   };
+  try {
+    return await build(specification, flags, signal);
+  } catch (error) {
+    if (read === undefined || !(error instanceof InvalidOptionsError)) throw error;
+    throw new InvalidOptionsError(error.what, error.issues.map(read.locate), { cause: error, hint: error.hint });
+  }
+}
+
+async function build(specification: Record<string, unknown>, flags: BuildFlags, signal: AbortSignal): Promise<number> {
   if (flags.explain === true) return explain(specification, flags.json === true);
   const progress = new Progress({ verbose: flags.verbose === true });
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
@@ -87,24 +97,4 @@ async function explain(specification: Record<string, unknown>, json: boolean): P
       process.stdout.write(`${phase.padEnd(width)}  ${way}\n${' '.repeat(width)}  because: ${why}\n`);
   }
   return EXIT.good;
-}
-
-async function readSpecification(file: string): Promise<Record<string, unknown>> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new InvalidOptionsError('build', [{ path: '', message: `the specification ${file} cannot be read` }], {
-      cause,
-    });
-  });
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed))
-      return parsed as Record<string, unknown>;
-  } catch (cause) {
-    throw new InvalidOptionsError(
-      'build',
-      [{ path: '', message: `the specification ${file} is no JSON: ${cause instanceof Error ? cause.message : ''}` }],
-      { cause },
-    );
-  }
-  throw new InvalidOptionsError('build', [{ path: '', message: `the specification ${file} is no JSON object` }]);
 }

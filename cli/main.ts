@@ -45,7 +45,10 @@ const program = new Command('nixos-disk-image')
 program
   .command('build')
   .description('Build a disk image from a NixOS system closure.')
-  .argument('[specification]', "a JSON file with make-disk-image's options; the flags below override it")
+  .argument(
+    '[specification]',
+    "a JSON, YAML or TypeScript file with make-disk-image's options; the flags below override it",
+  )
   .option('--toplevel <path>', 'the NixOS system: a store path, or a link to one such as ./result')
   .option('--store <folder>', "a private store's folder that holds it; default: the host's store")
   .option('--closure-info <folder>', 'a closureInfo folder (store-paths, registration)')
@@ -169,6 +172,23 @@ Exit status: 0 they are the same, 1 they differ, 2 usage, 3 the host lacks or fa
   )
   .action((a: string, b: string, options) =>
     finish(async () => (await import('./diff.ts')).diffCommand(a, b, options, interrupt.signal)),
+  );
+
+program
+  .command('schema')
+  .description('Print the JSON Schema of an image specification, for an editor to complete and check it.')
+  .addHelpText(
+    'after',
+    `
+Example:
+  nixos-disk-image schema > image.schema.json      then, in image.yaml:  # yaml-language-server: $schema=image.schema.json`,
+  )
+  .action(() =>
+    finish(async () => {
+      const { imageSpecJsonSchema } = await import('../lib/spec/image-spec.ts');
+      process.stdout.write(`${JSON.stringify(imageSpecJsonSchema(), undefined, 2)}\n`);
+      return EXIT.good;
+    }),
   );
 
 program

@@ -36,6 +36,8 @@ export interface OptionIssue {
 /** The options are wrong. Nothing was touched. All issues are reported at once. */
 export class InvalidOptionsError extends DiskImageError {
   readonly code = 'E_INVALID_OPTIONS';
+  /** What was given them: a step's name, "image specification". */
+  readonly what: string;
   readonly issues: readonly OptionIssue[];
 
   constructor(what: string, issues: readonly OptionIssue[], options: DiskImageErrorOptions = {}) {
@@ -46,6 +48,7 @@ export class InvalidOptionsError extends DiskImageError {
         : `${what}: ${lines.length} problems\n${lines.map((l) => `  ${l}`).join('\n')}`,
       options,
     );
+    this.what = what;
     this.issues = issues;
   }
 }

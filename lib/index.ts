@@ -35,7 +35,13 @@ export {
   type PartitionTableType,
 } from './partition-table.ts';
 export type { ContentsEntry } from './spec/fields.ts';
-export { type ImageSpec, type ImageSpecInput, imageSpecSchema, parseImageSpec } from './spec/image-spec.ts';
+export {
+  type ImageSpec,
+  type ImageSpecInput,
+  imageSpecJsonSchema,
+  imageSpecSchema,
+  parseImageSpec,
+} from './spec/image-spec.ts';
 export type { StepContext, StepEvent } from './step.ts';
 export { type ChownContentsOptions, chownContents } from './steps/chown-contents.ts';
 export {

@@ -32,8 +32,10 @@ export const imageSpecSchema = z.object({
   bootLoaderFrom: z.enum(BOOT_LOADER_WAYS).default('switch-to-configuration'),
   bootLoader: z.enum(BOOT_LOADERS).optional(),
   bootLoaderTimeout: timeoutSeconds.optional(),
+  touchEFIVars: z.boolean().default(false),
+  onlyNixStore: z.boolean().default(false),
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
-  label: filesystemLabel.default('nixos'),
+  label: filesystemLabel.optional(),
   configFile: path.optional(),
   format: z.enum(IMAGE_FORMATS).default('raw'),
   name: z.string().min(1).default('nixos-disk-image'),
@@ -55,10 +57,10 @@ export const imageSpecSchema = z.object({
 /** What a user writes; every option but `toplevel` may be left out. */
 export type ImageSpecInput = z.input<typeof imageSpecSchema>;
 /** With defaults filled in, sizes in bytes (diskSize and memSize in MiB). */
-export type ImageSpec = z.output<typeof imageSpecSchema>;
+export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label'> & { readonly label: string };
 
-const RULES: readonly CrossRule<ImageSpec>[] = [
-  bootSizeRule as CrossRule<ImageSpec>,
+const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
+  bootSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
   ({ fsType, label }) =>
     fsType === undefined || label === undefined || Buffer.byteLength(label) <= LABEL_BYTES[fsType]
       ? []
@@ -113,6 +115,27 @@ const RULES: readonly CrossRule<ImageSpec>[] = [
       },
     ];
   },
+  ({ onlyNixStore, contents = [], configFile, installBootLoader, fsType }) => {
+    if (onlyNixStore !== true) return [];
+    const wrong = (option: string, why: string) => ({ path: 'onlyNixStore', message: `contradicts ${option}: ${why}` });
+    return [
+      ...(contents.length > 0 ? [wrong('contents', 'there is no root to put them into')] : []),
+      ...(configFile !== undefined ? [wrong('configFile', 'there is no /etc')] : []),
+      ...(installBootLoader !== false ? [wrong('installBootLoader', 'there is no system to boot; say false')] : []),
+      ...(fsType !== undefined && fsType !== 'ext4' ? [wrong(`fsType "${fsType}"`, 'only ext4 is filled so')] : []),
+    ];
+  },
+  ({ touchEFIVars, partitionTableType: type, installBootLoader }) => {
+    if (touchEFIVars !== true || type === undefined) return [];
+    return [
+      ...(PARTITION_LAYOUTS[type].efi
+        ? []
+        : [{ path: 'touchEFIVars', message: `contradicts partitionTableType "${type}", which has no loader for EFI` }]),
+      ...(installBootLoader === false
+        ? [{ path: 'touchEFIVars', message: 'contradicts installBootLoader: false: an entry would lead to no loader' }]
+        : []),
+    ];
+  },
   ({ baseName, format }) =>
     baseName?.startsWith('-') === true && format !== undefined
       ? [{ path: 'baseName', message: 'must not begin with a dash' }]
@@ -123,8 +146,67 @@ const RULES: readonly CrossRule<ImageSpec>[] = [
       : [],
 ];
 
+/** What an editor shows of each. */
+const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
+  toplevel: 'The NixOS system: a store path, or a link to one such as ./result.',
+  store: "A private store's folder that holds it (nix-build --store DIR). Default: the host's store.",
+  closureInfo: "The output of nixpkgs' closureInfo: nothing is asked of a Nix database then.",
+  additionalPaths: 'More store paths, with their closures.',
+  channel: "A store path with the channel's sources. Default: no channel.",
+  diskSize: 'MiB, or "auto": as large as what is in it and additionalSpace.',
+  additionalSpace: 'Free space with diskSize "auto": an IEC size ("512M") or bytes. Default 512M.',
+  bootSize: 'Where the boot partition ends: an IEC size or bytes. Default 256M.',
+  contents: 'Files of the host to put in: source (a * globs), target, mode, user and group.',
+  partitionTableType: 'The layout.',
+  installBootLoader: 'Install the boot loader.',
+  bootLoaderFrom:
+    "Who does: the system's own program, in a VM; or this host, from the system's boot.json: no VM, no root.",
+  bootLoader: 'With bootLoaderFrom "bootspec". Default: the one the system is for.',
+  bootLoaderTimeout: 'Seconds that its menu waits, with bootLoaderFrom "bootspec". Default 5.',
+  touchEFIVars: 'Keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry for its loader.',
+  fsType: 'The root filesystem.',
+  label: 'Of the root filesystem. Default "nixos"; "nix-store" with onlyNixStore.',
+  configFile: 'Becomes /etc/nixos/configuration.nix.',
+  onlyNixStore: 'The image holds only the store paths, at its root.',
+  format: 'Of the image file.',
+  name: 'Of the derivation, in Nix; without meaning here.',
+  baseName: 'Of the image file, without its extension.',
+  memSize: 'MiB of the builder VM.',
+  deterministic: 'Fixed identifiers of disk, partitions and filesystems.',
+  reproducible: 'The same bytes each time.',
+  rootGPUID: 'GUID of the root partition.',
+  rootFSUID: 'UUID of the root filesystem.',
+  rootFSHashSeed: "Seed of an ext4's folder hashes. Default: rootFSUID.",
+  populateRootWith: 'What fills the root filesystem.',
+  postVM: 'A program and its arguments, run with the finished image in $diskImage.',
+};
+
+/** The specification as a JSON Schema, for editors: its keys, values and defaults. What stands between options, and what a
+ *  string must look like beyond a pattern, only parseImageSpec checks. */
+export function imageSpecJsonSchema(): Record<string, unknown> {
+  const { $schema, properties, ...schema } = z.toJSONSchema(imageSpecSchema.strict(), {
+    io: 'input',
+    unrepresentable: 'any',
+  });
+  return {
+    $schema,
+    title: 'nixos-disk-image: image specification',
+    ...schema,
+    properties: {
+      $schema: { type: 'string' },
+      ...Object.fromEntries(
+        Object.entries(properties ?? {}).map(([name, property]) => [
+          name,
+          { description: DESCRIPTIONS[name as keyof ImageSpec], ...(property as object) },
+        ]),
+      ),
+    },
+  };
+}
+
 /** Checks a specification: unknown keys, each value, and the rules between them, all reported at once.
  *  @throws {InvalidOptionsError} */
 export function parseImageSpec(input: unknown): ImageSpec {
-  return parseOptions('image specification', imageSpecSchema, input, RULES);
+  const parsed = parseOptions('image specification', imageSpecSchema, input, RULES);
+  return { ...parsed, label: parsed.label ?? (parsed.onlyNixStore ? 'nix-store' : 'nixos') };
 }

@@ -1,4 +1,5 @@
-import type { z } from 'zod';
+import { closest, distance } from 'fastest-levenshtein';
+import { z } from 'zod';
 import { InvalidOptionsError, type OptionIssue } from '../errors.ts';
 
 /** A rule over several options. It sees those that are right by themselves, the others as `undefined`. */
@@ -14,7 +15,7 @@ export function parseOptions<S extends z.ZodObject>(
   rules: readonly CrossRule<z.output<S>>[] = [],
 ): z.output<S> {
   const parsed = schema.strict().safeParse(input);
-  const issues: OptionIssue[] = parsed.success ? [] : parsed.error.issues.map(toOptionIssue);
+  const issues = parsed.success ? [] : parsed.error.issues.flatMap((issue) => toOptionIssues(issue, schema));
   const readable = parsed.success ? parsed.data : readableFields(schema, input);
   for (const rule of rules) issues.push(...rule(readable as Partial<z.output<S>>));
   if (issues.length > 0) throw new InvalidOptionsError(what, issues);
@@ -31,9 +32,42 @@ function readableFields(schema: z.ZodObject, input: unknown): Record<string, unk
   return fields;
 }
 
-function toOptionIssue(issue: z.core.$ZodIssue): OptionIssue {
+function toOptionIssues(issue: z.core.$ZodIssue, schema: z.ZodObject): OptionIssue[] {
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(schema, issue.path);
+    return issue.keys.map((key) => ({
+      path: formatPath([...issue.path, key]),
+      message: `there is no such option${suggestion(key, known)}`,
+    }));
+  }
   const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
-  return { path: formatPath(issue.path), message: missing ? 'is required' : issue.message };
+  return [{ path: formatPath(issue.path), message: missing ? 'is required' : issue.message }];
+}
+
+/** The options that there are where an issue is: of the whole, or of an entry of a list. */
+function keysAt(schema: z.ZodObject, path: readonly PropertyKey[]): string[] {
+  let at: unknown = schema;
+  for (const key of path) {
+    at = unwrapped(at);
+    if (at instanceof z.ZodObject) at = at.shape[String(key)];
+    else if (at instanceof z.ZodArray) at = at.element;
+  }
+  at = unwrapped(at);
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+}
+
+function unwrapped(schema: unknown): unknown {
+  let at = schema;
+  while (at instanceof z.ZodDefault || at instanceof z.ZodOptional) at = at.unwrap();
+  return at;
+}
+
+function suggestion(key: string, known: readonly string[]): string {
+  if (known.length === 0) return '';
+  const nearest = closest(key, [...known]);
+  return distance(key.toLowerCase(), nearest.toLowerCase()) <= Math.max(2, key.length / 3)
+    ? `; did you mean "${nearest}"?`
+    : '';
 }
 
 /** `contents[2].user` */

@@ -1,0 +1,75 @@
+import { readFile } from 'node:fs/promises';
+import { extname, resolve } from 'node:path';
+import { createJiti } from 'jiti';
+import { isNode, LineCounter, parseDocument } from 'yaml';
+import { InvalidOptionsError, type OptionIssue } from '../lib/errors.ts';
+
+/** An image specification as it was written down. */
+export interface Specification {
+  readonly options: Record<string, unknown>;
+  /** The same issue with the place it has in the file: `image.yaml:12:5`. */
+  locate(issue: OptionIssue): OptionIssue;
+}
+
+const MODULES = new Set(['.ts', '.mts', '.js', '.mjs']);
+
+/** Reads a specification: JSON, YAML, or a module of TypeScript or JavaScript whose default export it is (or a function that
+ *  returns it). A `$schema` is for editors.
+ *  @throws {InvalidOptionsError} with line and column. */
+export async function readSpecification(file: string): Promise<Specification> {
+  if (MODULES.has(extname(file))) return { options: await loadModule(file), locate: (issue) => issue };
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw wrong(`the specification ${file} cannot be read`, cause);
+  });
+  const lines = new LineCounter();
+  // JSON is YAML; both are told where they are wrong.
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  const place = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${file}:${line}:${col}`;
+  };
+  if (document.errors.length > 0)
+    throw new InvalidOptionsError(
+      'build',
+      document.errors.map(({ pos, message }) => ({ path: place(pos[0]), message: message.trim() })),
+    );
+  const options = asOptions(document.toJS(), file);
+  return {
+    options,
+    locate({ path, message }) {
+      const node = document.getIn(pathOf(path), true);
+      const offset = isNode(node) ? node.range?.[0] : undefined;
+      return offset === undefined ? { path, message } : { path: `${place(offset)}: ${path}`, message };
+    },
+  };
+}
+
+async function loadModule(file: string): Promise<Record<string, unknown>> {
+  const loaded: unknown = await createJiti(import.meta.url)
+    .import(resolve(file), { default: true })
+    .catch((cause: unknown) => {
+      throw wrong(
+        `the specification ${file} cannot be loaded: ${cause instanceof Error ? cause.message : cause}`,
+        cause,
+      );
+    });
+  return asOptions(typeof loaded === 'function' ? await loaded() : loaded, file);
+}
+
+function asOptions(value: unknown, file: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw wrong(`the specification ${file} is no object of options`);
+  const { $schema: _, ...options } = value as Record<string, unknown>;
+  return options;
+}
+
+/** `contents[2].user` as its parts. */
+function pathOf(path: string): (string | number)[] {
+  return [...path.matchAll(/\[(\d+)\]|([^.[\]]+)/g)].map(([, index, name = '']) =>
+    index === undefined ? name : Number(index),
+  );
+}
+
+function wrong(message: string, cause?: unknown): InvalidOptionsError {
+  return new InvalidOptionsError('build', [{ path: '', message }], { cause });
+}
