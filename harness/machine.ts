@@ -493,8 +493,12 @@ export class Machine implements AsyncDisposable {
     const atMs = performance.now() - this.startedAt;
     this.#screenStages.feed(`${text}\n`, atMs);
     this.#screenFailures.feed(`\n${text}\n`, atMs);
-    // In a picture, the cursor stands behind it half of the time.
-    if (lines.some((line) => /\blogin: ?\S?$/.test(line.trimEnd()))) this.#screenStages.note('login', atMs);
+    // A picture is read with mistakes, and the cursor stands behind the prompt half of the time.
+    const prompt =
+      screen.lines === undefined
+        ? /\blogin\W{0,4}$/.test(text.trimEnd())
+        : lines.some((line) => /\blogin: ?$/.test(line));
+    if (prompt) this.#screenStages.note('login', atMs);
     this.#wake();
   }
 
