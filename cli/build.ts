@@ -34,6 +34,7 @@ const SPECIFICATION_FLAGS = [
   'bootLoaderFrom',
   'bootLoader',
   'reproducible',
+  'onlyNixStore',
 ];
 
 export async function buildCommand(file: string | undefined, flags: BuildFlags, signal: AbortSignal): Promise<number> {
@@ -44,6 +45,7 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
       SPECIFICATION_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
     ),
     ...(flags.installBootLoader ? {} : { installBootLoader: false }),
+    ...(flags.touchEfiVars === true ? { touchEFIVars: true } : {}),
     ...(flags.diskSize === undefined
       ? {}
       : { diskSize: /^\d+$/.test(flags.diskSize) ? Number(flags.diskSize) : flags.diskSize }),
@@ -62,6 +64,8 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
     // Loaded when one is needed: most of the harness is.
     startBuilder: async (options) => (await import('../harness/builder-vm.ts')).startBuilderVm(options),
+    efiVariablesTemplate: async () =>
+      (await (await import('../harness/qemu/firmware.ts')).findUefiFirmware()).variablesTemplate,
     signal,
     onEvent: progress.onEvent,
   }).catch((error: unknown) => {
@@ -79,7 +83,7 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   const { verifyImage } = await import('./verify.ts');
   const reports = await verifyImage(
     built.image,
-    { toplevel: built.system.toplevel, login: true, user: 'root' },
+    { toplevel: built.system.toplevel, efiVars: built.efiVariables, login: true, user: 'root' },
     signal,
     flags.json === true,
   );

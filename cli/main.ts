@@ -74,6 +74,8 @@ program
       'with --boot-loader-from bootspec; default: the one the system is for',
     ).choices(BOOT_LOADERS),
   )
+  .option('--touch-efi-vars', 'keep a store of EFI variables beside the image, with a boot entry: efi-vars.fd')
+  .option('--only-nix-store', 'only the store paths, at the root of the filesystem')
   .option('--reproducible', 'the same bytes each time')
   .option('--no-install-boot-loader', 'do not run switch-to-configuration')
   .option('--verify', 'boot the finished image in every firmware it is made for')
@@ -118,6 +120,10 @@ program
     '--timeout <seconds>',
     'until the login prompt, and for each check; default: as long as it goes on',
     wholeNumber,
+  )
+  .option(
+    '--efi-vars <file>',
+    'a store of EFI variables, such as efi-vars.fd: the firmware starts what its boot order says',
   )
   .option('--kernel-parameters <words>', 'added by systemd-boot 254 and newer, such as console=ttyS0')
   .option('--log <file>', "keep the console's record")

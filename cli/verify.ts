@@ -23,6 +23,7 @@ export interface VerifyFlags {
   readonly accel?: 'kvm' | 'tcg';
   readonly timeout?: number;
   readonly log?: string;
+  readonly efiVars?: string | undefined;
   readonly kernelParameters?: string;
   readonly json?: boolean;
   readonly junit?: string;
@@ -61,6 +62,7 @@ export async function verifyImage(
         image,
         firmware,
         inspection,
+        efiVariables: flags.efiVars,
         kernelParameters: flags.kernelParameters,
         login: flags.login ? { user: flags.user, password: flags.password } : false,
         checks: [

@@ -32,6 +32,9 @@ export interface MachineSpec {
   /** Default: KVM where a functional probe finds that it works, else TCG. */
   readonly accelerator?: 'kvm' | 'tcg' | undefined;
   readonly machine?: MachineType | undefined;
+  /** A store of EFI variables, such as efi-vars.fd, of which the machine has its own copy; the firmware then starts what
+   *  BootOrder says. Default: an empty one, and the firmware starts the disk. */
+  readonly efiVariables?: string | undefined;
   /** Ports of this host's loopback that lead to ports of the guest; default: none, and no network at all. */
   readonly forwardPorts?: readonly { readonly hostPort: number; readonly guestPort: number }[] | undefined;
   /** What systemd-boot (254 and newer) adds to the kernel's parameters, told through SMBIOS; others do not look there. */

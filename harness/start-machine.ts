@@ -55,7 +55,9 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters),
       ...(await firmwareArgs(spec, folder.path)),
-      ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type),
+      ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
+        bootFirst: spec.efiVariables === undefined,
+      }),
     ];
     await writeFile(logFile, '');
     const hasScreen = type === 'q35';
@@ -78,7 +80,7 @@ async function firmwareArgs(spec: MachineSpec, folder: string): Promise<string[]
   }
   const firmware = await findUefiFirmware();
   const variables = join(folder, 'efi-vars');
-  await copyFile(firmware.variablesTemplate, variables);
+  await copyFile(spec.efiVariables ?? firmware.variablesTemplate, variables);
   await chmod(variables, 0o600);
   return uefiFirmwareArgs(
     { file: firmware.code, format: firmware.codeFormat },

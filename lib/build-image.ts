@@ -2,11 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { type BuildPlan, planBuild } from './build-plan.ts';
-import { InvalidOptionsError } from './errors.ts';
+import { InvalidOptionsError, UnexpectedStateError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
 import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
 import type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
+import { inspectImage } from './inspect/inspect-image.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { timestamp as timestampField } from './spec/fields.ts';
@@ -37,6 +38,7 @@ import { switchToConfiguration } from './steps/switch-to-configuration.ts';
 import { tuneFilesystem } from './steps/tune-filesystem.ts';
 import { unmountRoot } from './steps/unmount-root.ts';
 import { writeConfigFile } from './steps/write-config-file.ts';
+import { writeEfiVariables } from './steps/write-efi-variables.ts';
 import { MIB, SECTOR_BYTES } from './units.ts';
 
 /** A machine that has the image as a disk and runs commands as root: what startBuilderVm of the harness returns. */
@@ -68,6 +70,9 @@ export interface StartBuilderOptions {
 export interface BuildContext extends Omit<StepContext, 'executor'> {
   /** Starts the machine for what needs root and a kernel: `startBuilderVm` from nixos-disk-image/harness. */
   readonly startBuilder?: ((options: StartBuilderOptions) => Promise<Builder>) | undefined;
+  /** Finds an empty store of EFI variables for `touchEFIVars`: the template of `findUefiFirmware` in
+   *  nixos-disk-image/harness. */
+  readonly efiVariablesTemplate?: (() => Promise<string>) | undefined;
   /** Called with the finished image before it gets its name; the specification's `postVM` names a program instead. */
   readonly postVM?: ((image: { readonly path: string; readonly format: ImageFormat }) => Promise<void>) | undefined;
 }
@@ -88,6 +93,8 @@ export interface BuiltImage {
   readonly size: DiskSize | undefined;
   readonly disk: PartitionedDisk;
   readonly filesystem: MadeFilesystem;
+  /** The store of EFI variables beside it; undefined without touchEFIVars. */
+  readonly efiVariables: string | undefined;
   readonly durationMs: number;
 }
 
@@ -118,6 +125,12 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
         hint: 'say bootLoaderFrom "bootspec", or installBootLoader: false; or pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
       },
     );
+  if (spec.touchEFIVars && context.efiVariablesTemplate === undefined)
+    throw new InvalidOptionsError(
+      'buildImage',
+      [{ path: 'touchEFIVars', message: 'needs an empty store of EFI variables, and none was given' }],
+      { hint: 'pass { efiVariablesTemplate: async () => (await findUefiFirmware()).variablesTemplate }' },
+    );
   // With numbers for names, before anything is made.
   const owners =
     plan.owners === 'declared'
@@ -146,9 +159,11 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
 
   const staged = await stageContents({ root, contents: spec.contents }, context);
   const { toplevel: given, store, closureInfo, additionalPaths, channel } = spec;
+  // With onlyNixStore a system is put together as ever, and only its store gets into the image.
+  const systemRoot = spec.onlyNixStore ? join(work.path, 'system') : root;
   const system = await installSystem(
     {
-      ...{ root, toplevel: given, store, closureInfo, additionalPaths, channel, timestamp },
+      ...{ root: systemRoot, toplevel: given, store, closureInfo, additionalPaths, channel, timestamp },
       copyClosure: plan.closure === 'copied',
     },
     context,
@@ -157,13 +172,18 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
 
   const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths } : undefined;
   const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
-  const entries = closure === undefined ? undefined : await listClosure({ closure, timestamp }, context);
-  const size = await computeDiskSize({ root, entries, partitionTableType, bootSize, additionalSpace, fsType }, context);
+  const atRoot = spec.onlyNixStore;
+  const entries = closure === undefined ? undefined : await listClosure({ closure, timestamp, atRoot }, context);
+  const populateFrom = closure === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
+  const size = await computeDiskSize(
+    { root: populateFrom, entries, partitionTableType, bootSize, additionalSpace, fsType },
+    context,
+  );
   const diskBytes = spec.diskSize === 'auto' ? size.diskBytes : spec.diskSize * MIB;
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
   const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
   const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
-  const job: Job = { spec, plan, root, raw, rootUuid, timestamp, system, disk, size, closure, entries };
+  const job: Job = { spec, plan, root: populateFrom, raw, rootUuid, timestamp, system, disk, size, closure, entries };
   if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
   await installBootLoader(job, context);
   // What was staged, and no more: a target may be a folder that was there, such as /etc.
@@ -180,9 +200,12 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   } else if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
     await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
+  const efiVariables = spec.touchEFIVars ? join(outFolder, 'efi-vars.fd') : undefined;
+  if (efiVariables !== undefined) await makeEfiVariables(finishedRaw, disk, join(work.path, 'efi-vars.fd'), context);
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
   await runPostVm(spec, finished, context);
+  if (efiVariables !== undefined) await publishFile(join(work.path, 'efi-vars.fd'), efiVariables);
   await publishFile(finished, target);
   return {
     image: target,
@@ -192,6 +215,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
     size: spec.diskSize === 'auto' ? size : undefined,
     disk,
     filesystem,
+    efiVariables,
     durationMs: performance.now() - startedAt,
   };
 }
@@ -343,6 +367,36 @@ async function layOutAgain(
   const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
   const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
   return makeFilesystem({ image, partition: disk.root, ...identity, entries, closure, timestamp }, context);
+}
+
+/** Loaders that have a place of their own on an ESP, with the names that their installers give them; the removable path is for
+ *  machines that have no entry. */
+const EFI_LOADERS: readonly (readonly [pattern: RegExp, label: string])[] = [
+  [/^EFI\/systemd\/systemd-boot\w+\.efi$/i, 'Linux Boot Manager'],
+  [/^EFI\/[^/]+\/grub\w+\.efi$/i, 'NixOS-boot'],
+  [/^EFI\/BOOT\/BOOT\w+\.EFI$/i, 'NixOS'],
+];
+
+/** Boot entries for the loader that is on the ESP, whoever installed it. */
+async function makeEfiVariables(
+  image: string,
+  { esp }: PartitionedDisk,
+  target: string,
+  context: BuildContext,
+): Promise<void> {
+  const { efi } = await inspectImage({ image, format: 'raw' }, context);
+  const found = EFI_LOADERS.flatMap(([pattern, label]) => {
+    const file = efi.loaders.find((name) => pattern.test(name));
+    return file === undefined ? [] : [{ label, loader: `\\${file.replaceAll('/', '\\')}` }];
+  })[0];
+  if (esp?.partitionUuid === undefined || found === undefined || context.efiVariablesTemplate === undefined)
+    throw new UnexpectedStateError('touchEFIVars', `cannot make a boot entry for ${image}`, {
+      expected: 'an ESP with a loader, and context.efiVariablesTemplate',
+      found: found === undefined ? 'no loader' : `\\${found.loader}`,
+    });
+  const partition = { ...esp, partitionUuid: esp.partitionUuid };
+  const template = await context.efiVariablesTemplate();
+  await writeEfiVariables({ template, target, entries: [{ ...found, partition }] }, context);
 }
 
 async function toFormat(

@@ -88,5 +88,6 @@ export { type SwitchToConfigurationOptions, switchToConfiguration } from './step
 export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from './steps/tune-filesystem.ts';
 export { unmountRoot } from './steps/unmount-root.ts';
 export { type WriteConfigFileOptions, writeConfigFile } from './steps/write-config-file.ts';
+export { type WriteEfiVariablesOptions, writeEfiVariables } from './steps/write-efi-variables.ts';
 export { findTool, requireTool, TOOLS, type Tool } from './tools.ts';
 export { formatBytes, formatDuration, MIB, parseIecSize, SECTOR_BYTES } from './units.ts';

@@ -13,6 +13,7 @@ import {
 } from '../harness/checks.ts';
 import { AssertionFailedError } from '../harness/errors.ts';
 import type { Firmware } from '../harness/machine-spec.ts';
+import { findUefiFirmware } from '../harness/qemu/firmware.ts';
 import { renderText } from '../harness/report/text.ts';
 import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
@@ -59,7 +60,10 @@ export async function buildScenario({
   onTestFinished(() => removeTree(outDir));
   const built = await buildImage(
     { toplevel, store: demo.store, additionalSpace: '64M', ...image, outDir },
-    { startBuilder: startBuilderVm },
+    {
+      startBuilder: startBuilderVm,
+      efiVariablesTemplate: async () => (await findUefiFirmware()).variablesTemplate,
+    },
   );
   return { built, demo };
 }

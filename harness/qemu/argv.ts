@@ -90,12 +90,19 @@ export function overlayNode(overlay: string, image: string, format: string): Blo
   };
 }
 
-/** A disk the machine boots from. Where the host's disk is full QEMU stops the machine, and QMP tells of it. */
-export function diskArgs(node: Blockdev, diskInterface: DiskInterface, type: MachineType = 'q35'): string[] {
+/** A disk the machine boots from. Where the host's disk is full QEMU stops the machine, and QMP tells of it.
+ *  @param options.bootFirst tells the firmware to start from it, whatever its variables say; default true. */
+export function diskArgs(
+  node: Blockdev,
+  diskInterface: DiskInterface,
+  type: MachineType = 'q35',
+  options: { readonly bootFirst?: boolean } = {},
+): string[] {
+  const first = options.bootFirst === false ? '' : ',bootindex=1';
   const device: Readonly<Record<DiskInterface, string>> = {
-    virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : 'virtio-blk-pci,drive=disk,bootindex=1',
-    ahci: 'ide-hd,drive=disk,bus=ide.0,bootindex=1',
-    nvme: 'nvme,drive=disk,serial=nixos-disk-image,bootindex=1',
+    virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : `virtio-blk-pci,drive=disk${first}`,
+    ahci: `ide-hd,drive=disk,bus=ide.0${first}`,
+    nvme: `nvme,drive=disk,serial=nixos-disk-image${first}`,
   };
   return ['-blockdev', JSON.stringify({ ...node, 'node-name': 'disk' }), '-device', device[diskInterface]];
 }

@@ -6,19 +6,33 @@ import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'listClosure';
 
-const schema = z.object({ closure: closureSource, timestamp: timestamp.optional() });
+const schema = z.object({
+  closure: closureSource,
+  timestamp: timestamp.optional(),
+  atRoot: z.boolean().default(false),
+});
 
 export interface ListClosureOptions {
   readonly closure: Closure;
   /** Seconds since 1970: for a reproducible image, in which which files are hard links does not depend on the store. */
   readonly timestamp?: number | undefined;
+  /** Store paths stand at the filesystem's root, which is then to be mounted on /nix/store; default false. */
+  readonly atRoot?: boolean | undefined;
 }
 
 /** Lists every entry of a closure once, for computeDiskSize and makeFilesystem (`entries`), which else look for themselves.
  *  Runs: find. */
 export async function listClosure(options: ListClosureOptions, context?: StepContext): Promise<TreeEntry[]> {
-  const { closure, timestamp: time } = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, `${closure.storePaths.length} store paths`, (step) =>
-    listTree(step, { closure, timestamp: time }),
-  );
+  const { closure, timestamp: time, atRoot } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, `${closure.storePaths.length} store paths`, async (step) => {
+    const entries = await listTree(step, { closure, timestamp: time });
+    if (!atRoot) return entries;
+    return entries.flatMap((entry) => {
+      if (entry.path === '') return [entry];
+      const path = entry.path.startsWith(STORE) ? entry.path.slice(STORE.length) : '';
+      return path === '' ? [] : [{ ...entry, path }];
+    });
+  });
 }
+
+const STORE = 'nix/store/';

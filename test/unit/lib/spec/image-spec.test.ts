@@ -35,7 +35,11 @@ test('defaults are make-disk-image’s', () => {
 });
 
 test.each<[string, Record<string, unknown>, RegExp]>([
-  ['an unknown key', { partitonTableType: 'efi' }, /: Unrecognized key: "partitonTableType"/],
+  [
+    'an unknown key',
+    { partitonTableType: 'efi' },
+    /partitonTableType: there is no such option; did you mean "partitionTableType"/,
+  ],
   [
     'a user without a group',
     { contents: [{ source: '/a', target: '/b', user: 'root' }] },

@@ -1,0 +1,141 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { UnexpectedStateError } from '../errors.ts';
+import { guid, path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { runStep, type StepContext } from '../step.ts';
+import { SECTOR_BYTES } from '../units.ts';
+
+const STEP = 'writeEfiVariables';
+
+const schema = z.object({
+  template: path,
+  target: path,
+  entries: z
+    .array(
+      z.object({
+        label: z.string().min(1).max(100),
+        loader: z.string().regex(/^\\[^/]+$/, 'must be a path such as "\\EFI\\BOOT\\BOOTX64.EFI"'),
+        partition: z.object({
+          number: z.int().positive(),
+          offsetBytes: z.int().min(0),
+          sizeBytes: z.int().positive(),
+          partitionUuid: guid,
+        }),
+      }),
+    )
+    .min(1),
+});
+
+export interface WriteEfiVariablesOptions {
+  /** An empty store of EFI variables, as firmware packages have it: OVMF_VARS.fd. */
+  readonly template: string;
+  readonly target: string;
+  /** What firmware is to start, the first first. */
+  readonly entries: readonly {
+    readonly label: string;
+    /** From the partition's root: `\EFI\systemd\systemd-bootx64.efi`. */
+    readonly loader: string;
+    /** An ESP with its GUID in the GPT. */
+    readonly partition: {
+      readonly number: number;
+      readonly offsetBytes: number;
+      readonly sizeBytes: number;
+      readonly partitionUuid: string;
+    };
+  }[];
+}
+
+/** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), as efibootmgr(8) would in a running machine: no
+ *  machine runs. The same entries give the same bytes.
+ *  @throws {UnexpectedStateError} when the template is no store of variables, or is not empty.
+ *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs: nothing. */
+export async function writeEfiVariables(options: WriteEfiVariablesOptions, context?: StepContext): Promise<void> {
+  const { template, target, entries } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, target, async () => {
+    const store = await readFile(template);
+    const at = firstVariable(store, template);
+    const variables = [
+      ...entries.map((entry, index) =>
+        variable(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
+      ),
+      variable('BootOrder', Buffer.from(Uint16Array.from(entries.keys()).buffer)),
+    ];
+    const bytes = Buffer.concat(variables);
+    if (!store.subarray(at, at + bytes.length).every((byte) => byte === 0xff))
+      throw new UnexpectedStateError(STEP, `${template} is not empty`, { expected: 'a store without variables' });
+    bytes.copy(store, at);
+    await writeFile(target, store);
+  });
+}
+
+/** EFI_SYSTEM_NV_DATA_FV and EFI_AUTHENTICATED_VARIABLE, as they stand in the file. */
+const VOLUME_GUID = '8d2bf1ff96768b4ca9852747075b4f50';
+const STORE_GUID = '782cf3aa7b949a43a1802e144ec37792';
+const GLOBAL_GUID = '61dfe48bca93d211aa0d00e098032b8c';
+const STORE_HEADER_BYTES = 28;
+
+function firstVariable(store: Buffer, name: string): number {
+  const headerBytes = store.length > 0x100 ? store.readUInt16LE(0x30) : 0;
+  const isVolume = store.toString('hex', 16, 32) === VOLUME_GUID && store.toString('latin1', 0x28, 0x2c) === '_FVH';
+  if (!isVolume || store.toString('hex', headerBytes, headerBytes + 16) !== STORE_GUID)
+    throw new UnexpectedStateError(STEP, `${name} is no store of EFI variables`, {
+      expected: 'a firmware volume with a store of authenticated variables, such as OVMF_VARS.fd',
+    });
+  return headerBytes + STORE_HEADER_BYTES;
+}
+
+/** Kept over a reset, for the firmware and for the system. */
+const ATTRIBUTES = 7;
+const START = 0x55aa;
+const ADDED = 0x3f;
+
+/** A record of the store, whose next begins at a multiple of four. */
+function variable(name: string, data: Buffer): Buffer {
+  const text = Buffer.from(`${name}\0`, 'utf16le');
+  const header = Buffer.alloc(60);
+  header.writeUInt16LE(START, 0);
+  header.writeUInt8(ADDED, 2);
+  header.writeUInt32LE(ATTRIBUTES, 4);
+  // A counter, a time and a key, for variables that are signed.
+  header.writeUInt32LE(text.length, 36);
+  header.writeUInt32LE(data.length, 40);
+  Buffer.from(GLOBAL_GUID, 'hex').copy(header, 44);
+  const record = Buffer.concat([header, text, data]);
+  return Buffer.concat([record, Buffer.alloc((4 - (record.length % 4)) % 4, 0xff)]);
+}
+
+/** Active. */
+const ACTIVE = 1;
+
+function loadOption({ label, loader, partition }: WriteEfiVariablesOptions['entries'][number]): Buffer {
+  const drive = Buffer.alloc(42);
+  // Media, hard drive.
+  drive.writeUInt8(4, 0);
+  drive.writeUInt8(1, 1);
+  drive.writeUInt16LE(drive.length, 2);
+  drive.writeUInt32LE(partition.number, 4);
+  drive.writeBigUInt64LE(BigInt(partition.offsetBytes / SECTOR_BYTES), 8);
+  drive.writeBigUInt64LE(BigInt(partition.sizeBytes / SECTOR_BYTES), 16);
+  guidBytes(partition.partitionUuid).copy(drive, 24);
+  // A GPT, and a GUID.
+  drive.writeUInt8(2, 40);
+  drive.writeUInt8(2, 41);
+  const file = Buffer.from(`${loader}\0`, 'utf16le');
+  const fileHeader = Buffer.from([4, 4, 0, 0]);
+  fileHeader.writeUInt16LE(file.length + 4, 2);
+  const path = Buffer.concat([drive, fileHeader, file, Buffer.from([0x7f, 0xff, 4, 0])]);
+  const header = Buffer.alloc(6);
+  header.writeUInt32LE(ACTIVE, 0);
+  header.writeUInt16LE(path.length, 4);
+  return Buffer.concat([header, Buffer.from(`${label}\0`, 'utf16le'), path]);
+}
+
+/** The first three fields are little-endian. */
+function guidBytes(text: string): Buffer {
+  const bytes = Buffer.from(text.replaceAll('-', ''), 'hex');
+  bytes.subarray(0, 4).reverse();
+  bytes.subarray(4, 6).reverse();
+  bytes.subarray(6, 8).reverse();
+  return bytes;
+}

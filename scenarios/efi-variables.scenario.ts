@@ -1,0 +1,37 @@
+import { expect, test } from 'vitest';
+import type { BootCheck } from '../harness/checks.ts';
+import { AssertionFailedError } from '../harness/errors.ts';
+import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
+
+/** The firmware started the entry that was made, not what it found by itself on the disk. */
+const startedBy = (label: string): BootCheck => ({
+  name: 'boot entry',
+  async run(machine) {
+    const [line] = /BdsDxe: starting Boot[^\n]*/.exec(machine.console.text) ?? [];
+    if (line?.includes(`Boot0000 "${label}" from HD(1,GPT`) !== true)
+      throw new AssertionFailedError(`the firmware should start Boot0000 "${label}", and said: ${line}`);
+    return line;
+  },
+});
+
+test.each<[string, string, Scenario]>([
+  [
+    'systemd-boot, with the builder VM',
+    'Linux Boot Manager',
+    { system: 'demo-systemd-boot', image: { partitionTableType: 'efi' }, boots: ['efi'] },
+  ],
+  [
+    'GRUB, without a VM',
+    'NixOS',
+    {
+      system: 'tiny-grub-hybrid',
+      image: { partitionTableType: 'hybrid', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+      boots: ['efi'],
+    },
+  ],
+])('touchEFIVars: the firmware finds the entry that is kept beside the image: %s', async (_, label, description) => {
+  const image = await buildScenario({ ...description, image: { ...description.image, touchEFIVars: true } });
+  expect(image.built.efiVariables).toMatch(/\/efi-vars\.fd$/);
+  const machine = { efiVariables: image.built.efiVariables };
+  await bootScenario(image, { ...description, machine, inside: [startedBy(label)] }, 'efi');
+});

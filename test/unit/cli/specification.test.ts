@@ -1,0 +1,77 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readSpecification } from '../../../cli/specification.ts';
+import { InvalidOptionsError } from '../../../lib/errors.ts';
+import { imageSpecJsonSchema, parseImageSpec } from '../../../lib/spec/image-spec.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ndi-spec-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function write(name: string, text: string): Promise<string> {
+  const file = join(folder, name);
+  await writeFile(file, text);
+  return file;
+}
+
+test.each([
+  ['image.json', '{ "$schema": "image.schema.json", "toplevel": "./result", "format": "qcow2" }'],
+  ['image.yaml', '# a comment\ntoplevel: ./result\nformat: qcow2\n'],
+  ['image.ts', 'const format: string = "qcow2";\nexport default { toplevel: "./result", format };\n'],
+  ['image.mjs', 'export default async () => ({ toplevel: "./result", format: "qcow2" });\n'],
+])('%s', async (name, text) => {
+  const { options } = await readSpecification(await write(name, text));
+  expect(options).toEqual({ toplevel: './result', format: 'qcow2' });
+});
+
+async function failure(work: () => Promise<unknown>): Promise<InvalidOptionsError> {
+  const error: unknown = await work().catch((thrown: unknown) => thrown);
+  if (error instanceof InvalidOptionsError) return error;
+  throw new Error(`expected InvalidOptionsError, got ${error}`);
+}
+
+test('a file that cannot be read as YAML is told with line and column', async () => {
+  const file = await write('broken.yaml', 'toplevel: ./result\ncontents: [1,\nformat: }\n');
+  const { issues } = await failure(() => readSpecification(file));
+  expect(issues[0]?.path).toBe(`${file}:3:1`);
+});
+
+test('what is wrong with an option is told where it stands, and the nearest name is suggested', async () => {
+  const file = await write(
+    'wrong.yaml',
+    'toplevel: ./result\npartionTableType: efi\ncontents:\n  - source: a\n    target: /b\n    usr: root\ndiskSize: -1\n',
+  );
+  const { options, locate } = await readSpecification(file);
+  const { issues } = await failure(async () => parseImageSpec(options));
+  const told = issues.map(locate).map(({ path, message }) => `${path} ${message}`);
+  expect(told).toEqual(
+    expect.arrayContaining([
+      `${file}:2:19: partionTableType there is no such option; did you mean "partitionTableType"?`,
+      `${file}:6:10: contents[0].usr there is no such option; did you mean "user"?`,
+      expect.stringMatching(/wrong\.yaml:7:11: diskSize /),
+    ]),
+  );
+});
+
+test('what is no object of options is refused', async () => {
+  await expect(readSpecification(await write('list.yaml', '- 1\n'))).rejects.toThrow(/no object of options/);
+  await expect(readSpecification(await write('bad.ts', 'export default 1 +;'))).rejects.toThrow(/cannot be loaded/);
+  await expect(readSpecification(join(folder, 'nothing.json'))).rejects.toThrow(/cannot be read/);
+});
+
+test('the JSON Schema has every option, each with words for an editor', () => {
+  const { properties, required, additionalProperties } = imageSpecJsonSchema() as {
+    properties: Record<string, { description?: string; enum?: string[] }>;
+    required: string[];
+    additionalProperties: boolean;
+  };
+  expect(required).toEqual(['toplevel']);
+  expect(additionalProperties).toBe(false);
+  expect(properties.partitionTableType?.enum).toContain('hybrid');
+  for (const [name, { description }] of Object.entries(properties))
+    if (name !== '$schema') expect(description, name).toMatch(/\.$/);
+});
