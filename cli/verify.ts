@@ -1,5 +1,6 @@
-import { writeFile } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { constants } from 'node:fs';
+import { access, writeFile } from 'node:fs/promises';
+import { basename, dirname, resolve } from 'node:path';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/checks.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { renderHtml } from '../harness/report/html.ts';
@@ -31,6 +32,7 @@ export interface VerifyFlags {
 }
 
 export async function verifyCommand(image: string, flags: VerifyFlags, signal: AbortSignal): Promise<number> {
+  await checkWritable({ '--html': flags.html, '--junit': flags.junit, '--log': flags.log });
   const reports = await verifyImage(image, flags, signal, flags.json === true);
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
   if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
@@ -90,7 +92,19 @@ export async function verifyImage(
   return reports;
 }
 
-function whyNot({ table, findings }: ImageInspection): string {
+/** Before a minute is spent on what could then not be written down. */
+async function checkWritable(files: Readonly<Record<string, string | undefined>>): Promise<void> {
+  for (const [option, file] of Object.entries(files))
+    if (file !== undefined)
+      await access(dirname(resolve(file)), constants.W_OK).catch((cause: unknown) => {
+        const message = `${dirname(resolve(file))} is not there, or cannot be written to`;
+        throw new InvalidOptionsError('verify', [{ path: option, message }], { cause });
+      });
+}
+
+function whyNot({ table, partitions, filesystem, findings }: ImageInspection): string {
+  if (table === 'none' && partitions.length === 0 && filesystem === undefined)
+    return 'it has neither a partition table nor a filesystem; is it a disk image?';
   const reasons = findings.map(({ message }) => message);
   return reasons.length > 0 ? reasons.join('; ') : table === 'none' ? 'it has no partition table' : 'it has no loader';
 }
