@@ -29,6 +29,7 @@ export {
   MachineExitedError,
   WaitTimeoutError,
 } from './errors.ts';
+export type { HangBudget } from './hang-watch.ts';
 export type { Machine } from './machine.ts';
 export type {
   DirectKernel,

@@ -19,6 +19,7 @@ export type { BiosBoot } from './inspect/bios-boot.ts';
 export type { EfiBoot, LoaderEntry } from './inspect/efi-boot.ts';
 export type { FoundFilesystem } from './inspect/filesystems.ts';
 export type { Finding } from './inspect/finding.ts';
+export type { Generation } from './inspect/generations.ts';
 export {
   type ImageInspection,
   type InspectedPartition,

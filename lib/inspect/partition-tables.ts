@@ -27,7 +27,7 @@ export interface FoundTable {
   readonly findings: readonly Finding[];
 }
 
-export type PartitionPurpose = 'esp' | 'xbootldr' | 'bios-grub' | 'linux' | 'swap' | 'lvm';
+type PartitionPurpose = 'esp' | 'xbootldr' | 'bios-grub' | 'linux' | 'swap' | 'lvm';
 
 /** @see UEFI specification 5.3, Discoverable Partitions Specification, GRUB manual "BIOS installation" */
 const GPT_TYPES: Readonly<Record<string, PartitionPurpose>> = {
