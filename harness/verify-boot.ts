@@ -87,9 +87,7 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   await using place: Place = await admit(context.signal);
   const inspection =
     spec.firmware === 'direct' ? undefined : (known ?? (await inspectImage(options, { signal: context.signal })));
-  const findings = (inspection?.findings ?? []).filter(
-    ({ firmware }) => firmware === undefined || firmware === spec.firmware,
-  );
+  const findings = inspection === undefined ? [] : findingsFor(inspection, spec.firmware);
   const unheard = inspection?.serialConsole === false;
   const doomed = findings.find(({ severity }) => severity === 'fatal');
   await using machine = await startMachine(spec, context);
@@ -156,6 +154,15 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
     console: lines,
     screenshot,
   };
+}
+
+/** Also for firmware that the image is not made for, when somebody asks for it. */
+function findingsFor({ findings, bios, efi }: ImageInspection, firmware: MachineSpec['firmware']): Finding[] {
+  const ofFirmware = firmware === 'legacy' ? bios.findings : efi.findings;
+  return [
+    ...findings.filter((finding) => finding.firmware === undefined),
+    ...ofFirmware.filter((finding) => finding.firmware !== undefined),
+  ];
 }
 
 async function runChecks(checks: readonly BootCheck[], machine: Machine, reports: CheckReport[]): Promise<void> {

@@ -46,7 +46,8 @@ export interface ImageInspection {
   readonly generations: readonly Generation[];
   /** Paths of the Nix store on an ext4; undefined where none is found. */
   readonly storePaths: number | undefined;
-  /** Everything that is wrong with it, as far as it can be seen without booting. */
+  /** Everything that is wrong with it, as far as it can be seen without booting, for the firmware it is made for. `bios` and
+   *  `efi` have what stands in the way of each. */
   readonly findings: readonly Finding[];
 }
 
@@ -88,8 +89,10 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
         ...(await nixOf(step, image, [...partitions, { ...whole, filesystem }])),
         findings: [
           ...found.findings,
-          ...bios.findings,
-          ...efi.findings,
+          ...[...bios.findings, ...efi.findings].filter(
+            (finding) =>
+              finding.firmware === undefined || firmware.length === 0 || firmware.some((at) => at === finding.firmware),
+          ),
           ...inFilesystems,
           ...partitions.flatMap(nothingThere),
         ],
