@@ -31,15 +31,24 @@ export function openImage(step: StepRunner, { file, format, virtualBytes }: Disk
       asRaw: async (offsetBytes) => ({ image: file, offsetBytes }),
     };
   const pieces = new Map<string, Promise<string>>();
-  /** Whole MiB, which is how much qemu-img copies at once. */
   const piece = (firstMib: number, endMib: number): Promise<string> => {
     const name = join(work, `${firstMib}-${endMib}`);
     const known = pieces.get(name);
     if (known !== undefined) return known;
     const made = (async () => {
+      // qemu-img dd counts from the start or from behind what it skips, by its version.
+      const node = {
+        ...{ driver: 'raw', offset: firstMib * MIB, size: Math.min(endMib * MIB, virtualBytes) - firstMib * MIB },
+        file: { driver: format, file: { driver: 'file', filename: file } },
+      };
       const result = await step.tryRun([
-        ...['qemu-img', 'dd', '-U', '-f', format, '-O', 'raw', `bs=${MIB}`, `skip=${firstMib}`],
-        ...[`count=${endMib - firstMib}`, `if=${file}`, `of=${name}`],
+        'qemu-img',
+        'convert',
+        '-U',
+        '-O',
+        'raw',
+        `json:${JSON.stringify(node)}`,
+        name,
       ]);
       if (result.exitCode !== 0)
         throw commandFailure(step.step, step.executor, result, { what: `cannot read ${file} as ${format}` });
