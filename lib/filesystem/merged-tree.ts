@@ -11,6 +11,8 @@ const IN_NAMESPACE = `
 binds=$1 owners=$2
 shift 2
 mount --all --fstab "$binds"
+# Where only this user has an id, the kernel does not even refuse another: it says that there is none.
+export FAKEROOTDONTTRYCHOWN=1
 exec fakeroot -- sh -euc '
 owners=$1
 shift

@@ -1,25 +1,24 @@
 #!/bin/sh
 # A Debian image as somebody else would make it: mmdebstrap, sfdisk, mke2fs, GRUB for BIOS and EFI. Nothing of this project is
-# in it or makes it. $1: the image. Runs inside fakeroot where nobody is root.
+# in it or makes it. $1: the image; $2: the tree as a tar, which is made first.
 set -eu
 image=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mode=root
-[ "$(id -u)" = 0 ] && [ -z "${FAKEROOTKEY:-}" ] || mode=unshare
-[ "$mode" = unshare ] && [ -z "${FAKEROOTKEY:-}" ] && {
-  mmdebstrap --quiet --mode=unshare --variant=minbase --include=systemd-sysv,udev,linux-image-cloud-amd64,initramfs-tools \
+tar=${2:-}
+if [ -z "$tar" ]; then
+  tar=$work/root.tar
+  mode=root
+  [ "$(id -u)" = 0 ] || mode=unshare
+  mmdebstrap --quiet --mode=$mode --variant=minbase \
+    --include=systemd-sysv,udev,linux-image-cloud-amd64,initramfs-tools \
     --customize-hook='echo root:foreign | chroot "$1" chpasswd' \
-    --customize-hook='echo foreign > "$1/etc/hostname"' --customize-hook='echo "LABEL=foreign / ext4 defaults 0 1" > "$1/etc/fstab"' \
-    bookworm "$work/root.tar"
-  exec fakeroot sh "$0" "$image" "$work/root.tar"
-}
-tar=${2:-$work/root.tar}
-[ -e "$tar" ] || mmdebstrap --quiet --mode=root --variant=minbase \
-  --include=systemd-sysv,udev,linux-image-cloud-amd64,initramfs-tools \
-  --customize-hook='echo root:foreign | chroot "$1" chpasswd' \
-  --customize-hook='echo foreign > "$1/etc/hostname"' --customize-hook='echo "LABEL=foreign / ext4 defaults 0 1" > "$1/etc/fstab"' \
-  bookworm "$tar"
+    --customize-hook='echo foreign > "$1/etc/hostname"' \
+    --customize-hook='echo "LABEL=foreign / ext4 defaults 0 1" > "$1/etc/fstab"' \
+    bookworm "$tar"
+  # An ordinary user unpacks it where their own ids stand for those of the tree.
+  [ "$mode" = root ] || { unshare --map-auto --map-root-user sh "$0" "$image" "$tar"; exit; }
+fi
 mkdir "$work/root"
 tar -C "$work/root" -xf "$tar" --exclude='./dev/*'
 mkdir -p "$work/root/boot/grub"

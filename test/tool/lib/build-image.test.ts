@@ -1,10 +1,11 @@
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
 import { type BuildImageOptions, buildImage } from '../../../lib/build-image.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { buildAsNobody } from '../../helpers/nobody.ts';
 import { run } from '../../helpers/run.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 
@@ -154,4 +155,17 @@ test('a host disk that fills says so with status 3, and is empty afterwards', as
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
   expect(result.stderr.toString('utf8')).toMatch(/no space left/i);
   expect(result.stdout.toString('utf8')).toBe('');
+});
+
+// Whose only id in a user namespace is root's: an owner can be pretended there, not set.
+test.each(['btrfs', 'f2fs'] as const)('an ordinary user gives files of a %s to others', async (fsType) => {
+  const folder = await tempFolder();
+  await chmod(folder, 0o755);
+  await writeFile(join(folder, 'page'), 'page');
+  const built = await buildAsNobody({
+    ...{ toplevel: demo.systems['tiny-none'] ?? '', store: demo.store, partitionTableType: 'none', fsType },
+    ...{ installBootLoader: false, additionalSpace: '64M' },
+    contents: [{ source: join(folder, 'page'), target: '/srv/page', user: 'alice', group: 'users' }],
+  });
+  expect(built.filesystem.fsType).toBe(fsType);
 });
