@@ -35,6 +35,10 @@ const FLOOD_BYTES = 16 * 1024 * 1024;
 /** How often a silent machine is looked at. */
 const LOOK_MS = 500;
 
+/** Silence of an idle machine that has come to its init, after which Enter is pressed: a getty then says its prompt again. */
+const NUDGE_MS = 8000;
+const MOST_NUDGES = 3;
+
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
 
@@ -518,6 +522,7 @@ export class Machine implements AsyncDisposable {
     const startedAt = performance.now();
     const { waitedMs } = processTimes(this.qemu.pid);
     let looking = false;
+    let nudges = 0;
     let hung: 'busy' | 'idle' | undefined;
     const found = await new Promise<{ value: T } | Ended>((resolve) => {
       const finish = (result: { value: T } | Ended): void => {
@@ -537,6 +542,11 @@ export class Machine implements AsyncDisposable {
         const budget = hang === 'as usual' ? this.#hangBudget() : hang;
         hung = watch.look(this.console.receivedBytes, budget ?? { busyMs: Infinity, idleMs: Infinity });
         const silentMs = watch.busyMs + watch.idleMs;
+        if (hang !== undefined && this.stages.reached === 'init' && nudges < MOST_NUDGES && watch.idleMs > NUDGE_MS) {
+          nudges += 1;
+          watch.idleMs = 0;
+          this.console.write('\n');
+        }
         if (hung !== undefined) finish('hang');
         else if (hang !== undefined && this.console.receivedBytes > FLOOD_BYTES) finish('flood');
         // On a loaded host the clock runs and the machine does not.

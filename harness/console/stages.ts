@@ -53,7 +53,9 @@ export interface StageSeen {
   readonly atMs: number;
 }
 
-const OVERLAP = 200;
+const OVERLAP = 400;
+
+const KERNEL_LINE = /\[ {0,6}\d{1,7}\.\d{6}\] [^\n]*\n/g;
 
 /** Follows the console's text and notes each stage once. Stages only go forward: a later one seen first closes the
  *  earlier ones, which a silent loader never shows. */
@@ -87,10 +89,12 @@ export class StageTracker {
 
   feed(text: string, atMs: number): void {
     const window = this.#tail + text;
+    // A kernel's line may stand in the middle of a prompt, which then goes on behind it.
+    const unbroken = window.replace(KERNEL_LINE, '');
     for (const mark of MARKS) {
       // The prompt's word also stands in a loader's or a kernel's text: it counts once something has started.
       if (mark.stage === 'login' && this.reached === undefined) continue;
-      if (mark.shows.test(window)) this.note(mark.stage, atMs);
+      if (mark.shows.test(window) || (mark.stage === 'login' && mark.shows.test(unbroken))) this.note(mark.stage, atMs);
     }
     this.#tail = window.slice(-OVERLAP);
   }

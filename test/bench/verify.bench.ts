@@ -13,6 +13,8 @@ import { formatBytes } from '../../lib/units.ts';
 import { demoImage } from '../helpers/demo-image.ts';
 import { run } from '../helpers/run.ts';
 import { BrokenImage } from '../vm/fault-gallery/broken-image.ts';
+import { FAULTS } from '../vm/fault-gallery/faults.ts';
+import { openGallery } from '../vm/fault-gallery/gallery.ts';
 import { MEASURE, median, report, timed } from './table.ts';
 
 let image: BuiltImage;
@@ -80,6 +82,24 @@ test('memory while a guest floods its console', async () => {
   expect(exitCode, stderr).toBe(1);
   const bytes = Number(/VmHWM (\d+)/.exec(stderr)?.[1]) * 1024;
   report('memory of node while a guest floods its console', formatBytes(bytes), '≤ 250 MiB');
+});
+
+test('the verdict on each image of the fault gallery', async () => {
+  await using gallery = await openGallery();
+  for (const fault of FAULTS) {
+    const { failure, durationMs } = await gallery.boot(fault);
+    const right = failure?.name === fault.name && failure.stage === fault.stage;
+    const after =
+      failure?.seenAtMs === undefined
+        ? ''
+        : `; ${((durationMs - failure.seenAtMs) / 1000).toFixed(1)} s after its last sign`;
+    const seconds = `${(durationMs / 1000).toFixed(1)} s`;
+    report(
+      `verdict: ${fault.fault} (${fault.firmware})`,
+      seconds,
+      right ? `${failure.name}${after}` : `WRONG: ${failure?.name}`,
+    );
+  }
 });
 
 test('boots of a good image, mixed firmwares, two at a time', async () => {

@@ -26,3 +26,12 @@ test('no stage comes before each, and a machine that starts again has none', () 
   tracker.restart();
   expect(tracker.reached).toBeUndefined();
 });
+
+test('a prompt that a kernel’s line cuts in two is a prompt', () => {
+  const tracker = new StageTracker();
+  tracker.feed('Welcome to NixOS!\n\ndemo lo', 1);
+  expect(tracker.reached).toBe('init');
+  tracker.feed('[   12.345678] random: crng init done\n', 2);
+  tracker.feed('gin: ', 3);
+  expect(tracker.reached).toBe('login');
+});
