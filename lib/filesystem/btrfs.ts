@@ -41,14 +41,20 @@ export function btrfsBytes({ dataBlocks, inodes }: TreeUsage): number {
 }
 
 /** Offsets in the superblock, which is at 64 KiB. @see btrfs(5), "On-disk format" */
-const SUPERBLOCK_AT = 0x1_0000;
+export const SUPERBLOCK_AT = 0x1_0000;
 const AT = { uuid: 0x20, magic: 0x40, totalBytes: 0x70, bytesUsed: 0x78, label: 0x12b };
 
 export async function readBtrfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
   await using handle = await open(image, 'r');
   const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, offsetBytes + SUPERBLOCK_AT);
-  if (buffer.toString('latin1', AT.magic, AT.magic + 8) !== '_BHRfS_M')
-    throw new UnexpectedStateError(step, `there is no btrfs at byte ${offsetBytes} of ${image}`);
+  const facts = parseBtrfs(buffer);
+  if (facts === undefined) throw new UnexpectedStateError(step, `there is no btrfs at byte ${offsetBytes} of ${image}`);
+  return facts;
+}
+
+/** @param buffer from SUPERBLOCK_AT on. @returns undefined when it is none. */
+export function parseBtrfs(buffer: Buffer): FilesystemFacts | undefined {
+  if (buffer.length < 4096 || buffer.toString('latin1', AT.magic, AT.magic + 8) !== '_BHRfS_M') return undefined;
   const sizeBytes = Number(buffer.readBigUInt64LE(AT.totalBytes));
   return {
     uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),

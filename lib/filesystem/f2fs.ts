@@ -30,15 +30,21 @@ export function f2fsBytes({ dataBlocks, inodes }: TreeUsage): number {
 }
 
 /** Offsets in the superblock, which is at 1 KiB. @see f2fs in the kernel's documentation, struct f2fs_super_block */
-const SUPERBLOCK_AT = 0x400;
+export const SUPERBLOCK_AT = 0x400;
 const AT = { magic: 0, blockCount: 0x24, uuid: 0x6c, label: 0x7c };
 const MAGIC = 0xf2f5_2010;
 
 export async function readF2fs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
   await using handle = await open(image, 'r');
   const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, offsetBytes + SUPERBLOCK_AT);
-  if (buffer.readUInt32LE(AT.magic) !== MAGIC)
-    throw new UnexpectedStateError(step, `there is no f2fs at byte ${offsetBytes} of ${image}`);
+  const facts = parseF2fs(buffer);
+  if (facts === undefined) throw new UnexpectedStateError(step, `there is no f2fs at byte ${offsetBytes} of ${image}`);
+  return facts;
+}
+
+/** @param buffer from SUPERBLOCK_AT on. @returns undefined when it is none. */
+export function parseF2fs(buffer: Buffer): FilesystemFacts | undefined {
+  if (buffer.readUInt32LE(AT.magic) !== MAGIC) return undefined;
   return {
     uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),
     label: buffer.toString('utf16le', AT.label, AT.label + 1024).replace(/\0.*$/s, ''),

@@ -123,8 +123,14 @@ const AT = { blockSize: 4, blocks: 8, uuid: 32, label: 108, freeBlocks: 144 };
 export async function readXfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
   await using handle = await open(image, 'r');
   const { buffer } = await handle.read(Buffer.alloc(512), 0, 512, offsetBytes);
-  if (buffer.toString('latin1', 0, 4) !== 'XFSB')
-    throw new UnexpectedStateError(step, `there is no xfs at byte ${offsetBytes} of ${image}`);
+  const facts = parseXfs(buffer);
+  if (facts === undefined) throw new UnexpectedStateError(step, `there is no xfs at byte ${offsetBytes} of ${image}`);
+  return facts;
+}
+
+/** @param buffer from the filesystem's first byte on. @returns undefined when it is none. */
+export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
+  if (buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
   const blockBytes = buffer.readUInt32BE(AT.blockSize);
   return {
     uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),

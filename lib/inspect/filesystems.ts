@@ -1,5 +1,8 @@
-import { formatUuid } from '../filesystem/btrfs.ts';
+import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, formatUuid, parseBtrfs } from '../filesystem/btrfs.ts';
 import { crc32c } from '../filesystem/crc32c.ts';
+import { SUPERBLOCK_AT as F2FS_SUPERBLOCK_AT, parseF2fs } from '../filesystem/f2fs.ts';
+import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
+import { parseXfs } from '../filesystem/xfs.ts';
 import type { Finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 
@@ -69,24 +72,13 @@ const ext4: Reader = (head, { number, sizeBytes: room }) => {
   };
 };
 
-const btrfs: Reader = (head) => {
-  const superblock = head.subarray(0x1_0000);
-  if (superblock.length < 4096 || superblock.toString('latin1', 0x40, 0x48) !== '_BHRfS_M') return undefined;
-  const sizeBytes = Number(superblock.readBigUInt64LE(0x70));
-  const freeBytes = sizeBytes - Number(superblock.readBigUInt64LE(0x78));
-  const label = text(superblock.subarray(0x12b, 0x22b));
-  return { ...plain('btrfs', formatUuid(superblock.subarray(0x20, 0x30)), label), sizeBytes, freeBytes };
-};
+const btrfs: Reader = (head) => known('btrfs', parseBtrfs(head.subarray(BTRFS_SUPERBLOCK_AT)));
+const xfs: Reader = (head) => known('xfs', parseXfs(head));
+const f2fs: Reader = (head) => known('f2fs', parseF2fs(head.subarray(F2FS_SUPERBLOCK_AT)));
 
-const xfs: Reader = (head) => {
-  if (head.toString('latin1', 0, 4) !== 'XFSB') return undefined;
-  const blockBytes = head.readUInt32BE(4);
-  return {
-    ...plain('xfs', formatUuid(head.subarray(32, 48)), text(head.subarray(108, 120))),
-    sizeBytes: Number(head.readBigUInt64BE(8)) * blockBytes,
-    freeBytes: Number(head.readBigUInt64BE(144)) * blockBytes,
-  };
-};
+function known(type: string, facts: FilesystemFacts | undefined): FoundFilesystem | undefined {
+  return facts === undefined ? undefined : { type, ...facts, findings: [] };
+}
 
 /** @see Microsoft, "FAT: General Overview of On-Disk Format" */
 const fat: Reader = (head) => {
@@ -103,13 +95,6 @@ const fat: Reader = (head) => {
     ...plain('vfat', `${id.slice(0, 4)}-${id.slice(4)}`, label === 'NO NAME' ? '' : label),
     sizeBytes: sectors * sectorBytes,
   };
-};
-
-const f2fs: Reader = (head) => {
-  if (head.readUInt32LE(1024) !== 0xf2f52010) return undefined;
-  const label = head.toString('utf16le', 1024 + 0x7c, 1024 + 0x47c).replace(/\0.*$/s, '');
-  const sizeBytes = Number(head.readBigUInt64LE(1024 + 0x24)) * 4096;
-  return { ...plain('f2fs', formatUuid(head.subarray(1024 + 0x6c, 1024 + 0x7c)), label), sizeBytes };
 };
 
 const swap: Reader = (head) =>
