@@ -53,12 +53,15 @@ async function defaultGrubFolder(step: string): Promise<string> {
   return join(dirname(dirname(await realpath(tool))), 'lib/grub');
 }
 
-/** Offsets in boot.img and in the core image's first sector. @see GRUB's boot.S and diskboot.S */
-const BOOT_CODE_BYTES = 440;
-const KERNEL_SECTOR_AT = 0x5c;
+/** Boot code in front of an MBR's own fields. */
+export const BOOT_CODE_BYTES = 440;
+
+/** Offsets in boot.img and in the core image's first sector: where the one names the core image, and the other the rest of it.
+ *  @see GRUB's boot.S and diskboot.S */
+export const KERNEL_SECTOR_AT = 0x5c;
 const BOOT_DRIVE_AT = 0x64;
 const DRIVE_CHECK_AT = 0x66;
-const BLOCK_LIST_AT = 0x1f4;
+export const BLOCK_LIST_AT = 0x1f4;
 const CORE_SEGMENT = 0x820;
 
 /** A raw disk image, and where its core image may go. Bytes. */

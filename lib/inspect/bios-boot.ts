@@ -1,3 +1,4 @@
+import { BLOCK_LIST_AT, BOOT_CODE_BYTES, KERNEL_SECTOR_AT } from '../boot-loader/grub-core.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import type { Finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
@@ -8,12 +9,6 @@ export interface BiosBoot {
   readonly loader: 'grub' | 'other' | 'none';
   readonly findings: readonly Finding[];
 }
-
-/** Where GRUB's boot sector names the core image, and where that names the rest of itself.
- *  @see GRUB's boot.S and diskboot.S */
-const KERNEL_SECTOR_AT = 0x5c;
-const BLOCK_LIST_AT = 0x1f4;
-const BOOT_CODE_BYTES = 440;
 
 /** Reads the boot sector as a BIOS does, and follows it to GRUB's core image. */
 export async function readBiosBoot(image: ImageReader, { table, partitions }: FoundTable): Promise<BiosBoot> {

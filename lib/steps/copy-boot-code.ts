@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
+import { BOOT_CODE_BYTES } from '../boot-loader/grub-core.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -28,9 +29,6 @@ export interface CopyBootCodeOptions {
     readonly biosGrub?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
   };
 }
-
-/** Boot code in front of an MBR's own fields. */
-const BOOT_CODE_BYTES = 440;
 
 /** Copies what a BIOS boots with from one disk to another: the boot sector's code, and the core image in the gap behind an MBR
  *  or in the BIOS boot partition. Runs: nothing. */
