@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
+import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
@@ -62,9 +63,4 @@ export function parseBtrfs(buffer: Buffer): FilesystemFacts | undefined {
     sizeBytes,
     freeBytes: sizeBytes - Number(buffer.readBigUInt64LE(AT.bytesUsed)),
   };
-}
-
-/** 16 bytes as `f222513b-ded1-49fa-b591-20ce86a2fe7f`. */
-export function formatUuid(bytes: Buffer): string {
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -1,8 +1,8 @@
 import { open } from 'node:fs/promises';
 import { UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
+import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
-import { formatUuid } from './btrfs.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeSource } from './tree.ts';

@@ -2,8 +2,8 @@ import { open, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
+import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
-import { formatUuid } from './btrfs.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry } from './tree.ts';
 

@@ -1,8 +1,9 @@
-import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, formatUuid, parseBtrfs } from '../filesystem/btrfs.ts';
+import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, parseBtrfs } from '../filesystem/btrfs.ts';
 import { crc32c } from '../filesystem/crc32c.ts';
 import { SUPERBLOCK_AT as F2FS_SUPERBLOCK_AT, parseF2fs } from '../filesystem/f2fs.ts';
 import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
 import { parseXfs } from '../filesystem/xfs.ts';
+import { formatUuid } from '../guid.ts';
 import type { Finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 

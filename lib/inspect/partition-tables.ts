@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { formatEfiGuid } from '../guid.ts';
 import { SECTOR_BYTES, sectorsToBytes } from '../units.ts';
 import type { Finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
@@ -146,21 +147,14 @@ async function readGpt(image: ImageReader, sector: number): Promise<Gpt | string
   const partitions: FoundPartition[] = [];
   for (let index = 0; index < count; index += 1) {
     const entry = entries.subarray(index * size, (index + 1) * size);
-    const type = formatGuid(entry.subarray(0, 16));
+    const type = formatEfiGuid(entry.subarray(0, 16));
     if (/^[0-]+$/.test(type)) continue;
     const [first, last] = [Number(entry.readBigUInt64LE(32)), Number(entry.readBigUInt64LE(40))];
     const name = entry.toString('utf16le', 56, 128).replace(/\0.*$/s, '');
-    const partitionUuid = formatGuid(entry.subarray(16, 32));
+    const partitionUuid = formatEfiGuid(entry.subarray(16, 32));
     partitions.push(
       partition(index + 1, first, last - first + 1, { type, purpose: GPT_TYPES[type], name, partitionUuid }),
     );
   }
-  return { diskId: formatGuid(header.subarray(56, 72)), alternate: Number(header.readBigUInt64LE(32)), partitions };
-}
-
-/** The first three fields of a GUID are little-endian. */
-function formatGuid(bytes: Buffer): string {
-  const hex = (from: number, to: number): string => bytes.toString('hex', from, to);
-  const swapped = (from: number, to: number): string => Buffer.from(bytes.subarray(from, to)).reverse().toString('hex');
-  return [swapped(0, 4), swapped(4, 6), swapped(6, 8), hex(8, 10), hex(10, 16)].join('-');
+  return { diskId: formatEfiGuid(header.subarray(56, 72)), alternate: Number(header.readBigUInt64LE(32)), partitions };
 }

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
+import { efiGuidBytes } from '../guid.ts';
 import { guid, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -117,7 +118,7 @@ function loadOption({ label, loader, partition }: WriteEfiVariablesOptions['entr
   drive.writeUInt32LE(partition.number, 4);
   drive.writeBigUInt64LE(BigInt(partition.offsetBytes / SECTOR_BYTES), 8);
   drive.writeBigUInt64LE(BigInt(partition.sizeBytes / SECTOR_BYTES), 16);
-  guidBytes(partition.partitionUuid).copy(drive, 24);
+  efiGuidBytes(partition.partitionUuid).copy(drive, 24);
   // A GPT, and a GUID.
   drive.writeUInt8(2, 40);
   drive.writeUInt8(2, 41);
@@ -129,13 +130,4 @@ function loadOption({ label, loader, partition }: WriteEfiVariablesOptions['entr
   header.writeUInt32LE(ACTIVE, 0);
   header.writeUInt16LE(path.length, 4);
   return Buffer.concat([header, Buffer.from(`${label}\0`, 'utf16le'), path]);
-}
-
-/** The first three fields are little-endian. */
-function guidBytes(text: string): Buffer {
-  const bytes = Buffer.from(text.replaceAll('-', ''), 'hex');
-  bytes.subarray(0, 4).reverse();
-  bytes.subarray(4, 6).reverse();
-  bytes.subarray(6, 8).reverse();
-  return bytes;
 }
