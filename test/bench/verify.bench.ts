@@ -13,7 +13,7 @@ import { formatBytes } from '../../lib/units.ts';
 import { demoImage } from '../helpers/demo-image.ts';
 import { run } from '../helpers/run.ts';
 import { BrokenImage } from '../vm/fault-gallery/broken-image.ts';
-import { FAULTS } from '../vm/fault-gallery/faults.ts';
+import { ACTIVATION, FAULTS } from '../vm/fault-gallery/faults.ts';
 import { openGallery } from '../vm/fault-gallery/gallery.ts';
 import { MEASURE, median, report, timed } from './table.ts';
 
@@ -72,9 +72,7 @@ test('memory while a guest floods its console', async () => {
   const hostile = join(folder, 'flood.img');
   await run(['cp', '--sparse=always', image.image, hostile]);
   const broken = new BrokenImage(hostile, image.disk, image.system.toplevel);
-  const script = (await broken.readFromRoot(broken.system('init'))).toString('utf8');
-  const flood = 'while :; do cat /proc/kallsyms; done';
-  await broken.writeOnRoot(broken.system('init'), script.replace('echo "running activation script..."', flood));
+  await broken.changeSystem('init', (script) => script.replace(ACTIVATION, 'while :; do cat /proc/kallsyms; done'));
   await writeFile(join(folder, 'measure.mjs'), MEASURE);
   const main = packageFile('dist/cli/main.js');
   const argv = ['--import', join(folder, 'measure.mjs'), main, 'verify', hostile, '--firmware', 'legacy'];

@@ -110,6 +110,14 @@ export class BrokenImage {
     await this.debugfs(`rm ${path}`, `write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
+  /** Replaces a script of the system by what `change` makes of it, which must be something else. */
+  async changeSystem(path: string, change: (script: string) => string): Promise<void> {
+    const script = (await this.readFromRoot(this.system(path))).toString('utf8');
+    const changed = change(script);
+    if (changed === script) throw new Error(`${path} is not what the fault takes it for`);
+    await this.writeOnRoot(this.system(path), changed);
+  }
+
   async readFromRoot(path: string): Promise<Buffer> {
     await this.debugfs(`dump ${path} root-file`);
     return readFile(join(this.#folder, 'root-file'));

@@ -27,6 +27,8 @@ const BOOTX64 = /\/BOOTX64\.EFI$/i;
 const ENTRY = /loader\/entries\/[^/]*\.conf$/;
 const half = (content: Buffer): Buffer => content.subarray(0, Math.floor(content.length / 2));
 const text = (change: (content: string) => string) => (content: Buffer) => change(content.toString('utf8'));
+/** Where the demo's stage 2 begins its work. */
+export const ACTIVATION = 'echo "running activation script..."';
 const withoutConsole = text((content) => content.replaceAll(/ ?console=ttyS0\S*/g, ''));
 /** A login only where there is a keyboard. */
 async function loginOnScreen(image: BrokenImage): Promise<void> {
@@ -196,11 +198,10 @@ export const FAULTS: readonly Fault[] = [
       name: 'activation-failed',
       cause: /snippet 'users' failed/,
     },
-    breakIt: async (image) => {
-      const script = (await image.readFromRoot(image.system('activate'))).toString('utf8');
-      const failing = script.replace('\n', '\nprintf "Activation script snippet \'%s\' failed (%s)\\n" users 1\n');
-      await image.writeOnRoot(image.system('activate'), failing);
-    },
+    breakIt: (image) =>
+      image.changeSystem('activate', (script) =>
+        script.replace('\n', '\nprintf "Activation script snippet \'%s\' failed (%s)\\n" users 1\n'),
+      ),
   },
   {
     fault: 'stage 2 ends',
@@ -211,32 +212,18 @@ export const FAULTS: readonly Fault[] = [
       name: 'kernel-panic-init-died',
       cause: /Attempted to kill init/,
     },
-    breakIt: async (image) => {
-      const script = (await image.readFromRoot(image.system('init'))).toString('utf8');
-      await image.writeOnRoot(
-        image.system('init'),
-        script.replace('running activation script', 'leaving"; exit 3; echo "'),
-      );
-    },
+    breakIt: (image) =>
+      image.changeSystem('init', (script) => script.replace('running activation script', 'leaving"; exit 3; echo "')),
   },
   {
     fault: 'init loops without a word',
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'hang', cause: /hangs in a loop/ },
-    breakIt: async (image) => {
-      const script = (await image.readFromRoot(image.system('init'))).toString('utf8');
-      await image.writeOnRoot(
-        image.system('init'),
-        script.replace('echo "running activation script..."', 'while :; do :; done'),
-      );
-    },
+    breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'while :; do :; done')),
   },
   {
     fault: 'init restarts the machine',
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
-    breakIt: async (image) => {
-      const script = (await image.readFromRoot(image.system('init'))).toString('utf8');
-      await image.writeOnRoot(image.system('init'), script.replace('echo "running activation script..."', 'reboot -f'));
-    },
+    breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'reboot -f')),
   },
   {
     fault: 'full disk',

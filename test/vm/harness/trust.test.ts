@@ -12,6 +12,7 @@ import { demoImage } from '../../helpers/demo-image.ts';
 import { run } from '../../helpers/run.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 import { BrokenImage } from '../fault-gallery/broken-image.ts';
+import { ACTIVATION } from '../fault-gallery/faults.ts';
 
 // The image is somebody's, and what is in it may be hostile.
 
@@ -76,10 +77,7 @@ async function hostile(script: string): Promise<string> {
   const image = join(await tempFolder(), 'hostile.img');
   await run(['cp', '--sparse=always', good.image, image]);
   const broken = new BrokenImage(image, good.disk, good.system.toplevel);
-  const stage2 = (await broken.readFromRoot(broken.system('init'))).toString('utf8');
-  const changed = stage2.replace('echo "running activation script..."', script);
-  expect(changed).not.toBe(stage2);
-  await broken.writeOnRoot(broken.system('init'), changed);
+  await broken.changeSystem('init', (stage2) => stage2.replace(ACTIVATION, script));
   return image;
 }
 
