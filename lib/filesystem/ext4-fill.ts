@@ -1,8 +1,11 @@
+import { stat, statfs } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
 import { isErrno } from '../private-output.ts';
 import type { StepRunner } from '../step.ts';
-import { type BlockRun, dataRuns, pauses } from './data-runs.ts';
+import { SECTOR_BYTES } from '../units.ts';
+import { BLOCK_BYTES, type BlockRun, dataRuns, pauses } from './data-runs.ts';
 import type { Ext4Location } from './ext4.ts';
 import { type AllocatedFile, readExt4Geometry, writeExt4Contents } from './ext4-content.ts';
 import type { TreeEntry } from './tree.ts';
@@ -45,14 +48,33 @@ export async function fillExt4(
     await runScript(step, location, fillScript(step, tree, timestamp, allocate), whenFull);
     await writeExt4Contents(step, image, offsetBytes, geometry, files);
   } catch (error) {
-    if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT'))
-      throw new NoSpaceError(step.step, `the folder of ${image}`, {}, { cause: error });
+    if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, image, files, error);
     if (isErrno(error, 'EACCES') || isErrno(error, 'EIO') || isErrno(error, 'ENOENT'))
       throw new UnexpectedStateError(step.step, `cannot fill the filesystem: ${(error as Error).message}`, {
         cause: error,
       });
     throw error;
   }
+}
+
+/** The host's disk, not the image's filesystem: what of the content was still to be written, and what room is left. */
+async function hostIsFull(
+  step: StepRunner,
+  image: string,
+  files: readonly AllocatedFile[],
+  cause: unknown,
+): Promise<NoSpaceError> {
+  const folder = dirname(resolve(image));
+  const { bavail, bsize } = await statfs(folder);
+  const blocks = files.reduce((sum, { runs }) => sum + runs.reduce((part, { count }) => part + count, 0), 0);
+  const { blocks: written } = await stat(image);
+  const neededBytes = Math.max(0, blocks * BLOCK_BYTES - written * SECTOR_BYTES);
+  return new NoSpaceError(
+    step.step,
+    `the filesystem of ${folder}`,
+    { neededBytes, availableBytes: bavail * bsize },
+    { cause, hint: 'free space there, or put the image elsewhere' },
+  );
 }
 
 async function runScript(
