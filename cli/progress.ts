@@ -2,6 +2,14 @@ import ora, { type Ora } from 'ora';
 import type { StepEvent } from '../lib/step.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 
+/** Whether a line can be drawn over again: not on a terminal without a size, such as Nix gives to a build. */
+export function isLiveTerminal(
+  stream: { readonly isTTY?: boolean; readonly columns?: number } = process.stderr,
+  term = process.env.TERM,
+): boolean {
+  return stream.isTTY === true && (stream.columns ?? 0) > 0 && term !== 'dumb';
+}
+
 /** Shows steps as they go, on standard error: a live line on a terminal, a plain line for each elsewhere. */
 export class Progress {
   readonly #verbose: boolean;
@@ -13,7 +21,7 @@ export class Progress {
 
   constructor(options: { readonly verbose: boolean; readonly terminal?: boolean }) {
     this.#verbose = options.verbose;
-    this.#terminal = options.terminal ?? process.stderr.isTTY === true;
+    this.#terminal = options.terminal ?? isLiveTerminal();
   }
 
   readonly onEvent = (event: StepEvent): void => {

@@ -70,8 +70,8 @@ export interface StartBuilderOptions {
 export interface BuildContext extends Omit<StepContext, 'executor'> {
   /** Starts the machine for what needs root and a kernel: `startBuilderVm` from nixos-disk-image/harness. */
   readonly startBuilder?: ((options: StartBuilderOptions) => Promise<Builder>) | undefined;
-  /** Finds an empty store of EFI variables for `touchEFIVars`: the template of `findUefiFirmware` in
-   *  nixos-disk-image/harness. */
+  /** Finds an empty store of EFI variables for `touchEFIVars`, where the specification names none (`efiVariables`): the
+   *  template of `findUefiFirmware` in nixos-disk-image/harness. */
   readonly efiVariablesTemplate?: (() => Promise<string>) | undefined;
   /** Called with the finished image before it gets its name; the specification's `postVM` names a program instead. */
   readonly postVM?: ((image: { readonly path: string; readonly format: ImageFormat }) => Promise<void>) | undefined;
@@ -125,11 +125,11 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
         hint: 'say bootLoaderFrom "bootspec", or installBootLoader: false; or pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
       },
     );
-  if (spec.touchEFIVars && context.efiVariablesTemplate === undefined)
+  if (spec.touchEFIVars && spec.efiVariables === undefined && context.efiVariablesTemplate === undefined)
     throw new InvalidOptionsError(
       'buildImage',
-      [{ path: 'touchEFIVars', message: 'needs an empty store of EFI variables, and none was given' }],
-      { hint: 'pass { efiVariablesTemplate: async () => (await findUefiFirmware()).variablesTemplate }' },
+      [{ path: 'efiVariables', message: 'is needed with touchEFIVars: true: an empty store of EFI variables' }],
+      { hint: 'or pass { efiVariablesTemplate: async () => (await findUefiFirmware()).variablesTemplate }' },
     );
   // With numbers for names, before anything is made.
   const owners =
@@ -201,10 +201,11 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
     await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const efiVariables = spec.touchEFIVars ? join(outFolder, 'efi-vars.fd') : undefined;
-  if (efiVariables !== undefined) await makeEfiVariables(finishedRaw, disk, join(work.path, 'efi-vars.fd'), context);
+  if (efiVariables !== undefined)
+    await makeEfiVariables(spec, finishedRaw, disk, join(work.path, 'efi-vars.fd'), context);
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
-  await runPostVm(spec, finished, context);
+  await runPostVm(spec, finished, outFolder, context);
   if (efiVariables !== undefined) await publishFile(join(work.path, 'efi-vars.fd'), efiVariables);
   await publishFile(finished, target);
   return {
@@ -379,6 +380,7 @@ const EFI_LOADERS: readonly (readonly [pattern: RegExp, label: string])[] = [
 
 /** Boot entries for the loader that is on the ESP, whoever installed it. */
 async function makeEfiVariables(
+  spec: ImageSpec,
   image: string,
   { esp }: PartitionedDisk,
   target: string,
@@ -389,13 +391,13 @@ async function makeEfiVariables(
     const file = efi.loaders.find((name) => pattern.test(name));
     return file === undefined ? [] : [{ label, loader: `\\${file.replaceAll('/', '\\')}` }];
   })[0];
-  if (esp?.partitionUuid === undefined || found === undefined || context.efiVariablesTemplate === undefined)
+  const template = spec.efiVariables ?? (await context.efiVariablesTemplate?.());
+  if (esp?.partitionUuid === undefined || found === undefined || template === undefined)
     throw new UnexpectedStateError('touchEFIVars', `cannot make a boot entry for ${image}`, {
-      expected: 'an ESP with a loader, and context.efiVariablesTemplate',
+      expected: 'an ESP with a loader, and an empty store of EFI variables',
       found: found === undefined ? 'no loader' : `\\${found.loader}`,
     });
   const partition = { ...esp, partitionUuid: esp.partitionUuid };
-  const template = await context.efiVariablesTemplate();
   await writeEfiVariables({ template, target, entries: [{ ...found, partition }] }, context);
 }
 
@@ -412,12 +414,12 @@ async function toFormat(
   return { virtualBytes: size, allocatedBytes: blocks * SECTOR_BYTES };
 }
 
-async function runPostVm(spec: ImageSpec, path: string, context: BuildContext): Promise<void> {
+async function runPostVm(spec: ImageSpec, path: string, out: string, context: BuildContext): Promise<void> {
   const program = spec.postVM;
   if (program === undefined && context.postVM === undefined) return;
   await runStep('postVM', context, undefined, async (step) => {
     await context.postVM?.({ path, format: spec.format });
     if (program !== undefined)
-      await step.run(program, { env: { diskImage: path, out: resolve(path, '..') }, what: 'the postVM hook failed' });
+      await step.run(program, { env: { diskImage: path, out }, what: 'the postVM hook failed' });
   });
 }

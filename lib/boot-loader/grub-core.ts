@@ -1,6 +1,7 @@
-import { open, readFile, realpath } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { open, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { NoSpaceError, ToolMissingError, UnexpectedStateError } from '../errors.ts';
+import { searchPath } from '../search-path.ts';
 import type { StepRunner } from '../step.ts';
 import { findTool, packageHint } from '../tools.ts';
 import { SECTOR_BYTES } from '../units.ts';
@@ -30,14 +31,7 @@ export async function makeGrubCore(
   early: string,
   grubFolder: string | undefined,
 ): Promise<GrubCore> {
-  const folder = join(grubFolder ?? (await defaultGrubFolder(step.step)), platform);
-  const missing = await readFile(join(folder, 'moddep.lst'))
-    .then(() => false)
-    .catch(() => true);
-  if (missing)
-    throw new ToolMissingError(step.step, `GRUB for ${platform}`, {
-      hint: `${folder} has none; ${packageHint(platform)}`,
-    });
+  const folder = await findPlatform(step.step, platform, grubFolder);
   const file = join(dirname(early), `${platform}.img`);
   await step.run(
     ['grub-mkimage', '-d', folder, '-O', platform, '-o', file, '-p', boot.prefix, '-c', early, ...modules],
@@ -46,11 +40,20 @@ export async function makeGrubCore(
   return { file, folder, sizeBytes: (await readFile(file)).length };
 }
 
-/** `…/lib/grub` of the installation that grub-mkimage belongs to. */
-async function defaultGrubFolder(step: string): Promise<string> {
+/** The folder of a platform's modules: in `grubFolder`, or else in `lib/grub` beside a folder of PATH. In a Nix store, each
+ *  platform is a package of its own. */
+async function findPlatform(step: string, platform: string, grubFolder: string | undefined): Promise<string> {
   const tool = await findTool('grub-mkimage');
   if (tool === undefined) throw new ToolMissingError(step, 'grub-mkimage', { hint: packageHint('grub-mkimage') });
-  return join(dirname(dirname(await realpath(tool))), 'lib/grub');
+  const folders =
+    grubFolder === undefined
+      ? [dirname(await realpath(tool)), ...searchPath().split(delimiter)].map((bin) => join(dirname(bin), 'lib/grub'))
+      : [grubFolder];
+  for (const folder of folders.map((grub) => join(grub, platform)))
+    if ((await stat(join(folder, 'moddep.lst')).catch(() => undefined)) !== undefined) return folder;
+  throw new ToolMissingError(step, `GRUB for ${platform}`, {
+    hint: `${grubFolder ?? 'no folder of PATH'} has none; ${packageHint(platform)}`,
+  });
 }
 
 /** Boot code in front of an MBR's own fields. */

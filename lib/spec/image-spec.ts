@@ -33,6 +33,7 @@ export const imageSpecSchema = z.object({
   bootLoader: z.enum(BOOT_LOADERS).optional(),
   bootLoaderTimeout: timeoutSeconds.optional(),
   touchEFIVars: z.boolean().default(false),
+  efiVariables: path.optional(),
   onlyNixStore: z.boolean().default(false),
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
   label: filesystemLabel.optional(),
@@ -140,9 +141,13 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
     baseName?.startsWith('-') === true && format !== undefined
       ? [{ path: 'baseName', message: 'must not begin with a dash' }]
       : [],
-  ({ closureInfo, additionalPaths, channel }) =>
-    closureInfo !== undefined && ((additionalPaths?.length ?? 0) > 0 || channel !== undefined)
-      ? [{ path: 'closureInfo', message: 'contradicts additionalPaths and channel: it already names all store paths' }]
+  ({ closureInfo, additionalPaths }) =>
+    closureInfo !== undefined && (additionalPaths?.length ?? 0) > 0
+      ? [{ path: 'closureInfo', message: 'contradicts additionalPaths: it already names all store paths' }]
+      : [],
+  ({ touchEFIVars, efiVariables }) =>
+    efiVariables !== undefined && touchEFIVars === false
+      ? [{ path: 'efiVariables', message: 'contradicts touchEFIVars: false: no store of EFI variables is kept' }]
       : [],
 ];
 
@@ -164,6 +169,8 @@ const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   bootLoader: 'With bootLoaderFrom "bootspec". Default: the one the system is for.',
   bootLoaderTimeout: 'Seconds that its menu waits, with bootLoaderFrom "bootspec". Default 5.',
   touchEFIVars: 'Keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry for its loader.',
+  efiVariables:
+    "An empty store of EFI variables (OVMF_VARS.fd), for touchEFIVars. Default: the one of this host's firmware.",
   fsType: 'The root filesystem.',
   label: 'Of the root filesystem. Default "nixos"; "nix-store" with onlyNixStore.',
   configFile: 'Becomes /etc/nixos/configuration.nix.',
@@ -178,7 +185,7 @@ const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   rootFSUID: 'UUID of the root filesystem.',
   rootFSHashSeed: "Seed of an ext4's folder hashes. Default: rootFSUID.",
   populateRootWith: 'What fills the root filesystem.',
-  postVM: 'A program and its arguments, run with the finished image in $diskImage.',
+  postVM: 'A program and its arguments, run with the finished image in $diskImage and its folder-to-be in $out.',
 };
 
 /** The specification as a JSON Schema, for editors: its keys, values and defaults. What stands between options, and what a

@@ -66,7 +66,8 @@ export interface InstallGrubOptions {
   readonly store?: string | undefined;
   /** The closure in the image: what is booted must be in it. Default: not checked. */
   readonly storePaths?: readonly string[] | undefined;
-  /** The folder with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: the one beside grub-mkimage. */
+  /** The folder with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a folder of
+   *  PATH. */
   readonly grubFolder?: string | undefined;
   /** How long the menu waits; default 5, as in NixOS. */
   readonly timeoutSeconds?: number | undefined;

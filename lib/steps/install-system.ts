@@ -39,7 +39,7 @@ export interface InstallSystemOptions {
   readonly closureInfo?: string | undefined;
   /** More store paths to copy, with their closures. */
   readonly additionalPaths?: readonly string[] | undefined;
-  /** A store path with the channel's sources; default: no channel. */
+  /** A store path with the channel's sources, which a closureInfo must name; default: no channel. */
   readonly channel?: string | undefined;
   /** Copy the store paths into the root; default true. Without, they are only registered there, and makeFilesystem
    *  takes them from where they are (`closure`). */
@@ -92,13 +92,12 @@ const FOLDERS: readonly (readonly [string, number])[] = [
   ['var', 0o755],
 ];
 
-const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additionalPaths, channel }) =>
-  closureInfo !== undefined && ((additionalPaths?.length ?? 0) > 0 || channel !== undefined)
+const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additionalPaths }) =>
+  closureInfo !== undefined && (additionalPaths?.length ?? 0) > 0
     ? [
         {
           path: 'closureInfo',
-          message:
-            'already names all store paths; give additionalPaths and channel to the closureInfo itself (rootPaths)',
+          message: 'contradicts additionalPaths: it already names all store paths; give them to its rootPaths',
         },
       ]
     : [];
@@ -130,7 +129,7 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
     const closure =
       parsed.closureInfo === undefined
         ? await queryRegistrations(step, store, wanted)
-        : await readClosureInfo(parsed.closureInfo, toplevel);
+        : await readClosureInfo(parsed.closureInfo, wanted);
     const storePaths = closure.map(({ path }) => path).sort();
     await checkPresent(sourceRoot, storePaths);
     if (parsed.copyClosure && parsed.closureInfo === undefined)
@@ -177,7 +176,7 @@ export function copyClosureArgs(root: string, storePaths: readonly string[], sto
   ];
 }
 
-async function readClosureInfo(closureInfo: string, toplevel: string): Promise<Registration[]> {
+async function readClosureInfo(closureInfo: string, wanted: readonly string[]): Promise<Registration[]> {
   const [listed = '', registration = ''] = await Promise.all(
     ['store-paths', 'registration'].map((name) =>
       readFile(join(closureInfo, name), 'utf8').catch((cause: unknown) => {
@@ -207,7 +206,9 @@ async function readClosureInfo(closureInfo: string, toplevel: string): Promise<R
     ...[...registered]
       .filter((storePath) => !storePaths.has(storePath))
       .map((storePath) => `registers ${storePath}, which is not in its store-paths`),
-    ...(storePaths.has(toplevel) ? [] : [`${closureInfo} does not hold the toplevel ${toplevel}`]),
+    ...wanted
+      .filter((storePath) => !storePaths.has(storePath))
+      .map((storePath) => `${closureInfo} does not hold ${storePath}`),
   ];
   if (problems.length > 0)
     throw new InvalidOptionsError(

@@ -2,47 +2,14 @@
 # booted as NixOS's are, on machines that cannot reach a NixOS binary cache.
 #
 #   nix-build --argstr inputs DIR -A all
-#
-# inputs/debs holds the packages, inputs/bin/busybox a static busybox, which is every derivation's builder.
 { inputs }:
 let
-  system = "x86_64-linux";
-  input = name: builtins.path { path = /. + "${inputs}/${name}"; inherit name; };
-  debs = input "debs";
-  bin = input "bin";
-
-  # busybox takes its name for the applet to run, so it must be called just that.
-  busybox = builtins.derivation {
-    name = "busybox";
-    inherit system;
-    builder = "${bin}/busybox";
-    args = [
-      "sh"
-      "-euc"
-      ''
-        ${bin}/busybox mkdir -p $out/bin
-        ${bin}/busybox cp ${bin}/busybox $out/bin/busybox
-        for applet in $($out/bin/busybox --list); do
-          [ "$applet" = busybox ] || ${bin}/busybox ln -s busybox "$out/bin/$applet"
-        done
-      ''
-    ];
-  };
-
-  run =
-    name: script: environment:
-    builtins.derivation (
-      {
-        inherit name system busybox;
-        PATH = "${busybox}/bin";
-        builder = "${busybox}/bin/sh";
-        args = [
-          "-eu"
-          script
-        ];
-      }
-      // environment
-    );
+  inherit (import ./builders.nix { inherit inputs; })
+    system
+    debs
+    busybox
+    run
+    ;
 
   userland = run "userland" ./userland.sh { inherit debs; };
   linux = run "linux" ./linux.sh { inherit debs userland; };

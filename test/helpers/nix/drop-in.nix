@@ -1,0 +1,28 @@
+# An image of a demo system by nix/make-disk-image.nix, as somebody's own expression would ask for it.
+#
+#   nix-build --argstr programs DIR --argstr demo DIR --argstr system grub-hybrid --arg arguments '{ format = "qcow2"; }'
+{
+  programs,
+  demo,
+  flavour,
+  variant,
+  arguments ? { },
+}:
+let
+  pkgs = import ./pkgs.nix { inputs = programs; };
+  systems = (import ../../../vm-images/demo { inputs = demo; }).systems;
+in
+import ../../../nix/make-disk-image.nix (
+  {
+    inherit pkgs;
+    inherit (pkgs) lib;
+    config.system = {
+      build.toplevel = systems.${flavour}.${variant};
+      nixos = {
+        version = "25.11.demo";
+        versionSuffix = ".demo";
+      };
+    };
+  }
+  // arguments
+)

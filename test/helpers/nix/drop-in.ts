@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+import { copyFile, cp, mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { cachedFolder, cacheFolder, packageFile } from '../../../harness/cache-folder.ts';
+import { downloadPackages, PRIVATE_NIX, runCommand } from '../../../vm-images/debian-packages.ts';
+import { demoInputs, prepareDemo } from '../../../vm-images/demo.ts';
+
+const STEP = 'drop-in';
+
+/** The distribution's packages that stand for those of nixpkgs. */
+const PACKAGES = [
+  ...['bash', 'coreutils', 'diffutils', 'findutils', 'gawk', 'grep', 'gzip', 'sed', 'tar', 'python3', 'patchelf'],
+  ...['gcc', 'g++', 'libc6-dev', 'make', 'rsync', 'nix-bin', 'sqlite3', 'parted', 'fdisk', 'util-linux', 'e2fsprogs'],
+  ...['mtools', 'dosfstools', 'qemu-utils', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin', 'ovmf'],
+];
+
+/** A private store with the demo systems, in which Nix builds by nix/make-disk-image.nix. */
+export interface DropIn {
+  /** Builds an image: the argument is Nix. More arguments go to nix-build: `--check`.
+   *  @returns the derivation's output, as a folder of this host. */
+  build(
+    system: { readonly flavour: string; readonly variant: string; readonly arguments?: string },
+    more?: readonly string[],
+  ): Promise<string>;
+}
+
+/** Makes it ready, once: what stands for nixpkgs is kept in the cache. Runs: apt-get, nix, nix-build, npm. */
+export async function prepareDropIn(): Promise<DropIn> {
+  const store = join(cacheFolder(), 'drop-in-store');
+  const demo = await prepareDemo();
+  const node = createHash('sha256').update(process.version).update(PACKAGES.join()).digest('hex').slice(0, 16);
+  const programs = await cachedFolder(`drop-in-inputs-${node}`, async (work) => {
+    await downloadPackages(work, { wanted: PACKAGES });
+    const prefix = dirname(dirname(process.execPath));
+    await mkdir(join(work, 'node'));
+    await copyFile(process.execPath, join(work, 'node/node'));
+    await cp(join(prefix, 'lib/node_modules/npm'), join(work, 'npm'), { recursive: true });
+    await cp(join(prefix, 'include/node'), join(work, 'include/node'), { recursive: true });
+  });
+  await mkdir(store, { recursive: true });
+  const nix = ['nix', '--extra-experimental-features', 'nix-command'];
+  const uri = `local?root=${store}`;
+  // No demo system is built twice.
+  await runCommand(
+    STEP,
+    [
+      ...nix,
+      'copy',
+      '--no-check-sigs',
+      '--from',
+      `local?root=${demo.store}`,
+      '--to',
+      uri,
+      ...Object.values(demo.systems),
+    ],
+    { env: PRIVATE_NIX },
+  );
+  await addNodeModules(store);
+  const inputs = await demoInputs();
+  // Debian's Nix is built without what every other's sandbox has.
+  return {
+    async build({ flavour, variant, arguments: given = '{ }' }, more = []) {
+      const output = await runCommand(
+        STEP,
+        [
+          ...['nix-build', '--store', store, '--no-out-link', packageFile('test/helpers/nix/drop-in.nix'), ...more],
+          ...['--argstr', 'programs', programs, '--argstr', 'demo', inputs],
+          ...['--argstr', 'flavour', flavour, '--argstr', 'variant', variant, '--arg', 'arguments', given],
+        ],
+        {
+          env: {
+            ...PRIVATE_NIX,
+            NIX_CONFIG: `${PRIVATE_NIX.NIX_CONFIG}sandbox-paths = /bin/sh=${programs}/bin/busybox\n`,
+          },
+        },
+      );
+      return join(store, output.trim());
+    },
+  };
+}
+
+/** What nix/package.nix downloads is put into the store, where there is no network for Nix: under the name of what it is, so
+ *  that a hash in the expression that is not the lock's makes the build fail. */
+async function addNodeModules(store: string): Promise<void> {
+  const lock = createHash('sha256')
+    .update(await readFile(packageFile('package-lock.json')))
+    .digest('hex')
+    .slice(0, 16);
+  const modules = await cachedFolder(`drop-in-node-modules-${lock}`, async (work) => {
+    for (const name of ['package.json', 'package-lock.json']) await copyFile(packageFile(name), join(work, name));
+    await runCommand(
+      STEP,
+      ['npm', 'ci', '--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', '--loglevel=error'],
+      { cwd: work },
+    );
+    await rm(join(work, 'node_modules/.package-lock.json'));
+    await rename(join(work, 'node_modules'), join(work, 'nixos-disk-image-node-modules'));
+  });
+  await runCommand(
+    STEP,
+    [
+      ...['nix-store', '--store', store, '--add-fixed', '--recursive', 'sha256'],
+      join(modules, 'nixos-disk-image-node-modules'),
+    ],
+    { env: PRIVATE_NIX },
+  );
+}

@@ -1,0 +1,93 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, expect, test } from 'vitest';
+import { checkFirmwareMode } from '../../../harness/checks.ts';
+import { renderText } from '../../../harness/report/text.ts';
+import { verifyBoot } from '../../../harness/verify-boot.ts';
+import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
+import { type DropIn, prepareDropIn } from '../../helpers/nix/drop-in.ts';
+
+let dropIn: DropIn;
+beforeAll(async () => {
+  dropIn = await prepareDropIn();
+});
+
+test('a sandboxed nix-build gives an image that boots in BIOS and EFI, and --check rebuilds it identical', async () => {
+  const system = { flavour: 'tiny', variant: 'grub-hybrid' };
+  const options = `{
+    partitionTableType = "hybrid";
+    additionalSpace = "64M";
+    bootSize = "128M";
+    bootLoaderTimeout = 0;
+    contents = [ { source = ./hello.txt; target = "/srv/hello.txt"; mode = "640"; user = "nobody"; group = "nogroup"; } ];
+  }`.replace('./hello.txt', 'builtins.toFile "hello.txt" "hello\\n"');
+  const output = await dropIn.build({ ...system, arguments: options });
+  const image = join(output, 'nixos.img');
+  expect(await readFile(join(output, 'nix-support/hydra-build-products'), 'utf8')).toBe(
+    `file raw-image ${output.slice(output.indexOf('/nix/store/'))}/nixos.img\n`,
+  );
+  for (const firmware of ['legacy', 'efi'] as const) {
+    const report = await verifyBoot({
+      image,
+      firmware,
+      checks: [
+        checkFirmwareMode(firmware),
+        {
+          name: 'what the arguments say',
+          async run(machine) {
+            await machine.succeed('grep -q hello /srv/hello.txt');
+            expect(await machine.succeed("stat -c '%a %U %G' /srv/hello.txt")).toBe('640 nobody nogroup');
+            expect(await machine.succeed('ls /root/.nix-defexpr/channels/nixos')).toContain('pkgs.nix');
+            return undefined;
+          },
+        },
+      ],
+    });
+    expect(report.ok, renderText(report)).toBe(true);
+  }
+  // Nix compares the two outputs bit for bit, and fails where they differ.
+  expect(await dropIn.build({ ...system, arguments: options }, ['--check'])).toBe(output);
+});
+
+test('formats, variables of EFI, the hook and identifiers are arguments as in nixpkgs', async () => {
+  const output = await dropIn.build({
+    flavour: 'tiny',
+    variant: 'systemd-boot',
+    arguments: `{
+      name = "site";
+      baseName = "host";
+      format = "qcow2-compressed";
+      partitionTableType = "efi";
+      additionalSpace = "64M";
+      touchEFIVars = true;
+      copyChannel = false;
+      rootFSUID = "12345678-1234-1234-1234-123456789abc";
+      memSize = 2048;
+      postVM = ''
+        test -f "$diskImage"
+        echo "made $diskImage" > $out/note
+      '';
+    }`,
+  });
+  expect(output).toMatch(/-site$/);
+  expect((await readdir(output)).sort()).toEqual(['efi-vars.fd', 'host.qcow2', 'nix-support', 'note']);
+  const { partitions, format } = await inspectImage({ image: join(output, 'host.qcow2') });
+  expect(format).toBe('qcow2');
+  expect(partitions[1]?.filesystem?.uuid).toBe('12345678-1234-1234-1234-123456789abc');
+  expect(partitions.map(({ filesystem }) => filesystem?.label)).toEqual(['ESP', 'nixos']);
+  const report = await verifyBoot({
+    image: join(output, 'host.qcow2'),
+    firmware: 'efi',
+    efiVariables: join(output, 'efi-vars.fd'),
+  });
+  expect(report.ok, renderText(report)).toBe(true);
+});
+
+test('an argument that is wrong is named in the log of the build', async () => {
+  const build = dropIn.build({
+    flavour: 'tiny',
+    variant: 'none',
+    arguments: '{ onlyNixStore = true; installBootLoader = true; }',
+  });
+  await expect(build).rejects.toThrow(/onlyNixStore: contradicts installBootLoader/);
+});
