@@ -14,6 +14,14 @@ export default defineConfig({
     projects: [
       project('unit', ['test/unit/**/*.test.ts'], 20_000, 2),
       project('tool', ['test/tool/**/*.test.ts'], 120_000, 2),
+      // The tool tier again, in containers of other releases.
+      {
+        extends: true,
+        test: {
+          ...project('toolchain', ['test/toolchain/**/*.test.ts'], 1_800_000, 1).test,
+          globalSetup: 'test/toolchain/engine.ts',
+        },
+      },
       // Emulated machines starve each other: as many as there are cores at the most.
       project('vm', ['test/vm/**/*.test.ts'], 900_000, 2),
       project('scenarios', ['scenarios/**/*.scenario.ts'], 1_800_000, 2),

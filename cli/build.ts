@@ -1,3 +1,6 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { ContainerExecutor } from '../harness/container-executor.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
 import { planBuild } from '../lib/build-plan.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
@@ -15,6 +18,7 @@ interface BuildFlags {
   readonly verbose?: boolean;
   readonly installBootLoader: boolean;
   readonly diskSize?: string;
+  readonly container?: string;
   readonly [option: string]: unknown;
 }
 
@@ -60,8 +64,11 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
 
 async function build(specification: Record<string, unknown>, flags: BuildFlags, signal: AbortSignal): Promise<number> {
   if (flags.explain === true) return explain(specification, flags.json === true);
+  await using container =
+    flags.container === undefined ? undefined : await startContainer(flags.container, specification, flags.out);
   const progress = new Progress({ verbose: flags.verbose === true });
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
+    executor: container,
     // Loaded when one is needed: most of the harness is.
     startBuilder: async (options) => (await import('../harness/builder-vm.ts')).startBuilderVm(options),
     efiVariablesTemplate: async () =>
@@ -89,6 +96,25 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   );
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...built, reports }, undefined, 2)}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
+}
+
+/** A container that has the folders which a specification speaks of. */
+async function startContainer(
+  image: string,
+  specification: Record<string, unknown>,
+  out: string,
+): Promise<ContainerExecutor> {
+  const { store, contents, ...files } = parseImageSpec(specification);
+  // The engine would make what is missing, as root.
+  await mkdir(out, { recursive: true });
+  const folders = [
+    ...(store === undefined ? [] : [store]),
+    ...[files.closureInfo, files.configFile, files.efiVariables, ...contents.map(({ source }) => source)]
+      .filter((file) => file !== undefined)
+      .map((file) => dirname(resolve(file))),
+  ];
+  const { containerExecutor } = await import('../harness/container-executor.ts');
+  return containerExecutor({ image, folders: [out, ...folders.filter((folder) => !folder.includes('*'))] });
 }
 
 /** Says which way each phase would go, and builds nothing. */

@@ -78,6 +78,7 @@ program
   .option('--only-nix-store', 'only the store paths, at the root of the filesystem')
   .option('--reproducible', 'the same bytes each time')
   .option('--no-install-boot-loader', 'do not run switch-to-configuration')
+  .option('--container <image>', 'run the programs in a container of this image: see vm-images/toolbox')
   .option('--verify', 'boot the finished image in every firmware it is made for')
   .option('--explain', 'print which way each phase would go, and why; build nothing')
   .option('--json', 'print the result as JSON on standard output')

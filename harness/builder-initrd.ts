@@ -38,7 +38,6 @@ const PROGRAMS = [
   'blkid',
   'mkfs.vfat',
   'tune2fs',
-  'dumpe2fs',
   'e2fsck',
   'resize2fs',
   'debugfs',

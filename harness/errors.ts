@@ -1,5 +1,6 @@
 import { DiskImageError, type DiskImageErrorOptions } from '../lib/errors.ts';
 import { formatDuration } from '../lib/units.ts';
+import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
 
 /** What every error about a machine shows: how far the boot came, and what the console showed last. */
 export interface ConsoleEvidence {
@@ -24,14 +25,15 @@ function evidenceText({ stage, lastLines, logFile }: ConsoleEvidence): string {
 export class FirmwareMissingError extends DiskImageError {
   readonly code = 'E_FIRMWARE_MISSING';
 
-  constructor(folders: readonly string[], rejected: readonly string[]) {
-    super('no UEFI firmware for x86_64 q35 machines was found', {
+  constructor(architecture: Architecture, folders: readonly string[], rejected: readonly string[]) {
+    const { machine, firmwarePackage } = ARCHITECTURES[architecture];
+    super(`no UEFI firmware for ${architecture} ${machine} machines was found`, {
       detail: [
         `Descriptors were looked for in:`,
         ...folders.map((folder) => `  ${folder}`),
         ...rejected.map((line) => `  ${line}`),
       ].join('\n'),
-      hint: 'install it: apt-get install ovmf (Debian); with Nix, QEMU brings it along',
+      hint: `install it: apt-get install ${firmwarePackage} (Debian); with Nix, QEMU brings it along`,
     });
   }
 }

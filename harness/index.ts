@@ -19,6 +19,7 @@ export {
 } from './checks.ts';
 export { FAILURE_PATTERNS, type FailurePattern, type FailureSeen } from './console/failures.ts';
 export { BOOT_STAGES, type BootStage, type StageSeen } from './console/stages.ts';
+export { type ContainerExecutor, type ContainerExecutorOptions, containerExecutor } from './container-executor.ts';
 export {
   AssertionFailedError,
   BootFailedError,

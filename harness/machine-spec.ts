@@ -1,6 +1,7 @@
 import type { DiskFormat } from '../lib/disk-image-format.ts';
 import type { StageSeen } from './console/stages.ts';
 import type { HangBudget } from './hang-watch.ts';
+import type { Architecture } from './qemu/architecture.ts';
 import type { DiskInterface, MachineType } from './qemu/argv.ts';
 
 export type Firmware = 'legacy' | 'efi' | 'direct';
@@ -18,6 +19,9 @@ export interface MachineSpec {
   readonly image: string;
   /** Default: told from the file's magic number. */
   readonly format?: DiskFormat | undefined;
+  /** Default "x86_64"; verifyBoot tells it from the image's EFI loaders. "aarch64" has firmware "efi" or "direct", and is always
+   *  emulated. */
+  readonly architecture?: Architecture | undefined;
   /** "legacy" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
   readonly firmware: Firmware;
   readonly kernel?: DirectKernel | undefined;

@@ -17,6 +17,7 @@ import {
 } from './errors.ts';
 import { HangWatch, processTimes } from './hang-watch.ts';
 import type { GuestResult, MachineContext, WaitOptions } from './machine-spec.ts';
+import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
 import { type QemuProcess, startQemu } from './qemu/process.ts';
 import { QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
 import { readPicture, readScreen, type Screen } from './screen.ts';
@@ -51,6 +52,7 @@ interface MachineParts {
   readonly args: readonly string[];
   readonly folder: PrivateFolder;
   readonly logFile: string;
+  readonly architecture: Architecture;
   readonly accelerator: 'kvm' | 'tcg';
   /** How much longer everything takes than on an unloaded host of today; 1 or more. */
   readonly slowness: number;
@@ -64,6 +66,7 @@ type Ended = 'deadline' | 'flood' | 'hang' | 'screen' | 'full' | 'exit' | 'failu
 /** A running machine, with the verbs of NixOS's own test driver. */
 export class Machine implements AsyncDisposable {
   readonly name: string;
+  readonly architecture: Architecture;
   readonly accelerator: 'kvm' | 'tcg';
   readonly logFile: string;
   readonly console: Console;
@@ -97,6 +100,7 @@ export class Machine implements AsyncDisposable {
     startedAt: number,
   ) {
     this.name = parts.name;
+    this.architecture = parts.architecture;
     this.accelerator = parts.accelerator;
     this.logFile = parts.logFile;
     this.#parts = parts;
@@ -150,11 +154,12 @@ export class Machine implements AsyncDisposable {
       pause: () => qemu?.pause(),
       resume: () => qemu?.resume(),
     });
-    qemu = await startQemu(parts.args, (data) => {
+    const onData = (data: Uint8Array): void => {
       console.feed(data);
       context.onConsole?.(data);
       if (machine !== undefined) machine.#countLog(data.length);
-    });
+    };
+    qemu = await startQemu(parts.args, onData, parts.architecture);
     machine = new Machine(parts, context, qemu, console, startedAt);
     return machine;
   }
@@ -623,7 +628,7 @@ export class Machine implements AsyncDisposable {
       return fail(
         'no-serial-console',
         stage,
-        `${further}: the kernel has no console=ttyS0 in its parameters, or nobody serves a login there`,
+        `${further}: the kernel has no console=${ARCHITECTURES[this.architecture].serialPort} in its parameters, or nobody serves a login there`,
       );
     }
     if (ended === 'hang') {
@@ -668,9 +673,9 @@ export class Machine implements AsyncDisposable {
   }
 }
 
-/** Whether a processor of x86-64 is where only a kernel is, or in user mode: firmware and loaders run at low addresses, in the
- *  most privileged mode. From QEMU's `info registers`. */
+/** Whether a processor is where only a kernel is, or in user mode: firmware and loaders run at low addresses, in the most
+ *  privileged mode. From QEMU's `info registers`. */
 function runsKernel(registers: string): boolean {
-  const [, address = ''] = /RIP=([0-9a-f]{16})/.exec(registers) ?? [];
-  return /^ffff/.test(address) || (address !== '' && /CPL=3/.test(registers));
+  const [, address = ''] = /(?:RIP| PC)=([0-9a-f]{16})/.exec(registers) ?? [];
+  return /^ffff/.test(address) || (address !== '' && /CPL=3| EL0t/.test(registers));
 }

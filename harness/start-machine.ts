@@ -8,6 +8,7 @@ import { Machine } from './machine.ts';
 import { makeMachineFolder } from './machine-folder.ts';
 import type { MachineContext, MachineSpec } from './machine-spec.ts';
 import { accelerate } from './qemu/accelerator.ts';
+import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
 import {
   consoleArgs,
   diskArgs,
@@ -26,7 +27,7 @@ import { findUefiFirmware } from './qemu/firmware.ts';
 /** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
  *  {HarnessError} when the host lacks something.
- *  @see qemu(1). Runs: qemu-system-x86_64, qemu-img. */
+ *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
 export async function startMachine(spec: MachineSpec, context: MachineContext = {}): Promise<Machine> {
   if (context.signal?.aborted) throw new AbortedError('startMachine', { cause: context.signal.reason });
   if (!['legacy', 'efi', 'direct'].includes(spec.firmware))
@@ -37,9 +38,14 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
     throw new InvalidOptionsError('startMachine', [
       { path: 'memoryMiB', message: 'must be a whole number of at least 64' },
     ]);
+  const architecture = spec.architecture ?? 'x86_64';
+  checkPossible(spec, architecture);
   const image = await inspectDiskImage(spec.image, spec.format);
-  const { accelerator, slowness } = await accelerate(spec.accelerator, context.signal);
-  const type = spec.machine ?? 'q35';
+  const { accelerator, slowness } = await accelerate(
+    architecture === 'x86_64' ? spec.accelerator : 'tcg',
+    context.signal,
+  );
+  const type = spec.machine ?? ARCHITECTURES[architecture].machine;
   const name = spec.name ?? `${image.file.split('/').at(-1)} (${spec.firmware})`;
   const folder = await makeMachineFolder();
   try {
@@ -54,7 +60,7 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
       ...(type === 'q35' ? screenArgs() : []),
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters),
-      ...(await firmwareArgs(spec, folder.path)),
+      ...(await firmwareArgs(spec, architecture, folder.path)),
       ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
         bootFirst: spec.efiVariables === undefined,
       }),
@@ -63,7 +69,7 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
     const hasScreen = type === 'q35';
     const { commandTimeoutMs } = spec;
     return await Machine.start(
-      { name, args, folder, logFile, accelerator, slowness, hasScreen, commandTimeoutMs },
+      { name, architecture, args, folder, logFile, accelerator, slowness, hasScreen, commandTimeoutMs },
       context,
     );
   } catch (error) {
@@ -72,13 +78,27 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
   }
 }
 
-async function firmwareArgs(spec: MachineSpec, folder: string): Promise<string[]> {
+function checkPossible(spec: MachineSpec, architecture: Architecture): void {
+  if (architecture === 'x86_64') return;
+  const contradicts = (path: string, message: string) => ({
+    path,
+    message: `contradicts architecture "${architecture}": ${message}`,
+  });
+  const issues = [
+    ...(spec.firmware === 'legacy' ? [contradicts('firmware', 'only x86 has a legacy BIOS')] : []),
+    ...(spec.accelerator === 'kvm' ? [contradicts('accelerator', 'another architecture is emulated')] : []),
+    ...(spec.diskInterface === 'ahci' ? [contradicts('diskInterface', 'the machine has no AHCI')] : []),
+  ];
+  if (issues.length > 0) throw new InvalidOptionsError('startMachine', issues);
+}
+
+async function firmwareArgs(spec: MachineSpec, architecture: Architecture, folder: string): Promise<string[]> {
   if (spec.firmware === 'legacy') return [];
   if (spec.firmware === 'direct') {
     if (spec.kernel === undefined) throw new HarnessError('startMachine: firmware "direct" needs a kernel');
     return kernelArgs(spec.kernel.kernel, spec.kernel.initrd, spec.kernel.commandLine);
   }
-  const firmware = await findUefiFirmware();
+  const firmware = await findUefiFirmware({ architecture });
   const variables = join(folder, 'efi-vars');
   await copyFile(spec.efiVariables ?? firmware.variablesTemplate, variables);
   await chmod(variables, 0o600);

@@ -6,6 +6,7 @@ import { BOOT_STAGES, type BootStage, isBefore, type StageSeen } from './console
 import { AssertionFailedError, BootFailedError, MachineExitedError, WaitTimeoutError } from './errors.ts';
 import type { Machine } from './machine.ts';
 import type { MachineContext, MachineSpec } from './machine-spec.ts';
+import { ARCHITECTURES, type Architecture, architectureOf } from './qemu/architecture.ts';
 import { startMachine } from './start-machine.ts';
 
 export interface VerifyBootOptions extends MachineSpec {
@@ -32,6 +33,7 @@ export interface CheckReport {
 export interface BootReport {
   readonly image: string;
   readonly firmware: MachineSpec['firmware'];
+  readonly architecture: Architecture;
   readonly accelerator: 'kvm' | 'tcg';
   /** Everything held: nothing is wrong with the image that can be seen, it booted, all checks passed, it shut down cleanly. */
   readonly ok: boolean;
@@ -86,11 +88,15 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   const { login = { user: 'root' }, checks = [], timeoutMs, inspection: known, ...spec } = options;
   await using place: Place = await admit(context.signal);
   const inspection =
-    spec.firmware === 'direct' ? undefined : (known ?? (await inspectImage(options, { signal: context.signal })));
+    spec.firmware === 'direct'
+      ? undefined
+      : (known ??
+        (await inspectImage({ ...options, architecture: efiName(options.architecture) }, { signal: context.signal })));
   const findings = inspection === undefined ? [] : findingsFor(inspection, spec.firmware);
   const unheard = inspection?.serialConsole === false;
   const doomed = findings.find(({ severity }) => severity === 'fatal');
-  await using machine = await startMachine(spec, context);
+  const architecture = spec.architecture ?? architectureFor(inspection);
+  await using machine = await startMachine({ ...spec, architecture }, context);
   const reports: CheckReport[] = [];
   const warnings: string[] = [];
   const isEarly = spec.firmware === 'legacy' && doomed !== undefined && isBefore(doomed.stage, 'kernel');
@@ -139,6 +145,7 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   return {
     image: spec.image,
     firmware: spec.firmware,
+    architecture,
     accelerator: machine.accelerator,
     ok: failure === undefined,
     timeline: [...machine.stages.seen],
@@ -154,6 +161,16 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
     console: lines,
     screenshot,
   };
+}
+
+function efiName(architecture: Architecture | undefined): 'x64' | 'aa64' | undefined {
+  return architecture === undefined ? undefined : ARCHITECTURES[architecture].efi;
+}
+
+/** The machine that the image has a loader for: x86-64 unless all are for another. */
+function architectureFor(inspection: ImageInspection | undefined): Architecture {
+  const [first, ...others] = inspection?.efi.architectures ?? [];
+  return others.length > 0 || first === undefined ? 'x86_64' : (architectureOf(first) ?? 'x86_64');
 }
 
 /** Also for firmware that the image is not made for, when somebody asks for it. */
@@ -226,7 +243,7 @@ function describeFailure(
   if (error instanceof BootFailedError && error.failure === 'hang' && unheard)
     return {
       ...{ name: 'no-serial-console', stage: error.stage, seenAtMs: error.seenAtMs },
-      cause: `the kernel has no console=ttyS0 in its parameters, and nobody serves a login there: ${error.reason}`,
+      cause: `the kernel has no console=${ARCHITECTURES[machine.architecture].serialPort} in its parameters, and nobody serves a login there: ${error.reason}`,
       lastLines: error.evidence.lastLines,
     };
   if (error instanceof BootFailedError)

@@ -67,7 +67,10 @@ export interface StartBuilderOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface BuildContext extends Omit<StepContext, 'executor'> {
+export interface BuildContext extends StepContext {
+  /** Where the programs of this host's steps run: this host, or a container that has its folders (containerExecutor of
+   *  nixos-disk-image/harness). */
+  readonly executor?: Executor | undefined;
   /** Starts the machine for what needs root and a kernel: `startBuilderVm` from nixos-disk-image/harness. */
   readonly startBuilder?: ((options: StartBuilderOptions) => Promise<Builder>) | undefined;
   /** Finds an empty store of EFI variables for `touchEFIVars`, where the specification names none (`efiVariables`): the
@@ -111,7 +114,11 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const spec = parseImageSpec(input);
   const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const plan = await planBuild(spec);
-  await requireFilesystemTools('buildImage', spec.fsType);
+  if (context.executor === undefined) await requireFilesystemTools('buildImage', spec.fsType);
+  else if (context.executor.seesHostFiles !== true)
+    throw new InvalidOptionsError('buildImage', [
+      { path: 'executor', message: `${context.executor.name} does not see this host's files` },
+    ]);
   if (plan.needsBuilder && context.startBuilder === undefined)
     throw new InvalidOptionsError(
       'buildImage',

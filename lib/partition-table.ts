@@ -18,7 +18,7 @@ export type PartitionTableType = (typeof PARTITION_TABLE_TYPES)[number];
 export type PartitionRole = 'root' | 'esp' | 'xbootldr' | 'boot' | 'bios-grub';
 
 /** A place on the disk: a parted length, or where the boot partition ends. */
-type Position = `${number}${'MiB' | 'KiB' | ''}` | 'bootSize' | '100%';
+type Position = `${number}${'MiB' | 's'}` | 'bootSize' | '100%';
 
 export interface PartitionPlan {
   readonly number: number;
@@ -148,7 +148,7 @@ export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLay
     partitions: [
       esp('bootSize', '/boot'),
       // Sectors 34 to 2047, in front of the ESP: the gap that GRUB's core image goes into.
-      { number: 2, role: 'bios-grub', start: '0', end: '1024KiB', name: 'no-fs', flag: 'bios_grub', guid: GUID_2 },
+      { number: 2, role: 'bios-grub', start: '34s', end: '2047s', name: 'no-fs', flag: 'bios_grub', guid: GUID_2 },
       root(3, 'bootSize'),
     ],
   },

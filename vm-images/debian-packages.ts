@@ -1,9 +1,15 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { HarnessError } from '../harness/errors.ts';
 import type { RunOptions } from '../lib/executor.ts';
 import { localExecutor } from '../lib/local-executor.ts';
+import { makePrivateFolder } from '../lib/private-output.ts';
 import { commandFailure } from '../lib/step.ts';
 import { requireTool } from '../lib/tools.ts';
+
+/** Debian's names of architectures that are not this host's. */
+export type DebianArchitecture = 'arm64';
 
 /** Inputs of builders.nix, made in the folder `work`: packages of the distribution with all they depend on in `debs`, but
  *  those that match a pattern of `excluded` (`perl*`), and a static busybox in `bin`. `alone` comes without what it depends on.
@@ -11,13 +17,20 @@ import { requireTool } from '../lib/tools.ts';
 export async function downloadPackages(
   work: string,
   {
-    wanted,
+    wanted = [],
     excluded = [],
     alone = [],
-  }: { readonly wanted: readonly string[]; readonly excluded?: readonly string[]; readonly alone?: readonly string[] },
+    architecture,
+  }: {
+    readonly wanted?: readonly string[];
+    readonly excluded?: readonly string[];
+    readonly alone?: readonly string[];
+    readonly architecture?: DebianArchitecture;
+  },
 ): Promise<void> {
   const apt = join(work, 'apt');
   const archives = join(apt, 'archives');
+  await using lists = await packageLists(architecture);
   for (const folder of [join(archives, 'partial'), join(work, 'bin'), join(work, 'debs')])
     await mkdir(folder, { recursive: true });
   await writeFile(join(apt, 'status'), '');
@@ -31,17 +44,12 @@ export async function downloadPackages(
     'APT::Sandbox::User': '',
     'Debug::NoLocking': 'true',
     'APT::Install-Recommends': 'false',
+    ...lists.options,
   };
-  await runCommand('packages', [
-    'apt-get',
-    ...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
-    '--yes',
-    '--quiet',
-    '--download-only',
-    'install',
-    ...wanted,
-  ]);
-  for (const name of alone) await runCommand('packages', ['apt-get', 'download', name], { cwd: archives });
+  const given = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+  if (wanted.length > 0)
+    await runCommand('packages', ['apt-get', ...given, '--yes', '--quiet', '--download-only', 'install', ...wanted]);
+  for (const name of alone) await runCommand('packages', ['apt-get', ...given, 'download', name], { cwd: archives });
   const patterns = excluded.map(
     (pattern) => new RegExp(`^${pattern.replace(/[.+]/g, '\\$&').replaceAll('*', '[^_]*')}_`),
   );
@@ -51,6 +59,39 @@ export async function downloadPackages(
       await rename(join(archives, file), join(work, 'debs', file.replace(/[^A-Za-z0-9._+-]/g, '-')));
   await runCommand('packages', ['cp', await requireTool('packages', 'busybox'), join(work, 'bin/busybox')]);
   await rm(apt, { recursive: true });
+}
+
+/** The version of a kernel that a distribution's package without contents stands for: `linux-image-6.1.0-9-cloud-amd64`. */
+export async function currentKernel(name: string, architecture?: DebianArchitecture): Promise<string> {
+  await using lists = await packageLists(architecture);
+  const options = Object.entries(lists.options).flatMap(([option, value]) => ['-o', `${option}=${value}`]);
+  const depends = await runCommand('packages', ['apt-cache', ...options, 'depends', name]);
+  const kernel = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
+  if (kernel === undefined) throw new HarnessError(`${name} is not in the package lists`, { hint: 'apt-get update' });
+  return kernel.replace(/:.*/, '');
+}
+
+/** This host's package lists; for another architecture, its own, which are fetched. */
+async function packageLists(
+  architecture: DebianArchitecture | undefined,
+): Promise<{ readonly options: Readonly<Record<string, string>> } & AsyncDisposable> {
+  if (architecture === undefined) return { options: {}, [Symbol.asyncDispose]: async () => {} };
+  const folder = await makePrivateFolder(tmpdir());
+  await mkdir(join(folder.path, 'lists/partial'), { recursive: true });
+  const options = {
+    'APT::Architecture': architecture,
+    'APT::Architectures': architecture,
+    'APT::Sandbox::User': '',
+    'Debug::NoLocking': 'true',
+    'Dir::State::lists': join(folder.path, 'lists'),
+    'Dir::Cache': folder.path,
+  };
+  await runCommand('packages', [
+    'apt-get',
+    ...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
+    'update',
+  ]);
+  return { options, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
 }
 
 /** What a private store is used with: no substituters, no build users, no configuration of the host's. */

@@ -3,8 +3,8 @@ import { mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/p
 import { join } from 'node:path';
 import { z } from 'zod';
 import { cachedFolder, cacheFolder, packageFile } from '../harness/cache-folder.ts';
-import { HarnessError } from '../harness/errors.ts';
-import { downloadPackages, PRIVATE_NIX, runCommand } from './debian-packages.ts';
+import type { Architecture } from '../harness/qemu/architecture.ts';
+import { currentKernel, downloadPackages, PRIVATE_NIX, runCommand } from './debian-packages.ts';
 
 /** The demo systems: NixOS-shaped, built by real Nix from the distribution's packages. */
 export interface DemoSystems {
@@ -19,9 +19,12 @@ const resultSchema = z.record(z.string(), z.string());
 
 /** Builds the demo systems into the cache, if they are not there: no root, and nothing of the host's /nix.
  *  Runs: apt-get, apt-cache, nix-build. */
-export async function prepareDemo(say: (line: string) => void = () => {}): Promise<DemoSystems> {
+export async function prepareDemo(
+  say: (line: string) => void = () => {},
+  architecture: Architecture = 'x86_64',
+): Promise<DemoSystems> {
   const sources = packageFile('vm-images/demo');
-  const key = await hashFolder(sources);
+  const key = `${architecture === 'x86_64' ? '' : `${architecture}-`}${await hashFolder(sources)}`;
   const store = join(cacheFolder(), 'demo-store');
   const result = join(cacheFolder(), `demo-${key}.json`);
   const known = await readFile(result, 'utf8').catch(() => undefined);
@@ -29,6 +32,7 @@ export async function prepareDemo(say: (line: string) => void = () => {}): Promi
 
   say('downloading the packages of the demo system');
   const inputs = await demoInputs(sources);
+  const foreign = architecture === 'x86_64' ? [] : ['--argstr', 'packages', join(await foreignPackages(), 'debs')];
   say('building the demo systems with Nix');
   await mkdir(store, { recursive: true });
   const built = await runCommand(
@@ -41,6 +45,7 @@ export async function prepareDemo(say: (line: string) => void = () => {}): Promi
       '--argstr',
       'inputs',
       inputs,
+      ...foreign,
       '--attr',
       'all',
       join(sources, 'default.nix'),
@@ -61,12 +66,17 @@ export async function demoInputs(sources = packageFile('vm-images/demo')): Promi
     ['packages.txt', 'excluded-packages.txt'].map((name) => readFile(join(sources, name), 'utf8')),
   );
   const [wanted = [], excluded = []] = lists.map((text) => text.split('\n').filter((line) => line !== ''));
-  const depends = await runCommand(STEP, ['apt-cache', 'depends', 'linux-image-cloud-amd64']);
-  const kernel = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
-  if (kernel === undefined)
-    throw new HarnessError(`${STEP}: linux-image-cloud-amd64 is not in the package lists`, { hint: 'apt-get update' });
+  const kernel = await currentKernel('linux-image-cloud-amd64');
   const key = createHash('sha256').update(lists.join()).update(kernel).digest('hex').slice(0, 16);
   return cachedFolder(`demo-inputs-${key}`, (work) => downloadPackages(work, { wanted, excluded, alone: [kernel] }));
+}
+
+/** What a tiny system for aarch64 is of. */
+async function foreignPackages(): Promise<string> {
+  const kernel = await currentKernel('linux-image-cloud-arm64', 'arm64');
+  return cachedFolder(`demo-inputs-arm64-${kernel}`, (work) =>
+    downloadPackages(work, { alone: [kernel, 'busybox-static', 'systemd-boot-efi'], architecture: 'arm64' }),
+  );
 }
 
 async function hashFolder(folder: string): Promise<string> {

@@ -41,9 +41,10 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
-/** What only the tests run, told by `--tests`: another builder of images, a browser, a reader of screens. */
+/** What only the tests run, told by `--tests`: another builder of images, a container engine, a browser, a reader of screens. */
 const TEST_PACKAGES = {
   chromium: '/usr/bin/chromium',
+  'docker.io': '/usr/sbin/dockerd',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
   mmdebstrap: '/usr/bin/mmdebstrap',
   'tesseract-ocr': '/usr/bin/tesseract',

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { findTool } from '../../lib/tools.ts';
 import { FirmwareMissingError } from '../errors.ts';
+import { ARCHITECTURES, type Architecture } from './architecture.ts';
 
 /** A firmware descriptor, as far as it is used here. @see docs/interop/firmware.json in QEMU */
 const descriptorSchema = z.object({
@@ -35,8 +36,8 @@ const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'secure-boot']);
 
 /** Folders of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
  *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
-async function firmwareFolders(): Promise<string[]> {
-  const qemu = await findTool('qemu-system-x86_64');
+async function firmwareFolders(architecture: Architecture): Promise<string[]> {
+  const qemu = await findTool(ARCHITECTURES[architecture].qemu);
   const ofQemu = qemu === undefined ? [] : [join(dirname(await realpath(qemu)), '..', 'share', 'qemu', 'firmware')];
   const config = process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config');
   return [
@@ -48,11 +49,17 @@ async function firmwareFolders(): Promise<string[]> {
   ];
 }
 
-/** Finds UEFI firmware for x86-64 q35 machines through the descriptors, first in their order that needs no SMM and has
+/** Finds UEFI firmware for q35 machines of x86-64, or virt machines of aarch64, through the descriptors, first in their order that needs no SMM and has
  *  no keys enrolled.
  *  @throws {FirmwareMissingError} with what was looked at and the package to install. */
-export async function findUefiFirmware(folders?: readonly string[]): Promise<UefiFirmware> {
-  const searched = folders ?? (await firmwareFolders());
+export async function findUefiFirmware({
+  folders,
+  architecture = 'x86_64',
+}: {
+  readonly folders?: readonly string[];
+  readonly architecture?: Architecture;
+} = {}): Promise<UefiFirmware> {
+  const searched = folders ?? (await firmwareFolders(architecture));
   const byName = new Map<string, string>();
   for (const folder of searched)
     for (const name of await readdir(folder).catch(() => []))
@@ -60,15 +67,19 @@ export async function findUefiFirmware(folders?: readonly string[]): Promise<Uef
   const rejected: string[] = [];
   for (const name of [...byName.keys()].sort()) {
     const file = byName.get(name) ?? name;
-    const chosen = chooseFirmware(file, await readFile(file, 'utf8').catch(() => ''));
+    const chosen = chooseFirmware(file, await readFile(file, 'utf8').catch(() => ''), architecture);
     if (typeof chosen !== 'string') return chosen;
     rejected.push(`${name}: ${chosen}`);
   }
-  throw new FirmwareMissingError(searched, rejected);
+  throw new FirmwareMissingError(architecture, searched, rejected);
 }
 
 /** The firmware of one descriptor, or why it does not serve. */
-export function chooseFirmware(file: string, text: string): UefiFirmware | string {
+export function chooseFirmware(
+  file: string,
+  text: string,
+  architecture: Architecture = 'x86_64',
+): UefiFirmware | string {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -79,11 +90,12 @@ export function chooseFirmware(file: string, text: string): UefiFirmware | strin
   if (!parsed.success) return `is no descriptor: ${parsed.error.issues[0]?.message}`;
   const descriptor: Descriptor = parsed.data;
   if (!descriptor['interface-types'].includes('uefi')) return 'is not UEFI';
+  const { machine, firmwareMachine } = ARCHITECTURES[architecture];
   const forMachine = descriptor.targets.some(
-    ({ architecture, machines }) =>
-      architecture === 'x86_64' && machines.some((machine) => machine.startsWith('pc-q35')),
+    (target) =>
+      target.architecture === architecture && target.machines.some((name) => name.startsWith(firmwareMachine)),
   );
-  if (!forMachine) return 'is not for x86_64 q35 machines';
+  if (!forMachine) return `is not for ${architecture} ${machine} machines`;
   const unwanted = descriptor.features.find((feature) => UNWANTED.has(feature));
   if (unwanted !== undefined) return unwanted;
   const { device, executable, 'nvram-template': template } = descriptor.mapping;

@@ -2,6 +2,7 @@ import { spawn as spawnPty } from 'node-pty';
 import { killOnExit } from '../../lib/kill-on-exit.ts';
 import { requireTool } from '../../lib/tools.ts';
 import { Console } from '../console/console.ts';
+import { ARCHITECTURES, type Architecture } from './architecture.ts';
 
 /** A running QEMU on a pty. */
 export interface QemuProcess {
@@ -28,9 +29,13 @@ const SIGNALS: Readonly<Record<number, string>> = {
 };
 
 /** Starts QEMU under node-pty. Closing the pty ends it, so it does not outlive this process, however that ends. */
-export async function startQemu(args: readonly string[], onData: (data: Uint8Array) => void): Promise<QemuProcess> {
+export async function startQemu(
+  args: readonly string[],
+  onData: (data: Uint8Array) => void,
+  architecture: Architecture = 'x86_64',
+): Promise<QemuProcess> {
   // node-pty does not fail for a program that is not there: it prints a line and exits 1.
-  const program = await requireTool('startQemu', 'qemu-system-x86_64');
+  const program = await requireTool('startQemu', ARCHITECTURES[architecture].qemu);
   const pty = spawnPty(program, [...args], {
     name: 'xterm-256color',
     cols: Console.columns,

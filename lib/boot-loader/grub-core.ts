@@ -1,6 +1,7 @@
-import { open, readFile, realpath, stat } from 'node:fs/promises';
+import { open, readFile, realpath } from 'node:fs/promises';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { NoSpaceError, ToolMissingError, UnexpectedStateError } from '../errors.ts';
+import { localExecutor } from '../local-executor.ts';
 import { searchPath } from '../search-path.ts';
 import type { StepRunner } from '../step.ts';
 import { findTool, packageHint } from '../tools.ts';
@@ -31,7 +32,7 @@ export async function makeGrubCore(
   early: string,
   grubFolder: string | undefined,
 ): Promise<GrubCore> {
-  const folder = await findPlatform(step.step, platform, grubFolder);
+  const folder = await findPlatform(step, platform, grubFolder);
   const file = join(dirname(early), `${platform}.img`);
   await step.run(
     ['grub-mkimage', '-d', folder, '-O', platform, '-o', file, '-p', boot.prefix, '-c', early, ...modules],
@@ -41,19 +42,32 @@ export async function makeGrubCore(
 }
 
 /** The folder of a platform's modules: in `grubFolder`, or else in `lib/grub` beside a folder of PATH. In a Nix store, each
- *  platform is a package of its own. */
-async function findPlatform(step: string, platform: string, grubFolder: string | undefined): Promise<string> {
-  const tool = await findTool('grub-mkimage');
-  if (tool === undefined) throw new ToolMissingError(step, 'grub-mkimage', { hint: packageHint('grub-mkimage') });
+ *  platform is a package of its own. It is where grub-mkimage runs. */
+async function findPlatform(step: StepRunner, platform: string, grubFolder: string | undefined): Promise<string> {
   const folders =
-    grubFolder === undefined
-      ? [dirname(await realpath(tool)), ...searchPath().split(delimiter)].map((bin) => join(dirname(bin), 'lib/grub'))
-      : [grubFolder];
-  for (const folder of folders.map((grub) => join(grub, platform)))
-    if ((await stat(join(folder, 'moddep.lst')).catch(() => undefined)) !== undefined) return folder;
-  throw new ToolMissingError(step, `GRUB for ${platform}`, {
+    grubFolder === undefined ? [...new Set([...(await searchedFolders(step)), '/usr/lib/grub'])] : [grubFolder];
+  const found = await step.tryRun([
+    'find',
+    '-L',
+    ...folders.map((folder) => join(folder, platform)),
+    '-maxdepth',
+    '1',
+    '-name',
+    'moddep.lst',
+  ]);
+  const [first] = found.stdout.toString('utf8').split('\n');
+  if (first !== undefined && first !== '') return dirname(first);
+  throw new ToolMissingError(step.step, `GRUB for ${platform}`, {
     hint: `${grubFolder ?? 'no folder of PATH'} has none; ${packageHint(platform)}`,
   });
+}
+
+/** `lib/grub` beside where this host has programs: most of all GRUB's own. */
+async function searchedFolders(step: StepRunner): Promise<string[]> {
+  if (step.executor !== localExecutor) return [];
+  const tool = await findTool('grub-mkimage');
+  if (tool === undefined) throw new ToolMissingError(step.step, 'grub-mkimage', { hint: packageHint('grub-mkimage') });
+  return [dirname(await realpath(tool)), ...searchPath().split(delimiter)].map((bin) => join(dirname(bin), 'lib/grub'));
 }
 
 /** Boot code in front of an MBR's own fields. */
@@ -82,7 +96,10 @@ export async function embedGrubCore(
   { image, disk }: GrubDisk,
   { file, folder }: GrubCore,
 ): Promise<{ readonly sizeBytes: number; readonly availableBytes: number }> {
-  const [core, boot] = await Promise.all([readFile(file), readFile(join(folder, 'boot.img'))]);
+  const core = await readFile(file);
+  const { stdout: boot } = await step.run(['cat', join(folder, 'boot.img')], {
+    what: "cannot read GRUB's boot sector",
+  });
   const firstPartition = Math.min(...disk.partitions.map(({ offsetBytes }) => offsetBytes));
   const place = disk.biosGrub ?? { offsetBytes: SECTOR_BYTES, sizeBytes: firstPartition - SECTOR_BYTES };
   if (core.length > place.sizeBytes)

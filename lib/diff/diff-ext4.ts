@@ -14,7 +14,7 @@ export interface Ext4Side {
 const BLOCK_BYTES = 4096;
 
 /** Compares two ext4 filesystems: superblock, then path by path attributes and contents, wherever each has them; at last
- *  what of the differing blocks that does not explain. Runs: dumpe2fs, debugfs. */
+ *  what of the differing blocks that does not explain. Runs: debugfs. */
 export async function diffExt4(
   step: StepRunner,
   where: string,

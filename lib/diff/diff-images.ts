@@ -29,7 +29,7 @@ export interface DiffImagesOptions {
  *  path and field. None when they are the same, byte for byte as a machine sees them, and in the identifiers of their
  *  container. ext4 and FAT are read into; of others the differing places are told.
  *  @throws {InvalidOptionsError}, {ToolFailedError} for what is no image. Runs: qemu-img, sfdisk, blkid, and what
- *  reads the filesystems: dumpe2fs, debugfs, mcopy, find. */
+ *  reads the filesystems: debugfs, mcopy, find. */
 export async function diffImages(options: DiffImagesOptions, context?: StepContext): Promise<Difference[]> {
   const parsed = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${parsed.a} and ${parsed.b}`, async (step) => {

@@ -34,15 +34,14 @@ export interface Ext4Superblock {
   readonly hashSeed: string | undefined;
 }
 
-/** Reads the superblock with dumpe2fs. */
+/** Reads what the superblock says of the filesystem. Runs: debugfs. */
 export async function readExt4Superblock(step: StepRunner, location: Ext4Location): Promise<Ext4Superblock> {
-  const { stdout } = await step.run(['dumpe2fs', '-h', location.name], { cwd: location.cwd });
-  const text = stdout.toString('utf8');
+  const text = await superblockText(step, location);
   const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1]?.trim() ?? '';
   const number = (name: string): number => {
     const value = Number(field(name));
     if (!Number.isSafeInteger(value) || field(name) === '')
-      throw new UnexpectedStateError(step.step, `dumpe2fs does not tell the ${name}`, { detail: text });
+      throw new UnexpectedStateError(step.step, `debugfs does not tell the ${name}`, { detail: text });
     return value;
   };
   const blockBytes = number('Block size');
@@ -125,15 +124,24 @@ export interface Ext4Node {
   readonly extents: readonly { readonly logical: number; readonly physical: number; readonly count: number }[];
 }
 
-/** Every field of the superblock as dumpe2fs names it. */
+/** Every field of the superblock, by debugfs's name of it. */
 export async function readExt4Fields(step: StepRunner, location: Ext4Location): Promise<Record<string, string>> {
-  const { stdout } = await step.run(['dumpe2fs', '-h', location.name], { cwd: location.cwd });
+  const text = await superblockText(step, location);
   return Object.fromEntries(
-    [...stdout.toString('utf8').matchAll(/^([^:\n]+):\s+(.*)$/gm)].map(([, name = '', value = '']) => [
-      name,
-      value.trim(),
-    ]),
+    [...text.matchAll(/^([^:\n]+):\s+(.*)$/gm)].map(([, name = '', value = '']) => [name, value.trim()]),
   );
+}
+
+/** By debugfs, for dumpe2fs of e2fsprogs 1.47.2 takes a name with an offset for a tag. */
+async function superblockText(step: StepRunner, location: Ext4Location): Promise<string> {
+  const argv = ['debugfs', '-R', 'show_super_stats -h', location.name];
+  const { stdout, stderr } = await step.run(argv, { cwd: location.cwd });
+  // It exits with 0 whatever happens.
+  if (stdout.length > 0) return stdout.toString('utf8');
+  throw new UnexpectedStateError(step.step, `cannot read the superblock of ${location.name}`, {
+    expected: 'an ext4 filesystem',
+    found: /^debugfs: (.*)$/m.exec(stderr.toString('utf8'))?.[1] ?? 'nothing',
+  });
 }
 
 /** Every entry by its path, the root under ''. Runs: debugfs. */

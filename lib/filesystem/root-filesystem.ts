@@ -17,7 +17,7 @@ export const LABEL_BYTES: Readonly<Record<RootFilesystem, number>> = { ext4: 16,
 
 /** Programs that make and fill each. */
 const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
-  ext4: ['mkfs.ext4', 'dumpe2fs', 'debugfs'],
+  ext4: ['mkfs.ext4', 'debugfs'],
   btrfs: ['mkfs.btrfs', 'btrfs', 'filefrag', 'unshare', 'fakeroot'],
   xfs: ['mkfs.xfs', 'xfs_db', 'xfs_repair', 'filefrag'],
   f2fs: ['mkfs.f2fs', 'sload.f2fs', 'filefrag', 'unshare', 'fakeroot'],

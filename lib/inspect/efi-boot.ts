@@ -32,12 +32,12 @@ export interface EfiBoot {
 /** Machine types of EFI programs. @see PE format, "Machine types" */
 const PE_MACHINES: Readonly<Record<number, string>> = { 34404: 'x64', 43620: 'aa64', 332: 'ia32', 20580: 'riscv64' };
 
-/** @param architecture of the firmware that is to boot it: "x64". Runs: mdir, mtype. */
+/** @param wanted of the firmware that is to boot it; default: the one that it has a loader for, "x64" first. Runs: mdir, mtype. */
 export async function readEfiBoot(
   step: StepRunner,
   image: ImageReader,
   table: FoundTable,
-  architecture: string,
+  wanted: string | undefined,
 ): Promise<EfiBoot> {
   const findings: Finding[] = [];
   const say = (name: string, severity: Finding['severity'], stage: Finding['stage'], message: string): void => {
@@ -62,6 +62,10 @@ export async function readEfiBoot(
     }
   const loaders = volumes.flatMap(({ files }) => [...files.values()].filter((name) => /^EFI\/.*\.efi$/i.test(name)));
   const architectures: string[] = [];
+  const removable = volumes.flatMap(({ files }) =>
+    [...files.keys()].flatMap((key) => /^efi\/boot\/boot(x64|aa64)\.efi$/.exec(key)?.[1] ?? []),
+  );
+  const architecture = wanted ?? (removable.includes('x64') ? 'x64' : (removable[0] ?? 'x64'));
   for (const volume of volumes)
     for (const [key, name] of volume.files) {
       const [, suffix] = /^efi\/boot\/boot(\w+)\.efi$/.exec(key) ?? [];
@@ -97,7 +101,7 @@ export async function readEfiBoot(
   if (systemdBoot && !entries.some(({ loader }) => loader === 'systemd-boot') && !unified)
     say('no-entries', 'fatal', 'loader', 'systemd-boot is there, and no entry in loader/entries for it to start');
   const serialConsole =
-    entries.length === 0 ? undefined : entries.some(({ options }) => /(^|\s)console=ttyS\d/.test(options));
+    entries.length === 0 ? undefined : entries.some(({ options }) => /(^|\s)console=tty(S|AMA)\d/.test(options));
   return { architectures: [...new Set(architectures)], loaders, entries, serialConsole, findings };
 }
 

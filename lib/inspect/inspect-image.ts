@@ -17,7 +17,7 @@ export interface InspectImageOptions {
   readonly image: string;
   /** Default: told from the file's magic number. */
   readonly format?: DiskFormat | undefined;
-  /** Of the firmware that is to boot it, as in the names of loaders; default "x64". */
+  /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
   readonly architecture?: 'x64' | 'aa64' | undefined;
 }
 
@@ -55,8 +55,8 @@ export interface ImageInspection {
  *  @throws {InvalidOptionsError} for what is no disk image.
  *  Runs: qemu-img, mdir, mtype, debugfs. */
 export async function inspectImage(options: InspectImageOptions, context?: StepContext): Promise<ImageInspection> {
-  const { architecture = 'x64' } = options;
-  const facts = await inspectDiskImage(options.image, options.format);
+  const { architecture } = options;
+  const facts = await inspectDiskImage(options.image, options.format, context?.executor);
   return runStep(STEP, context, facts.file, async (step) => {
     const work = await mkdtemp(join(tmpdir(), 'nixos-disk-image-inspect-'));
     try {

@@ -33,7 +33,7 @@ export interface ExtractFilesystemOptions {
 
 /** Takes a tree out of an image: every entry with its mode and owner as the filesystem has them, its content as a file of
  *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
- *  @throws {UnexpectedStateError} for devices and sockets. Runs: dumpe2fs, debugfs; or mcopy and find. */
+ *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs; or mcopy and find. */
 export async function extractFilesystem(
   options: ExtractFilesystemOptions,
   context?: StepContext,

@@ -115,7 +115,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @throws {NoSpaceError} when the tree does not fit: bytes and inodes needed and available.
  *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
  *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: to fill, find; ext4: mkfs.ext4, dumpe2fs, debugfs;
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: to fill, find; ext4: mkfs.ext4, debugfs;
  *  btrfs: mkfs.btrfs, btrfs, unshare, fakeroot; xfs: mkfs.xfs, xfs_db, xfs_repair; f2fs: mkfs.f2fs, sload.f2fs, unshare,
  *  fakeroot; all but ext4: filefrag. */
 export async function makeFilesystem(options: MakeFilesystemOptions, context?: StepContext): Promise<MadeFilesystem> {

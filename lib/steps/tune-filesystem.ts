@@ -16,7 +16,7 @@ export interface TuneFilesystemOptions {
 }
 
 export interface TunedFilesystem {
-  /** As dumpe2fs prints it, read back. */
+  /** As debugfs prints it, read back. */
   readonly lastChecked: string;
   readonly uuid: string;
 }
@@ -28,7 +28,7 @@ export function tuneFilesystemArgs(name: string): string[] {
 
 /** Marks an ext4 filesystem as checked just now, so that resize2fs takes it without a forced check first: it refuses
  *  one that was mounted since its last check. Replays the journal and checks before, so that the mark is true.
- *  @see tune2fs(8), resize2fs(8). Runs: e2fsck, tune2fs, dumpe2fs. */
+ *  @see tune2fs(8), resize2fs(8). Runs: e2fsck, tune2fs, debugfs. */
 export async function tuneFilesystem(options: TuneFilesystemOptions, context?: StepContext): Promise<TunedFilesystem> {
   const { device, offsetBytes } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, device, async (step) => {

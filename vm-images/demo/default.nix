@@ -2,7 +2,11 @@
 # booted as NixOS's are, on machines that cannot reach a NixOS binary cache.
 #
 #   nix-build --argstr inputs DIR -A all
-{ inputs }:
+# `packages` is a folder of packages for aarch64: with it, the systems are for that, and what builds them runs here.
+{
+  inputs,
+  packages ? null,
+}:
 let
   inherit (import ./builders.nix { inherit inputs; })
     system
@@ -11,14 +15,40 @@ let
     run
     ;
 
+  target =
+    if packages == null then
+      {
+        inherit debs busybox;
+        system = "x86_64-linux";
+        kernel = "bzImage";
+        serial = "ttyS0";
+        efi = "x64";
+      }
+    else
+      rec {
+        debs = builtins.path {
+          path = /. + packages;
+          name = "packages";
+        };
+        busybox = run "busybox" ./busybox.sh { inherit debs; };
+        system = "aarch64-linux";
+        kernel = "Image";
+        serial = "ttyAMA0";
+        efi = "aa64";
+      };
+
   userland = run "userland" ./userland.sh { inherit debs; };
-  linux = run "linux" ./linux.sh { inherit debs userland; };
+  linux = run "linux" ./linux.sh {
+    inherit userland;
+    inherit (target) debs kernel;
+  };
   initrd = run "initrd" ./initrd.sh {
     inherit linux userland;
+    inherit (target) busybox;
     stage1 = ./system/stage-1.sh;
   };
   grubImages = run "grub-images" ./grub-images.sh { inherit userland; };
-  systemdBoot = run "systemd-boot" ./systemd-boot.sh { inherit userland; };
+  systemdBoot = run "systemd-boot" ./systemd-boot.sh { inherit (target) debs efi; };
   users = ./users;
 
   # As NixOS hands it to update-users-groups: what the system declares, in a form that others read too.
@@ -44,7 +74,10 @@ let
       inherit userland;
       source = ./etc/demo;
     };
-    tiny = ./etc/tiny;
+    tiny = run "etc" ./etc-tiny.sh {
+      source = ./etc/tiny;
+      inherit (target) serial;
+    };
   };
 
   stateVersion = "25.11";
@@ -69,15 +102,16 @@ let
       isDemo = flavour == "demo";
       kernelParams = [
         "root=${root}"
-        "console=ttyS0,115200n8"
+        "console=${target.serial},115200n8"
         "loglevel=6"
         "mitigations=off"
         "audit=0"
       ]
       ++ moreParams;
       bootspec = toplevel: {
-        inherit system label kernelParams toplevel;
-        kernel = "${linux}/bzImage";
+        inherit label kernelParams toplevel;
+        inherit (target) system;
+        kernel = "${linux}/${target.kernel}";
         initrd = "${initrd}/initrd";
         init = "${toplevel}/init";
       };
@@ -109,7 +143,9 @@ let
         inherit flavour loader esp boot users usersGroups;
         grubTargets = builtins.concatStringsSep " " grubTargets;
         etc = etc.${flavour};
-        sw = if isDemo then "${userland}/usr" else busybox;
+        inherit (target) busybox kernel;
+        platform = target.system;
+        sw = if isDemo then "${userland}/usr" else target.busybox;
         grubImages = if isDemo || loader != "grub" then "" else grubImages;
         systemdBoot = if loader == "systemd-boot" then systemdBoot else "";
       };
@@ -205,10 +241,14 @@ let
       boot = "BOOT";
     };
   };
-  systems = {
-    demo = variants "demo";
-    tiny = variants "tiny";
-  };
+  systems =
+    if packages == null then
+      {
+        demo = variants "demo";
+        tiny = variants "tiny";
+      }
+    else
+      { tiny = { inherit (variants "tiny") none systemd-boot; }; };
 in
 {
   inherit systems;

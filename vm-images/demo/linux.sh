@@ -6,7 +6,7 @@ mkdir -p "$work" "$out"
 cd "$work"
 ar -p "$debs"/linux-image-*.deb data.tar.xz | tar -xJ -o
 version=$(ls lib/modules)
-cp "boot/vmlinuz-$version" "$out/bzImage"
+cp "boot/vmlinuz-$version" "$out/$kernel"
 libraries=$userland/usr/lib/x86_64-linux-gnu
 depmod() { "$libraries/ld-linux-x86-64.so.2" --argv0 depmod --library-path "$libraries" "$userland/usr/bin/kmod" -b "$1" "$version"; }
 # kmod reads indexes that only its own depmod writes.

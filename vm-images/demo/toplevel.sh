@@ -1,7 +1,7 @@
 # What nixpkgs' system.build.toplevel has: everything that a boot, an activation and an installer look for.
 mkdir -p "$out/bin"
 cd "$out"
-ln -s "$linux/bzImage" kernel
+ln -s "$linux/$kernel" kernel
 ln -s "$linux" kernel-modules
 ln -s "$initrd/initrd" initrd
 ln -s "$etc" etc
@@ -11,7 +11,7 @@ mkdir specialisation
 printf '%s\n' "$specialisations" | while read -r name path; do [ -z "$name" ] || ln -s "$path" "specialisation/$name"; done
 printf %s "$kernelParams" > kernel-params
 printf %s "$version" > nixos-version
-printf %s "x86_64-linux" > system
+printf %s "$platform" > system
 printf '25.11' > configuration-name
 . "$fill"
 fill "$bootJsonPath" boot.json

@@ -20,7 +20,7 @@ test.each([
   ],
   [
     'hybrid',
-    'mklabel gpt mkpart ESP fat32 8MiB 256MiB set 1 boot on mkpart no-fs 0 1024KiB set 2 bios_grub on mkpart primary ext4 256MiB 100%',
+    'mklabel gpt mkpart ESP fat32 8MiB 256MiB set 1 boot on mkpart no-fs 34s 2047s set 2 bios_grub on mkpart primary ext4 256MiB 100%',
   ],
   ['none', ''],
 ] as const)('the parted script of %s', (type, script) => {

@@ -16,7 +16,14 @@ function picture(): string {
 }
 
 const good: BootReport = {
-  ...{ image: 'images/nixos.img', firmware: 'legacy', accelerator: 'tcg', ok: true, stageReached: 'login' },
+  ...{
+    image: 'images/nixos.img',
+    firmware: 'legacy',
+    architecture: 'x86_64',
+    accelerator: 'tcg',
+    ok: true,
+    stageReached: 'login',
+  },
   timeline: [
     { stage: 'firmware', atMs: 120 },
     { stage: 'loader', atMs: 300 },

@@ -1,0 +1,11 @@
+import { commandCheck } from '../harness/checks.ts';
+import { scenario } from './scenario.ts';
+
+scenario('aarch64: built here without running anything of it, and booted to a login', {
+  architecture: 'aarch64',
+  system: 'tiny-systemd-boot',
+  image: { partitionTableType: 'efi' },
+  withoutVm: true,
+  boots: ['efi'],
+  inside: [commandCheck('uname -m | grep -qx aarch64'), commandCheck('grep -q ttyAMA0 /proc/cmdline')],
+});

@@ -1,0 +1,55 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import pRetry, { AbortError } from 'p-retry';
+import { cacheFolder } from '../../harness/cache-folder.ts';
+import { HarnessError } from '../../harness/errors.ts';
+import { localExecutor } from '../../lib/local-executor.ts';
+
+/** Runs before the tests of toolchains: where no container engine answers, Docker's is started for as long as they run, with
+ *  all that it keeps in the cache, and no rights over the host's network. */
+export default async function setup(): Promise<(() => Promise<void>) | undefined> {
+  if (await answers([])) return undefined;
+  const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+  const folder = join(cacheFolder(), 'engine');
+  await mkdir(folder, { recursive: true });
+  const host = `unix://${join(folder, 'docker.sock')}`;
+  const [pidFile, logFile] = [join(folder, 'dockerd.pid'), join(folder, 'dockerd.log')];
+  const [program = '', ...args] = [
+    ...[...sudo, 'dockerd', '--host', host, '--group', `${process.getgid?.() ?? 0}`, '--pidfile', pidFile],
+    ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'run')],
+    ...['--iptables=false', '--ip6tables=false', '--bridge=none'],
+  ];
+  await using log = await open(logFile, 'w');
+  const daemon = spawn(program, args, { stdio: ['ignore', log.fd, log.fd] });
+  const ended = once(daemon, 'exit');
+  let running = true;
+  ended.finally(() => {
+    running = false;
+  });
+  const ready = async (): Promise<void> => {
+    if (!running) throw new AbortError('it ended');
+    if (!(await answers(['--host', host]))) throw new Error('it does not answer');
+  };
+  await pRetry(ready, { retries: 100, factor: 1.2, minTimeout: 20, maxTimeout: 500 }).catch(async (cause: unknown) => {
+    throw new HarnessError('the container engine (dockerd) does not start', {
+      cause,
+      detail: (await readFile(logFile, 'utf8')).split('\n').slice(-15).join('\n'),
+      hint: 'install and start Docker or Podman, or set DOCKER_HOST',
+    });
+  });
+  process.env.DOCKER_HOST = host;
+  // No port is mapped; testcontainers would look for the network through which it reaches one.
+  process.env.TESTCONTAINERS_HOST_OVERRIDE = 'localhost';
+  return async () => {
+    await localExecutor.run([...sudo, 'kill', (await readFile(pidFile, 'utf8')).trim()]);
+    await ended;
+  };
+}
+
+async function answers(host: readonly string[]): Promise<boolean> {
+  const environment = process.env.DOCKER_HOST === undefined ? {} : { DOCKER_HOST: process.env.DOCKER_HOST };
+  const { exitCode } = await localExecutor.run(['docker', ...host, 'version'], { env: environment });
+  return exitCode === 0;
+}

@@ -1,0 +1,103 @@
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { cacheFolder, packageFile } from '../../harness/cache-folder.ts';
+import { type ContainerExecutor, containerExecutor } from '../../harness/container-executor.ts';
+import { type BuiltImage, buildImage } from '../../lib/build-image.ts';
+import { inspectImage } from '../../lib/inspect/inspect-image.ts';
+import { PARTITION_TABLE_TYPES } from '../../lib/partition-table.ts';
+import { removeTree } from '../../lib/private-output.ts';
+import { prepareDemo } from '../../vm-images/demo.ts';
+import { prepareToolbox, TOOLBOXES, type Toolbox } from '../../vm-images/toolbox.ts';
+
+const VERSIONS: Readonly<Record<Toolbox, { readonly e2fsprogs: string; readonly qemu: string }>> = {
+  'debian-12': { e2fsprogs: '1.47.0', qemu: '7.2' },
+  'debian-13': { e2fsprogs: '1.47.2', qemu: '10.0' },
+};
+
+const containers = new Map<Toolbox, ContainerExecutor>();
+
+beforeAll(async () => {
+  for (const toolbox of Object.keys(TOOLBOXES) as Toolbox[])
+    containers.set(
+      toolbox,
+      await containerExecutor({
+        image: await prepareToolbox(toolbox, ['faketime']),
+        // This Node, the project, and the systems.
+        folders: [process.execPath, packageFile('.'), cacheFolder()],
+        namespaces: true,
+      }),
+    );
+});
+afterAll(async () => {
+  for (const container of containers.values()) await container.stop();
+});
+
+async function runIn(toolbox: Toolbox, argv: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+  const container = containers.get(toolbox);
+  const result = await container?.run(argv, {
+    cwd: packageFile('.'),
+    env: { XDG_CACHE_HOME: join(cacheFolder(), '..'), CI: process.env.CI ?? '' },
+  });
+  const [stdout, stderr] = [result?.stdout.toString('utf8') ?? '', result?.stderr.toString('utf8') ?? ''];
+  expect(result?.exitCode, `${argv.join(' ')}: ${stdout.slice(-4000)}${stderr.slice(-4000)}`).toBe(0);
+  return { stdout, stderr };
+}
+
+async function build(toolbox: Toolbox, options: Partial<Parameters<typeof buildImage>[0]>): Promise<BuiltImage> {
+  const { store, systems } = await prepareDemo();
+  const outDir = await mkdtemp(join(tmpdir(), 'ndi-toolchain-'));
+  onTestFinished(() => removeTree(outDir));
+  const specification = {
+    toplevel: systems['tiny-grub-hybrid'] ?? '',
+    store,
+    additionalSpace: '32M',
+    bootSize: '128M',
+    reproducible: true,
+    bootLoaderFrom: 'bootspec' as const,
+    ...(options.partitionTableType === 'none' ? {} : { bootLoaderTimeout: 0 }),
+  };
+  return buildImage({ ...specification, ...options, outDir }, { executor: containers.get(toolbox) });
+}
+
+describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
+  test('has the versions it is for', async () => {
+    const { stderr } = await runIn(toolbox, ['mkfs.ext4', '-V']);
+    expect(stderr).toContain(`mke2fs ${VERSIONS[toolbox].e2fsprogs} `);
+    const { stdout } = await runIn(toolbox, ['qemu-system-x86_64', '--version']);
+    expect(stdout).toContain(`version ${VERSIONS[toolbox].qemu}.`);
+  });
+
+  test('the tests of the steps pass with its tools', async () => {
+    const report = join(await mkdtemp(join(tmpdir(), 'ndi-toolchain-')), 'report.json');
+    onTestFinished(() => removeTree(join(report, '..')));
+    await runIn(toolbox, [
+      ...[process.execPath, 'node_modules/vitest/vitest.mjs', 'run', '--project', 'tool', 'test/tool/lib'],
+      ...['--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
+    ]);
+    const { numPassedTests, numPendingTests } = JSON.parse(await readFile(report, 'utf8'));
+    expect(numPassedTests).toBeGreaterThan(100);
+    expect(numPendingTests).toBe(0);
+  });
+
+  test('an image that its tools built, on the host’s word, boots in its QEMU in BIOS and EFI', async () => {
+    const { image } = await build(toolbox, { partitionTableType: 'hybrid' });
+    const { stdout } = await runIn(toolbox, [process.execPath, 'dist/cli/main.js', 'verify', image, '--json']);
+    const reports = JSON.parse(stdout) as { firmware: string; ok: boolean }[];
+    expect(reports.map(({ firmware, ok }) => [firmware, ok])).toEqual([
+      ['legacy', true],
+      ['efi', true],
+    ]);
+  });
+});
+
+test.each(PARTITION_TABLE_TYPES)('layout, sizes and filesystems are the same with each: %s', async (type) => {
+  const facts = [];
+  for (const toolbox of Object.keys(TOOLBOXES) as Toolbox[]) {
+    const built = await build(toolbox, { partitionTableType: type });
+    const { image: _, ...found } = await inspectImage({ image: built.image });
+    facts.push(found);
+  }
+  expect(facts[0]).toEqual(facts[1]);
+});
