@@ -1,5 +1,6 @@
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { startMachine } from '../harness/start-machine.ts';
+import { architectureFor } from '../harness/verify-boot.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
 import { EXIT } from './exit-codes.ts';
@@ -16,7 +17,8 @@ const ESCAPE = 0x1d;
 
 /** Boots an image with this terminal as its serial console, until the guest powers off or Ctrl-] is typed. */
 export async function runCommand(image: string, flags: RunFlags, signal: AbortSignal): Promise<number> {
-  const firmware = flags.firmware ?? (await inspectImage({ image }, { signal })).firmware.at(0);
+  const inspection = await inspectImage({ image }, { signal });
+  const firmware = flags.firmware ?? inspection.firmware.at(0);
   if (firmware === undefined)
     throw new InvalidOptionsError(
       'run',
@@ -24,7 +26,14 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
       { hint: 'name it: --firmware legacy, or efi' },
     );
   await using machine = await startMachine(
-    { image, firmware, memoryMiB: flags.memory, diskInterface: flags.diskInterface, accelerator: flags.accel },
+    {
+      image,
+      firmware,
+      architecture: architectureFor(inspection),
+      memoryMiB: flags.memory,
+      diskInterface: flags.diskInterface,
+      accelerator: flags.accel,
+    },
     { signal, onConsole: (data) => process.stdout.write(data) },
   );
   // A person's own terminal answers what the guest asks.

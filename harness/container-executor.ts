@@ -96,14 +96,6 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
   };
 }
 
-/** Whether a container engine answers: Docker or Podman, where testcontainers looks for one. */
-export async function hasContainerEngine(): Promise<boolean> {
-  return engine().then(
-    () => true,
-    () => false,
-  );
-}
-
 async function engine(): Promise<ContainerRuntimeClient> {
   const { getContainerRuntimeClient } = await import('testcontainers').catch((cause: unknown) => {
     throw new HarnessError(`${NAME}: the package testcontainers is not installed`, {

@@ -168,7 +168,7 @@ function efiName(architecture: Architecture | undefined): 'x64' | 'aa64' | undef
 }
 
 /** The machine that the image has a loader for: x86-64 unless all are for another. */
-function architectureFor(inspection: ImageInspection | undefined): Architecture {
+export function architectureFor(inspection: ImageInspection | undefined): Architecture {
   const [first, ...others] = inspection?.efi.architectures ?? [];
   return others.length > 0 || first === undefined ? 'x86_64' : (architectureOf(first) ?? 'x86_64');
 }

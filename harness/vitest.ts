@@ -1,4 +1,5 @@
 import { test as base, expect } from 'vitest';
+import { getCurrentTest } from 'vitest/suite';
 import type { BootCheck } from './checks.ts';
 import type { Machine } from './machine.ts';
 import type { MachineSpec } from './machine-spec.ts';
@@ -39,13 +40,17 @@ interface BootMatchers<R = unknown> {
 }
 
 declare module 'vitest' {
+  interface TaskMeta {
+    /** What became of the boots of a test, for vitest-reporter. */
+    boots?: BootReport[];
+  }
   // biome-ignore lint/suspicious/noExplicitAny: declarations merge only with the parameters that vitest's own has.
   interface Matchers<T = any> extends BootMatchers<T> {}
 }
 
 expect.extend({
   async toBoot(image: string, expectation: BootExpectation) {
-    const report = await verifyBoot({ ...expectation, image });
+    const report = recordBoot(await verifyBoot({ ...expectation, image }));
     return {
       pass: report.ok,
       message: () =>
@@ -53,13 +58,20 @@ expect.extend({
     };
   },
   async toFailBooting(image: string, failure: string, expectation: BootExpectation) {
-    const report: BootReport = await verifyBoot({ ...expectation, image });
+    const report = recordBoot(await verifyBoot({ ...expectation, image }));
     return {
       pass: report.failure?.name === failure,
       message: () => `expected the boot of ${image} to end with "${failure}"\n${renderText(report)}`,
     };
   },
 });
+
+/** Puts a boot's report with the test that runs, where vitest-reporter finds it. */
+export function recordBoot(report: BootReport): BootReport {
+  const meta = getCurrentTest()?.meta;
+  if (meta !== undefined) meta.boots = [...(meta.boots ?? []), report];
+  return report;
+}
 
 /** A check that a test writes down in place. @returns what was found, for the report. */
 export function check(name: string, run: (machine: Machine) => Promise<string | undefined>): BootCheck {

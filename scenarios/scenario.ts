@@ -17,6 +17,7 @@ import type { Architecture } from '../harness/qemu/architecture.ts';
 import { findUefiFirmware } from '../harness/qemu/firmware.ts';
 import { renderText } from '../harness/report/text.ts';
 import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
+import { recordBoot } from '../harness/vitest.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
 import { removeTree } from '../lib/private-output.ts';
 import { buildAsNobody } from '../test/helpers/nobody.ts';
@@ -81,7 +82,7 @@ export async function bootScenario(
   const { toplevel } = built.system;
   const isDemo = system.startsWith('demo-');
   const isNative = architecture === 'x86_64';
-  const report = await verifyBoot({
+  const verified = await verifyBoot({
     image: built.image,
     firmware,
     checks: [
@@ -95,6 +96,7 @@ export async function bootScenario(
     ...(firmware === 'direct' ? { kernel: await directKernel(join(demo.store, toplevel), demo.store, toplevel) } : {}),
     ...machine,
   });
+  const report = recordBoot(verified);
   expect(report.ok, renderText(report)).toBe(true);
   expect(report.cleanShutdown).toBe(true);
   return report;

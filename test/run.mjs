@@ -10,7 +10,7 @@ const report = join(folder, 'report.json');
 const chosen = process.argv.slice(2);
 const projects = chosen.some((argument) => argument.startsWith('--project'))
   ? []
-  : ['unit', 'tool', 'vm', 'scenarios'].flatMap((name) => ['--project', name]);
+  : ['unit', 'tool', 'toolchain', 'vm', 'scenarios'].flatMap((name) => ['--project', name]);
 const vitest = spawnSync(
   'npx',
   [

@@ -41,12 +41,14 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
-/** What only the tests run, told by `--tests`: another builder of images, a container engine, a browser, a reader of screens. */
+/** What only the tests run, told by `--tests`: another builder of images, a container engine, another architecture's machine, a browser, a reader of screens. */
 const TEST_PACKAGES = {
   chromium: '/usr/bin/chromium',
   'docker.io': '/usr/sbin/dockerd',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
   mmdebstrap: '/usr/bin/mmdebstrap',
+  'qemu-efi-aarch64': '/usr/share/AAVMF/AAVMF_CODE.fd',
+  'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   uidmap: '/usr/bin/newuidmap',

@@ -1,7 +1,7 @@
 import escapeHtml from 'escape-html';
 import { BOOT_STAGES } from '../console/stages.ts';
 import type { BootReport } from '../verify-boot.ts';
-import { FIRMWARE_NAMES } from './text.ts';
+import { firmwareName } from './text.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --line: #8884; --soft: #8882; }
@@ -19,9 +19,14 @@ svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; 
 code { overflow-wrap: anywhere; } details { margin-top: .8rem; }
 `;
 
+/** A report, and what it is called where that says more than the image's name. */
+type TitledReport = BootReport & { readonly title?: string };
+
+const titleOf = ({ title, image }: TitledReport): string => title ?? image;
+
 /** Reports as one HTML page that needs nothing beside itself: verdicts, timelines as pictures, checks, the console as a person
  *  would have seen it, the screen, QEMU's command line. Nothing of what a guest prints is taken for HTML. */
-export function renderHtml(reports: readonly BootReport[], title = 'Boot verification'): string {
+export function renderHtml(reports: readonly TitledReport[], title = 'Boot verification'): string {
   const good = reports.every(({ ok }) => ok);
   // No script, and nothing from elsewhere, whatever a guest has printed.
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -41,21 +46,21 @@ function verdict(ok: boolean): string {
   return ok ? '<span class="verdict good">GOOD</span>' : '<span class="verdict bad">BAD</span>';
 }
 
-function overview(reports: readonly BootReport[]): string {
+function overview(reports: readonly TitledReport[]): string {
   const rows = reports.map(
     (report, index) =>
-      `<tr><td>${verdict(report.ok)}</td><td><a href="#boot-${index}">${escapeHtml(report.image)}</a></td>` +
-      `<td>${FIRMWARE_NAMES[report.firmware]}</td><td>${seconds(report.durationMs)}</td>` +
+      `<tr><td>${verdict(report.ok)}</td><td><a href="#boot-${index}">${escapeHtml(titleOf(report))}</a></td>` +
+      `<td>${firmwareName(report)}</td><td>${seconds(report.durationMs)}</td>` +
       `<td>${escapeHtml(report.failure === undefined ? '' : `${report.failure.stage}: ${report.failure.name}`)}</td></tr>`,
   );
   return `<table>${rows.join('')}</table>`;
 }
 
-function section(report: BootReport, index: number): string {
+function section(report: TitledReport, index: number): string {
   const { failure } = report;
   const parts = [
-    `<h2>${verdict(report.ok)} ${escapeHtml(report.image)}</h2>`,
-    `<p class="facts">${FIRMWARE_NAMES[report.firmware]}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}, QEMU ${escapeHtml(report.qemuVersion)}</p>`,
+    `<h2>${verdict(report.ok)} ${escapeHtml(titleOf(report))}</h2>`,
+    `<p class="facts">${firmwareName(report)}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}, QEMU ${escapeHtml(report.qemuVersion)}</p>`,
     failure === undefined
       ? ''
       : `<p class="cause"><strong>Failed in stage “${escapeHtml(failure.stage)}”</strong> (${escapeHtml(failure.name)})<br>${escapeHtml(failure.cause).replaceAll('\n', '<br>')}</p>`,

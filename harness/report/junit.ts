@@ -1,6 +1,6 @@
 import { XMLBuilder } from 'fast-xml-parser';
 import type { BootReport } from '../verify-boot.ts';
-import { FIRMWARE_NAMES } from './text.ts';
+import { firmwareName } from './text.ts';
 
 const builder = new XMLBuilder({
   ignoreAttributes: false,
@@ -17,7 +17,7 @@ const NOT_XML = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]/g;
 export function renderJunit(reports: readonly BootReport[]): string {
   const suites = reports.map((report) => {
     const { failure } = report;
-    const suiteName = clean(`${report.image}, ${FIRMWARE_NAMES[report.firmware]}`);
+    const suiteName = clean(`${report.image}, ${firmwareName(report)}`);
     const bootFailed = failure !== undefined && failure.stage !== 'checks';
     const cases = [
       {
@@ -42,6 +42,7 @@ export function renderJunit(reports: readonly BootReport[]): string {
       '@time': seconds(report.durationMs),
       properties: {
         property: [
+          { '@name': 'architecture', '@value': report.architecture },
           { '@name': 'accelerator', '@value': report.accelerator },
           { '@name': 'qemu', '@value': clean(report.qemuVersion) },
           ...report.timeline.map(({ stage, atMs }) => ({ '@name': `stage: ${stage}`, '@value': `${seconds(atMs)} s` })),

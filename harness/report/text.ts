@@ -1,12 +1,17 @@
 import type { BootReport } from '../verify-boot.ts';
 
-export const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
+const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;
+
+/** What booted it, and the architecture where that is not the usual one. */
+export function firmwareName({ firmware, architecture }: BootReport): string {
+  return `${FIRMWARE_NAMES[firmware]}${architecture === 'x86_64' ? '' : `, ${architecture}`}`;
+}
 
 /** A boot's verdict with its timeline, for a terminal. */
 export function renderText(report: BootReport): string {
   const lines = [
-    `${report.ok ? 'GOOD' : 'BAD '}  ${report.image}  ${FIRMWARE_NAMES[report.firmware]}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}`,
+    `${report.ok ? 'GOOD' : 'BAD '}  ${report.image}  ${firmwareName(report)}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}`,
   ];
   const end = Math.max(report.durationMs, 1);
   for (const [index, { stage, atMs }] of report.timeline.entries()) {

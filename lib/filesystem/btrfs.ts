@@ -3,9 +3,10 @@ import { UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
+import { setBtrfsOwners } from './btrfs-owners.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
-import type { TreeSource } from './tree.ts';
+import type { TreeEntry, TreeSource } from './tree.ts';
 
 /** Arguments of mkfs.btrfs. Metadata once: filled from a folder, it takes 16 KiB of metadata for each file, and twice that
  *  by default; `btrfs balance start -mconvert=dup /` in the machine doubles what is there. @see mkfs.btrfs(8) */
@@ -18,17 +19,19 @@ function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, fil
   ];
 }
 
-/** Makes a btrfs in a sparse file, filled, and checks it: mkfs.btrfs exits 0 over links that it cannot have counted.
- *  Runs: mkfs.btrfs, btrfs. */
+/** Makes a btrfs in a sparse file, filled, with the tree's owners, and checks it: mkfs.btrfs exits 0 over links that it cannot
+ *  have counted. Runs: mkfs.btrfs, btrfs. */
 export async function makeBtrfs(
   step: StepRunner,
   options: NewFilesystem,
+  tree: readonly TreeEntry[] | undefined,
   source: TreeSource | undefined,
   file: string,
 ): Promise<RunResult> {
   if (source === undefined) return step.tryRun(btrfsArgs(options, undefined, file));
   const made = await runOnMergedTree(step, source, file, (root) => btrfsArgs(options, root, file));
   if (made.exitCode !== 0) return made;
+  await setBtrfsOwners(step.step, file, tree ?? []);
   // It takes the host's inode numbers, and looks at no device: files of two filesystems may have the same.
   return step.run(['btrfs', 'check', '--force', file], {
     what: 'mkfs.btrfs made a filesystem that is not sound',

@@ -40,8 +40,9 @@ export async function makeXfs(
     const link = links.find(({ from }) => entry.source.startsWith(from));
     return link === undefined ? entry : { ...entry, source: `${link.to}/${entry.source.slice(link.from.length)}` };
   });
-  const prototype = join(cwd, 'prototype');
-  await writeFile(prototype, Buffer.from(xfsPrototype(step.step, named), 'latin1'));
+  // From 6.13 on, a comma in its name would begin an option.
+  const prototype = 'prototype';
+  await writeFile(join(cwd, prototype), Buffer.from(xfsPrototype(step.step, named), 'latin1'));
   const made = await step.tryRun(xfsArgs(options, prototype, file), { cwd });
   // A prototype has no sticky bit.
   const sticky = tree.filter(({ mode }) => (mode & 0o1000) !== 0);

@@ -49,7 +49,7 @@ export const imageSpecSchema = z.object({
   deterministic: z.boolean().default(true),
   reproducible: z.boolean().default(false),
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
-  rootFSUID: guid.default(DETERMINISTIC_ROOT_GUID),
+  rootFSUID: guid.optional(),
   rootFSHashSeed: guid.optional(),
   populateRootWith: z.enum(['mke2fs', 'cptofs']).default('mke2fs'),
   postVM: z.array(z.string()).min(1, 'must name a program').optional(),
@@ -58,7 +58,10 @@ export const imageSpecSchema = z.object({
 /** What a user writes; every option but `toplevel` may be left out. */
 export type ImageSpecInput = z.input<typeof imageSpecSchema>;
 /** With defaults filled in, sizes in bytes (diskSize and memSize in MiB). */
-export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label'> & { readonly label: string };
+export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFSUID'> & {
+  readonly label: string;
+  readonly rootFSUID: string;
+};
 
 const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
   bootSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
@@ -182,7 +185,7 @@ const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   deterministic: 'Fixed identifiers of disk, partitions and filesystems.',
   reproducible: 'The same bytes each time.',
   rootGPUID: 'GUID of the root partition.',
-  rootFSUID: 'UUID of the root filesystem.',
+  rootFSUID: 'UUID of the root filesystem. Default: rootGPUID.',
   rootFSHashSeed: "Seed of an ext4's folder hashes. Default: rootFSUID.",
   populateRootWith: 'What fills the root filesystem.',
   postVM: 'A program and its arguments, run with the finished image in $diskImage and its folder-to-be in $out.',
@@ -215,5 +218,6 @@ export function imageSpecJsonSchema(): Record<string, unknown> {
  *  @throws {InvalidOptionsError} */
 export function parseImageSpec(input: unknown): ImageSpec {
   const parsed = parseOptions('image specification', imageSpecSchema, input, RULES);
-  return { ...parsed, label: parsed.label ?? (parsed.onlyNixStore ? 'nix-store' : 'nixos') };
+  const { onlyNixStore, label = onlyNixStore ? 'nix-store' : 'nixos', rootGPUID, rootFSUID = rootGPUID } = parsed;
+  return { ...parsed, label, rootFSUID };
 }

@@ -84,6 +84,13 @@ export interface MadeFilesystem {
   readonly freeInodes: number | undefined;
 }
 
+/** What an ext4 has, whatever mke2fs.conf and the version of e2fsprogs would choose: what GRUB 2.06 and Linux 4.19 read.
+ *  @see ext4(5) */
+const EXT4_FEATURES = [
+  ...['has_journal', 'ext_attr', 'resize_inode', 'dir_index', 'filetype', 'extent', '64bit', 'flex_bg'],
+  ...['sparse_super', 'large_file', 'huge_file', 'dir_nlink', 'extra_isize', 'metadata_csum'],
+];
+
 /** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. Several -E would leave only the last in force. */
 export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
   const { partition, label = 'nixos', uuid, hashSeed, inodeCount } = options;
@@ -97,6 +104,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
     'mkfs.ext4',
     '-q',
     '-F',
+    ...['-O', ['none', ...EXT4_FEATURES].join(',')],
     ...['-b', '4096', '-I', '256', '-L', label],
     ...(uuid === undefined ? [] : ['-U', uuid]),
     ...(inodeCount === undefined ? [] : ['-N', `${inodeCount}`]),
@@ -123,10 +131,9 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
   const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
   const parsed = { ...given, populateFrom };
-  if (context?.executor === undefined) {
-    await requireFilesystemTools(STEP, parsed.fsType);
+  if (context?.executor === undefined) await requireFilesystemTools(STEP, parsed.fsType);
+  if (context?.executor === undefined || context.executor.seesHostFiles === true)
     await checkFits(parsed.image, parsed.partition);
-  }
   return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
     const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
     const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;
@@ -174,7 +181,9 @@ async function makeInFile(
   const made =
     fsType === 'xfs'
       ? await makeXfs(step, parsed, tree, folders, file)
-      : await (fsType === 'btrfs' ? makeBtrfs : makeF2fs)(step, parsed, source, file);
+      : fsType === 'btrfs'
+        ? await makeBtrfs(step, parsed, tree, source, file)
+        : await makeF2fs(step, parsed, source, file);
   if (made.exitCode !== 0) throw mkfsFailure(step, made, parsed, tree);
   const { size } = await handle.stat();
   if (size > partition.sizeBytes)

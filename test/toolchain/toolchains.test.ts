@@ -94,10 +94,15 @@ describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
 
 test.each(PARTITION_TABLE_TYPES)('layout, sizes and filesystems are the same with each: %s', async (type) => {
   const facts = [];
+  const free: number[] = [];
   for (const toolbox of Object.keys(TOOLBOXES) as Toolbox[]) {
     const built = await build(toolbox, { partitionTableType: type });
     const { image: _, ...found } = await inspectImage({ image: built.image });
-    facts.push(found);
+    // The database of another Nix, and the core image of another GRUB, are of other sizes.
+    const text = JSON.stringify(found, (key, value) => (key === 'freeBytes' ? undefined : value));
+    facts.push({ ...JSON.parse(text), freeInodes: built.filesystem.freeInodes });
+    free.push(built.filesystem.freeBytes ?? 0);
   }
   expect(facts[0]).toEqual(facts[1]);
+  expect(Math.abs((free[0] ?? 0) - (free[1] ?? 0))).toBeLessThan(1024 * 1024);
 });

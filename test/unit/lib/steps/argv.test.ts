@@ -21,7 +21,7 @@ test('makeFilesystem: offset in bytes, size in KiB, one -E', () => {
     inodeCount: 4096,
   });
   expect(argv.join(' ')).toBe(
-    'mkfs.ext4 -q -F -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,lazy_journal_init=1,hash_seed=11111111-1111-1111-1111-111111111111 ./my disk.img 102400K',
+    'mkfs.ext4 -q -F -O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum -b 4096 -I 256 -L root -U F222513B-DED1-49FA-B591-20CE86A2FE7F -N 4096 -E offset=1048576,lazy_journal_init=1,hash_seed=11111111-1111-1111-1111-111111111111 ./my disk.img 102400K',
   );
 });
 

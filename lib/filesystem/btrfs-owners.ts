@@ -1,0 +1,150 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { UnexpectedStateError } from '../errors.ts';
+import { crc32c } from './crc32c.ts';
+import type { TreeEntry } from './tree.ts';
+
+/** Where things are on disk. @see btrfs-dev-docs, "On-disk format": superblock, header, key, chunk item, inode item */
+const SUPERBLOCK = { at: 0x1_0000, bytes: 4096, root: 0x50, chunkRoot: 0x58, nodeBytes: 0x94, arrayBytes: 0xa0 };
+const CHECKSUM_TYPE = 0xc4;
+const SYSTEM_CHUNKS = 0x32b;
+const HEADER = { bytes: 101, checksum: 32, items: 96, level: 100 };
+const KEY_BYTES = 17;
+const ITEM_BYTES = 25;
+const POINTER_BYTES = 33;
+const CHUNK = { bytes: 48, stripes: 44, stripeBytes: 32, stripeOffset: 56 };
+const ROOT_ITEM_NODE = 176;
+const INODE = { uid: 44, gid: 48 };
+const DIR_ITEM = { nameBytes: 27, bytes: 30 };
+const TYPE = { inode: 1, dirIndex: 96, root: 132, chunk: 228 };
+const FS_TREE = 5n;
+const ROOT_FOLDER = 256n;
+const CRC32C = 0;
+
+interface Chunk {
+  readonly logical: bigint;
+  readonly length: bigint;
+  readonly physical: bigint;
+}
+
+interface Item {
+  readonly objectId: bigint;
+  readonly type: number;
+  readonly offset: bigint;
+  readonly data: Buffer;
+}
+
+/** Gives every file of a new btrfs its owner: mkfs.btrfs takes owners from the folder that it is filled from, and from 6.14 on
+ *  in a way that fakeroot does not see. Only filesystems as mkfs makes them: one device, crc32c, nothing mounted.
+ *  @throws {UnexpectedStateError} when it does not hold an entry of the tree. */
+export async function setBtrfsOwners(step: string, file: string, tree: readonly TreeEntry[]): Promise<void> {
+  await using handle = await open(file, 'r+');
+  const filesystem = await openBtrfs(step, handle);
+  const folders = new Map<bigint, Map<string, bigint>>();
+  const inodes = new Map<bigint, { readonly node: Node; readonly data: Buffer }>();
+  for (const node of await filesystem.leaves(await filesystem.treeRoot(FS_TREE)))
+    for (const { objectId, type, data } of itemsOf(node.buffer)) {
+      if (type === TYPE.inode) inodes.set(objectId, { node, data });
+      if (type !== TYPE.dirIndex) continue;
+      const name = data.toString('latin1', DIR_ITEM.bytes, DIR_ITEM.bytes + data.readUInt16LE(DIR_ITEM.nameBytes));
+      const names = folders.get(objectId) ?? new Map<string, bigint>();
+      names.set(name, data.readBigUInt64LE(0));
+      folders.set(objectId, names);
+    }
+  const changed = new Set<Node>();
+  const found = new Map<string, bigint>([['', ROOT_FOLDER]]);
+  for (const { path, uid, gid } of tree) {
+    // Parents come first.
+    const slash = path.lastIndexOf('/');
+    const parent = found.get(path.slice(0, Math.max(0, slash)));
+    const inode =
+      path === '' || parent === undefined ? found.get(path) : folders.get(parent)?.get(path.slice(slash + 1));
+    const item = inode === undefined ? undefined : inodes.get(inode);
+    if (inode === undefined || item === undefined)
+      throw new UnexpectedStateError(step, `mkfs.btrfs has left out /${path}`);
+    found.set(path, inode);
+    if (item.data.readUInt32LE(INODE.uid) === uid && item.data.readUInt32LE(INODE.gid) === gid) continue;
+    item.data.writeUInt32LE(uid, INODE.uid);
+    item.data.writeUInt32LE(gid, INODE.gid);
+    changed.add(item.node);
+  }
+  for (const { buffer, at } of changed) {
+    buffer.writeUInt32LE(~crc32c(0xffff_ffff, buffer.subarray(HEADER.checksum)) >>> 0, 0);
+    await handle.write(buffer, 0, buffer.length, at);
+  }
+}
+
+/** A node of a tree, and where it is in the file. */
+interface Node {
+  readonly buffer: Buffer;
+  readonly at: number;
+}
+
+interface Btrfs {
+  /** The logical address of a tree's root. */
+  treeRoot(id: bigint): Promise<bigint>;
+  leaves(logical: bigint): Promise<Node[]>;
+}
+
+async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
+  const { buffer: superblock } = await handle.read(Buffer.alloc(SUPERBLOCK.bytes), 0, SUPERBLOCK.bytes, SUPERBLOCK.at);
+  const checksumType = superblock.readUInt16LE(CHECKSUM_TYPE);
+  if (checksumType !== CRC32C)
+    throw new UnexpectedStateError(step, 'the btrfs has checksums of another kind', {
+      expected: 'crc32c (0)',
+      found: `type ${checksumType}`,
+    });
+  const nodeBytes = superblock.readUInt32LE(SUPERBLOCK.nodeBytes);
+  const chunks: Chunk[] = [];
+  const physical = (logical: bigint): number => {
+    const chunk = chunks.find((one) => logical >= one.logical && logical < one.logical + one.length);
+    if (chunk === undefined) throw new UnexpectedStateError(step, `no chunk of the btrfs has the address ${logical}`);
+    return Number(logical - chunk.logical + chunk.physical);
+  };
+  const leaves = async (logical: bigint): Promise<Node[]> => {
+    const at = physical(logical);
+    const { buffer } = await handle.read(Buffer.alloc(nodeBytes), 0, nodeBytes, at);
+    if (buffer.readUInt8(HEADER.level) === 0) return [{ buffer, at }];
+    const nodes: Node[] = [];
+    for (let index = 0; index < buffer.readUInt32LE(HEADER.items); index += 1)
+      nodes.push(...(await leaves(buffer.readBigUInt64LE(HEADER.bytes + index * POINTER_BYTES + KEY_BYTES))));
+    return nodes;
+  };
+  // The chunks that the chunk tree itself is in.
+  const arrayEnd = SYSTEM_CHUNKS + superblock.readUInt32LE(SUPERBLOCK.arrayBytes);
+  for (let at = SYSTEM_CHUNKS; at < arrayEnd; ) {
+    const data = superblock.subarray(at + KEY_BYTES);
+    chunks.push(parseChunk(superblock.readBigUInt64LE(at + 9), data));
+    at += KEY_BYTES + CHUNK.bytes + data.readUInt16LE(CHUNK.stripes) * CHUNK.stripeBytes;
+  }
+  for (const { buffer } of await leaves(superblock.readBigUInt64LE(SUPERBLOCK.chunkRoot)))
+    for (const { type, offset, data } of itemsOf(buffer))
+      if (type === TYPE.chunk) chunks.push(parseChunk(offset, data));
+  return {
+    leaves,
+    async treeRoot(id) {
+      for (const { buffer } of await leaves(superblock.readBigUInt64LE(SUPERBLOCK.root)))
+        for (const { objectId, type, data } of itemsOf(buffer))
+          if (objectId === id && type === TYPE.root) return data.readBigUInt64LE(ROOT_ITEM_NODE);
+      throw new UnexpectedStateError(step, `the btrfs has no tree ${id}`);
+    },
+  };
+}
+
+/** With "single" and "dup" alike: the first copy. mkfs makes one of metadata. */
+function parseChunk(logical: bigint, data: Buffer): Chunk {
+  return { logical, length: data.readBigUInt64LE(0), physical: data.readBigUInt64LE(CHUNK.stripeOffset) };
+}
+
+/** The items of a leaf; their data are parts of it. */
+function itemsOf(leaf: Buffer): Item[] {
+  return Array.from({ length: leaf.readUInt32LE(HEADER.items) }, (_, index) => {
+    const at = HEADER.bytes + index * ITEM_BYTES;
+    const from = HEADER.bytes + leaf.readUInt32LE(at + KEY_BYTES);
+    return {
+      objectId: leaf.readBigUInt64LE(at),
+      type: leaf.readUInt8(at + 8),
+      offset: leaf.readBigUInt64LE(at + 9),
+      data: leaf.subarray(from, from + leaf.readUInt32LE(at + KEY_BYTES + 4)),
+    };
+  });
+}
