@@ -64,7 +64,7 @@ export async function buildCommand(file: string | undefined, flags: BuildFlags, 
 
 async function build(specification: Record<string, unknown>, flags: BuildFlags, signal: AbortSignal): Promise<number> {
   if (flags.explain === true) return explain(specification, flags.json === true);
-  await using container =
+  const container =
     flags.container === undefined ? undefined : await startContainer(flags.container, specification, flags.out);
   const progress = new Progress({ verbose: flags.verbose === true });
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
@@ -75,10 +75,12 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
       (await (await import('../harness/qemu/firmware.ts')).findUefiFirmware()).variablesTemplate,
     signal,
     onEvent: progress.onEvent,
-  }).catch((error: unknown) => {
-    progress.fail();
-    throw error;
-  });
+  })
+    .catch((error: unknown) => {
+      progress.fail();
+      throw error;
+    })
+    .finally(() => container?.stop());
   process.stderr.write(
     `${built.image}: ${formatBytes(built.virtualBytes)} (${formatBytes(built.allocatedBytes)} on disk), ${built.format}, in ${formatDuration(built.durationMs)}\n`,
   );

@@ -1,5 +1,4 @@
-import { test as base, expect } from 'vitest';
-import { getCurrentTest } from 'vitest/suite';
+import { test as base, expect, TestRunner } from 'vitest';
 import type { BootCheck } from './checks.ts';
 import type { Machine } from './machine.ts';
 import type { MachineSpec } from './machine-spec.ts';
@@ -68,7 +67,7 @@ expect.extend({
 
 /** Puts a boot's report with the test that runs, where vitest-reporter finds it. */
 export function recordBoot(report: BootReport): BootReport {
-  const meta = getCurrentTest()?.meta;
+  const meta = TestRunner.getCurrentTest()?.meta;
   if (meta !== undefined) meta.boots = [...(meta.boots ?? []), report];
   return report;
 }

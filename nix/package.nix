@@ -6,13 +6,19 @@ let
   inherit (pkgs) lib;
   inherit (lib.importJSON ../package.json) version;
 
-  # Of a checkout, what the build reads.
-  source = builtins.path {
-    name = "nixos-disk-image-source";
-    path = ../.;
-    filter =
-      path: _:
-      builtins.elem (builtins.head (lib.splitString "/" (lib.removePrefix "${toString ../.}/" path))) [
+  # Of a checkout, what the build reads: each by itself, so that nothing else has it built again.
+  copySources = builtins.concatStringsSep "\n" (
+    map
+      (
+        name:
+        "cp -r --no-preserve=mode ${
+          builtins.path {
+            inherit name;
+            path = ../. + "/${name}";
+          }
+        } ${name}"
+      )
+      [
         "LICENSE"
         "cli"
         "harness"
@@ -21,8 +27,8 @@ let
         "package.json"
         "tsconfig.json"
         "vm-images"
-      ];
-  };
+      ]
+  );
 
   # What `npm ci` installs, for any platform: without packages that are built for one.
   nodeModules =
@@ -85,7 +91,7 @@ pkgs.runCommandCC "nixos-disk-image-${version}"
     export HOME="$NIX_BUILD_TOP"
     mkdir package
     cd package
-    cp -r --no-preserve=mode ${source}/. .
+    ${copySources}
     cp -r ${nodeModules} node_modules
     chmod -R u+w node_modules
     node node_modules/typescript/bin/tsc

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { FAILURE_PATTERNS } from '../../harness/console/failures.ts';
+import { BLOCKS_RUN_BY, codeBlock, codeBlocks, commandsOf } from '../helpers/code-blocks.ts';
 import { FAULTS } from '../vm/fault-gallery/faults.ts';
 
 const read = (name: string): Promise<string> => readFile(join(import.meta.dirname, '../../docs', name), 'utf8');
@@ -21,4 +22,28 @@ test('the fault gallery’s table has every fault, and the README its number', a
   for (const { fault, firmware, stage, name } of FAULTS)
     expect(text).toContain(`| ${fault} | ${firmware} | ${stage} | \`${name}\` |`);
   expect(await read('../README.md')).toContain(`of ${FAULTS.length} ways to break an`);
+});
+
+test('every code block of the README and the docs is run by a test', async () => {
+  const blocks = codeBlocks();
+  for (const { file, text } of blocks) {
+    const [claim] = BLOCKS_RUN_BY.filter(([beginning]) => text.startsWith(beginning));
+    expect(claim, `${file}: ${text.slice(0, 80)}`).toBeDefined();
+  }
+  expect(blocks.length).toBe(BLOCKS_RUN_BY.length);
+  for (const [beginning, by] of BLOCKS_RUN_BY) {
+    expect(await read(`../${by}`), `${by} runs ${beginning}`).toContain(
+      beginning
+        .replace(/^\/\/ /, '')
+        .split('\n')[0]
+        ?.slice(0, 15),
+    );
+  }
+});
+
+test('the README’s two commands are scripts of the package, and CI runs one of them', async () => {
+  const { scripts } = JSON.parse(await read('../package.json'));
+  expect(commandsOf(codeBlock('npm run quickstart'))).toEqual(['npm run quickstart', 'npm test']);
+  expect(Object.keys(scripts)).toEqual(expect.arrayContaining(['quickstart', 'test']));
+  expect(await read('../.ci/run')).toContain('\nnpm test\n');
 });

@@ -16,6 +16,8 @@ const PACKAGES = [
 
 /** A private store with the demo systems, in which Nix builds by nix/make-disk-image.nix. */
 export interface DropIn {
+  /** Builds an expression of somebody's, for whom `<nixpkgs>` and `<nixpkgs/nixos>` stand for the distribution and a demo system. */
+  buildFile(file: string): Promise<string>;
   /** Builds an image: the argument is Nix. More arguments go to nix-build: `--check`.
    *  @returns the derivation's output, as a folder of this host. */
   build(
@@ -57,25 +59,25 @@ export async function prepareDropIn(): Promise<DropIn> {
   );
   await addNodeModules(store);
   const inputs = await demoInputs();
-  // Debian's Nix is built without what every other's sandbox has.
+  const nixBuild = async (args: readonly string[]): Promise<string> => {
+    const output = await runCommand(STEP, ['nix-build', '--store', store, '--no-out-link', ...args], {
+      env: {
+        ...PRIVATE_NIX,
+        // Debian's Nix is built without what every other's sandbox has.
+        NIX_CONFIG: `${PRIVATE_NIX.NIX_CONFIG}sandbox-paths = /bin/sh=${programs}/bin/busybox\n`,
+        ...{ PROGRAMS: programs, DEMO: inputs, NIX_PATH: `nixpkgs=${packageFile('test/helpers/nix/nixpkgs')}` },
+      },
+    });
+    return join(store, output.trim());
+  };
   return {
-    async build({ flavour, variant, arguments: given = '{ }' }, more = []) {
-      const output = await runCommand(
-        STEP,
-        [
-          ...['nix-build', '--store', store, '--no-out-link', packageFile('test/helpers/nix/drop-in.nix'), ...more],
-          ...['--argstr', 'programs', programs, '--argstr', 'demo', inputs],
-          ...['--argstr', 'flavour', flavour, '--argstr', 'variant', variant, '--arg', 'arguments', given],
-        ],
-        {
-          env: {
-            ...PRIVATE_NIX,
-            NIX_CONFIG: `${PRIVATE_NIX.NIX_CONFIG}sandbox-paths = /bin/sh=${programs}/bin/busybox\n`,
-          },
-        },
-      );
-      return join(store, output.trim());
-    },
+    buildFile: (file) => nixBuild([file]),
+    build: ({ flavour, variant, arguments: given = '{ }' }, more = []) =>
+      nixBuild([
+        ...[packageFile('test/helpers/nix/drop-in.nix'), ...more],
+        ...['--argstr', 'programs', programs, '--argstr', 'demo', inputs],
+        ...['--argstr', 'flavour', flavour, '--argstr', 'variant', variant, '--arg', 'arguments', given],
+      ]),
   };
 }
 

@@ -76,8 +76,6 @@ let
     makeBinPath = packages: builtins.concatStringsSep ":" (map (package: "${package}/bin") packages);
     optional = condition: value: if condition then [ value ] else [ ];
     platforms.linux = [ system ];
-    removePrefix = prefix: text: builtins.substring (builtins.stringLength prefix) (builtins.stringLength text) text;
-    splitString = separator: text: builtins.filter builtins.isString (builtins.split separator text);
   };
 
   pkgs = {

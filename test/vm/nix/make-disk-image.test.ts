@@ -1,11 +1,14 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
+import { packageFile } from '../../../harness/cache-folder.ts';
 import { checkFirmwareMode } from '../../../harness/checks.ts';
 import { renderText } from '../../../harness/report/text.ts';
 import { verifyBoot } from '../../../harness/verify-boot.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
+import { codeBlock } from '../../helpers/code-blocks.ts';
 import { type DropIn, prepareDropIn } from '../../helpers/nix/drop-in.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
 
 let dropIn: DropIn;
 beforeAll(async () => {
@@ -81,6 +84,16 @@ test('formats, variables of EFI, the hook and identifiers are arguments as in ni
     efiVariables: join(output, 'efi-vars.fd'),
   });
   expect(report.ok, renderText(report)).toBe(true);
+});
+
+test('the expression in the docs', async () => {
+  const folder = await tempFolder();
+  const file = join(folder, 'image.nix');
+  await writeFile(file, codeBlock('# image.nix').text);
+  await writeFile(join(folder, 'configuration.nix'), '{ }');
+  await symlink(packageFile('.'), join(folder, 'nixos-disk-image'));
+  const { findings, format } = await inspectImage({ image: join(await dropIn.buildFile(file), 'nixos.qcow2') });
+  expect([format, findings]).toEqual(['qcow2', []]);
 });
 
 test('an argument that is wrong is named in the log of the build', async () => {

@@ -1,0 +1,56 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageFile } from '../../harness/cache-folder.ts';
+
+export interface CodeBlock {
+  /** Of README.md and docs, from the checkout. */
+  readonly file: string;
+  readonly language: string;
+  readonly text: string;
+}
+
+/** Every fenced block of the README and the docs. */
+export function codeBlocks(): CodeBlock[] {
+  const docs = readdirSync(packageFile('docs')).filter((name) => name.endsWith('.md'));
+  return ['README.md', ...docs.map((name) => join('docs', name))].flatMap((file) =>
+    [...readFileSync(packageFile(file), 'utf8').matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(
+      ([, language = '', text = '']) => ({ file, language, text }),
+    ),
+  );
+}
+
+/** The test that runs each block, by how the block begins. test/unit/docs.test.ts holds it against the blocks there are. */
+export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string])[] = [
+  ['npm run quickstart', 'test/unit/docs.test.ts'],
+  ["nix-build '<nixpkgs/nixos>'", 'test/vm/docs.test.ts'],
+  ['nixos-disk-image build --toplevel ./result --partition-table-type efi', 'test/vm/docs.test.ts'],
+  ['{\n  "toplevel": "./result"', 'test/vm/docs.test.ts'],
+  ['nixos-disk-image build image.json', 'test/vm/docs.test.ts'],
+  ['// build-by-hand.mjs', 'test/vm/readme.test.ts'],
+  ['// build-offline.mjs', 'test/vm/readme.test.ts'],
+  ["import { expect, test } from 'nixos-disk-image/harness/vitest';", 'test/vm/harness/shards.test.ts'],
+  ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
+  ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],
+  ['docker build', 'test/toolchain/docs.test.ts'],
+  ['// build-in-container.mjs', 'test/toolchain/docs.test.ts'],
+  ['nixos-disk-image verify nixos.img', 'test/vm/docs.test.ts'],
+  ['// test/image.test.ts', 'test/vm/harness/shards.test.ts'],
+  ['// vitest.config.ts', 'test/vm/harness/shards.test.ts'],
+  ['jobs:', 'test/vm/harness/shards.test.ts'],
+];
+
+/** The block that begins so. */
+export function codeBlock(beginning: string): CodeBlock {
+  const found = codeBlocks().filter(({ text }) => text.startsWith(beginning));
+  if (found.length !== 1 || found[0] === undefined)
+    throw new Error(`${found.length} blocks of the docs begin with ${beginning}`);
+  return found[0];
+}
+
+/** The commands of a block for a shell, a line each, without comments. */
+export function commandsOf({ text }: CodeBlock): string[] {
+  return text
+    .split('\n')
+    .map((line) => line.replace(/\s{2,}#.*$/, '').trim())
+    .filter((line) => line !== '' && !line.startsWith('#'));
+}

@@ -1,0 +1,2 @@
+# Where somebody's expression says <nixpkgs>.
+{ }: import ../pkgs.nix { inputs = builtins.getEnv "PROGRAMS"; }

@@ -1,0 +1,16 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { packageFile } from '../../harness/cache-folder.ts';
+
+// TypeScript 6.0 leaves import() as it is in a function that has `await using`.
+test('what is built imports nothing of the sources', async () => {
+  const wrong = [];
+  for (const name of await readdir(packageFile('dist'), { recursive: true }))
+    if (
+      name.endsWith('.js') &&
+      /(from|import\()\s*['"]\.[^'"]*\.ts['"]/.test(await readFile(join(packageFile('dist'), name), 'utf8'))
+    )
+      wrong.push(name);
+  expect(wrong).toEqual([]);
+});

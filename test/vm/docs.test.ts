@@ -1,0 +1,129 @@
+import { cp, mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { spawn as spawnPty } from 'node-pty';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { packageFile } from '../../harness/cache-folder.ts';
+import { localExecutor } from '../../lib/local-executor.ts';
+import { removeTree } from '../../lib/private-output.ts';
+import { PRIVATE_NIX } from '../../vm-images/debian-packages.ts';
+import { demoInputs, prepareDemo } from '../../vm-images/demo.ts';
+import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
+import { run } from '../helpers/run.ts';
+
+// What the README and the docs tell people to type is typed here, in their order, in one folder, on a host that has a /nix with
+// a NixOS-shaped system in it.
+
+/** $1 the folder, with what becomes /nix; the rest is a command. */
+const WITH_NIX = `
+work=$1
+shift
+mount -t tmpfs root "$work/root"
+for entry in /*; do
+  name=\${entry#/}
+  if [ -L "$entry" ]; then cp -P "$entry" "$work/root/$name"
+  elif [ "$name" != nix ] && [ -d "$entry" ]; then mkdir "$work/root/$name"; mount --rbind "$entry" "$work/root/$name"
+  fi
+done
+mkdir "$work/root/nix" "$work/root/.old"
+mount --rbind "$work/nix" "$work/root/nix"
+cd "$work/root"
+pivot_root . .old
+cd "$work/folder"
+umount -l /.old
+exec "$@"
+`;
+
+let work: string;
+let environment: Record<string, string>;
+beforeAll(async () => {
+  const demo = await prepareDemo();
+  work = await mkdtemp(join(tmpdir(), 'ndi-docs-'));
+  for (const name of ['root', 'folder/keys', 'folder/site', 'folder/flake', 'bin', 'nixpkgs/nixos'])
+    await mkdir(join(work, name), { recursive: true });
+  await run(['cp', '--archive', join(demo.store, 'nix'), join(work, 'nix')]);
+  await symlink(packageFile('dist/cli/main.js'), join(work, 'bin/nixos-disk-image'));
+  const system = `(import ${packageFile('vm-images/demo')} { inputs = "${await demoInputs()}"; }).systems.tiny.grub-hybrid`;
+  const files = {
+    'nixpkgs/nixos/default.nix': `{ ... }: { system = ${system}; }`,
+    'folder/configuration.nix': '{ }',
+    'folder/site/index.html': 'hello',
+    'folder/keys/alice.pub': 'ssh-ed25519 AAAA',
+    'folder/flake/flake.nix': `{ outputs = _: { nixosConfigurations.myhost.config.system.build.toplevel = derivation {
+      name = "nixos-system-flake"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }; }; }`,
+  };
+  for (const [name, content] of Object.entries(files)) await writeFile(join(work, name), content);
+  const config = `${PRIVATE_NIX.NIX_CONFIG}experimental-features = nix-command flakes\nsandbox-paths = /bin/sh=/bin/busybox\n`;
+  environment = {
+    ...{ ...PRIVATE_NIX, NIX_CONFIG: config, NIX_PATH: `nixpkgs=${join(work, 'nixpkgs')}` },
+    PATH: `${join(work, 'bin')}:${process.env.PATH}`,
+  };
+});
+afterAll(() => removeTree(work));
+
+function inWorkshop(argv: readonly string[]): string[] {
+  const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+  return [
+    ...['unshare', ...asRoot, '--mount', '--propagation', 'private', '--'],
+    ...['sh', '-euc', WITH_NIX, 'workshop', work, ...argv],
+  ];
+}
+
+async function type(line: string, folder = '.', status = 0): Promise<string> {
+  const script = `cd ${folder} && ${line}`;
+  const result = await localExecutor.run(inWorkshop(['bash', '-euc', script]), { env: environment });
+  const [stdout, stderr] = [result.stdout.toString('utf8'), result.stderr.toString('utf8')];
+  expect(result.exitCode, `${line}\n${stdout}${stderr}`).toBe(status);
+  return stdout;
+}
+
+/** Types a command at a terminal, and Ctrl-] when the guest asks who is there. */
+async function typeAndLeave(line: string): Promise<string> {
+  const [program = '', ...args] = inWorkshop(['bash', '-euc', line]);
+  const pty = spawnPty(program, args, { env: { ...process.env, ...environment } });
+  let shown = '';
+  pty.onData((data) => {
+    if (!shown.includes('login:') && `${shown}${data}`.includes('login:')) pty.write('\x1d');
+    shown += data;
+  });
+  await new Promise<void>((resolve) => pty.onExit(() => resolve()));
+  return shown;
+}
+
+test('the README: with your own NixOS system', async () => {
+  for (const line of commandsOf(codeBlock("nix-build '<nixpkgs/nixos>'"))) {
+    if (line.includes(' run ')) expect(await typeAndLeave(line)).toMatch(/login:/);
+    else await type(line, line.startsWith('nix build') ? 'flake' : '.');
+  }
+  expect(await readFile(join(work, 'folder/report.html'), 'utf8')).toContain('GOOD');
+});
+
+test('the README: without a VM', async () => {
+  const lines = commandsOf(codeBlock('nixos-disk-image build --toplevel ./result --partition-table-type efi'));
+  for (const line of lines) {
+    // Two layouts are two images.
+    const said = await type(line, '.', line.startsWith('nixos-disk-image diff') ? 1 : 0);
+    if (line.includes('--explain')) expect(said).toContain('because:');
+  }
+});
+
+test('the README: what a job of CI does', async () => {
+  await type(codeBlock('nixos-disk-image verify images/nixos.img --json').text);
+  expect(JSON.parse(await readFile(join(work, 'folder/reports.json'), 'utf8'))).toMatchObject([{ ok: true }]);
+});
+
+test('the README: a specification in a file', async () => {
+  await writeFile(join(work, 'folder/image.json'), codeBlock('{\n  "toplevel": "./result"').text);
+  for (const line of commandsOf(codeBlock('nixos-disk-image build image.json')))
+    expect(await type(line)).toContain('GOOD');
+});
+
+test('docs/verify.md: images by whoever made them', async () => {
+  for (const name of ['nixos.img', 'appliance.img'])
+    await cp(join(work, 'folder/images/nixos.img'), join(work, 'folder', name));
+  await cp(join(work, 'folder/images/nixos.qcow2'), join(work, 'folder/debian.qcow2'));
+  const commands = commandsOf(codeBlock('nixos-disk-image verify nixos.img'));
+  for (const line of commands) await type(line);
+  expect(commands.length).toBe(4);
+  expect(await readFile(join(work, 'folder/report.xml'), 'utf8')).toContain('<testsuite');
+});

@@ -1,0 +1,53 @@
+import { copyFile, mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { parse } from 'yaml';
+import { packageFile } from '../../../harness/cache-folder.ts';
+import { localExecutor } from '../../../lib/local-executor.ts';
+import { removeTree } from '../../../lib/private-output.ts';
+import { codeBlock } from '../../helpers/code-blocks.ts';
+import { demoImage } from '../../helpers/demo-image.ts';
+
+interface Job {
+  readonly strategy?: { readonly matrix: { readonly shard: readonly number[] } };
+  readonly steps: readonly { readonly run?: string }[];
+}
+
+/** What a job runs of vitest's. */
+function commands(job: Job): string[] {
+  return job.steps.flatMap(({ run }) => (run?.startsWith('npx vitest') ? [run.trim()] : []));
+}
+
+test('the tests of the docs, on the machines of the docs’ CI: one report, and one page with every boot', async () => {
+  const { image } = await demoImage('demo-grub-hybrid', {
+    ...{ partitionTableType: 'hybrid', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+  });
+  // In the package, where its own name resolves to what was built.
+  const folder = await mkdtemp(join(packageFile('dist'), 'shards-'));
+  onTestFinished(() => removeTree(folder));
+  for (const name of ['test', 'images']) await mkdir(join(folder, name));
+  await copyFile(image, join(folder, 'images/nixos.img'));
+  await writeFile(join(folder, 'test/image.test.ts'), codeBlock('// test/image.test.ts').text);
+  const readme = codeBlock("import { expect, test } from 'nixos-disk-image/harness/vitest';");
+  await writeFile(join(folder, 'test/readme.test.ts'), readme.text);
+  await writeFile(join(folder, 'vitest.config.ts'), codeBlock('// vitest.config.ts').text);
+
+  const { jobs } = parse(codeBlock('jobs:').text) as { jobs: { boot: Job; report: Job } };
+  const shards = jobs.boot.strategy?.matrix.shard ?? [];
+  expect(shards.length).toBeGreaterThan(1);
+  const type = async (command: string): Promise<string> => {
+    const result = await localExecutor.run(['sh', '-c', command], { cwd: folder });
+    const said = `${result.stdout.toString('utf8')}${result.stderr.toString('utf8')}`;
+    expect(result.exitCode, `${command}\n${said}`).toBe(0);
+    return said;
+  };
+  for (const shard of shards)
+    for (const command of commands(jobs.boot)) await type(command.replace(/\$\{\{ matrix\.shard \}\}/g, `${shard}`));
+  expect((await readdir(join(folder, '.vitest-reports'))).length).toBe(shards.length);
+  for (const command of commands(jobs.report)) expect(await type(command)).toMatch(/4 passed/);
+  const page = await readFile(join(folder, 'boots.html'), 'utf8');
+  // The two of test.each, and the README's; a machine that a test drives itself has no report.
+  expect([...page.matchAll(/<section id="boot-/g)].length).toBe(3);
+  expect(page).toContain('boots: legacy');
+  expect(await readFile(join(folder, 'boots.xml'), 'utf8')).toContain('tests="4" failures="0"');
+});
