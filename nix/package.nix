@@ -95,12 +95,14 @@ pkgs.runCommandCC "nixos-disk-image-${version}"
     cp -r ${nodeModules} node_modules
     chmod -R u+w node_modules
     node node_modules/typescript/bin/tsc
+    node dist/cli/manual.js
     npm_config_nodedir=${pkgs.nodejs} npm rebuild node-pty --ignore-scripts=false --offline
     npm prune --omit=dev --omit=optional --ignore-scripts --offline --no-audit --no-fund
 
     library="$out/lib/node_modules/nixos-disk-image"
     mkdir -p "$library" "$out/bin"
     cp -r LICENSE package.json dist vm-images node_modules "$library"
+    install -D -m 644 dist/nixos-disk-image.1 "$out/share/man/man1/nixos-disk-image.1"
     cat > "$out/bin/nixos-disk-image" <<EOF
     #!${pkgs.runtimeShell}
     PATH=${lib.makeBinPath tools}\''${PATH:+:\$PATH} exec ${pkgs.nodejs}/bin/node $library/dist/cli/main.js "\$@"
