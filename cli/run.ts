@@ -29,7 +29,7 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
     {
       image,
       firmware,
-      architecture: architectureFor(inspection),
+      architecture: architectureFor(firmware, inspection),
       memoryMiB: flags.memory,
       diskInterface: flags.diskInterface,
       accelerator: flags.accel,

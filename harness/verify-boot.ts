@@ -1,3 +1,4 @@
+import type { EfiArchitecture } from '../lib/inspect/efi-boot.ts';
 import type { Finding } from '../lib/inspect/finding.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { admit, type Place } from './admission.ts';
@@ -33,6 +34,7 @@ export interface CheckReport {
 export interface BootReport {
   readonly image: string;
   readonly firmware: MachineSpec['firmware'];
+  /** Of the machine. */
   readonly architecture: Architecture;
   readonly accelerator: 'kvm' | 'tcg';
   /** Everything held: nothing is wrong with the image that can be seen, it booted, all checks passed, it shut down cleanly. */
@@ -95,7 +97,7 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   const findings = inspection === undefined ? [] : findingsFor(inspection, spec.firmware);
   const unheard = inspection?.serialConsole === false;
   const doomed = findings.find(({ severity }) => severity === 'fatal');
-  const architecture = spec.architecture ?? architectureFor(inspection);
+  const architecture = spec.architecture ?? architectureFor(spec.firmware, inspection);
   await using machine = await startMachine({ ...spec, architecture }, context);
   const reports: CheckReport[] = [];
   const warnings: string[] = [];
@@ -163,14 +165,16 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   };
 }
 
-function efiName(architecture: Architecture | undefined): 'x64' | 'aa64' | undefined {
+function efiName(architecture: Architecture | undefined): EfiArchitecture | undefined {
   return architecture === undefined ? undefined : ARCHITECTURES[architecture].efi;
 }
 
-/** The machine that the image has a loader for: x86-64 unless all are for another. */
-export function architectureFor(inspection: ImageInspection | undefined): Architecture {
-  const [first, ...others] = inspection?.efi.architectures ?? [];
-  return others.length > 0 || first === undefined ? 'x86_64' : (architectureOf(first) ?? 'x86_64');
+/** The machine that the image has an EFI loader for; a legacy BIOS is x86's. */
+export function architectureFor(
+  firmware: MachineSpec['firmware'],
+  inspection: ImageInspection | undefined,
+): Architecture {
+  return firmware === 'efi' && inspection !== undefined ? architectureOf(inspection.efi.architecture) : 'x86_64';
 }
 
 /** Also for firmware that the image is not made for, when somebody asks for it. */

@@ -1,3 +1,5 @@
+import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
+
 /** What a machine is, by the instructions that it runs. */
 export type Architecture = 'x86_64' | 'aarch64';
 
@@ -10,7 +12,7 @@ interface ArchitectureFacts {
   /** Debian's package of UEFI firmware. */
   readonly firmwarePackage: string;
   /** In the names of EFI loaders: BOOTX64.EFI. @see UEFI Specification, "Removable Media Boot Behavior" */
-  readonly efi: 'x64' | 'aa64';
+  readonly efi: EfiArchitecture;
   /** The kernel's name for the machine's serial port. */
   readonly serialPort: string;
 }
@@ -26,7 +28,7 @@ export const ARCHITECTURES: Readonly<Record<Architecture, ArchitectureFacts>> = 
   },
 };
 
-/** The architecture of an EFI loader's name: "aa64". */
-export function architectureOf(efi: string): Architecture | undefined {
-  return (Object.keys(ARCHITECTURES) as Architecture[]).find((name) => ARCHITECTURES[name].efi === efi);
+/** The machine that starts EFI loaders of a name. */
+export function architectureOf(efi: EfiArchitecture): Architecture {
+  return efi === ARCHITECTURES.aarch64.efi ? 'aarch64' : 'x86_64';
 }

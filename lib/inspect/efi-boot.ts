@@ -18,8 +18,14 @@ export interface LoaderEntry {
   readonly options: string;
 }
 
+/** Architectures in the names of EFI loaders, and what the kernel calls a serial port on each. */
+const SERIAL_CONSOLE = { x64: /(^|\s)console=ttyS\d/, aa64: /(^|\s)console=ttyAMA\d/ } as const;
+export type EfiArchitecture = keyof typeof SERIAL_CONSOLE;
+
 /** What EFI firmware finds. */
 export interface EfiBoot {
+  /** Of the firmware that it was looked at for: what was asked for, else the one there is a loader for, x64 first. */
+  readonly architecture: EfiArchitecture;
   /** Architectures whose firmware finds a loader at the removable path: x64, aa64 … */
   readonly architectures: readonly string[];
   readonly loaders: readonly string[];
@@ -32,18 +38,25 @@ export interface EfiBoot {
 /** Machine types of EFI programs. @see PE format, "Machine types" */
 const PE_MACHINES: Readonly<Record<number, string>> = { 34404: 'x64', 43620: 'aa64', 332: 'ia32', 20580: 'riscv64' };
 
-/** @param wanted of the firmware that is to boot it; default: the one that it has a loader for, "x64" first. Runs: mdir, mtype. */
+/** @param wanted the architecture of the firmware that is to boot it. Runs: mdir, mtype. */
 export async function readEfiBoot(
   step: StepRunner,
   image: ImageReader,
   table: FoundTable,
-  wanted: string | undefined,
+  wanted: EfiArchitecture | undefined,
 ): Promise<EfiBoot> {
   const findings: Finding[] = [];
   const say = (name: string, severity: Finding['severity'], stage: Finding['stage'], message: string): void => {
     findings.push({ name, severity, firmware: 'efi', stage, message });
   };
-  const nothing = { architectures: [], loaders: [], entries: [], serialConsole: undefined, findings };
+  const nothing = {
+    architecture: wanted ?? 'x64',
+    architectures: [],
+    loaders: [],
+    entries: [],
+    serialConsole: undefined,
+    findings,
+  };
   const esps = table.partitions.filter(({ purpose }) => purpose === 'esp');
   if (esps.length === 0) {
     say('no-esp', 'error', 'firmware', 'no partition has the type of an EFI system partition (ESP)');
@@ -63,9 +76,9 @@ export async function readEfiBoot(
   const loaders = volumes.flatMap(({ files }) => [...files.values()].filter((name) => /^EFI\/.*\.efi$/i.test(name)));
   const architectures: string[] = [];
   const removable = volumes.flatMap(({ files }) =>
-    [...files.keys()].flatMap((key) => /^efi\/boot\/boot(x64|aa64)\.efi$/.exec(key)?.[1] ?? []),
+    (['x64', 'aa64'] as const).filter((name) => files.has(`efi/boot/boot${name}.efi`)),
   );
-  const architecture = wanted ?? (removable.includes('x64') ? 'x64' : (removable[0] ?? 'x64'));
+  const architecture = wanted ?? (removable.includes('aa64') && !removable.includes('x64') ? 'aa64' : 'x64');
   for (const volume of volumes)
     for (const [key, name] of volume.files) {
       const [, suffix] = /^efi\/boot\/boot(\w+)\.efi$/.exec(key) ?? [];
@@ -101,8 +114,8 @@ export async function readEfiBoot(
   if (systemdBoot && !entries.some(({ loader }) => loader === 'systemd-boot') && !unified)
     say('no-entries', 'fatal', 'loader', 'systemd-boot is there, and no entry in loader/entries for it to start');
   const serialConsole =
-    entries.length === 0 ? undefined : entries.some(({ options }) => /(^|\s)console=tty(S|AMA)\d/.test(options));
-  return { architectures: [...new Set(architectures)], loaders, entries, serialConsole, findings };
+    entries.length === 0 ? undefined : entries.some(({ options }) => SERIAL_CONSOLE[architecture].test(options));
+  return { architecture, architectures: [...new Set(architectures)], loaders, entries, serialConsole, findings };
 }
 
 /** Looks at the kernels and initrds of the entries on a partition, each file once. */

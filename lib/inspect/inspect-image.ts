@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
-import { type EfiBoot, readEfiBoot } from './efi-boot.ts';
+import { type EfiArchitecture, type EfiBoot, readEfiBoot } from './efi-boot.ts';
 import { type FoundFilesystem, readFilesystem } from './filesystems.ts';
 import type { Finding } from './finding.ts';
 import { type Generation, readNix } from './generations.ts';
@@ -18,7 +18,7 @@ export interface InspectImageOptions {
   /** Default: told from the file's magic number. */
   readonly format?: DiskFormat | undefined;
   /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
-  readonly architecture?: 'x64' | 'aa64' | undefined;
+  readonly architecture?: EfiArchitecture | undefined;
 }
 
 export interface InspectedPartition extends FoundPartition {
@@ -121,7 +121,7 @@ function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageI
   return {
     ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes, table: 'none', diskId: undefined },
     ...{ partitions: [], filesystem: undefined, firmware: [], bios: { loader: 'none', findings: [] } },
-    efi: { architectures: [], loaders: [], entries: [], serialConsole: undefined, findings: [] },
+    efi: { architecture: 'x64', architectures: [], loaders: [], entries: [], serialConsole: undefined, findings: [] },
     ...{ serialConsole: undefined, generations: [], storePaths: undefined, findings },
   };
 }
