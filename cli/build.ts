@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { ContainerExecutor } from '../harness/container-executor.ts';
+import type { ContainerExecutor } from '../harness/builder/container-executor.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
 import { planBuild } from '../lib/build-plan.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
@@ -70,7 +70,7 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
     executor: container,
     // Loaded when one is needed: most of the harness is.
-    startBuilder: async (options) => (await import('../harness/builder-vm.ts')).startBuilderVm(options),
+    startBuilder: async (options) => (await import('../harness/builder/builder-vm.ts')).startBuilderVm(options),
     efiVariablesTemplate: async () =>
       (await (await import('../harness/qemu/firmware.ts')).findUefiFirmware()).variablesTemplate,
     signal,
@@ -115,7 +115,7 @@ async function startContainer(
       .filter((file) => file !== undefined)
       .map((file) => dirname(resolve(file))),
   ];
-  const { containerExecutor } = await import('../harness/container-executor.ts');
+  const { containerExecutor } = await import('../harness/builder/container-executor.ts');
   return containerExecutor({ image, folders: [out, ...folders.filter((folder) => !folder.includes('*'))] });
 }
 

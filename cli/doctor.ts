@@ -1,5 +1,5 @@
+import { chooseAccelerator } from '../harness/builder/accelerator.ts';
 import { cacheFolder } from '../harness/cache-folder.ts';
-import { chooseAccelerator } from '../harness/qemu/accelerator.ts';
 import { findUefiFirmware } from '../harness/qemu/firmware.ts';
 import { localExecutor } from '../lib/local-executor.ts';
 import { findTool, TOOLS } from '../lib/tools.ts';

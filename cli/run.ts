@@ -1,6 +1,6 @@
+import { startMachine } from '../harness/machine/start-machine.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
-import { startMachine } from '../harness/start-machine.ts';
-import { architectureFor } from '../harness/verify-boot.ts';
+import { architectureFor } from '../harness/verify/verify-boot.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
 import { EXIT } from './exit-codes.ts';

@@ -1,12 +1,12 @@
 import { constants } from 'node:fs';
 import { access, writeFile } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
-import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/checks.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { renderHtml } from '../harness/report/html.ts';
 import { renderJunit } from '../harness/report/junit.ts';
 import { renderText } from '../harness/report/text.ts';
-import { type BootReport, verifyBoot } from '../harness/verify-boot.ts';
+import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
+import { type BootReport, verifyBoot } from '../harness/verify/verify-boot.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { EXIT } from './exit-codes.ts';

@@ -1,6 +1,41 @@
 export type { DiskFormat } from '../lib/disk-image-format.ts';
-export { type BuilderKernel, distributionKernel, systemKernel } from './builder-kernel.ts';
-export { type BuilderVm, type StartBuilderVmOptions, startBuilderVm } from './builder-vm.ts';
+export { type AcceleratorVerdict, chooseAccelerator } from './builder/accelerator.ts';
+export { type BuilderKernel, distributionKernel, systemKernel } from './builder/builder-kernel.ts';
+export { type BuilderVm, type StartBuilderVmOptions, startBuilderVm } from './builder/builder-vm.ts';
+export {
+  type ContainerExecutor,
+  type ContainerExecutorOptions,
+  containerExecutor,
+} from './builder/container-executor.ts';
+export {
+  AssertionFailedError,
+  BootFailedError,
+  type ConsoleEvidence,
+  FirmwareMissingError,
+  HarnessError,
+  type MachineExit,
+  MachineExitedError,
+  WaitTimeoutError,
+} from './errors.ts';
+export type { HangBudget } from './machine/hang-watch.ts';
+export type { Machine } from './machine/machine.ts';
+export type {
+  DirectKernel,
+  Firmware,
+  GuestResult,
+  MachineContext,
+  MachineSpec,
+  WaitOptions,
+} from './machine/machine-spec.ts';
+export type { Screen } from './machine/screen.ts';
+export { startMachine } from './machine/start-machine.ts';
+export type { DiskInterface, MachineType } from './qemu/argv.ts';
+export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';
+export { renderHtml } from './report/html.ts';
+export { renderJunit } from './report/junit.ts';
+export { renderText } from './report/text.ts';
+export { FAILURE_PATTERNS, type FailurePattern, type FailureSeen } from './verdict/failures.ts';
+export { BOOT_STAGES, type BootStage, type StageSeen } from './verdict/stages.ts';
 export {
   type BootCheck,
   checkCurrentSystem,
@@ -16,42 +51,11 @@ export {
   checkTimeToLogin,
   commandCheck,
   equalCheck,
-} from './checks.ts';
-export { FAILURE_PATTERNS, type FailurePattern, type FailureSeen } from './console/failures.ts';
-export { BOOT_STAGES, type BootStage, type StageSeen } from './console/stages.ts';
-export { type ContainerExecutor, type ContainerExecutorOptions, containerExecutor } from './container-executor.ts';
-export {
-  AssertionFailedError,
-  BootFailedError,
-  type ConsoleEvidence,
-  FirmwareMissingError,
-  HarnessError,
-  type MachineExit,
-  MachineExitedError,
-  WaitTimeoutError,
-} from './errors.ts';
-export type { HangBudget } from './hang-watch.ts';
-export type { Machine } from './machine.ts';
-export type {
-  DirectKernel,
-  Firmware,
-  GuestResult,
-  MachineContext,
-  MachineSpec,
-  WaitOptions,
-} from './machine-spec.ts';
-export { type AcceleratorVerdict, chooseAccelerator } from './qemu/accelerator.ts';
-export type { DiskInterface, MachineType } from './qemu/argv.ts';
-export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';
-export { renderHtml } from './report/html.ts';
-export { renderJunit } from './report/junit.ts';
-export { renderText } from './report/text.ts';
-export type { Screen } from './screen.ts';
-export { startMachine } from './start-machine.ts';
+} from './verify/checks.ts';
 export {
   type BootFailure,
   type BootReport,
   type CheckReport,
   type VerifyBootOptions,
   verifyBoot,
-} from './verify-boot.ts';
+} from './verify/verify-boot.ts';

@@ -1,10 +1,10 @@
 import { test as base, expect, TestRunner } from 'vitest';
-import type { BootCheck } from './checks.ts';
-import type { Machine } from './machine.ts';
-import type { MachineSpec } from './machine-spec.ts';
+import type { Machine } from './machine/machine.ts';
+import type { MachineSpec } from './machine/machine-spec.ts';
+import { startMachine } from './machine/start-machine.ts';
 import { renderText } from './report/text.ts';
-import { startMachine } from './start-machine.ts';
-import { type BootReport, type VerifyBootOptions, verifyBoot } from './verify-boot.ts';
+import type { BootCheck } from './verify/checks.ts';
+import { type BootReport, type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
 
 export { expect } from 'vitest';
 

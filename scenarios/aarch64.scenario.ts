@@ -1,4 +1,4 @@
-import { commandCheck } from '../harness/checks.ts';
+import { commandCheck } from '../harness/verify/checks.ts';
 import { scenario } from './scenario.ts';
 
 scenario('aarch64: built here without running anything of it, and booted to a login', {

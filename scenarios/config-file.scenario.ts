@@ -1,5 +1,5 @@
 import { packageFile } from '../harness/cache-folder.ts';
-import { equalCheck } from '../harness/checks.ts';
+import { equalCheck } from '../harness/verify/checks.ts';
 import { scenario } from './scenario.ts';
 
 scenario('configFile becomes /etc/nixos/configuration.nix', {

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished, test } from 'vitest';
-import { equalCheck } from '../harness/checks.ts';
+import { equalCheck } from '../harness/verify/checks.ts';
 import { removeTree } from '../lib/private-output.ts';
 import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 

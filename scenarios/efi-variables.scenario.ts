@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { BootCheck } from '../harness/checks.ts';
 import { AssertionFailedError } from '../harness/errors.ts';
+import type { BootCheck } from '../harness/verify/checks.ts';
 import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 
 /** The firmware started the entry that was made, not what it found by itself on the disk. */

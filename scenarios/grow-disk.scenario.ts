@@ -1,5 +1,5 @@
-import type { BootCheck } from '../harness/checks.ts';
 import { AssertionFailedError } from '../harness/errors.ts';
+import type { BootCheck } from '../harness/verify/checks.ts';
 import { GIB } from '../lib/units.ts';
 import { scenario } from './scenario.ts';
 

@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path';
 import { expect, test } from 'vitest';
-import type { BootCheck } from '../harness/checks.ts';
+import type { BootCheck } from '../harness/verify/checks.ts';
 import { localExecutor } from '../lib/local-executor.ts';
 import { bootScenario, buildScenario } from './scenario.ts';
 

@@ -1,4 +1,4 @@
-import { equalCheck } from '../harness/checks.ts';
+import { equalCheck } from '../harness/verify/checks.ts';
 import { scenario } from './scenario.ts';
 
 const mountedAs = (type: string) =>

@@ -2,7 +2,12 @@ import { mkdtemp, readFile, readlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { startBuilderVm } from '../harness/builder-vm.ts';
+import { startBuilderVm } from '../harness/builder/builder-vm.ts';
+import { AssertionFailedError } from '../harness/errors.ts';
+import type { Firmware } from '../harness/machine/machine-spec.ts';
+import type { Architecture } from '../harness/qemu/architecture.ts';
+import { findUefiFirmware } from '../harness/qemu/firmware.ts';
+import { renderText } from '../harness/report/text.ts';
 import {
   type BootCheck,
   checkCurrentSystem,
@@ -10,13 +15,8 @@ import {
   checkFirmwareMode,
   checkRootFilesystem,
   checkStoreContents,
-} from '../harness/checks.ts';
-import { AssertionFailedError } from '../harness/errors.ts';
-import type { Firmware } from '../harness/machine-spec.ts';
-import type { Architecture } from '../harness/qemu/architecture.ts';
-import { findUefiFirmware } from '../harness/qemu/firmware.ts';
-import { renderText } from '../harness/report/text.ts';
-import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify-boot.ts';
+} from '../harness/verify/checks.ts';
+import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify/verify-boot.ts';
 import { recordBoot } from '../harness/vitest.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
 import { removeTree } from '../lib/private-output.ts';

@@ -1,7 +1,7 @@
-import { builderInitrd } from '../harness/builder-initrd.ts';
-import { distributionKernel } from '../harness/builder-kernel.ts';
+import { chooseAccelerator } from '../harness/builder/accelerator.ts';
+import { builderInitrd } from '../harness/builder/builder-initrd.ts';
+import { distributionKernel } from '../harness/builder/builder-kernel.ts';
 import { cacheFolder } from '../harness/cache-folder.ts';
-import { chooseAccelerator } from '../harness/qemu/accelerator.ts';
 import { prepareDemo } from './demo.ts';
 
 /** Makes everything the machines boot into the cache: the builder VM's kernel and initrd, the demo systems. What is

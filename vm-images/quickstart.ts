@@ -1,18 +1,18 @@
 import { join } from 'node:path';
 import { EXIT, errorText, exitCodeOf } from '../cli/exit-codes.ts';
 import { Progress } from '../cli/progress.ts';
-import { startBuilderVm } from '../harness/builder-vm.ts';
+import { chooseAccelerator } from '../harness/builder/accelerator.ts';
+import { startBuilderVm } from '../harness/builder/builder-vm.ts';
 import { packageFile } from '../harness/cache-folder.ts';
+import { renderText } from '../harness/report/text.ts';
 import {
   checkCurrentSystem,
   checkFailedUnits,
   checkFirmwareMode,
   checkRootFilesystem,
   checkStoreContents,
-} from '../harness/checks.ts';
-import { chooseAccelerator } from '../harness/qemu/accelerator.ts';
-import { renderText } from '../harness/report/text.ts';
-import { type BootReport, verifyBoot } from '../harness/verify-boot.ts';
+} from '../harness/verify/checks.ts';
+import { type BootReport, verifyBoot } from '../harness/verify/verify-boot.ts';
 import { buildImage } from '../lib/build-image.ts';
 import { prepareDemo } from './demo.ts';
 

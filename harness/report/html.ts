@@ -1,6 +1,6 @@
 import escapeHtml from 'escape-html';
-import { BOOT_STAGES } from '../console/stages.ts';
-import type { BootReport } from '../verify-boot.ts';
+import { BOOT_STAGES } from '../verdict/stages.ts';
+import type { BootReport } from '../verify/verify-boot.ts';
 import { firmwareName } from './text.ts';
 
 const STYLE = `

@@ -2,7 +2,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
-import { startBuilderVm } from '../../harness/builder-vm.ts';
+import { startBuilderVm } from '../../harness/builder/builder-vm.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../lib/build-image.ts';
 import { removeTree } from '../../lib/private-output.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { FAILURE_PATTERNS } from '../../harness/console/failures.ts';
+import { FAILURE_PATTERNS } from '../../harness/verdict/failures.ts';
 import { BLOCKS_RUN_BY, codeBlock, codeBlocks, commandsOf } from '../helpers/code-blocks.ts';
 import { FAULTS } from '../vm/fault-gallery/faults.ts';
 

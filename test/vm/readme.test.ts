@@ -2,7 +2,7 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../harness/cache-folder.ts';
-import { verifyBoot } from '../../harness/verify-boot.ts';
+import { verifyBoot } from '../../harness/verify/verify-boot.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
 import { removeTree } from '../../lib/private-output.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
 import { type BuildImageOptions, buildImage } from '../../../lib/build-image.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { buildAsNobody } from '../../helpers/nobody.ts';
 import { run } from '../../helpers/run.ts';
+import { inSmallTmpfs } from '../../helpers/small-tmpfs.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 
 // Whole images without a VM.
@@ -122,10 +122,6 @@ test.each(['yesterday', '-1', '99999999999'])('SOURCE_DATE_EPOCH=%s is refused, 
   expect(await readdir(folder)).toEqual([]);
 });
 
-/** In namespaces, so that an ordinary user may mount it. $1 the folder, $2 its size; the rest is a command. */
-const IN_SMALL_TMPFS =
-  'out=$1 size=$2; shift 2; mount -t tmpfs -o size=$size tmpfs "$out"; "$@"; status=$?; ls -A "$out"; exit $status';
-
 test('a host disk that fills says so with status 3, and is empty afterwards', async () => {
   const folder = await tempFolder();
   const out = join(folder, 'out');
@@ -134,24 +130,8 @@ test('a host disk that fills says so with status 3, and is empty afterwards', as
     join(folder, 'image.json'),
     JSON.stringify({ ...options(out, 'tiny-systemd-boot', { partitionTableType: 'efi' }), outDir: undefined }),
   );
-  const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-  const result = await localExecutor.run([
-    ...[
-      'unshare',
-      ...asRoot,
-      '--mount',
-      '--propagation',
-      'private',
-      '--',
-      'sh',
-      '-c',
-      IN_SMALL_TMPFS,
-      'sh',
-      out,
-      '20M',
-    ],
-    ...[process.execPath, packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', out],
-  ]);
+  const argv = [packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', out];
+  const result = await inSmallTmpfs(out, '20M', [process.execPath, ...argv]);
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
   expect(result.stderr.toString('utf8')).toMatch(/no space left/i);
   expect(result.stdout.toString('utf8')).toBe('');

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { rename } from 'node:fs/promises';
-import type { VerifyBootOptions } from '../../../harness/verify-boot.ts';
+import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
 import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';
 import type { BrokenImage } from './broken-image.ts';

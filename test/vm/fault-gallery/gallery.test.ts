@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { verifyBoot } from '../../../harness/verify-boot.ts';
+import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { FAULTS } from './faults.ts';
 import { type Gallery, openGallery } from './gallery.ts';
 

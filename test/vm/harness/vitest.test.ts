@@ -6,7 +6,7 @@ import {
   checkRootGrowable,
   checkSecureBoot,
   checkTimeToLogin,
-} from '../../../harness/checks.ts';
+} from '../../../harness/verify/checks.ts';
 import { check, expect, test } from '../../../harness/vitest.ts';
 import type { BuiltImage } from '../../../lib/build-image.ts';
 import { MIB } from '../../../lib/units.ts';

@@ -1,11 +1,13 @@
 import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { startBuilderVm } from '../../../harness/builder-vm.ts';
+import { startBuilderVm } from '../../../harness/builder/builder-vm.ts';
+import { packageFile } from '../../../harness/cache-folder.ts';
 import { type BuildContext, buildImage } from '../../../lib/build-image.ts';
 import { InvalidOptionsError, NoSpaceError } from '../../../lib/errors.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { run } from '../../helpers/run.ts';
+import { inSmallTmpfs } from '../../helpers/small-tmpfs.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 
 let demo: DemoSystems;
@@ -152,21 +154,15 @@ test('a disk that is too small for the system is told with numbers', async () =>
   expect(await listed(outDir)).toEqual([]);
 });
 
-test.runIf(process.getuid?.() === 0)(
-  'a host disk that fills while the builder works is told as such, at once',
-  async () => {
-    const outDir = join(await tempFolder(), 'small');
-    await mkdir(outDir);
-    await run(['mount', '-t', 'tmpfs', '-o', 'size=40M', 'tmpfs', outDir]);
-    try {
-      const attempt = buildImage(
-        options(outDir, { toplevel: demo.systems['tiny-grub-hybrid'], partitionTableType: 'hybrid' }),
-        context,
-      );
-      await expect(attempt).rejects.toMatchObject({ code: 'E_NO_SPACE' });
-      expect(await listed(outDir)).toEqual([]);
-    } finally {
-      await run(['umount', outDir]);
-    }
-  },
-);
+test('a host disk that fills while the builder works is told as such, at once', async () => {
+  const folder = await tempFolder();
+  const outDir = join(folder, 'small');
+  await mkdir(outDir);
+  const specification = options(outDir, { toplevel: demo.systems['tiny-grub-hybrid'], partitionTableType: 'hybrid' });
+  await writeFile(join(folder, 'image.json'), JSON.stringify({ ...specification, outDir: undefined }));
+  const argv = [packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', outDir];
+  const result = await inSmallTmpfs(outDir, '40M', [process.execPath, ...argv]);
+  expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
+  expect(result.stderr.toString('utf8')).toMatch(/no space left in/);
+  expect(result.stdout.toString('utf8')).toBe('');
+});

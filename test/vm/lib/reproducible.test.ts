@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { startBuilderVm } from '../../../harness/builder-vm.ts';
+import { startBuilderVm } from '../../../harness/builder/builder-vm.ts';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { verifyBoot } from '../../../harness/verify-boot.ts';
+import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { buildImage } from '../../../lib/build-image.ts';
 import { diffImages } from '../../../lib/diff/diff-images.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type BuilderVm, startBuilderVm } from '../../../harness/builder-vm.ts';
+import { type BuilderVm, startBuilderVm } from '../../../harness/builder/builder-vm.ts';
 import { removeTree } from '../../../lib/private-output.ts';
 import { chownContents } from '../../../lib/steps/chown-contents.ts';
 import { createDisk } from '../../../lib/steps/create-disk.ts';

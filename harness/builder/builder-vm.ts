@@ -1,19 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { Builder, SystemLocation } from '../lib/build-image.ts';
-import { CleanupStack } from '../lib/cleanup-stack.ts';
-import { AbortedError, NoSpaceError, ToolMissingError } from '../lib/errors.ts';
-import type { RunOptions, RunResult } from '../lib/executor.ts';
-import { OutputCollector } from '../lib/output-collector.ts';
-import { builderInitrd } from './builder-initrd.ts';
-import { type BuilderKernel, defaultKernel } from './builder-kernel.ts';
-import { AgentChannel } from './builder-protocol.ts';
-import { Console } from './console/console.ts';
-import { FailureWatcher } from './console/failures.ts';
-import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from './errors.ts';
-import { makeMachineFolder } from './machine-folder.ts';
-import { chooseAccelerator } from './qemu/accelerator.ts';
+import type { Builder, SystemLocation } from '../../lib/build-image.ts';
+import { CleanupStack } from '../../lib/cleanup-stack.ts';
+import { AbortedError, NoSpaceError, ToolMissingError } from '../../lib/errors.ts';
+import type { RunOptions, RunResult } from '../../lib/executor.ts';
+import { OutputCollector } from '../../lib/output-collector.ts';
+import { Console } from '../console/console.ts';
+import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import {
   clockArgs,
   consoleArgs,
@@ -25,9 +19,15 @@ import {
   machineArgs,
   portArgs,
   qmpArgs,
-} from './qemu/argv.ts';
-import { type QemuProcess, startQemu } from './qemu/process.ts';
-import { connectUnixSocket, QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
+} from '../qemu/argv.ts';
+import { makeMachineFolder } from '../qemu/machine-folder.ts';
+import { type QemuProcess, startQemu } from '../qemu/process.ts';
+import { connectUnixSocket, QmpClient, type QmpEvent, settleWithin } from '../qemu/qmp.ts';
+import { FailureWatcher } from '../verdict/failures.ts';
+import { chooseAccelerator } from './accelerator.ts';
+import { builderInitrd } from './builder-initrd.ts';
+import { type BuilderKernel, defaultKernel } from './builder-kernel.ts';
+import { AgentChannel } from './builder-protocol.ts';
 
 export interface StartBuilderVmOptions {
   /** A raw disk image; it becomes /dev/vda, and is written to. */

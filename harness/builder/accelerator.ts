@@ -3,15 +3,15 @@ import { access, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { z } from 'zod';
 import { requireTool } from '../../lib/tools.ts';
-import { builderInitrd } from '../builder-initrd.ts';
-import { type BuilderKernel, distributionKernel } from '../builder-kernel.ts';
 import { cacheFolder } from '../cache-folder.ts';
 import { Console } from '../console/console.ts';
-import { processTimes } from '../hang-watch.ts';
-import { makeMachineFolder } from '../machine-folder.ts';
-import { consoleArgs, kernelArgs, machineArgs } from './argv.ts';
-import { startQemu } from './process.ts';
-import { settleWithin } from './qmp.ts';
+import { consoleArgs, kernelArgs, machineArgs } from '../qemu/argv.ts';
+import { makeMachineFolder } from '../qemu/machine-folder.ts';
+import { startQemu } from '../qemu/process.ts';
+import { processTimes } from '../qemu/process-times.ts';
+import { settleWithin } from '../qemu/qmp.ts';
+import { builderInitrd } from './builder-initrd.ts';
+import { type BuilderKernel, distributionKernel } from './builder-kernel.ts';
 
 /** Which accelerator machines use, and why. */
 export interface AcceleratorVerdict {

@@ -2,14 +2,14 @@ import { createHash } from 'node:crypto';
 import { copyFile, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { commandCheck, equalCheck } from '../../../harness/checks.ts';
-import { startMachine } from '../../../harness/start-machine.ts';
-import { verifyBoot } from '../../../harness/verify-boot.ts';
-import type { BuiltImage } from '../../../lib/build-image.ts';
-import { MIB } from '../../../lib/units.ts';
-import { demoImage } from '../../helpers/demo-image.ts';
-import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { startMachine } from '../../../../harness/machine/start-machine.ts';
+import { commandCheck, equalCheck } from '../../../../harness/verify/checks.ts';
+import { verifyBoot } from '../../../../harness/verify/verify-boot.ts';
+import type { BuiltImage } from '../../../../lib/build-image.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { demoImage } from '../../../helpers/demo-image.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 let good: BuiltImage;
 beforeAll(async () => {

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Console } from '../../../../harness/console/console.ts';
-import { FailureWatcher } from '../../../../harness/console/failures.ts';
-import { StageTracker } from '../../../../harness/console/stages.ts';
+import { FailureWatcher } from '../../../../harness/verdict/failures.ts';
+import { StageTracker } from '../../../../harness/verdict/stages.ts';
 
 // A guest may send whatever it likes.
 

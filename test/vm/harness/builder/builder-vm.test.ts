@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { systemKernel } from '../../../harness/builder-kernel.ts';
-import { type BuilderVm, startBuilderVm } from '../../../harness/builder-vm.ts';
-import { MachineExitedError } from '../../../harness/errors.ts';
-import { AbortedError, ToolMissingError } from '../../../lib/errors.ts';
-import { removeTree } from '../../../lib/private-output.ts';
-import { createDisk } from '../../../lib/steps/create-disk.ts';
-import { MIB } from '../../../lib/units.ts';
-import { prepareDemo } from '../../../vm-images/demo.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { systemKernel } from '../../../../harness/builder/builder-kernel.ts';
+import { type BuilderVm, startBuilderVm } from '../../../../harness/builder/builder-vm.ts';
+import { MachineExitedError } from '../../../../harness/errors.ts';
+import { AbortedError, ToolMissingError } from '../../../../lib/errors.ts';
+import { removeTree } from '../../../../lib/private-output.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { prepareDemo } from '../../../../vm-images/demo.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 async function disk(): Promise<string> {
   const image = join(await tempFolder(), 'disk,1.img');

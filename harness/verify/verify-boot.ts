@@ -1,14 +1,14 @@
-import type { EfiArchitecture } from '../lib/inspect/efi-boot.ts';
-import type { Finding } from '../lib/inspect/finding.ts';
-import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
-import { admit, type Place } from './admission.ts';
+import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
+import type { Finding } from '../../lib/inspect/finding.ts';
+import { type ImageInspection, inspectImage } from '../../lib/inspect/inspect-image.ts';
+import { AssertionFailedError, BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors.ts';
+import { admit, type Place } from '../machine/admission.ts';
+import type { Machine } from '../machine/machine.ts';
+import type { MachineContext, MachineSpec } from '../machine/machine-spec.ts';
+import { startMachine } from '../machine/start-machine.ts';
+import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
+import { BOOT_STAGES, type BootStage, isBefore, type StageSeen } from '../verdict/stages.ts';
 import type { BootCheck } from './checks.ts';
-import { BOOT_STAGES, type BootStage, isBefore, type StageSeen } from './console/stages.ts';
-import { AssertionFailedError, BootFailedError, MachineExitedError, WaitTimeoutError } from './errors.ts';
-import type { Machine } from './machine.ts';
-import type { MachineContext, MachineSpec } from './machine-spec.ts';
-import { ARCHITECTURES, type Architecture, architectureOf } from './qemu/architecture.ts';
-import { startMachine } from './start-machine.ts';
 
 export interface VerifyBootOptions extends MachineSpec {
   /** Who logs in on the serial console; default root without a password. `false`: a login prompt is enough, on the serial

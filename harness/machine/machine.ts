@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AbortedError, NoSpaceError } from '../lib/errors.ts';
-import type { PrivateFolder } from '../lib/private-output.ts';
-import { Console } from './console/console.ts';
-import { type FailureSeen, FailureWatcher, reasonFor } from './console/failures.ts';
-import { type BootStage, isBefore, StageTracker } from './console/stages.ts';
+import { AbortedError, NoSpaceError } from '../../lib/errors.ts';
+import type { PrivateFolder } from '../../lib/private-output.ts';
+import { Console } from '../console/console.ts';
 import {
   AssertionFailedError,
   BootFailedError,
@@ -14,12 +12,15 @@ import {
   type MachineExit,
   MachineExitedError,
   WaitTimeoutError,
-} from './errors.ts';
-import { HangWatch, processTimes } from './hang-watch.ts';
+} from '../errors.ts';
+import { ARCHITECTURES, type Architecture } from '../qemu/architecture.ts';
+import { type QemuProcess, startQemu } from '../qemu/process.ts';
+import { processTimes } from '../qemu/process-times.ts';
+import { QmpClient, type QmpEvent, settleWithin } from '../qemu/qmp.ts';
+import { type FailureSeen, FailureWatcher, reasonFor } from '../verdict/failures.ts';
+import { type BootStage, isBefore, StageTracker } from '../verdict/stages.ts';
+import { HangWatch } from './hang-watch.ts';
 import type { GuestResult, MachineContext, WaitOptions } from './machine-spec.ts';
-import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
-import { type QemuProcess, startQemu } from './qemu/process.ts';
-import { QmpClient, type QmpEvent, settleWithin } from './qemu/qmp.ts';
 import { readPicture, readScreen, type Screen } from './screen.ts';
 
 const LAST_LINES = 25;

@@ -5,11 +5,11 @@ import { resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { ContainerRuntimeClient } from 'testcontainers';
-import { CleanupStack } from '../lib/cleanup-stack.ts';
-import { AbortedError, ToolMissingError } from '../lib/errors.ts';
-import type { Executor, RunOptions, RunResult } from '../lib/executor.ts';
-import { OutputCollector } from '../lib/output-collector.ts';
-import { HarnessError } from './errors.ts';
+import { CleanupStack } from '../../lib/cleanup-stack.ts';
+import { AbortedError, ToolMissingError } from '../../lib/errors.ts';
+import type { Executor, RunOptions, RunResult } from '../../lib/executor.ts';
+import { OutputCollector } from '../../lib/output-collector.ts';
+import { HarnessError } from '../errors.ts';
 
 export interface ContainerExecutorOptions {
   /** An image that has the programs: one made of vm-images/toolbox. Pulled when the engine has none of that name. */
@@ -33,8 +33,12 @@ type Container = Awaited<ReturnType<ContainerRuntimeClient['container']['create'
 
 const NAME = 'containerExecutor';
 
-/** What is not of this host, and everybody may write to. */
+/** A directory that is not this host's, and that every user may write to. */
 const OWN_FOLDER = '/dev/shm';
+
+/** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER: without it, it
+ *  fails with "cannot figure out user name". */
+const ENVIRONMENT = { HOME: OWN_FOLDER, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
 
 /** The engine makes each command the leader of a session, whose number is in a file: $1; the rest is its argv. */
 const RUN = 'echo $$ > "$1"; shift; exec "$@"';
@@ -59,7 +63,7 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
       OpenStdin: true,
       StdinOnce: true,
       User: `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`,
-      Env: [`HOME=${OWN_FOLDER}`, 'LC_ALL=C.UTF-8'],
+      Env: Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`),
       HostConfig: {
         AutoRemove: true,
         Binds: [...new Set(folders.map((folder) => resolve(folder)))].map((folder) => `${folder}:${folder}`),

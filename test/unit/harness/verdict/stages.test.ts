@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isBefore, StageTracker } from '../../../../harness/console/stages.ts';
+import { isBefore, StageTracker } from '../../../../harness/verdict/stages.ts';
 
 test('stages are noted once, in order, whatever the pieces', () => {
   const tracker = new StageTracker();

@@ -1,12 +1,12 @@
 import { readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SystemLocation } from '../lib/build-image.ts';
-import { UnexpectedStateError } from '../lib/errors.ts';
-import { localExecutor } from '../lib/local-executor.ts';
-import { commandFailure } from '../lib/step.ts';
-import { findTool } from '../lib/tools.ts';
-import { cachedFolder } from './cache-folder.ts';
-import { HarnessError } from './errors.ts';
+import type { SystemLocation } from '../../lib/build-image.ts';
+import { UnexpectedStateError } from '../../lib/errors.ts';
+import { localExecutor } from '../../lib/local-executor.ts';
+import { commandFailure } from '../../lib/step.ts';
+import { findTool } from '../../lib/tools.ts';
+import { cachedFolder } from '../cache-folder.ts';
+import { HarnessError } from '../errors.ts';
 
 /** A kernel for the builder VM, with its modules. */
 export interface BuilderKernel {

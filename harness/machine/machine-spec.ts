@@ -1,8 +1,8 @@
-import type { DiskFormat } from '../lib/disk-image-format.ts';
-import type { StageSeen } from './console/stages.ts';
+import type { DiskFormat } from '../../lib/disk-image-format.ts';
+import type { Architecture } from '../qemu/architecture.ts';
+import type { DiskInterface, MachineType } from '../qemu/argv.ts';
+import type { StageSeen } from '../verdict/stages.ts';
 import type { HangBudget } from './hang-watch.ts';
-import type { Architecture } from './qemu/architecture.ts';
-import type { DiskInterface, MachineType } from './qemu/argv.ts';
 
 export type Firmware = 'legacy' | 'efi' | 'direct';
 

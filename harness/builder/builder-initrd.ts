@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { chmod, copyFile, mkdir, readdir, readFile, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { localExecutor } from '../lib/local-executor.ts';
-import { commandFailure } from '../lib/step.ts';
-import { findTool, requireTool } from '../lib/tools.ts';
+import { localExecutor } from '../../lib/local-executor.ts';
+import { commandFailure } from '../../lib/step.ts';
+import { findTool, requireTool } from '../../lib/tools.ts';
+import { cachedFolder, packageFile } from '../cache-folder.ts';
+import { HarnessError } from '../errors.ts';
 import type { BuilderKernel } from './builder-kernel.ts';
-import { cachedFolder, packageFile } from './cache-folder.ts';
-import { HarnessError } from './errors.ts';
 
 const STEP = 'builder initrd';
 

@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { isErrno } from '../lib/private-output.ts';
-import { formatDuration } from '../lib/units.ts';
-import { AssertionFailedError } from './errors.ts';
-import type { Machine } from './machine.ts';
-import type { Firmware } from './machine-spec.ts';
+import { isErrno } from '../../lib/private-output.ts';
+import { formatDuration } from '../../lib/units.ts';
+import { AssertionFailedError } from '../errors.ts';
+import type { Machine } from '../machine/machine.ts';
+import type { Firmware } from '../machine/machine-spec.ts';
 
 /** Something that must be true inside a booted machine. */
 export interface BootCheck {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FAILURE_PATTERNS, FailureWatcher, reasonFor } from '../../../../harness/console/failures.ts';
+import { FAILURE_PATTERNS, FailureWatcher, reasonFor } from '../../../../harness/verdict/failures.ts';
 
 /** What each pattern's program prints, as it was seen or stands in its source. */
 const SAMPLES: readonly (readonly [name: string, text: string])[] = [

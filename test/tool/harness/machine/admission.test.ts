@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { admit } from '../../../harness/admission.ts';
-import { processIdentity } from '../../../lib/process-identity.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { admit } from '../../../../harness/machine/admission.ts';
+import { processIdentity } from '../../../../lib/process-identity.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 afterEach(() => vi.unstubAllEnvs());
 

@@ -2,10 +2,10 @@ import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import pRetry from 'p-retry';
-import { AbortedError } from '../lib/errors.ts';
-import { isErrno } from '../lib/private-output.ts';
-import { processIdentity, processLives } from '../lib/process-identity.ts';
-import { cacheFolder } from './cache-folder.ts';
+import { AbortedError } from '../../lib/errors.ts';
+import { isErrno } from '../../lib/private-output.ts';
+import { processIdentity, processLives } from '../../lib/process-identity.ts';
+import { cacheFolder } from '../cache-folder.ts';
 
 /** A place among the machines that run at once on this host. */
 export interface Place extends AsyncDisposable {

@@ -1,14 +1,11 @@
 import { chmod, copyFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { inspectDiskImage } from '../lib/disk-image-format.ts';
-import { AbortedError, InvalidOptionsError } from '../lib/errors.ts';
-import { localExecutor } from '../lib/local-executor.ts';
-import { HarnessError } from './errors.ts';
-import { Machine } from './machine.ts';
-import { makeMachineFolder } from './machine-folder.ts';
-import type { MachineContext, MachineSpec } from './machine-spec.ts';
-import { accelerate } from './qemu/accelerator.ts';
-import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
+import { inspectDiskImage } from '../../lib/disk-image-format.ts';
+import { AbortedError, InvalidOptionsError } from '../../lib/errors.ts';
+import { localExecutor } from '../../lib/local-executor.ts';
+import { accelerate } from '../builder/accelerator.ts';
+import { HarnessError } from '../errors.ts';
+import { ARCHITECTURES, type Architecture } from '../qemu/architecture.ts';
 import {
   consoleArgs,
   diskArgs,
@@ -21,8 +18,11 @@ import {
   screenArgs,
   smbiosArgs,
   uefiFirmwareArgs,
-} from './qemu/argv.ts';
-import { findUefiFirmware } from './qemu/firmware.ts';
+} from '../qemu/argv.ts';
+import { findUefiFirmware } from '../qemu/firmware.ts';
+import { makeMachineFolder } from '../qemu/machine-folder.ts';
+import { Machine } from './machine.ts';
+import type { MachineContext, MachineSpec } from './machine-spec.ts';
 
 /** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
