@@ -59,7 +59,7 @@ export interface FailureSeen {
 
 const NO_ROOT = ['kernel-panic-no-root', 'stage-1-failed', 'stage-1-shell', 'emergency', 'kernel-panic-init-died'];
 const NO_INIT = ['kernel-panic-no-init', ...NO_ROOT];
-const STOPS = ['hang', 'machine-reset', 'waits-for-job', 'repeats-itself'];
+const STOPS = ['hang', 'machine-reset', 'waits-for-job', 'repeats-itself', 'loader-menu'];
 
 export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
@@ -74,6 +74,13 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     ...{ shows: /^No bootable device\b/, by: 'bios', stage: 'firmware', severity: 'fatal' },
     cause: 'the BIOS found no boot sector that it can start on the disk',
     source: 'SeaBIOS src/boot.c',
+  },
+  {
+    name: 'no-bootable-device',
+    // What mkfs.vfat puts into a boot sector.
+    ...{ shows: /^This is not a bootable disk/, by: 'loader', stage: 'loader', severity: 'fatal' },
+    cause: 'the boot sector of the partition starts nothing',
+    source: 'dosfstools src/mkfs.fat.c',
   },
   {
     name: 'secure-boot-refused',
@@ -169,7 +176,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'syslinux',
     shows:
-      /Failed to load (?:COM32 file|ldlinux)|Could not find (?:kernel|ramdisk) image: |No DEFAULT or UI configuration directive found!|^Loading \S+ ?(?:\.\.\.)? ?failed: |^Booting kernel failed: |Invalid or corrupt kernel image|ERROR: No configuration file found/,
+      /Failed to load (?:COM32 file|ldlinux)|Could not find (?:kernel|ramdisk) image: |No DEFAULT or UI configuration directive found!|^Loading \S+ ?(?:\.\.\.)? ?failed: |^Booting kernel failed: |Invalid or corrupt kernel image|No configuration file found/,
     // At its prompt it may still time out to another entry.
     goesOnWithinMs: 3000,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
@@ -295,8 +302,16 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   },
   {
     name: 'root-device-missing',
+    shows: /Gave up waiting for (?:root|suspend).*device|dracut-initqueue.*timeout|No root device specified/,
+    ...{ by: 'initrd', stage: 'stage 1', severity: 'warning', quiet: true },
+    cause: 'stage 1 did not find the device of the root filesystem',
+    explains: [...NO_ROOT, 'in-initrd', ...STOPS],
+    source: 'initramfs-tools scripts/local; dracut',
+  },
+  {
+    name: 'root-device-missing',
     shows:
-      /Timed out waiting for device |Gave up waiting for (?:root|suspend).*device|ALERT! +.*does not exist|stage 1: .*was not found|Waiting for root device .*\.\.\.|No root device specified|Failed to mount .* as root file system|VFS: Cannot open root device|dracut-initqueue.*timeout|Mounting .* on \/root failed: /,
+      /Timed out waiting for device |ALERT! +.*does not exist|stage 1: .*was not found|Waiting for root device .*\.\.\.|Failed to mount .* as root file system|VFS: Cannot open root device|Mounting .* on \/root failed: /,
     ...{ by: 'initrd', stage: 'stage 1', severity: 'warning' },
     cause: 'stage 1 did not find the device of the root filesystem',
     explains: [...NO_ROOT, 'in-initrd', ...STOPS],

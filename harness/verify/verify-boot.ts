@@ -283,7 +283,7 @@ class Boot {
 
 const NOTHING_SEEN = {
   ...{ screenStage: undefined, failures: [], repeated: undefined, job: undefined, unconfirmedPrompt: undefined },
-  ...{ serialPort: '', serialConsole: undefined, lastByteMs: 0 },
+  ...{ serialPort: '', serialConsole: undefined, recent: '', lastByteMs: 0 },
 };
 
 /** What was said to be no failure. */

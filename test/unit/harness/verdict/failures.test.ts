@@ -6,6 +6,7 @@ import type { BootStage } from '../../../../harness/verdict/stages.ts';
 const SAMPLES: readonly (readonly [name: string, text: string])[] = [
   ['boot-failed', 'Boot failed: not a bootable disk'],
   ['no-bootable-device', 'No bootable device.'],
+  ['no-bootable-device', 'This is not a bootable disk.  Please insert a bootable floppy and'],
   ['secure-boot-refused', 'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0): Access Denied'],
   ['uefi-shell', 'UEFI Interactive Shell v2.2'],
   ['uefi-shell', 'Shell> '],
@@ -43,6 +44,7 @@ const SAMPLES: readonly (readonly [name: string, text: string])[] = [
     'filesystem-error',
     '[    5.000000] EXT4-fs error (device vda2): ext4_lookup:1855: inode #2: deleted inode referenced',
   ],
+  ['root-device-missing', 'Gave up waiting for root file system device.  Common problems:'],
   ['root-device-missing', 'Timed out waiting for device /dev/disk/by-label/nixos, trying to mount anyway.'],
   ['init-not-found', 'stage 2 init script (/mnt-root//nix/store/x/init) not found'],
   ['stage-1-failed', 'An error occurred in stage 1 of the boot process, which must mount the'],
@@ -79,7 +81,7 @@ test('every pattern has a sample, and explains only what there is', () => {
   const names = FAILURE_PATTERNS.map(({ name }) => name);
   expect(SAMPLES.map(([name]) => name)).toEqual(names);
   const others = [
-    ...['machine-reset', 'hang', 'waits-for-job', 'repeats-itself'],
+    ...['machine-reset', 'hang', 'waits-for-job', 'repeats-itself', 'loader-menu'],
     ...['in-initrd', 'root-full', 'read-only-root'],
   ];
   for (const { explains = [] } of FAILURE_PATTERNS)
