@@ -36,9 +36,12 @@ const NAME = 'containerExecutor';
 /** A directory that is not this host's, and that every user may write to. */
 const OWN_FOLDER = '/dev/shm';
 
-/** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER: without it, it
- *  fails with "cannot figure out user name". */
-const ENVIRONMENT = { HOME: OWN_FOLDER, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
+/** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER, and HOME if it
+ *  belongs to whoever runs it: without them, it fails with "cannot figure out user name", "cannot determine user's home directory". */
+const ENVIRONMENT = { HOME: `${OWN_FOLDER}/home`, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
+
+/** Reads until this process is gone; then it ends, and the engine removes the container. */
+const LIVE = 'mkdir -p -m 700 "$HOME"; exec cat';
 
 /** The engine makes each command the leader of a session, whose number is in a file: $1; the rest is its argv. */
 const RUN = 'echo $$ > "$1"; shift; exec "$@"';
@@ -58,8 +61,7 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
   const container = await client.container
     .create({
       Image: image,
-      // Reads until this process is gone; then it ends, and the engine removes it.
-      Cmd: ['cat'],
+      Cmd: ['sh', '-c', LIVE],
       OpenStdin: true,
       StdinOnce: true,
       User: `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`,
