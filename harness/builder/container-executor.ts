@@ -5,10 +5,13 @@ import { resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { ContainerRuntimeClient } from 'testcontainers';
+import { z } from 'zod';
 import { CleanupStack } from '../../lib/cleanup-stack.ts';
 import { AbortedError, ToolMissingError } from '../../lib/errors.ts';
 import type { Executor, RunOptions, RunResult } from '../../lib/executor.ts';
 import { OutputCollector } from '../../lib/output-collector.ts';
+import { abortSignal, path } from '../../lib/spec/fields.ts';
+import { parseOptions } from '../../lib/spec/parse-options.ts';
 import { HarnessError } from '../errors.ts';
 
 export interface ContainerExecutorOptions {
@@ -28,6 +31,13 @@ export interface ContainerExecutor extends Executor, AsyncDisposable {
   /** Ends the container, with all that runs in it. */
   stop(): Promise<void>;
 }
+
+const optionsSchema = z.object({
+  image: z.string().min(1, 'must not be empty'),
+  folders: z.array(path).default([]),
+  namespaces: z.boolean().default(false),
+  signal: abortSignal.optional(),
+});
 
 type Container = Awaited<ReturnType<ContainerRuntimeClient['container']['create']>>;
 
@@ -49,15 +59,16 @@ const KILL = 'until read -r group < "$1"; do sleep 0.05; done 2> /dev/null; kill
 
 /** Starts a container in which every step that is given it as `executor` runs its programs: for hosts that have none, and for
  *  the same versions everywhere. It has no network, and ends when this process does, however that ends.
+ *  @throws {InvalidOptionsError} before anything is started.
  *  @throws {HarnessError} without a container engine, or without the image.
  *  @see Docker Engine API, "Exec". Talks to: Docker or Podman, as testcontainers finds it (DOCKER_HOST). */
 export async function containerExecutor(options: ContainerExecutorOptions): Promise<ContainerExecutor> {
-  const { image, signal } = options;
+  const { image, signal, namespaces, folders: more } = parseOptions(NAME, optionsSchema, options);
   const client = await engine();
   await requireImage(client, image);
   if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
   await using stack = new CleanupStack();
-  const folders = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...(options.folders ?? [])];
+  const folders = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...more];
   const container = await client.container
     .create({
       Image: image,
@@ -70,9 +81,7 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
         AutoRemove: true,
         Binds: [...new Set(folders.map((folder) => resolve(folder)))].map((folder) => `${folder}:${folder}`),
         NetworkMode: 'none',
-        ...(options.namespaces === true
-          ? { CapAdd: ['SYS_ADMIN'], SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'] }
-          : {}),
+        ...(namespaces ? { CapAdd: ['SYS_ADMIN'], SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'] } : {}),
       },
     })
     .catch((cause: unknown) => {
