@@ -75,6 +75,7 @@ export const TOOLS: readonly Tool[] = [
   tool('tune2fs', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-h']),
   tool('e2fsck', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-V']),
   tool('mkfs.vfat', 'dosfstools', 'dosfstools', 'createEsp', ['--help']),
+  tool('flock', 'util-linux', 'util-linux', 'every build and boot: locks on private files and places of machines'),
   tool('unshare', 'util-linux', 'util-linux', 'nixosEnter; makeFilesystem: btrfs, f2fs'),
   tool('find', 'findutils', 'findutils', 'makeFilesystem'),
   tool('qemu-img', 'qemu-utils', 'qemu-utils', 'convertImage, the private overlay of a boot'),
