@@ -43,15 +43,19 @@ export const PACKAGES = {
 
 /** What only the tests run, told by `--tests`: another builder of images, a container engine, another architecture's machine, a browser, a reader of screens. */
 const TEST_PACKAGES = {
+  bzip2: '/bin/bzip2',
   chromium: '/usr/bin/chromium',
   'docker.io': '/usr/sbin/dockerd',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
+  lz4: '/usr/bin/lz4',
   mmdebstrap: '/usr/bin/mmdebstrap',
   'qemu-efi-aarch64': '/usr/share/AAVMF/AAVMF_CODE.fd',
   'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   uidmap: '/usr/bin/newuidmap',
+  'xz-utils': '/usr/bin/xz',
+  zstd: '/usr/bin/zstd',
 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
