@@ -1,0 +1,23 @@
+#!/bin/sh
+# What is the same in all images of a release, done where the tree is made. $1: the release; $2: the tree.
+set -eu
+release=$1
+tree=$2
+for locale in de_DE ja_JP; do
+  chroot "$tree" localedef --no-archive -i $locale -f UTF-8 $locale.UTF-8
+done
+rm -rf "$tree/usr/share/i18n" "$tree/var/cache/apt" "$tree/var/lib/apt/lists"
+echo root:foreign | chroot "$tree" chpasswd
+chroot "$tree" useradd --create-home --shell /bin/bash plain
+echo plain:foreign | chroot "$tree" chpasswd
+chroot "$tree" useradd --create-home --shell /bin/bash --groups sudo wheel
+echo wheel:foreign | chroot "$tree" chpasswd
+echo foreign > "$tree/etc/hostname"
+: > "$tree/etc/machine-id"
+if [ "$release" = bookworm ]; then
+  # A second initrd that opens a disk; of its own, for it waits for that disk on every machine.
+  version=$(ls "$tree/lib/modules")
+  echo 'cryptroot UUID=0f0e1a9e-0000-4000-8000-000000000012 none luks,initramfs' > "$tree/etc/crypttab"
+  chroot "$tree" mkinitramfs -o /boot/initrd-luks.img "$version"
+  echo > "$tree/etc/crypttab"
+fi
