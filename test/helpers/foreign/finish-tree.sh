@@ -6,7 +6,6 @@ tree=$2
 for locale in de_DE ja_JP; do
   chroot "$tree" localedef --no-archive -i $locale -f UTF-8 $locale.UTF-8
 done
-rm -rf "$tree/usr/share/i18n" "$tree/var/cache/apt" "$tree/var/lib/apt/lists"
 echo root:foreign | chroot "$tree" chpasswd
 chroot "$tree" useradd --create-home --shell /bin/bash plain
 echo plain:foreign | chroot "$tree" chpasswd
@@ -20,4 +19,10 @@ if [ "$release" = bookworm ]; then
   echo 'cryptroot UUID=0f0e1a9e-0000-4000-8000-000000000012 none luks,initramfs' > "$tree/etc/crypttab"
   chroot "$tree" mkinitramfs -o /boot/initrd-luks.img "$version"
   echo > "$tree/etc/crypttab"
+  # Other inits, for the images that have one instead of systemd.
+  mkdir "$tree/opt/inits"
+  cd "$tree/opt/inits"
+  APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq download \
+    sysvinit-core sysv-rc startpar initscripts insserv openrc libeinfo1 librc1
 fi
+rm -rf "$tree/usr/share/i18n" "$tree/var/cache/apt" "$tree/var/lib/apt/lists"

@@ -1,7 +1,20 @@
 # What the images are filled with, sourced by image.sh.
 
 debian() {
-  tar -C "$root" -xf "$source" --exclude='./dev/*'
+  tar -C "$root" -xf "$source" --exclude='./dev/*' --exclude='./opt/inits'
+}
+
+# systemd's place is taken by the packages named, which lie in the tree.
+other_init() {
+  mkdir "$root/opt/inits"
+  tar -C "$root" -xf "$source" ./opt/inits
+  : > "$root/dev/null"
+  packages=
+  for package in "$@"; do packages="$packages $(cd "$root" && ls opt/inits/"$package"_*.deb)"; done
+  chroot "$root" dpkg --force-depends --remove systemd-sysv > /dev/null
+  (cd "$root" && DEBIAN_FRONTEND=noninteractive chroot . dpkg --install $packages) > /dev/null
+  rm -rf "$root/opt/inits" "$root/dev/null"
+  sed -i 's/^#T0:23:respawn:.*/T0:23:respawn:\/sbin\/getty -L ttyS0 115200 vt100/' "$root/etc/inittab"
 }
 
 kernel() { ls "$root"/boot/vmlinuz-*; }
