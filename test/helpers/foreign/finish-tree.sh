@@ -1,8 +1,6 @@
-#!/bin/sh
-# What is the same in all images of a release, done where the tree is made. $1: the release; $2: the tree.
+# What is the same in all images of a release: mmdebstrap runs this text in the tree $1, by somebody who cannot read this file.
 set -eu
-release=$1
-tree=$2
+tree=$1
 for locale in de_DE ja_JP; do
   chroot "$tree" localedef --no-archive -i $locale -f UTF-8 $locale.UTF-8
 done
@@ -13,7 +11,7 @@ chroot "$tree" useradd --create-home --shell /bin/bash --groups sudo wheel
 echo wheel:foreign | chroot "$tree" chpasswd
 echo foreign > "$tree/etc/hostname"
 : > "$tree/etc/machine-id"
-if [ "$release" = bookworm ]; then
+if grep -q VERSION_CODENAME=bookworm "$tree/etc/os-release"; then
   # A second initrd that opens a disk; of its own, for it waits for that disk on every machine.
   version=$(ls "$tree/lib/modules")
   echo 'cryptroot UUID=0f0e1a9e-0000-4000-8000-000000000012 none luks,initramfs' > "$tree/etc/crypttab"

@@ -11,7 +11,7 @@ case $release in
   bookworm) packages=initramfs-tools,cryptsetup-initramfs,live-boot,zsh ;;
   trixie) packages=dbus,libpam-systemd,dracut,cryptsetup-bin,systemd-cryptsetup,systemd-boot-efi,btrfs-progs,fish ;;
 esac
-set -- --quiet --mode=$mode --variant=minbase --include="$common,$packages"
+set -- --quiet --mode=$mode --variant=minbase --include="$common,$packages" --dpkgopt=force-unsafe-io
 # What no boot reads; German and Japanese stay, for there are images that speak them.
 for path in doc man info locale lintian bug; do set -- "$@" --dpkgopt="path-exclude=/usr/share/$path/*"; done
 for language in de ja; do set -- "$@" --dpkgopt="path-include=/usr/share/locale/$language/*"; done
@@ -20,4 +20,4 @@ exec mmdebstrap "$@" \
   --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/etc/dracut.conf.d"' \
   --essential-hook='echo COMPRESS=lz4 > "$1/etc/initramfs-tools/conf.d/lz4"' \
   --essential-hook='printf "compress=lz4\nhostonly=no\n" > "$1/etc/dracut.conf.d/foreign.conf"' \
-  --customize-hook="sh '$here/finish-tree.sh' $release \"\$1\"" "$release" "$tar"
+  --customize-hook="$(cat "$here/finish-tree.sh")" "$release" "$tar"
