@@ -46,12 +46,17 @@ function replay(record: Uint8Array): { watch: BootWatch; asked: string[] } {
   const asked: string[] = [];
   let piece = 0;
   console.onText((text) => watch.feed(text, piece));
-  for (const part of Buffer.from(record).toString('latin1').split(/(?<=[\n:?>#$] ?)/)) {
+  for (const part of Buffer.from(record)
+    .toString('latin1')
+    .split(/(?<=[\n:?>#$] ?)/)) {
     piece += 1;
     const lines = watch.lineCount;
     console.feed(Buffer.from(part, 'latin1'));
     watch.pause(piece);
-    const question = watch.prompt === '' && watch.lineCount > lines ? questionIn(watch.lastLine, true) : questionIn(watch.prompt, false);
+    const question =
+      watch.prompt === '' && watch.lineCount > lines
+        ? questionIn(watch.lastLine, true)
+        : questionIn(watch.prompt, false);
     const name = asksForLogin(watch.prompt) ? 'login' : question?.name;
     if (name !== undefined && name !== 'asks-a-question' && asked.at(-1) !== name) asked.push(name);
   }
