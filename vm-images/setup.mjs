@@ -43,11 +43,8 @@ export const PACKAGES = {
 
 /** What only the tests run, told by `--tests`: other builders of images, a container engine, another architecture's machine, a browser, a reader of screens. */
 const TEST_PACKAGES = {
-<<<<<<< HEAD
   bzip2: '/bin/bzip2',
-=======
   binutils: '/usr/bin/objcopy',
->>>>>>> foreign
   chromium: '/usr/bin/chromium',
   'cryptsetup-bin': '/sbin/cryptsetup',
   'docker.io': '/usr/sbin/dockerd',
