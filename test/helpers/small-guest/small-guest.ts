@@ -20,7 +20,7 @@ export interface GuestMode {
   readonly stage1?: string;
   /** In the system, run by its init before any login. */
   readonly stage2?: string;
-  /** Files of the root that are other than in `tree`; `false`: that are not there. Executable when they begin with "#!". */
+  /** Files of the root that are other than in `tree`; `false`: that are not there. Scripts and ELF files are executable. */
   readonly files?: Readonly<Record<string, string | Buffer | false>>;
 }
 
@@ -94,7 +94,8 @@ async function writeOnRoot(folder: string, image: string, files: NonNullable<Gue
     if (content === false) continue;
     const local = `file-${index}`;
     await writeFile(join(folder, local), content);
-    const mode = content.indexOf('#!') === 0 ? '0100755' : '0100644';
+    const isProgram = ['#!', '\x7fELF'].some((magic) => content.indexOf(magic) === 0);
+    const mode = isProgram ? '0100755' : '0100644';
     commands.push(`write ${local} ${path}`, `sif ${path} mode ${mode}`);
   }
   if (commands.length === 0) return;

@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import { commandCheck, equalCheck } from '../../../harness/verify/checks.ts';
+import { HEALTHY_LINES } from './healthy-lines.ts';
 import { testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { consoleProgram, SYSVINIT } from './words.ts';
 
@@ -121,10 +122,38 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
+    boot: 'what GRUB, systemd-boot and a kernel say that go on',
+    guest: {
+      firmware: 'legacy',
+      loader: HEALTHY_LINES.loader
+        .trim()
+        .split('\n')
+        .map((line) => `echo "${line.replaceAll('\\', '\\\\')}"`)
+        .join('\n'),
+      stage1: `while read -r line; do echo "<3>$line" > /dev/kmsg; done <<'END'\n${HEALTHY_LINES.kernel.trim()}\nEND`,
+      stage2: SYSVINIT,
+    },
+    verdict: 'good',
+  },
+  {
+    boot: 'what an initrd, units and a shutdown say that go on',
+    guest: {
+      stage1: `cat <<'END'\n${HEALTHY_LINES['stage 1'].trim()}\nEND`,
+      stage2: say(HEALTHY_LINES.init),
+      files: {
+        '/etc/rc.stop': `#!/bin/sh\ncat > /dev/console <<'END'\n${HEALTHY_LINES.shutdown.trim()}\nEND\nmount -o remount,ro /\n`,
+      },
+    },
+    verdict: 'good',
+  },
+  {
     boot: "everybody else's failures, in what a command prints",
     guest: { files: { '/etc/others': OTHERS.trim() } },
     options: {
-      checks: [commandCheck('cat /etc/others'), commandCheck("echo 'Kernel panic - not syncing: no'; printf 'small login: '")],
+      checks: [
+        commandCheck('cat /etc/others'),
+        commandCheck("echo 'Kernel panic - not syncing: no'; printf 'small login: '"),
+      ],
     },
     verdict: 'good',
   },
@@ -153,7 +182,10 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'GRUB on two terminals',
-    guest: { firmware: 'legacy', loader: 'serial --unit=0 --speed=115200\nterminal_output serial console\necho "Loading"' },
+    guest: {
+      firmware: 'legacy',
+      loader: 'serial --unit=0 --speed=115200\nterminal_output serial console\necho "Loading"',
+    },
     verdict: 'good',
   },
   {
@@ -229,7 +261,9 @@ const CASES: readonly VerdictCase[] = [
     boot: "a kernel's line behind the prompt",
     guest: {
       stage2: SYSVINIT,
-      files: consoleProgram("(sleep 1; echo '<4>random: crng init done' > /dev/kmsg) & exec getty -L ttyS0 115200 vt100"),
+      files: consoleProgram(
+        "(sleep 1; echo '<4>random: crng init done' > /dev/kmsg) & exec getty -L ttyS0 115200 vt100",
+      ),
     },
     verdict: 'good',
   },
@@ -245,7 +279,9 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'bytes that are no UTF-8, and control characters',
-    guest: { stage2: String.raw`${SYSVINIT}; printf 'Gr\374n \200\201\377 \007\016x\017 \033]0;title\007 \033P0;1|q\033\\ \r\n'` },
+    guest: {
+      stage2: String.raw`${SYSVINIT}; printf 'Gr\374n \200\201\377 \007\016x\017 \033]0;title\007 \033P0;1|q\033\\ \r\n'`,
+    },
     verdict: 'good',
   },
   {
@@ -260,7 +296,9 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a line that is said 25 times, a second apart, and then it goes on',
-    guest: { stage1: 'i=0; while [ $i -lt 25 ]; do echo "Waiting for /dev/vda1 to appear ..."; sleep 1; i=$((i + 1)); done' },
+    guest: {
+      stage1: 'i=0; while [ $i -lt 25 ]; do echo "Waiting for /dev/vda1 to appear ..."; sleep 1; i=$((i + 1)); done',
+    },
     verdict: 'good',
   },
   {
