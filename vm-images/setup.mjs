@@ -41,17 +41,22 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
-/** What only the tests run, told by `--tests`: another builder of images, a container engine, another architecture's machine, a browser, a reader of screens. */
+/** What only the tests run, told by `--tests`: another builder of images, a container engine, another architecture's machine, a browser, a reader of screens, shells
+ *  and a login for the small guest. */
 const TEST_PACKAGES = {
   chromium: '/usr/bin/chromium',
   'docker.io': '/usr/sbin/dockerd',
+  fish: '/usr/bin/fish',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
+  login: '/usr/bin/login',
   mmdebstrap: '/usr/bin/mmdebstrap',
   'qemu-efi-aarch64': '/usr/share/AAVMF/AAVMF_CODE.fd',
   'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
+  sudo: '/usr/bin/sudo',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   uidmap: '/usr/bin/newuidmap',
+  zsh: '/usr/bin/zsh',
 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');

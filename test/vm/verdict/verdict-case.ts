@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import type { BootReport, VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
+import type { BootReport } from '../../../harness/verify/boot-report.ts';
+import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { type GuestMode, smallGuest } from '../../helpers/small-guest/small-guest.ts';
 
