@@ -64,11 +64,13 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'GRUB tries the same again and again, as fast as it can',
+    slow: true,
     guest: { firmware: 'legacy', loader: 'while true; do\nsearch --no-floppy --fs-uuid --set=root ABCD-1234\ndone' },
     verdict: { name: 'repeats-itself', stage: 'loader', cause: /no such device: ABCD-1234/, withinMs: 180_000 },
   },
   {
     boot: 'the initrd tries the same again and again',
+    slow: true,
     guest: {
       stage1: "while :; do echo 'Volume group \"vg\" not found'; echo 'Cannot process volume group vg'; sleep 1; done",
     },
@@ -76,6 +78,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the kernel says the same again and again, with its time',
+    slow: true,
     guest: {
       stage1: "while :; do echo '<3>usb 1-1: device descriptor read/64, error -110' > /dev/kmsg; sleep 1; done",
     },
@@ -90,6 +93,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'systemd waits for a service without limit, in the newer words',
+    slow: true,
     guest: {
       stage2: `echo 'Welcome to Small Linux!'\n${jobFor('Job cloud-init-local.service/start running', 'no limit')}`,
     },
@@ -97,6 +101,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "systemd waits in the initrd for the root's device without limit",
+    slow: true,
     guest: {
       stage1: String.raw`printf '\nWelcome to \033[0;1;39mNixOS 25.11 (Xantusia) (Initrd)\033[0m!\n\n'
         ${jobFor(`A start job is running for /dev/disk/by-uuid/${UUID}`, 'no limit')}`,
@@ -110,6 +115,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'dots for ever in the initrd',
+    slow: true,
     guest: {
       stage1: "printf 'waiting for device /dev/disk/by-label/nixos to appear'; while :; do printf .; sleep 1; done",
     },
@@ -122,11 +128,13 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'dots for ever in the system',
+    slow: true,
     guest: { stage2: `${SYSVINIT}\nprintf 'Waiting for network'; while :; do printf .; sleep 1; done` },
     verdict: { name: ['repeats-itself', 'hang'], stage: 'init', cause: /Waiting for network/, withinMs: 180_000 },
   },
   {
     boot: 'a counter for ever',
+    slow: true,
     guest: {
       stage2: `${SYSVINIT}\ni=0; while :; do echo "Attempt $i to reach the metadata service failed"; i=$((i + 1)); sleep 1; done`,
     },
@@ -158,6 +166,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'systemd 257 in the initrd does not find the root',
+    slow: true,
     guest: {
       stage1: String.raw`
         printf '\033[0;1;39mBooting initrd of \033[0m\033[0;38;2;126;186;228mNixOS 26.05 (Yarara) (Initrd)\033[0m\033[0;1;39m.\033[0m\r\n'
@@ -169,6 +178,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "the serial port's device does not come, and nobody serves a login on it",
+    slow: true,
     guest: {
       stage2: String.raw`
         printf '\nWelcome to Small Linux!\n\n'
@@ -186,11 +196,13 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'nobody serves a login, though the kernel was heard on that port',
+    slow: true,
     guest: { files: { '/etc/inittab': '::sysinit:/etc/rc.start\n::shutdown:/etc/rc.stop\n' }, stage2: SYSVINIT },
     verdict: { name: ['no-serial-console', 'hang'], stage: 'init', notCause: /no console=/, withinMs: 180_000 },
   },
   {
     boot: 'getty ends at once, again and again',
+    slow: true,
     guest: {
       stage2: SYSVINIT,
       files: consoleProgram("echo 'getty: setsid: Operation not permitted'; sleep 1; exit 1"),
@@ -215,6 +227,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'GRUB cannot find the kernel',
+    slow: true,
     guest: grubConfig(
       'serial --unit=0 --speed=115200\nterminal_output serial console\nset timeout=0\nmenuentry Small {\n  linux /boot/absent\n  initrd /boot/initrd\n}\n',
     ),
@@ -233,12 +246,14 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "SYSLINUX's words: a kernel that is not there",
+    slow: true,
     guest: { firmware: 'legacy', loader: 'echo "Could not find kernel image: linux"\necho -n "boot: "\nread line' },
     verdict: { name: 'syslinux', stage: 'loader', cause: /kernel image: linux/, withinMs: 30_000 },
     typedAt: [],
   },
   {
     boot: 'the initrd runs one instruction for ever',
+    slow: true,
     guest: {
       stage1: `mount -t ext4 -o ro "$(findfs $root)" /mnt; exec /mnt/loop`,
       files: { '/loop': TIGHT_LOOP },
@@ -247,6 +262,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the initrd computes for half a minute in silence, then goes on',
+    slow: true,
     guest: { stage1: silentWork(30), stage2: SYSVINIT },
     options: { checks },
     verdict: 'good',
@@ -265,6 +281,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'what is tolerated does not happen',
+    slow: true,
     guest: { stage2: SYSVINIT },
     options: { checks, ignore: ['filesystem-error'] },
     verdict: 'good',
@@ -290,6 +307,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the image restarts itself each time',
+    slow: true,
     guest: { stage2: `${SYSVINIT}\nreboot -f` },
     options: { allowReboots: 1 },
     verdict: { name: 'machine-reset', stage: 'init' },

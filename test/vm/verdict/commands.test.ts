@@ -44,6 +44,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the console is noisy before anybody logs in',
+    slow: true,
     guest: {
       stage2: `${SYSVINIT}\n(while :; do echo '[  OK  ] Started session-1.scope - Session 1 of User root.'; sleep 3; done > /dev/ttyS0) &`,
     },
@@ -76,6 +77,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a check reads from the console',
+    slow: true,
     guest: { stage2: SYSVINIT },
     options: { checks: [equalCheck('nobody types', 'cat; echo end', 'end'), answers] },
     verdict: 'good',

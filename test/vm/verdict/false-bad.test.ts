@@ -112,6 +112,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'units that failed, and nobody logs in',
+    slow: true,
     guest: { stage2: say(REPORTED) },
     options: { login: false },
     verdict: 'good',
@@ -148,6 +149,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "everybody else's failures, in what a command prints",
+    slow: true,
     guest: { files: { '/etc/others': OTHERS.trim() } },
     options: {
       checks: [
@@ -171,12 +173,14 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'GRUB has errors and waits ten seconds for a key: a terminal and a command that are not there',
+    slow: true,
     guest: { firmware: 'legacy', loader: 'terminal_output gfxterm\nvbeinfo' },
     verdict: 'good',
     typedAt: [],
   },
   {
     boot: 'GRUB searches for what is not there',
+    slow: true,
     guest: { firmware: 'legacy', loader: 'search --no-floppy --label absent --set=root\nset root=hd0,msdos1' },
     verdict: 'good',
   },
@@ -218,6 +222,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a full /tmp',
+    slow: true,
     guest: {
       stage2: `${SYSVINIT}\nmount -t tmpfs -o size=64k tmpfs /tmp\ndd if=/dev/zero of=/tmp/full bs=1k count=128`,
     },
@@ -238,6 +243,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a quiet kernel and an init that says nothing',
+    slow: true,
     guest: { parameters: 'quiet loglevel=0', files: { '/etc/issue': '' } },
     verdict: 'good',
   },
@@ -259,6 +265,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "a kernel's line behind the prompt",
+    slow: true,
     guest: {
       stage2: SYSVINIT,
       files: consoleProgram(
@@ -303,11 +310,13 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'twenty dots, and then it goes on',
+    slow: true,
     guest: { stage1: 'i=0; while [ $i -lt 20 ]; do printf .; sleep 1; i=$((i + 1)); done' },
     verdict: 'good',
   },
   {
     boot: 'the percentage of something long',
+    slow: true,
     guest: {
       stage2: String.raw`${SYSVINIT}; i=0; while [ $i -le 100 ]; do printf '\rGrowing the filesystem: %3d %%' $i; i=$((i + 4)); sleep 1; done; echo`,
     },

@@ -7,7 +7,7 @@ import { consoleProgram, INITRAMFS_NO_ROOT, SYSVINIT } from './words.ts';
 const PROMPT = "printf 'small login: '";
 const PROMPTS_FOR_EVER = `while ${PROMPT}; do read -r line; done`;
 const UNCONFIRMED = 'login-prompt-unconfirmed';
-const NOBODY_ANSWERS = [UNCONFIRMED, 'login-refused', 'wrong-shell'];
+const NOBODY_ANSWERS = [UNCONFIRMED, 'login-refused', 'wrong-shell', 'no-shell'];
 /** A copy of what a system needs on a filesystem in memory. */
 const TO_RAM = `
   mount -t ext4 -o ro "$(findfs $root)" /mnt
@@ -38,6 +38,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a prompt among the parameters that the kernel repeats, and no root: the initrd waits in silence',
+    slow: true,
     guest: {
       firmware: 'legacy',
       parameters: 'issue="foreign login: "',
@@ -66,8 +67,15 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the initrd prints a prompt at each Enter, with a login',
+    slow: true,
     guest: { firmware: 'legacy', stage1: PROMPTS_FOR_EVER },
     verdict: { name: NOBODY_ANSWERS },
+  },
+  {
+    boot: 'the initrd reads the disk, then prints a prompt at each Enter, without a login',
+    guest: { firmware: 'legacy', stage1: `dd if=/dev/vda1 of=/dev/null bs=1M count=8; ${PROMPTS_FOR_EVER}` },
+    options: { login: false },
+    verdict: { name: UNCONFIRMED, stage: 'stage 1' },
   },
   {
     boot: 'the initrd forges a whole login',
@@ -91,6 +99,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the initrd has a real getty and login of its own, and nobody logs in',
+    slow: true,
     guest: { firmware: 'legacy', stage1: RESCUE_LOGIN },
     options: { login: false },
     verdict: { name: UNCONFIRMED, stage: 'stage 1' },
@@ -103,7 +112,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: 'the root is a copy in memory',
     guest: { firmware: 'legacy', stage1: TO_RAM },
-    verdict: { name: 'foreign-root' },
+    verdict: { name: ['foreign-root', 'in-initrd'] },
   },
   {
     boot: 'GRUB prints a prompt and stops',
@@ -123,6 +132,7 @@ const CASES: readonly VerdictCase[] = [
   ),
   {
     boot: "a kernel's line with a prompt's words, and no prompt",
+    slow: true,
     guest: { stage2: `${SYSVINIT}; echo '<4>audit: login: uid=0 login: ' > /dev/kmsg; ${FOREVER}` },
     options: { login: false },
     verdict: { name: ['hang', 'no-serial-console', UNCONFIRMED] },
@@ -175,11 +185,13 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the guest restarts where it should power off',
+    slow: true,
     guest: { files: { '/etc/rc.stop': '#!/bin/sh\nreboot -f\n' } },
     verdict: { name: ['unclean-shutdown', 'machine-reset'], stage: 'shutdown' },
   },
   {
     boot: 'the guest never ends its power off',
+    slow: true,
     guest: { files: { '/etc/rc.stop': `#!/bin/sh\n${FOREVER}\n` } },
     verdict: { name: ['unclean-shutdown', 'hang', 'timeout'], stage: 'shutdown', withinMs: 180_000 },
   },

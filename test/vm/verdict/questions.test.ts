@@ -131,7 +131,10 @@ const withCode = (prompt: string): Record<string, string> =>
 const toor = { user: 'toor', password: 'foreign' };
 
 const CASES: readonly VerdictCase[] = [
-  ...PASSPHRASES.map(unanswered),
+  // The others are asked in the same way.
+  ...PASSPHRASES.map(
+    (each, index): VerdictCase => ({ ...unanswered(each), ...(index % 2 === 1 ? { slow: true } : {}) }),
+  ),
   ...[NIXOS, DEBIAN, SYSTEMD_GLYPH, MKINITCPIO].map(answered),
   {
     boot: 'the passphrase that was given is wrong',
@@ -156,6 +159,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "GRUB asks for a disk's passphrase",
+    slow: true,
     guest: {
       firmware: 'legacy',
       loader: `echo -n "Enter passphrase for hd0,gpt2 (${UUID}): "\nread answer\necho "Slot 0 opened"`,
@@ -190,12 +194,14 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a password is asked for, and none was given: busybox',
+    slow: true,
     guest: { stage2: SYSVINIT },
     options: { login: { user: 'toor' } },
     verdict: { name: 'asks-for-password', cause: /toor/, withinMs: 30_000 },
   },
   {
     boot: 'the password is wrong: PAM',
+    slow: true,
     guest: { stage2: SYSVINIT, files: realLogin() },
     options: { login: { user: 'toor', password: 'wrong' } },
     verdict: { name: 'login-refused', cause: /toor/ },
@@ -234,24 +240,28 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "the user's shell is nologin",
+    slow: true,
     guest: { stage2: SYSVINIT },
     options: { login: { user: 'nobody' } },
     verdict: { name: 'login-refused', cause: /not available/ },
   },
   {
     boot: 'login is broken: a module of PAM is missing',
+    slow: true,
     guest: { stage2: SYSVINIT, files: { ...realLogin(), '/lib/x86_64-linux-gnu/security/pam_unix.so': false } },
     options: { login: toor },
     verdict: { name: 'login-refused', cause: /toor/ },
   },
   {
     boot: 'a verification code is asked for',
+    slow: true,
     guest: { stage2: SYSVINIT, files: withCode('Verification code: ') },
     options: { login: { user: 'root', password: 'foreign' } },
     verdict: { name: 'asks-for-code', cause: /Verification code:/, withinMs: 30_000 },
   },
   {
     boot: 'a one-time password is asked for',
+    slow: true,
     guest: { stage2: SYSVINIT, files: withCode("One-time password (OATH) for `root': ") },
     options: { login: { user: 'root', password: 'foreign' } },
     verdict: { name: 'asks-for-code', cause: /One-time password \(OATH\)/, withinMs: 30_000 },
@@ -283,6 +293,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the first-boot wizard of systemd, and nobody logs in',
+    slow: true,
     guest: { stage2: `${SYSVINIT}\n${FIRSTBOOT}` },
     options: { login: false },
     verdict: { name: 'first-boot-wizard', cause: /Press any key to proceed|new installation/, withinMs: 30_000 },
@@ -382,7 +393,7 @@ const CASES: readonly VerdictCase[] = [
     guest: {
       stage1: `printf '/dev/vda1 contains a file system with errors, check forced.\\nPass 1: Checking inodes, blocks, and sizes\\n'\nprintf 'Inode 12, i_blocks is 8, should be 16.  Fix<y>? '; read -r answer`,
     },
-    verdict: { name: 'asks-a-question', stage: 'stage 1', cause: /Fix<y>\?/, withinMs: 30_000 },
+    verdict: { name: 'asks-to-repair', stage: 'stage 1', cause: /Fix<y>\?/, withinMs: 30_000 },
     typedAt: [],
   },
   {
@@ -395,6 +406,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'sulogin for a root that is locked',
+    slow: true,
     guest: {
       stage1: `while :; do printf '\\nCannot open access to console, the root account is locked.\\nSee sulogin(8) man page for more details.\\n\\nPress Enter to continue.\\n'; read -r line; done`,
     },
@@ -413,7 +425,7 @@ const CASES: readonly VerdictCase[] = [
     boot: 'GRUB asks for a user',
     guest: { firmware: 'legacy', loader: 'echo "Enter username: "\nread user' },
     verdict: {
-      name: ['asks-a-question', 'asks-for-password'],
+      name: 'loader-asks',
       stage: 'loader',
       cause: /Enter username:/,
       withinMs: 30_000,

@@ -15,6 +15,8 @@ export interface VerdictCase {
    *  ever typed at the line of an `asks-…` verdict. */
   readonly typedAt?: readonly RegExp[];
   readonly also?: (report: BootReport) => void;
+  /** One of several of its kind, or of minutes: run where ALL_VERDICTS is set. */
+  readonly slow?: true;
 }
 
 export interface BadVerdict {
@@ -34,7 +36,8 @@ export const FOREVER = 'sleep 1000000';
 
 /** Runs a table of cases. verifyBoot itself lets as many boot at once as there are processors. */
 export function testVerdicts(cases: readonly VerdictCase[]): void {
-  test.concurrent.each(cases.map((each) => [each.boot, each] as const))('%s', async (_, each) => {
+  const chosen = cases.filter(({ slow }) => slow !== true || process.env.ALL_VERDICTS !== undefined);
+  test.concurrent.each(chosen.map((each) => [each.boot, each] as const))('%s', async (_, each) => {
     const report = await verifyBoot({ ...(await smallGuest(each.guest)), ...each.options });
     holdAgainst(each, report);
   });
