@@ -3,7 +3,7 @@ import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors
 import { ARCHITECTURES } from '../qemu/architecture.ts';
 import { processTimes } from '../qemu/process-times.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
-import { type Question, questionIn } from '../verdict/questions.ts';
+import { asksForLogin, type Question, questionIn } from '../verdict/questions.ts';
 import { isBefore } from '../verdict/stages.ts';
 import { type BootEnd, causeOf } from '../verdict/verdict.ts';
 import { type HangBudget, HangWatch, type Standstill } from './hang-watch.ts';
@@ -242,7 +242,7 @@ class Wait<T> {
     const unfinished = watch.prompt.trim() !== '';
     const line = unfinished ? watch.prompt : watch.lastLine;
     const silentMs = this.#silentMs;
-    if (silentMs < PAUSE_MS || line.trim() === '') return;
+    if (silentMs < PAUSE_MS || line.trim() === '' || asksForLogin(line)) return;
     const same = this.#answered !== undefined && this.#answered.line === line;
     // The same line is another question only when the guest has said something since.
     if (same && this.#answered?.lines === watch.lineCount && silentMs < UNANSWERED_MS) return;

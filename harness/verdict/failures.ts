@@ -85,9 +85,15 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'uefi-shell',
     // The shell runs a startup.nsh after five seconds, if there is one.
-    ...{ shows: /UEFI Interactive Shell|^Shell> ?$/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
+    ...{ shows: /UEFI Interactive Shell/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
     goesOnWithinMs: 7000,
     cause: 'the firmware found no EFI loader that starts, and went to its shell',
+    source: 'edk2 ShellPkg',
+  },
+  {
+    name: 'uefi-shell',
+    ...{ shows: /^(?:Shell|FS\d+:\\)> ?$/, by: 'uefi', stage: 'firmware', severity: 'fatal', unfinished: true },
+    cause: 'the firmware found no EFI loader that starts, and waits in its shell',
     source: 'edk2 ShellPkg',
   },
   {
@@ -146,7 +152,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'loader-entry',
     shows:
-      /(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
+      /^(?!.*BdsDxe: ).*(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
     // It stalls for three seconds so that the message can be read, and then shows its menu or returns to the firmware.
     goesOnWithinMs: 5000,
