@@ -1,8 +1,10 @@
 import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { mtoolsEnvironment, mtoolsImage } from '../../../lib/filesystem/fat.ts';
+import { mtoolsEnvironment, mtoolsImage, writeFatTree } from '../../../lib/filesystem/fat.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
+import { runStep } from '../../../lib/step.ts';
 import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';
 
 /** A copy of a good image, and what a fault does to it. */
@@ -51,6 +53,14 @@ export class BrokenImage {
     ]);
   }
 
+  /** Writes the partition table anew, with what `change` makes of its dump. @see sfdisk(8), "--dump" */
+  async changeTable(change: (dump: string) => string): Promise<void> {
+    const dump = await run(['sfdisk', '--dump', this.file]);
+    // The last sector that can be used is where the disk ends now.
+    const input = change(dump.replace(/^last-lba:.*\n/m, ''));
+    await run(['sfdisk', '--no-reread', '--no-tell-kernel', '--quiet', this.file], { input });
+  }
+
   get esp(): DiskPartition {
     const { esp } = this.disk;
     if (esp === undefined) throw new Error('this image has no ESP');
@@ -70,6 +80,30 @@ export class BrokenImage {
 
   async removeFromEsp(pattern: RegExp): Promise<void> {
     await this.#mtools('mdel', await this.espFile(pattern));
+  }
+
+  async readFromEsp(name: RegExp | string): Promise<Buffer> {
+    const local = join(this.#folder, 'esp-file');
+    await this.#mtools('mcopy', '-n', '-o', typeof name === 'string' ? `::${name}` : await this.espFile(name), local);
+    return readFile(local);
+  }
+
+  /** Adds a file to the ESP, with the directories on the way. */
+  async addToEsp(path: string, content: Buffer | string): Promise<void> {
+    const place = { image: this.file, offsetBytes: this.esp.offsetBytes };
+    const tree = { folders: [], files: [{ path, content: { text: content } }] };
+    await runStep('fault gallery', undefined, path, (step) => writeFatTree(step, place, tree, undefined));
+  }
+
+  /** Makes the ESP's filesystem anew, with nothing on it. */
+  async formatEsp(): Promise<void> {
+    const { offsetBytes, sizeBytes } = this.esp;
+    await this.overwrite(offsetBytes, Buffer.alloc(4 * MIB));
+    const sectors = `${offsetBytes / 512}`;
+    await run([
+      ...['mkfs.vfat', '-F', '16', '-n', 'ESP', '-h', sectors, '--offset', sectors],
+      ...[this.file, `${sizeBytes / 1024}`],
+    ]);
   }
 
   /** Replaces a file of the ESP by what `change` makes of it. */

@@ -1,34 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { rename } from 'node:fs/promises';
-import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
+
 import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';
 import type { BrokenImage } from './broken-image.ts';
-
-/** A good image that is broken in one way, and what the verifier must say of it. */
-export interface Fault {
-  /** How it is broken, in a few words. */
-  readonly fault: string;
-  readonly base: 'legacy' | 'hybrid' | 'systemd-boot';
-  readonly firmware: 'legacy' | 'efi';
-  readonly breakIt: (image: BrokenImage) => Promise<void>;
-  readonly stage: string;
-  readonly name: string;
-  /** What the cause must tell. */
-  readonly cause: RegExp;
-  readonly machine?: Partial<VerifyBootOptions>;
-}
+import type { Fault } from './fault.ts';
+import { ACTIVATION, BOOTX64, ENTRY, GRUB_CFG, half, INITRD, KERNEL, text } from './parts.ts';
 
 const LINUX_TYPE = '0FC63DAF-8483-4772-8E79-3D69D8477DE4';
-const INITRD = /initrd/i;
-const KERNEL = /(?:linux|bzimage|kernel)[^/]*$/i;
-const GRUB_CFG = /grub\.cfg$/;
-const BOOTX64 = /\/BOOTX64\.EFI$/i;
-const ENTRY = /loader\/entries\/[^/]*\.conf$/;
-const half = (content: Buffer): Buffer => content.subarray(0, Math.floor(content.length / 2));
-const text = (change: (content: string) => string) => (content: Buffer) => change(content.toString('utf8'));
-/** Where the demo's stage 2 begins its work. */
-export const ACTIVATION = 'echo "running activation script..."';
 const withoutConsole = text((content) => content.replaceAll(/ ?console=ttyS0\S*/g, ''));
 /** A login only where there is a keyboard. */
 async function loginOnScreen(image: BrokenImage): Promise<void> {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import { PASSPHRASE } from './bases/luks.ts';
 import { FAULTS } from './faults.ts';
 import { type Gallery, openGallery } from './gallery.ts';
 
@@ -20,13 +21,18 @@ test.concurrent.each(
   expect(report.ok).toBe(false);
 });
 
-test.each([
-  ['legacy', 'legacy'],
-  ['hybrid', 'legacy'],
-  ['hybrid', 'efi'],
-  ['systemd-boot', 'efi'],
-] as const)('nothing is said of what they were before: %s, %s', async (base, firmware) => {
-  const report = await verifyBoot({ image: gallery.image(base), firmware });
+test.concurrent.each([
+  ['legacy', 'legacy', {}],
+  ['hybrid', 'legacy', {}],
+  ['hybrid', 'efi', {}],
+  ['systemd-boot', 'efi', {}],
+  ['uki', 'efi', {}],
+  ['uki-systemd-boot', 'efi', {}],
+  ['syslinux', 'legacy', {}],
+  ['systemd', 'legacy', {}],
+  ['luks', 'legacy', { passphrase: PASSPHRASE }],
+] as const)('nothing is said of what they were before: %s, %s', async (base, firmware, options) => {
+  const report = await verifyBoot({ image: await gallery.image(base), firmware, ...options });
   expect(report.failure).toBeUndefined();
   expect(report.warnings).toEqual([]);
 });
