@@ -1,4 +1,4 @@
-import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { mtoolsEnvironment, mtoolsImage, writeFatTree } from '../../../lib/filesystem/fat.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
@@ -6,6 +6,11 @@ import { runStep } from '../../../lib/step.ts';
 import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';
+
+interface Extent {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
 
 /** A copy of a good image, and what a fault does to it. */
 export class BrokenImage {
@@ -68,7 +73,7 @@ export class BrokenImage {
   }
 
   async espFiles(): Promise<string[]> {
-    const listed = await this.#mtools('mdir', '-b', '-/', '::/');
+    const listed = await this.#mtools('mdir', '-a', '-b', '-/', '::/');
     return listed.split('\n').filter((line) => line.startsWith('::/') && !line.endsWith('/'));
   }
 
@@ -89,21 +94,38 @@ export class BrokenImage {
   }
 
   /** Adds a file to the ESP, with the directories on the way. */
-  async addToEsp(path: string, content: Buffer | string): Promise<void> {
-    const place = { image: this.file, offsetBytes: this.esp.offsetBytes };
+  addToEsp(path: string, content: Buffer | string): Promise<void> {
+    return this.addToFat(this.esp, path, content);
+  }
+
+  async addToFat({ offsetBytes }: Extent, path: string, content: Buffer | string): Promise<void> {
     const tree = { folders: [], files: [{ path, content: { text: content } }] };
-    await runStep('fault gallery', undefined, path, (step) => writeFatTree(step, place, tree, undefined));
+    await runStep('fault gallery', undefined, path, (step) =>
+      writeFatTree(step, { image: this.file, offsetBytes }, tree, undefined),
+    );
   }
 
   /** Makes the ESP's filesystem anew, with nothing on it. */
-  async formatEsp(): Promise<void> {
-    const { offsetBytes, sizeBytes } = this.esp;
+  formatEsp(): Promise<void> {
+    return this.formatFat(this.esp);
+  }
+
+  async formatFat({ offsetBytes, sizeBytes }: Extent): Promise<void> {
     await this.overwrite(offsetBytes, Buffer.alloc(4 * MIB));
     const sectors = `${offsetBytes / 512}`;
     await run([
       ...['mkfs.vfat', '-F', '16', '-n', 'ESP', '-h', sectors, '--offset', sectors],
       ...[this.file, `${sizeBytes / 1024}`],
     ]);
+  }
+
+  /** A partition more, at the end of the disk, which grows by it. */
+  async addPartition(type: string, sizeBytes: number): Promise<Extent> {
+    const { size } = await stat(this.file);
+    await truncate(this.file, size + sizeBytes + MIB);
+    const offsetBytes = Math.ceil(size / MIB) * MIB;
+    await this.changeTable((dump) => `${dump}start=${offsetBytes / 512}, size=${sizeBytes / 512}, type=${type}\n`);
+    return { offsetBytes, sizeBytes };
   }
 
   /** Replaces a file of the ESP by what `change` makes of it. */
@@ -142,6 +164,12 @@ export class BrokenImage {
     const local = join(this.#folder, 'root-file');
     await writeFile(local, content);
     await this.debugfs(`rm ${path}`, `write root-file ${path}`, `sif ${path} mode ${mode}`);
+  }
+
+  /** Adds a file to the root filesystem, in a directory that is there. */
+  async addToRoot(path: string, content: string | Buffer, mode = '0100644'): Promise<void> {
+    await writeFile(join(this.#folder, 'root-file'), content);
+    await this.debugfs(`write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
   /** Replaces a script of the system by what `change` makes of it, which must be something else. */

@@ -23,3 +23,9 @@ export const text =
 
 /** A pattern that is this name and no other. */
 export const exactly = (name: string): RegExp => new RegExp(`^${name.replaceAll('.', '\\.')}$`);
+
+/** An EFI program whose header says that it is for aarch64. @see Microsoft, "PE Format", "COFF File Header" */
+export function forArm(program: Buffer): Buffer {
+  program.writeUInt16LE(0xaa64, program.readUInt32LE(0x3c) + 4);
+  return program;
+}
