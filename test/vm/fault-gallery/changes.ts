@@ -14,6 +14,11 @@ export const loginOnScreen = (image: BrokenImage): Promise<void> =>
 export const inStage2 = (image: BrokenImage, shell: string): Promise<void> =>
   image.changeSystem('init', (script) => script.replace(ACTIVATION, `${shell}\n${ACTIVATION}`));
 
+/** The demo's login with PAM on a console that busybox's init serves, which comes sooner than systemd does. */
+export const WITH_PAM = `printf '::respawn:/sbin/agetty --keep-baud 115200 ttyS0 vt220\\n' > /etc/inittab
+init=$(command -v init)
+exec env -i PATH=/usr/sbin:/usr/bin "$init"`;
+
 /** The last thing stage 2 does is another one. */
 export const insteadOfInit = (image: BrokenImage, shell: string): Promise<void> =>
   image.changeSystem('init', (script) => script.replaceAll(/^ *exec env .*$/gm, shell));

@@ -101,7 +101,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'systemd-boot’s menu waits for ever',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'asks-a-question', cause: /menu/i },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'loader-menu', cause: /menu/ },
     breakIt: (image) =>
       image.changeOnEsp(
         LOADER_CONF,

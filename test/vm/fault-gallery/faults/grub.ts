@@ -123,7 +123,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'GRUB’s menu waits for ever',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'asks-a-question', cause: /menu|Press enter/i },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'loader-menu', cause: /Press enter to boot/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,
@@ -132,7 +132,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'GRUB asks who boots',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'asks-for-password', cause: /Enter username/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'loader-asks', cause: /Enter username/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,

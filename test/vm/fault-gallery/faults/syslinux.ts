@@ -66,7 +66,7 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'SYSLINUX waits at its prompt',
-    ...{ base: 'syslinux', firmware: 'legacy', stage: 'loader', name: 'asks-a-question', cause: /boot: ?/ },
+    ...{ base: 'syslinux', firmware: 'legacy', stage: 'loader', name: 'loader-menu', cause: /boot:/ },
     breakIt: (image) =>
       image.changeOnEsp(
         CONFIG,
