@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { rename, stat } from 'node:fs/promises';
 import { run } from '../../../helpers/run.ts';
+import { beforeInit, changeEtc } from '../changes.ts';
 import type { Fault } from '../fault.ts';
+
+const BLOCK_BYTES = 4096;
 
 /** The image's file, its partition table, and the root filesystem. */
 export const DISK_FAULTS: readonly Fault[] = [
@@ -38,5 +41,52 @@ export const DISK_FAULTS: readonly Fault[] = [
       const header = await image.read(0, 104);
       await image.overwrite(Number(header.readBigUInt64BE(40)), randomBytes(4096));
     },
+  },
+  {
+    fault: 'group descriptors zeroed',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'stage-1-failed',
+      cause: /group descriptors corrupted|Checksum for group/,
+    },
+    breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES)),
+  },
+  {
+    fault: 'journal’s superblock zeroed',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'stage-1-failed',
+      cause: /error loading journal|no journal found|journal/,
+    },
+    breakIt: async (image) => {
+      const block = Number(/^(\d+)/m.exec((await image.debugfs('bmap <8> 0')).replace(/^debugfs:.*\n/gm, ''))?.[1]);
+      await image.overwrite(image.disk.root.offsetBytes + block * BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES));
+    },
+  },
+  {
+    fault: 'block bitmap overwritten, and the root read-only on errors',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'filesystem-error', cause: /EXT4-fs error/ },
+    breakIt: async (image) => {
+      await image.tune('-e', 'remount-ro');
+      for (const [, block] of (await image.debugfs('stats')).matchAll(/block bitmap at (\d+)/g))
+        await image.overwrite(image.disk.root.offsetBytes + Number(block) * BLOCK_BYTES, randomBytes(BLOCK_BYTES));
+    },
+  },
+  {
+    fault: 'root mounted read-only, and fstab has it otherwise',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
+    breakIt: async (image) => {
+      await beforeInit(image, 'mount -o remount,ro /');
+      await changeEtc(image, 'fstab', () => 'LABEL=nixos / ext4 defaults 0 1\n');
+    },
+  },
+  {
+    fault: 'stage 2 fills the root',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'root-full', cause: /no free space/ },
+    breakIt: (image) => beforeInit(image, 'dd if=/dev/zero of=/filler bs=1M; sync'),
   },
 ];

@@ -74,7 +74,8 @@ printf '\\rtiny login: root\\r\\n# \\r\\ntiny login: '; sleep 100000
     fault: 'forged: a prompt on the kernel’s command line, and no root',
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
     machine: { login: false },
-    breakIt: (image) => changeParameters(image, (given) => `${given.replace('LABEL=nixos', 'LABEL=other')} issue="tiny login: "`),
+    breakIt: (image) =>
+      changeParameters(image, (given) => `${given.replace('LABEL=nixos', 'LABEL=other')} issue="tiny login: "`),
   },
   {
     fault: 'forged: a getty and a login in the initrd',
@@ -118,7 +119,7 @@ while :; do unshare --pid --fork chroot /new $(ls -d /new/nix/store/*-busybox | 
   },
   {
     fault: 'forged: the root in a chroot whose /proc is of files',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-init', cause: /process 1|\\/proc/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-init', cause: /process 1|\/proc/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
 mkdir -p /new/proc; mount -t tmpfs tmpfs /new/proc; mkdir /new/proc/1 /new/proc/self

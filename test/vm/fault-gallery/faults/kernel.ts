@@ -1,6 +1,16 @@
 import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { commandCheck } from '../../../../harness/verify/checks.ts';
+import { run } from '../../../helpers/run.ts';
+import type { BrokenImage } from '../broken-image.ts';
+import { anotherInit, changeEtc, changeParameters, inStage2 } from '../changes.ts';
+import { withFiles } from '../cpio.ts';
 import type { Fault } from '../fault.ts';
 import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
+
+/** An instruction that is none. @see Intel, "Software Developer's Manual", volume 2, "UD" */
+const UD2 = Buffer.from([0x0f, 0x0b]);
 
 /** The kernel and stage 1. */
 export const KERNEL_FAULTS: readonly Fault[] = [
@@ -62,4 +72,81 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'image-truncated', cause: /cut off/ },
     breakIt: (image) => image.cutTo(0.9),
   },
+  {
+    fault: 'wrong init= in the entry',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'init-not-found', cause: /-of-another-day\/init/ },
+    breakIt: (image) =>
+      changeParameters(image, (given) => given.replace(/init=\S+/, 'init=/nix/store/system-of-another-day/init')),
+  },
+  {
+    fault: 'wrong type of the root’s filesystem in the entry',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'stage-1-failed',
+      cause: /cannot mount|could not mount/,
+    },
+    breakIt: (image) => changeParameters(image, (given) => `${given} rootfstype=xfs`),
+  },
+  {
+    fault: 'no module for the disk’s controller',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    machine: { diskInterface: 'ahci' },
+    breakIt: async () => {},
+  },
+  {
+    fault: 'initrd’s init is not a program',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'kernel-panic-no-init',
+      cause: /No working init found/,
+    },
+    breakIt: (image) => anotherInit(image, 'not a program\n'),
+  },
+  {
+    fault: 'a module crashes the kernel’s thread',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'kernel',
+      name: 'kernel-oops',
+      cause: /invalid opcode|kernel hit a bug/,
+    },
+    breakIt: crashingModule,
+  },
+  {
+    fault: 'too little memory for a program of stage 2',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'kernel', name: 'out-of-memory', cause: /Killed process/ },
+    machine: { memoryMiB: 160 },
+    breakIt: (image) => inStage2(image, 'tail /dev/zero'),
+  },
+  {
+    fault: 'kernel panics behind the login',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'kernel-panic', cause: /sysrq triggered crash/ },
+    machine: { checks: [commandCheck('while :; do sleep 1; done')] },
+    breakIt: (image) =>
+      changeEtc(image, 'profile', (profile) => `${profile}(sleep 2; echo c > /proc/sysrq-trigger) &\n`),
+  },
 ];
+
+/** A module whose first instruction is none. Debian's kernel takes modules with broken signatures. Runs: objcopy, readelf. */
+async function crashingModule(image: BrokenImage): Promise<void> {
+  const modules = `${await image.linkOfSystem('kernel-modules')}/lib/modules`;
+  const version = /\/(\d[^/]*)\//.exec(await image.debugfs(`ls -p ${modules}`))?.[1] ?? '';
+  const path = `lib/modules/${version}/kernel/fs/nls/nls_ascii.ko`;
+  const [before, after] = ['module.ko', 'crashing.ko'].map((name) => join(dirname(image.file), name)) as [
+    string,
+    string,
+  ];
+  await writeFile(before, await image.readFromRoot(`${modules}/${version}/kernel/fs/nls/nls_ascii.ko`));
+  await run(['objcopy', '--remove-relocations=.init.text', before, after]);
+  const offset = /\.init\.text\s+PROGBITS\s+\w+\s+(\w+)/.exec(
+    await run(['readelf', '--sections', '--wide', after]),
+  )?.[1];
+  const module = await readFile(after);
+  UD2.copy(module, Number.parseInt(offset ?? '', 16));
+  await image.changeOnEsp(INITRD, (initrd) => withFiles(initrd, [{ path, content: module }]));
+}
