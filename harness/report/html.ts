@@ -1,6 +1,6 @@
 import escapeHtml from 'escape-html';
 import { BOOT_STAGES } from '../verdict/stages.ts';
-import type { BootReport } from '../verify/verify-boot.ts';
+import type { BootReport } from '../verify/boot-report.ts';
 import { firmwareName } from './text.ts';
 
 const STYLE = `

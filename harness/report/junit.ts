@@ -1,5 +1,5 @@
 import { XMLBuilder } from 'fast-xml-parser';
-import type { BootReport } from '../verify/verify-boot.ts';
+import type { BootReport } from '../verify/boot-report.ts';
 import { firmwareName } from './text.ts';
 
 const builder = new XMLBuilder({

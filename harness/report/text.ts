@@ -1,4 +1,4 @@
-import type { BootReport } from '../verify/verify-boot.ts';
+import type { BootReport } from '../verify/boot-report.ts';
 
 const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;

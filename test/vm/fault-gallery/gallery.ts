@@ -1,7 +1,8 @@
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BootReport, verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import type { BootReport } from '../../../harness/verify/boot-report.ts';
+import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../../lib/private-output.ts';
 import { type BaseName, Bases, copySparse } from './bases/bases.ts';
 import { BrokenImage } from './broken-image.ts';

@@ -5,7 +5,7 @@ import { PNG } from 'pngjs';
 import { expect, test } from 'vitest';
 import { renderHtml } from '../../../../harness/report/html.ts';
 import { renderJunit } from '../../../../harness/report/junit.ts';
-import type { BootReport } from '../../../../harness/verify/verify-boot.ts';
+import type { BootReport } from '../../../../harness/verify/boot-report.ts';
 import { localExecutor } from '../../../../lib/local-executor.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
