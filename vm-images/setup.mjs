@@ -43,12 +43,16 @@ export const PACKAGES = {
 
 /** What only the tests run, told by `--tests`: another builder of images, a container engine, another architecture's machine, a browser, a reader of screens. */
 const TEST_PACKAGES = {
+  binutils: '/usr/bin/objcopy',
   chromium: '/usr/bin/chromium',
+  'cryptsetup-bin': '/sbin/cryptsetup',
   'docker.io': '/usr/sbin/dockerd',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
   mmdebstrap: '/usr/bin/mmdebstrap',
   'qemu-efi-aarch64': '/usr/share/AAVMF/AAVMF_CODE.fd',
   'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
+  syslinux: '/usr/bin/syslinux',
+  'syslinux-common': '/usr/lib/syslinux/mbr/mbr.bin',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   uidmap: '/usr/bin/newuidmap',

@@ -114,11 +114,11 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'syntax error in grub.cfg',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-error', cause: /syntax error/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-prompt', cause: /syntax error/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,
-        text((menu) => menu.replaceAll('}', '')),
+        text((menu) => menu.replaceAll('{\n', '{\n  if [ 1 = 1 ] then\n')),
       ),
   },
   {

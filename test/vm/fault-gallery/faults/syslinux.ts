@@ -14,9 +14,7 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
     ...{
       base: 'syslinux',
       firmware: 'legacy',
-      stage: 'firmware',
-      name: 'no-bootable-device',
-      cause: /No bootable device|Missing OS/,
+      stage: 'loader', name: 'syslinux-disk-error', cause: /Missing OS/,
     },
     breakIt: (image) => image.sfdisk('--part-attrs', 'IMG', '1', ''),
   },
