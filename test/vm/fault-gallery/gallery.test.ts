@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { PASSPHRASE } from './bases/luks.ts';
+import { HARMLESS } from './faults/harmless.ts';
 import { FAULTS } from './faults.ts';
 import { type Gallery, openGallery } from './gallery.ts';
 
@@ -19,6 +20,14 @@ test.concurrent.each(
   expect(report.failure, report.console.slice(-15).join('\n')).toMatchObject({ stage: fault.stage, name: fault.name });
   expect(report.failure?.cause).toMatch(fault.cause);
   expect(report.ok).toBe(false);
+});
+
+test.concurrent.each(
+  HARMLESS.map((one) => [`${one.fault}, ${one.firmware}`, one] as const),
+)('boots all the same: %s', async (_, harmless) => {
+  const report = await gallery.boot(harmless);
+  expect(report.failure, report.console.slice(-15).join('\n')).toBeUndefined();
+  expect(report.ok).toBe(true);
 });
 
 test.concurrent.each([

@@ -14,7 +14,7 @@ export interface Gallery extends AsyncDisposable {
   image(base: BaseName): Promise<string>;
   /** A copy, broken. */
   broken(fault: Pick<Fault, 'base' | 'breakIt'>): Promise<string>;
-  boot(fault: Fault): Promise<BootReport>;
+  boot(fault: Pick<Fault, 'base' | 'firmware' | 'breakIt' | 'machine'>): Promise<BootReport>;
 }
 
 export async function openGallery(): Promise<Gallery> {

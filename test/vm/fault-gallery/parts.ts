@@ -4,6 +4,7 @@ export const INITRD = /initrd/i;
 export const KERNEL = /(?:linux|bzimage|kernel|vmlinuz)[^/]*$/i;
 export const GRUB_CFG = /grub\.cfg$/;
 export const BOOTX64 = /\/BOOTX64\.EFI$/i;
+export const LOADER_CONF = /loader\/loader\.conf$/;
 export const ENTRY = /loader\/entries\/[^/]*\.conf$/;
 
 /** Where the demo's stage 2 begins its work. */

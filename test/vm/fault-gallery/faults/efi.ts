@@ -2,9 +2,8 @@ import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { loginOnScreen, withoutConsole } from '../changes.ts';
 import type { Fault } from '../fault.ts';
-import { BOOTX64, ENTRY, exactly, forArm, half, text } from '../parts.ts';
+import { BOOTX64, ENTRY, exactly, forArm, half, LOADER_CONF, text } from '../parts.ts';
 
-const LOADER_CONF = /loader\/loader\.conf$/;
 const ESP_TYPE = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B';
 const LINUX_TYPE = '0FC63DAF-8483-4772-8E79-3D69D8477DE4';
 
@@ -101,7 +100,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'systemd-boot’s menu waits for ever',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'loader-menu', cause: /menu/ },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'menu-waits', cause: /menu-force/ },
     breakIt: (image) =>
       image.changeOnEsp(
         LOADER_CONF,
@@ -133,7 +132,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'kernel for another architecture (systemd-boot)',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-damaged', cause: /aa64/ },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-wrong-architecture', cause: /aa64/ },
     breakIt: (image) => image.changeOnEsp(/nixos\/[^/]*(?:linux|bzimage|kernel)[^/]*\.efi$/i, forArm),
   },
 ];

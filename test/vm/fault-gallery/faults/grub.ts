@@ -123,7 +123,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'GRUB’s menu waits for ever',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'loader-menu', cause: /Press enter to boot/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'menu-waits', cause: /the menu waits/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,

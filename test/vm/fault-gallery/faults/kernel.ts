@@ -135,7 +135,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
 /** A module whose first instruction is none. Debian's kernel takes modules with broken signatures. Runs: objcopy, readelf. */
 async function crashingModule(image: BrokenImage): Promise<void> {
   const modules = `${await image.linkOfSystem('kernel-modules')}/lib/modules`;
-  const version = /\/(\d[^/]*)\//.exec(await image.debugfs(`ls -p ${modules}`))?.[1] ?? '';
+  const version = /\/(\d+\.\d+\.[^/]*)\//.exec(await image.debugfs(`ls -p ${modules}`))?.[1] ?? '';
   const path = `lib/modules/${version}/kernel/fs/nls/nls_ascii.ko`;
   const [before, after] = ['module.ko', 'crashing.ko'].map((name) => join(dirname(image.file), name)) as [
     string,

@@ -14,7 +14,9 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
     ...{
       base: 'syslinux',
       firmware: 'legacy',
-      stage: 'loader', name: 'syslinux-disk-error', cause: /Missing OS/,
+      stage: 'loader',
+      name: 'syslinux-disk-error',
+      cause: /Missing OS/,
     },
     breakIt: (image) => image.sfdisk('--part-attrs', 'IMG', '1', ''),
   },

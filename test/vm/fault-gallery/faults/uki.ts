@@ -31,7 +31,7 @@ const inSection =
 export const UKI_FAULTS: readonly Fault[] = [
   {
     fault: 'UKI cut in half',
-    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'loader-damaged', cause: /cut off/ },
+    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'loader-cut', cause: /cut off/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, half),
   },
   {
@@ -69,7 +69,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI cut in half (systemd-boot)',
-    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /cut off|no entry/ },
+    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-cut', cause: /cut off/ },
     breakIt: (image) => image.changeOnEsp(UKI, half),
   },
   {
@@ -79,7 +79,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .linux (systemd-boot)',
-    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'uki-without-kernel', cause: /\.linux/ },
+    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'entry-file-missing', cause: /no kernel/ },
     breakIt: (image) => image.changeOnEsp(UKI, without('.linux')),
   },
 ];
