@@ -4,19 +4,26 @@ import { PASSPHRASE } from './bases/luks.ts';
 import { HARMLESS } from './faults/harmless.ts';
 import { FAULTS } from './faults.ts';
 import { type Gallery, openGallery } from './gallery.ts';
+import { GalleryTable } from './table.ts';
 
 // Good images, each broken in one way: the verifier must name the stage and the cause, and never only a deadline.
 
+const table = new GalleryTable();
 let gallery: Gallery;
 beforeAll(async () => {
   gallery = await openGallery();
 });
-afterAll(() => gallery[Symbol.asyncDispose]());
+afterAll(async () => {
+  await gallery[Symbol.asyncDispose]();
+  // For docs/verify.md, when somebody measures.
+  if (process.env.GALLERY_TABLE !== undefined) await table.write(process.env.GALLERY_TABLE);
+});
 
 test.concurrent.each(
   FAULTS.map((fault) => [`${fault.fault}, ${fault.firmware}`, fault] as const),
 )('%s', async (_, fault) => {
   const report = await gallery.boot(fault);
+  table.add(fault, report);
   expect(report.failure, report.console.slice(-15).join('\n')).toMatchObject({ stage: fault.stage, name: fault.name });
   expect(report.failure?.cause).toMatch(fault.cause);
   expect(report.ok).toBe(false);
