@@ -2,6 +2,7 @@ import type { DiskFormat } from '../../lib/disk-image-format.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import type { DiskInterface, MachineType } from '../qemu/argv.ts';
 import type { StageSeen } from '../verdict/stages.ts';
+import type { PlaceHolder } from './admission.ts';
 import type { HangBudget } from './hang-watch.ts';
 
 export type Firmware = 'legacy' | 'efi' | 'direct';
@@ -79,6 +80,8 @@ export interface MachineContext {
   readonly onStage?: ((seen: StageSeen) => void) | undefined;
   /** What the machine sends to its console, byte for byte. */
   readonly onConsole?: ((data: Uint8Array) => void) | undefined;
+  /** Called by verifyBoot when other machines have all places, with those that have them. */
+  readonly onWait?: ((holders: readonly PlaceHolder[]) => void) | undefined;
 }
 
 export interface WaitOptions {

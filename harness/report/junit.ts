@@ -49,7 +49,14 @@ export function renderJunit(reports: readonly BootReport[]): string {
         ],
       },
       testcase: cases,
-      'system-out': clean([...report.warnings.map((text) => `warning: ${text}`), ...report.console].join('\n')),
+      'system-out': clean(
+        [
+          ...report.warnings.map((text) => `warning: ${text}`),
+          ...report.ignored.map(({ code, message }) => `ignored (${code}): ${message}`),
+          ...report.typed.map(({ keys, line, why }) => `typed ${JSON.stringify(keys)} at "${line.trim()}": ${why}`),
+          ...report.console,
+        ].join('\n'),
+      ),
     };
   });
   return builder.build({

@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { z } from 'zod';
 import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
 import type { Finding } from '../../lib/inspect/finding.ts';
@@ -75,7 +76,11 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
     (found) => machineRules(found as Partial<MachineSpec>),
   ]);
   const { login = { user: 'root' }, checks = [], timeoutMs, inspection: known, ignore = [], ...spec } = options;
-  await using place: Place = await admit(context.signal);
+  await using place: Place = await admit(context.signal, {
+    label: `${basename(spec.image)}, ${spec.firmware}`,
+    timeoutMs,
+    onWait: context.onWait,
+  });
   const inspection =
     spec.firmware === 'direct'
       ? undefined
@@ -87,9 +92,12 @@ export async function verifyBoot(options: VerifyBootOptions, context: MachineCon
   const tolerance = new Tolerance(ignore);
   const findings = inspection === undefined ? [] : tolerance.findings(findingsFor(inspection, spec.firmware));
   const architecture = spec.architecture ?? architectureFor(spec.firmware, inspection);
-  await using machine = await startMachine({ ...spec, architecture }, context);
+  const sectorBytes = spec.sectorBytes ?? (inspection?.sectorBytes === 4096 ? 4096 : undefined);
+  await using machine = await startMachine({ ...spec, architecture, sectorBytes }, context);
   const boot = new Boot(machine, inspection, findings, tolerance);
-  await boot.run({ login, checks, timeoutMs, isDirect: spec.firmware === 'direct' });
+  // Waiting for a place took its share of the time that there is.
+  const remainingMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - place.waitedMs);
+  await boot.run({ login, checks, timeoutMs: remainingMs, isDirect: spec.firmware === 'direct' });
   return {
     image: spec.image,
     firmware: spec.firmware,
