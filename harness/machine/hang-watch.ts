@@ -20,6 +20,8 @@ export interface Pulse {
   readonly said: boolean;
   /** The address that its processor was at, where that could be asked. */
   readonly address: bigint | undefined;
+  /** Whose memory its processor saw. */
+  readonly space?: bigint | undefined;
   /** Whether it read from its disk, or wrote to it. */
   readonly usedDisk: boolean;
 }
@@ -31,6 +33,8 @@ export type Standstill = 'loop' | 'idle' | 'repeats' | 'silent';
 const NEW_IN_LOOP = 0.2;
 const DIFFERENT_IN_LOOP = 0.5;
 const FEWEST_ADDRESSES = 20;
+/** A loop is in one process, or in the kernel on behalf of one. */
+const SPACES_IN_LOOP = 2;
 const MOST_ADDRESSES = 400;
 const PAGE_BITS = 12n;
 
@@ -49,6 +53,7 @@ export class HangWatch {
   /** Of the time without news, that in which it repeated itself. */
   repeatedMs = 0;
   #pages: bigint[] = [];
+  readonly #spaces = new Set<bigint>();
 
   constructor(intervalMs: number) {
     this.#intervalMs = intervalMs;
@@ -64,6 +69,7 @@ export class HangWatch {
     this.idleMs = 0;
     this.repeatedMs = 0;
     this.#pages = [];
+    this.#spaces.clear();
   }
 
   /** @param early before the kernel runs: loaders and firmware wait for a key by computing, anywhere in memory.
@@ -83,6 +89,7 @@ export class HangWatch {
     if (pulse.said && !works) this.repeatedMs += Math.max(0, passedMs - pulse.waitedMs);
     if (busy && pulse.address !== undefined) {
       this.#pages.push(pulse.address >> PAGE_BITS);
+      if (pulse.space !== undefined) this.#spaces.add(pulse.space);
       if (this.#pages.length > MOST_ADDRESSES) this.#pages.shift();
     }
     if (this.repeatedMs > budget.idleMs || (this.repeatedMs > 0 && this.silentMs > budget.idleMs)) return 'repeats';
@@ -99,6 +106,7 @@ export class HangWatch {
     if (this.#pages.length < FEWEST_ADDRESSES) return false;
     const before = new Set(this.#pages.slice(0, half));
     const later = this.#pages.slice(half);
+    if (this.#spaces.size > SPACES_IN_LOOP) return false;
     if (new Set(this.#pages).size > this.#pages.length * DIFFERENT_IN_LOOP) return false;
     return later.filter((page) => !before.has(page)).length <= later.length * NEW_IN_LOOP;
   }

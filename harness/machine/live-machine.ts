@@ -155,7 +155,10 @@ export class LiveMachine {
 
   /** Types what nobody told the harness to type here, and notes it. */
   type(keys: string, why: string, shown = keys): void {
-    this.watch.typed.push({ keys: shown, line: this.watch.prompt || this.watch.lastLine, atMs: this.now, why });
+    const { passphrase } = this.parts.answers;
+    const at = this.watch.prompt || this.watch.lastLine;
+    const line = passphrase === undefined || passphrase === '' ? at : at.replaceAll(passphrase, '(passphrase)');
+    this.watch.typed.push({ keys: shown, line, atMs: this.now, why });
     this.console.write(keys);
   }
 

@@ -126,7 +126,7 @@ export async function logIn(
   options: BootWaitOptions,
 ): Promise<void> {
   const { watch, console } = machine;
-  const waiting: BootWaitOptions = { hang: 'as usual', questions: 'known', ...options };
+  const waiting: BootWaitOptions = { hang: 'as usual', questions: 'all', ...options };
   let attempts = 0;
   let early = 0;
   for (;;) {
@@ -173,7 +173,10 @@ function waitingAt({ watch }: LiveMachine, { silentMs, idleMs }: Quiet, lines: n
   if (asksForPassword(prompt)) return questionIn(prompt, false)?.name === 'asks-for-password' ? 'password' : undefined;
   const waits = idleMs > WAITS_MS || silentMs > COMPUTES_MS;
   if (prompt.trim() !== '') {
-    if (!waits) return undefined;
+    const question = questionIn(prompt, false);
+    // Nothing is typed at a question but the password that is expected.
+    if (!waits || (question !== undefined && (question.standsMs === undefined || /[?？]\s*$/.test(prompt))))
+      return undefined;
     // In a language that is not known here, a password is asked for at the end of a line, too.
     return /[:：]\s*$/.test(prompt) ? 'password' : 'shell';
   }

@@ -9,6 +9,8 @@ export class Processor {
   readonly #machine: LiveMachine;
   /** Where it was at the last look. */
   address: bigint | undefined;
+  /** Whose memory it saw then: another process has another. */
+  space: bigint | undefined;
   /** Whether the disk was used between the last two looks. */
   usedDisk = false;
   #operations: number | undefined;
@@ -32,6 +34,7 @@ export class Processor {
     this.#operations = disk?.operations;
     const where = parseRegisters(registers);
     this.address = where?.address;
+    this.space = where?.space;
     if (where === undefined || !(where.isUser || where.isKernel)) return;
     if (isBefore(machine.watch.furthest, 'kernel')) machine.watch.elsewhere.note('kernel', machine.now);
   }
@@ -55,6 +58,7 @@ export class Processor {
 
 interface Where {
   readonly address: bigint;
+  readonly space: bigint | undefined;
   /** Firmware and loaders run at low addresses, in the most privileged mode. */
   readonly isKernel: boolean;
   readonly isUser: boolean;
@@ -67,7 +71,10 @@ function parseRegisters(text: string): Where | undefined {
   const [, digits = ''] = /(?:RIP| PC)=([0-9a-f]{16})/.exec(text) ?? [];
   if (digits === '') return undefined;
   const [, flags = '0'] = /RFL=([0-9a-f]+)/.exec(text) ?? [];
+  const [, root] = / CR3=([0-9a-f]{16})/.exec(text) ?? [];
   return {
+    // Without the number of the process's context, and the bit that tells its two page tables apart.
+    space: root === undefined ? undefined : BigInt(`0x${root}`) >> 13n,
     address: BigInt(`0x${digits}`),
     isKernel: digits.startsWith('ffff'),
     isUser: /CPL=3| EL0t/.test(text),

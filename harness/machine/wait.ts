@@ -64,6 +64,8 @@ function usualBudget(machine: LiveMachine, speed: HostSpeed): HangBudget {
   const { accelerator, slowness } = machine.parts;
   const early = isBefore(machine.watch.furthest, 'kernel');
   const factor = Math.max(slowness, speed.slowness);
+  // SYSLINUX does not show how long its prompt still waits.
+  if (early && /\bboot:\s*$/.test(machine.watch.prompt)) return { busyMs: 60_000, idleMs: 60_000 };
   const busyMs = (accelerator === 'kvm' ? 10_000 : early ? 15_000 : 25_000) * factor;
   return { busyMs, idleMs: early ? 15_000 : 120_000 };
 }
@@ -245,7 +247,8 @@ class Wait<T> {
     const line = unfinished ? watch.prompt : watch.lastLine;
     const silentMs = this.#silentMs;
     if (silentMs < PAUSE_MS || line.trim() === '' || asksForLogin(line)) return;
-    const same = this.#answered !== undefined && this.#answered.line === line;
+    // What was typed may be echoed behind it.
+    const same = this.#answered !== undefined && line.startsWith(this.#answered.line);
     // The same line is another question only when the guest has said something since.
     if (same && this.#answered?.lines === watch.lineCount && silentMs < UNANSWERED_MS) return;
     const answer = unfinished && parts.answers.answers.find(({ pattern }) => matches(pattern, line));
@@ -312,6 +315,7 @@ class Wait<T> {
         saidNews: watch.newsCount !== last.news,
         said: console.receivedBytes !== last.bytes,
         address: this.#processor.address,
+        space: this.#processor.space,
         usedDisk: this.#processor.usedDisk,
       },
       this.#budget(hang),

@@ -243,7 +243,8 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   },
   {
     name: 'kernel-oops',
-    shows: /^(?:BUG: (?!soft lockup|workqueue lockup)|Oops: |general protection fault|kernel BUG at |Internal error: )/,
+    shows:
+      /^(?:BUG: (?!soft lockup|workqueue lockup)|Oops: |general protection fault|kernel BUG at |Internal error: |[\w ,-]+: [0-9a-f]{4} \[#\d+\])/,
     ...{ by: 'kernel', stage: undefined, severity: 'error' },
     cause: 'the kernel hit a bug of its own',
     explains: ['kernel-panic', 'kernel-panic-init-died', ...STOPS],

@@ -68,8 +68,13 @@ export class News {
   }
 }
 
+/** "The highlighted entry will be executed automatically in 5s.", "Boot in 4 s.", "Automatic boot in 3 seconds..." */
+const COUNTDOWN = /\bin \d+ ?s(?:ec(?:ond)?s?)?\b/i;
+
 /** A line without its numbers, and what is drawn by repeating it: dots, bars, asterisks, a wheel. */
 function gist(line: string): string {
+  // What counts down ends by itself.
+  if (COUNTDOWN.test(line)) return line.slice(0, 500).trim();
   return line
     .slice(0, 500)
     .replace(/\d+(?:[.,:]\d+)*(?:\s?(?:min|ms|[smhd%]|[KMGT]i?B?))?\b/g, '0')

@@ -79,7 +79,7 @@ export const QUESTIONS: readonly Question[] = [
     cause: 'the boot waits for the passphrase of an encrypted disk',
     answer: 'passphrase',
     // clevis and a key on the network answer it too.
-    standsMs: 3000,
+    standsMs: 10_000,
     source:
       'NixOS luksroot.nix, bcachefs.nix, zfs.nix; systemd src/cryptsetup; cryptsetup; cryptsetup-initramfs; dracut crypt-lib.sh; mkinitcpio; mkinitfs; GRUB disk/cryptodisk.c; libzfs_crypto.c',
   },

@@ -80,8 +80,7 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
           facts,
           `the screen or the processor shows that it came to "${facts.screenStage}", and the serial console does not`,
         );
-      if (facts.unconfirmedPrompt !== undefined && end.standstill !== 'repeats')
-        return unconfirmed(facts, facts.unconfirmedPrompt);
+      if (facts.unconfirmedPrompt !== undefined) return unconfirmed(facts, facts.unconfirmedPrompt);
       const menu = isBefore(facts.stage, 'kernel') ? loaderMenuIn(facts.recent) : undefined;
       if (menu !== undefined)
         return {

@@ -69,7 +69,7 @@ export async function lookInside(machine: Machine, isDirect: boolean): Promise<I
   const readBytes = await machine.readSinceKernel();
   const root = mounts.findLast(({ point }) => point === '/');
   const fail = (how: 'in-initrd' | 'foreign-root' | 'foreign-init', found: string): Inside => ({
-    cause: { ...insideCause(how, found, machine.failures), stage: machine.stages.reached ?? 'login' },
+    cause: { ...insideCause(how, found, machine.failures), stage: 'stage 1' },
     warnings: [],
     root: { devices: [] },
   });
@@ -88,12 +88,10 @@ export async function lookInside(machine: Machine, isDirect: boolean): Promise<I
       return fail('foreign-init', `${first('init')}, which runs as process 1, is in a ${initType}`);
     if (OVER_NETWORK.test(root.type)) return fail('foreign-root', how);
     // A root in memory has its system on the disk, and an overlay or a loop may hide what it is on.
-    const isOnDisk =
-      devices.length > 0 ||
-      (disk.hasMounts && root.type !== 'tmpfs') ||
-      (root.type === 'tmpfs' && disk.hasSystem && !IN_MEMORY.has(initType)) ||
-      (root.type !== 'tmpfs' && readBytes !== undefined && readBytes >= ROOT_BYTES && disk.hasDisk);
-    if (!isOnDisk) return fail(root.type === 'tmpfs' ? 'in-initrd' : 'foreign-root', how);
+    const onDisk = root.type === 'tmpfs' ? disk.hasSystem && !IN_MEMORY.has(initType) : disk.holds(root, source);
+    // What an overlay hides is judged by what was read.
+    const hasRead = readBytes !== undefined && readBytes >= ROOT_BYTES && disk.hasDisk;
+    if (!(onDisk ?? hasRead)) return fail(root.type === 'tmpfs' ? 'in-initrd' : 'foreign-root', how);
   }
   return { ...judgeRoot(root, told, machine.failures), root: { devices } };
 }
@@ -144,17 +142,35 @@ class Disk {
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
   }
 
-  /** Whether anything is mounted from it. */
-  get hasMounts(): boolean {
-    return this.#mounts.some((mount) => this.under(mount, mount.source).length > 0);
-  }
-
   /** Whether the system's programs are mounted from it. */
   get hasSystem(): boolean {
     return this.#mounts.some(
       (mount) =>
-        /^\/(?:nix(?:\/store)?|usr|gnu(?:\/store)?)$/.test(mount.point) && this.under(mount, mount.source).length > 0,
+        /^\/(?:nix(?:\/store)?|usr|gnu(?:\/store)?)$/.test(mount.point) && this.holds(mount, mount.source) === true,
     );
+  }
+
+  /** Whether what is mounted comes from it, directly or below an overlay, a loop, a device mapper; undefined where an overlay hides
+   *  what it is on. */
+  holds(mount: Mount, source: string): boolean | undefined {
+    if (mount.type !== 'overlay') return this.under(mount, source).length > 0;
+    const lower = mount.options
+      .filter((option) => /^lowerdir\+?=/.test(option))
+      .flatMap((option) => option.slice(option.indexOf('=') + 1).split(':'))
+      .map((path) => path.replace(/^\/+/, '/'));
+    const seen = lower
+      .map((path) => this.#holderOf(path, mount))
+      .filter((holder) => holder !== undefined)
+      .map((holder) => this.holds(holder, holder.source));
+    return seen.length === 0 ? undefined : seen.some((one) => one === true);
+  }
+
+  /** The mount that a path is in; not `/` itself, for what was there before is hidden by it. */
+  #holderOf(path: string, self: Mount): Mount | undefined {
+    return this.#mounts
+      .filter((mount) => mount !== self && mount.point !== '/' && `${path}/`.startsWith(`${mount.point}/`))
+      .sort((a, b) => a.point.length - b.point.length)
+      .at(-1);
   }
 
   get hasDisk(): boolean {
@@ -186,11 +202,12 @@ class Disk {
     });
     if (block.backingFile !== '') {
       const holder = this.#mounts
-        .filter(({ point }) => block.backingFile.startsWith(point === '/' ? '/' : `${point}/`))
+        .filter(
+          ({ point, device }) => point !== '/' && device !== block.number && block.backingFile.startsWith(`${point}/`),
+        )
         .sort((a, b) => a.point.length - b.point.length)
         .at(-1);
-      const on =
-        holder === undefined ? undefined : [...this.#blocks.values()].find(({ number }) => number === holder.device);
+      const on = [...this.#blocks.values()].find(({ number }) => number === holder?.device);
       if (on !== undefined) below.push(...this.#down(on, seen));
     }
     return [block.name, ...below];

@@ -226,7 +226,7 @@ class Boot {
     this.#root = inside.root;
     this.#warnings.push(...inside.warnings);
     this.#note(inside.cause);
-    this.#isElsewhere = inside.root.devices.length === 0 && this.#failure !== undefined;
+    this.#isElsewhere = inside.cause?.stage === 'stage 1' && this.#failure !== undefined;
   }
 
   #note(cause: Cause | undefined): void {
