@@ -5,8 +5,9 @@ import type { MachineSpec } from './machine/machine-spec.ts';
 import { startMachine } from './machine/start-machine.ts';
 import type { BootExpected } from './report/html.ts';
 import { renderText } from './report/text.ts';
+import type { BootReport } from './verify/boot-report.ts';
 import type { BootCheck } from './verify/checks.ts';
-import { type BootReport, type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
+import { type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
 
 export { expect } from 'vitest';
 

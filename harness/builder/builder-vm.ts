@@ -121,8 +121,9 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
     if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
     if (diskFailure !== undefined) throw diskFailure;
     const failures = new FailureWatcher();
-    failures.feed(`${console.text}\n`, 0);
-    const exit: MachineExit = { ...end, reason: failures.fatal?.line, durationMs: performance.now() - startedAt };
+    for (const line of console.text.split('\n')) failures.line(line, 0, undefined);
+    const fatal = failures.seen.find(({ pattern }) => pattern.severity === 'fatal');
+    const exit: MachineExit = { ...end, reason: fatal?.line, durationMs: performance.now() - startedAt };
     throw new MachineExitedError(NAME, waitedFor, exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});

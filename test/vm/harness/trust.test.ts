@@ -11,7 +11,7 @@ import { demoImage } from '../../helpers/demo-image.ts';
 import { run } from '../../helpers/run.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 import { BrokenImage } from '../fault-gallery/broken-image.ts';
-import { ACTIVATION } from '../fault-gallery/faults.ts';
+import { ACTIVATION } from '../fault-gallery/parts.ts';
 
 // The image is somebody's, and what is in it may be hostile.
 
