@@ -13,6 +13,11 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
+/** Whoever read the output is gone: the end of a pipeline such as `| head`. */
+export class ReaderGone extends Error {
+  override readonly message = 'the reader of the output is gone';
+}
+
 /** Steps that run the installed system's own programs: when they fail, it is the system that is wrong. */
 const STEPS_OF_THE_SYSTEM = new Set(['switchToConfiguration', 'chownContents', 'nixosEnter']);
 

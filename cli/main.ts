@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { CommanderError } from 'commander';
 import { onCacheNote, packageFile } from '../harness/cache-folder.ts';
-import { EXIT, errorText, exitCodeOf } from './exit-codes.ts';
+import { EXIT, errorText, exitCodeOf, ReaderGone } from './exit-codes.ts';
 import { makeProgram } from './program.ts';
 
 const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8')) as { version: string };
@@ -24,8 +24,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   });
 
 // Who reads has gone away: stop in order, and say no more.
-for (const stream of [process.stdout, process.stderr])
-  stream.on('error', () => interrupt.abort(new Error('the reader of the output is gone')));
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => interrupt.abort(new ReaderGone()));
 
 onCacheNote((note) => process.stderr.write(`note: ${note}\n`));
 

@@ -228,7 +228,15 @@ Example:
     .addOption(
       new Option('--accel <accelerator>', 'default: KVM where a probe finds that it works').choices(['kvm', 'tcg']),
     )
-    .addHelpText('after', '\nExample:\n  nixos-disk-image run nixos.img --firmware efi')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nixos-disk-image run nixos.img --firmware efi
+  nixos-disk-image run nixos.img < /dev/null | tee console.log
+
+Exit status: 0 the guest powered off, or was ended by Ctrl-] or by its reader; 1 it restarted itself or panicked; 2 usage, 3 the host lacks or failed something, 130 interrupted.`,
+    )
     .action((image: string, options) =>
       finish(async () => (await import('./run.ts')).runCommand(image, options, signal)),
     );

@@ -1,9 +1,12 @@
+import { StringDecoder } from 'node:string_decoder';
+import type { MachineExit } from '../harness/errors.ts';
+import type { Machine } from '../harness/machine/machine.ts';
 import { startMachine } from '../harness/machine/start-machine.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { architectureFor } from '../harness/verify/verify-boot.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
-import { EXIT } from './exit-codes.ts';
+import { EXIT, ReaderGone } from './exit-codes.ts';
 
 interface RunFlags {
   readonly firmware?: 'legacy' | 'efi';
@@ -15,7 +18,8 @@ interface RunFlags {
 /** Ctrl-], as telnet(1) has it. */
 const ESCAPE = 0x1d;
 
-/** Boots an image with this terminal as its serial console, until the guest powers off or Ctrl-] is typed. */
+/** Boots an image with this terminal as its serial console, until the guest powers off or Ctrl-] is typed. In a pipe, what is read
+ *  is typed, and the guest goes on after its end. */
 export async function runCommand(image: string, flags: RunFlags, signal: AbortSignal): Promise<number> {
   const inspection = await inspectImage({ image }, { signal });
   const firmware = flags.firmware ?? inspection.firmware.at(0);
@@ -36,32 +40,69 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
     },
     { signal, onConsole: (data) => process.stdout.write(data) },
   );
-  // A person's own terminal answers what the guest asks.
-  machine.console.answersQuestions = process.stdin.isTTY !== true;
   process.stderr.write(
-    `${image}: ${firmware}, ${machine.accelerator.toUpperCase()}; what it writes is thrown away; Ctrl-] ends it\n`,
+    `${image}: ${firmware}, ${machine.accelerator.toUpperCase()}; what it writes is thrown away${process.stdin.isTTY ? '; Ctrl-] ends it' : ''}\n`,
   );
-  const terminal = process.stdin;
-  if (terminal.isTTY === true) {
-    terminal.setRawMode(true);
-    const resize = (): void => machine.qemu.resize(process.stdout.columns, process.stdout.rows);
-    resize();
-    process.stdout.on('resize', resize);
-  }
-  terminal.on('data', (data: Buffer) => {
-    if (terminal.isTTY === true && data.includes(ESCAPE)) machine.qemu.kill();
-    else machine.console.write(data.toString('utf8'));
-  });
+  const detach = attach(machine);
   const abort = (): void => machine.qemu.kill();
   signal.addEventListener('abort', abort, { once: true });
   try {
     const exit = await machine.exited;
-    process.stderr.write(
-      `\n${image}: ${exit.reason ?? (exit.signal === undefined ? `QEMU exited with status ${exit.exitCode}` : 'ended')}\n`,
-    );
-    return exit.reason === 'guest-reset' || exit.reason === 'guest-panic' ? EXIT.wrong : EXIT.good;
+    const wasEnded = detach();
+    process.stderr.write(`\n${image}: ${wasEnded || signal.aborted ? 'ended' : describe(exit)}\n`);
+    if (signal.reason instanceof ReaderGone || wasEnded) return EXIT.good;
+    return signal.aborted ? EXIT.interrupted : statusOf(exit);
   } finally {
-    if (terminal.isTTY === true) terminal.setRawMode(false);
-    terminal.pause();
+    signal.removeEventListener('abort', abort);
+    detach();
   }
+}
+
+/** Connects this process's terminal, or pipe, with the machine's console.
+ *  @returns what puts the terminal back as it was, and says whether a person has ended the machine. */
+function attach({ console, qemu }: Machine): () => boolean {
+  const input = process.stdin;
+  const isTerminal = input.isTTY === true;
+  // A person's own terminal answers what the guest asks, where it sees the questions.
+  console.answersQuestions = !(isTerminal && process.stdout.isTTY === true);
+  const output = [process.stdout, process.stderr].find((stream) => stream.isTTY === true);
+  const resize = (): void => {
+    if (output !== undefined) qemu.resize(output.columns, output.rows);
+  };
+  if (isTerminal) {
+    input.setRawMode(true);
+    resize();
+    output?.on('resize', resize);
+  }
+  let wasEnded = false;
+  // A character may come in two pieces.
+  const decoder = new StringDecoder('utf8');
+  const type = (data: Buffer): void => {
+    if (isTerminal && data.includes(ESCAPE)) {
+      wasEnded = true;
+      qemu.kill();
+    } else console.write(decoder.write(data));
+  };
+  input.on('data', type);
+  // Such as EIO of a terminal that was closed: there is no more input.
+  const ignore = (): void => {};
+  input.on('error', ignore);
+  return () => {
+    input.off('data', type);
+    output?.off('resize', resize);
+    if (isTerminal) input.setRawMode(false);
+    input.pause();
+    return wasEnded;
+  };
+}
+
+function describe(exit: MachineExit): string {
+  if (exit.reason !== undefined) return exit.reason;
+  return exit.signal === undefined ? `QEMU exited with status ${exit.exitCode}` : `QEMU was killed by ${exit.signal}`;
+}
+
+/** The guest powered itself off; or it went down otherwise; or it is QEMU that did. */
+function statusOf({ reason }: MachineExit): number {
+  if (reason === 'guest-shutdown') return EXIT.good;
+  return reason?.startsWith('guest-') === true ? EXIT.wrong : EXIT.harness;
 }

@@ -12,6 +12,7 @@ section { border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.2re
 .good { background: var(--good); } .bad { background: var(--bad); }
 .facts { opacity: .75; margin: .2rem 0 .6rem; }
 .cause { border-left: 4px solid var(--bad); padding: .2rem .8rem; margin: .8rem 0; overflow-wrap: anywhere; }
+.cause.expected { border-color: var(--good); }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem .9rem .15rem 0; vertical-align: top; }
 pre { background: #111; color: #ddd; padding: .8rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; max-height: 26rem; font-size: 12px; border-radius: 6px; }
 img { max-width: 100%; border: 1px solid var(--line); border-radius: 6px; image-rendering: pixelated; }
@@ -19,15 +20,25 @@ svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; 
 code { overflow-wrap: anywhere; } details { margin-top: .8rem; }
 `;
 
+/** What somebody expected of a boot, and whether that is what happened. */
+export interface BootExpected {
+  /** "to boot", "not to boot", "to end with …" */
+  readonly outcome: string;
+  readonly met: boolean;
+}
+
 /** A report, and what it is called where that says more than the image's name. */
-type TitledReport = BootReport & { readonly title?: string };
+type TitledReport = BootReport & { readonly title?: string; readonly expected?: BootExpected | undefined };
+
+/** Green is what was expected; of a boot of which nothing is known, that it boots. */
+const isGood = ({ ok, expected }: TitledReport): boolean => expected?.met ?? ok;
 
 const titleOf = ({ title, image }: TitledReport): string => title ?? image;
 
 /** Reports as one HTML page that needs nothing beside itself: verdicts, timelines as pictures, checks, the console as a person
  *  would have seen it, the screen, QEMU's command line. Nothing of what a guest prints is taken for HTML. */
 export function renderHtml(reports: readonly TitledReport[], title = 'Boot verification'): string {
-  const good = reports.every(({ ok }) => ok);
+  const good = reports.every(isGood);
   // No script, and nothing from elsewhere, whatever a guest has printed.
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
   return `<!doctype html>
@@ -46,10 +57,19 @@ function verdict(ok: boolean): string {
   return ok ? '<span class="verdict good">GOOD</span>' : '<span class="verdict bad">BAD</span>';
 }
 
+/** Of a boot: a failure that was expected is not called good. */
+function outcome(report: TitledReport): string {
+  const { ok, expected } = report;
+  if (expected === undefined || ok === expected.met) return verdict(ok);
+  return expected.met
+    ? '<span class="verdict good">FAILS AS EXPECTED</span>'
+    : '<span class="verdict bad">NOT AS EXPECTED</span>';
+}
+
 function overview(reports: readonly TitledReport[]): string {
   const rows = reports.map(
     (report, index) =>
-      `<tr><td>${verdict(report.ok)}</td><td><a href="#boot-${index}">${escapeHtml(titleOf(report))}</a></td>` +
+      `<tr><td>${outcome(report)}</td><td><a href="#boot-${index}">${escapeHtml(titleOf(report))}</a></td>` +
       `<td>${firmwareName(report)}</td><td>${seconds(report.durationMs)}</td>` +
       `<td>${escapeHtml(report.failure === undefined ? '' : `${report.failure.stage}: ${report.failure.name}`)}</td></tr>`,
   );
@@ -57,13 +77,14 @@ function overview(reports: readonly TitledReport[]): string {
 }
 
 function section(report: TitledReport, index: number): string {
-  const { failure } = report;
+  const { failure, expected } = report;
   const parts = [
-    `<h2>${verdict(report.ok)} ${escapeHtml(titleOf(report))}</h2>`,
+    `<h2>${outcome(report)} ${escapeHtml(titleOf(report))}</h2>`,
     `<p class="facts">${firmwareName(report)}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}, QEMU ${escapeHtml(report.qemuVersion)}</p>`,
+    expected === undefined ? '' : `<p class="facts">Expected ${escapeHtml(expected.outcome)}</p>`,
     failure === undefined
       ? ''
-      : `<p class="cause"><strong>Failed in stage “${escapeHtml(failure.stage)}”</strong> (${escapeHtml(failure.name)})<br>${escapeHtml(failure.cause).replaceAll('\n', '<br>')}</p>`,
+      : `<p class="cause${isGood(report) ? ' expected' : ''}"><strong>Failed in stage “${escapeHtml(failure.stage)}”</strong> (${escapeHtml(failure.name)})<br>${escapeHtml(failure.cause).replaceAll('\n', '<br>')}</p>`,
     `<h3>Timeline</h3>${timeline(report)}`,
     report.checks.length === 0 ? '' : `<h3>Checks</h3>${checks(report)}`,
     report.warnings.length === 0
@@ -88,7 +109,8 @@ const LABEL_WIDTH = 90;
 const ROW_HEIGHT = 22;
 
 /** A bar a stage, from its first sign to the next stage's. */
-function timeline({ timeline: seen, durationMs, ok }: BootReport): string {
+function timeline(report: TitledReport): string {
+  const { timeline: seen, durationMs } = report;
   const scale = (atMs: number): number => LABEL_WIDTH + (atMs / Math.max(durationMs, 1)) * (WIDTH - LABEL_WIDTH - 70);
   const height = ROW_HEIGHT * Math.max(seen.length, 1) + 4;
   const rows = seen.map(({ stage, atMs }, row) => {
@@ -96,7 +118,7 @@ function timeline({ timeline: seen, durationMs, ok }: BootReport): string {
     const x = scale(atMs);
     const width = Math.max(2, scale(until) - x);
     const hue = 210 + BOOT_STAGES.indexOf(stage) * 18;
-    const last = row === seen.length - 1 && !ok;
+    const last = row === seen.length - 1 && !isGood(report);
     const fill = last ? 'var(--bad)' : `hsl(${hue} 55% 52%)`;
     const y = row * ROW_HEIGHT + 4;
     return (

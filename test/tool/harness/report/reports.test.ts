@@ -87,6 +87,22 @@ test('the page is what it should be in a real browser, whatever a guest printed'
   expect(count(0xcf, 0x22, 0x2e)).toBeGreaterThan(500);
 });
 
+test('what a test expected is green, a failure that it expected too', () => {
+  const failed = { ...bad, checks: [] };
+  const title = (page: string): string | undefined => /<title>(.*)<\/title>/.exec(page)?.[1];
+  const asExpected = renderHtml([{ ...failed, expected: { outcome: 'not to boot', met: true } }]);
+  expect(title(asExpected)).toBe('Boot verification: good');
+  expect(asExpected).toContain('FAILS AS EXPECTED');
+  expect(asExpected).toContain('Expected not to boot');
+  expect(asExpected).not.toContain('class="verdict bad"');
+  const booted = renderHtml([good, { ...good, expected: { outcome: 'not to boot', met: false } }]);
+  expect(title(booted)).toBe('Boot verification: bad');
+  expect(booted).toContain('NOT AS EXPECTED');
+  const otherwise = renderHtml([{ ...failed, expected: { outcome: 'to end with "hang"', met: false } }]);
+  expect(title(otherwise)).toBe('Boot verification: bad');
+  expect(otherwise).toContain('Expected to end with &quot;hang&quot;');
+});
+
 test('the XML is well-formed, and counts boots and checks', () => {
   const xml = renderJunit([good, bad]);
   expect(XMLValidator.validate(xml)).toBe(true);

@@ -1,0 +1,52 @@
+import { chmod, cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { packageFile } from '../../../harness/cache-folder.ts';
+import { localExecutor } from '../../../lib/local-executor.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+const QUICK = { NIXOS_DISK_IMAGE_ACCEL: 'tcg' };
+
+test('a node-pty that was not compiled is said, with what to do', async () => {
+  const folder = await tempFolder();
+  await cp(packageFile('dist'), join(folder, 'dist'), {
+    recursive: true,
+    filter: (source) => !/dist\/(shards|vitest)-/.test(source),
+  });
+  await cp(packageFile('package.json'), join(folder, 'package.json'));
+  const modules = packageFile('node_modules');
+  await mkdir(join(folder, 'node_modules'));
+  for (const name of await readdir(modules))
+    if (name !== 'node-pty') await symlink(join(modules, name), join(folder, 'node_modules', name));
+  // As `npm install --ignore-scripts` leaves it.
+  await cp(join(modules, 'node-pty'), join(folder, 'node_modules/node-pty'), {
+    recursive: true,
+    filter: (source) => !/node-pty\/(build|prebuilds)/.test(source),
+  });
+  const cli = (...args: string[]) =>
+    localExecutor.run([process.execPath, join(folder, 'dist/cli/main.js'), ...args], { env: QUICK });
+  const doctor = await cli('doctor');
+  expect(doctor.exitCode).toBe(3);
+  expect(doctor.stderr.toString('utf8')).toBe('');
+  expect(doctor.stdout.toString('utf8')).toMatch(
+    /^MISSING node-pty +node-pty cannot be loaded: .*\n +compile it for Node v[\d.]+: npm rebuild node-pty/m,
+  );
+  expect(JSON.parse((await cli('doctor', '--json')).stdout.toString('utf8'))).toMatchObject({
+    good: false,
+    nodePty: { works: false, fault: expect.stringContaining('cannot be loaded'), hint: expect.any(String) },
+  });
+});
+
+test('a program that is there and cannot be run is not called good', async () => {
+  const folder = await tempFolder();
+  const broken = join(folder, 'parted');
+  await writeFile(broken, '#!/bin/sh\necho "parted: error while loading shared libraries" >&2\nexit 127\n');
+  await chmod(broken, 0o755);
+  const { exitCode, stdout } = await localExecutor.run([process.execPath, packageFile('dist/cli/main.js'), 'doctor'], {
+    env: { ...QUICK, PATH: `${folder}:${process.env.PATH}` },
+  });
+  expect(exitCode).toBe(3);
+  expect(stdout.toString('utf8')).toContain(
+    `BROKEN  parted              ${broken}: cannot be run: parted: error while loading shared libraries`,
+  );
+});

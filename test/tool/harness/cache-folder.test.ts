@@ -1,0 +1,80 @@
+import { mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { builderInitrd } from '../../../harness/builder/builder-initrd.ts';
+import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
+import { cachedFolder } from '../../../harness/cache-folder.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+let cache: string;
+beforeEach(async () => {
+  const folder = await tempFolder();
+  cache = join(folder, 'nixos-disk-image');
+  vi.stubEnv('XDG_CACHE_HOME', folder);
+});
+afterEach(() => vi.unstubAllEnvs());
+
+const make = vi.fn(async (folder: string): Promise<void> => {
+  await mkdir(join(folder, 'inside'));
+  await writeFile(join(folder, 'inside/file'), 'what it is\n');
+});
+beforeEach(() => {
+  make.mockClear();
+});
+
+test('what is whole is made once', async () => {
+  const made = await cachedFolder('thing', make);
+  expect(made).toBe(join(cache, 'thing'));
+  expect(await cachedFolder('thing', make)).toBe(made);
+  expect(make).toHaveBeenCalledTimes(1);
+});
+
+test('of those who want it at once, one makes it', async () => {
+  const made = await Promise.all(Array.from({ length: 5 }, () => cachedFolder('thing', make)));
+  expect(new Set(made).size).toBe(1);
+  expect(make).toHaveBeenCalledTimes(1);
+});
+
+test.each<[string, (made: string) => Promise<void>]>([
+  ['a file is empty', (made) => truncate(join(made, 'inside/file'), 0)],
+  ['a file is cut off', (made) => truncate(join(made, 'inside/file'), 4)],
+  ['a file is gone', (made) => rm(join(made, 'inside/file'))],
+  ['a directory is gone', (made) => rm(join(made, 'inside'), { recursive: true })],
+  ['all of it is gone', (made) => rm(made, { recursive: true })],
+  ['the list of its files is cut off', (made) => truncate(`${made}.files.json`, 5)],
+])('it is made anew when %s', async (_, damage) => {
+  const made = await cachedFolder('thing', make);
+  await damage(made);
+  expect(await cachedFolder('thing', make)).toBe(made);
+  expect(make).toHaveBeenCalledTimes(2);
+  expect(await readFile(join(made, 'inside/file'), 'utf8')).toBe('what it is\n');
+  // Nothing of the damaged one is left.
+  expect((await readdir(cache)).sort()).toEqual(['thing', 'thing.files.json', 'thing.lock']);
+});
+
+test('half a directory, of a process that was killed, is not taken for the whole', async () => {
+  await mkdir(join(cache, 'thing/inside'), { recursive: true });
+  await cachedFolder('thing', make);
+  expect(make).toHaveBeenCalledTimes(1);
+});
+
+test('what could not be made leaves nothing', async () => {
+  const attempt = cachedFolder('thing', async (folder) => {
+    await make(folder);
+    throw new Error('full');
+  });
+  await expect(attempt).rejects.toThrow('full');
+  expect(await readdir(cache)).toEqual(['thing.lock']);
+});
+
+test('an initrd of the builder VM that is empty is made anew', async () => {
+  vi.unstubAllEnvs();
+  const kernel = await distributionKernel();
+  vi.stubEnv('XDG_CACHE_HOME', join(cache, '..'));
+  const initrd = await builderInitrd(kernel);
+  const { size } = await stat(initrd);
+  expect(size).toBeGreaterThan(1_000_000);
+  await truncate(initrd, 0);
+  expect(await builderInitrd(kernel)).toBe(initrd);
+  expect((await stat(initrd)).size).toBe(size);
+});

@@ -1,0 +1,32 @@
+import { cp, mkdir, readdir, truncate } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+import { distributionKernel } from '../../../../harness/builder/builder-kernel.ts';
+import { packageFile } from '../../../../harness/cache-folder.ts';
+import { localExecutor } from '../../../../lib/local-executor.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+test('a verdict on KVM that is damaged in the cache is found again', async () => {
+  const folder = await tempFolder();
+  const cache = join(folder, 'nixos-disk-image');
+  await mkdir(cache);
+  // Not downloaded again.
+  const { kernel } = await distributionKernel();
+  for (const name of [dirname(kernel), `${dirname(kernel)}.files.json`])
+    await cp(name, join(cache, basename(name)), { recursive: true });
+  const accelerator = async (): Promise<unknown> => {
+    const result = await localExecutor.run([process.execPath, packageFile('dist/cli/main.js'), 'doctor', '--json'], {
+      env: { XDG_CACHE_HOME: folder },
+    });
+    expect(result.stderr.toString('utf8')).toBe('');
+    expect(result.exitCode).toBe(0);
+    return JSON.parse(result.stdout.toString('utf8')).accelerator;
+  };
+  const verdict = await accelerator();
+  expect(verdict).toMatchObject({ accelerator: expect.stringMatching(/^(kvm|tcg)$/), reason: expect.any(String) });
+  const [file = ''] = (await readdir(cache)).filter((name) => name.startsWith('accelerator-'));
+  await truncate(join(cache, file), 20);
+  expect(await accelerator()).toMatchObject({ accelerator: expect.stringMatching(/^(kvm|tcg)$/) });
+  // It is kept again: the third is the second's, to the last figure.
+  expect(await accelerator()).toEqual(await accelerator());
+});
