@@ -11,7 +11,7 @@ import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { SECTOR_BYTES } from '../units.ts';
-import { differingRuns, type Extent } from './byte-ranges.ts';
+import { differingRuns, type Extent, inUnits } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';
 import { diffFat } from './diff-fat.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
@@ -185,6 +185,9 @@ function fields(part: FoundPartition): Record<string, string> {
   };
 }
 
+/** Of most. */
+const EXT4_BLOCK_BYTES = 4096;
+
 async function diffPartition(
   step: StepRunner,
   budget: Budget,
@@ -193,12 +196,14 @@ async function diffPartition(
   b: ImageReader,
 ): Promise<Difference[]> {
   const samePlace = part.a.offsetBytes === part.b.offsetBytes && part.a.sizeBytes === part.b.sizeBytes;
+  const sectors = samePlace ? await differingRuns(budget, a.read, b.read, part.a, SECTOR_BYTES) : undefined;
+  // No program need be asked what is the same.
+  if (sectors?.length === 0) return [];
   const [probeA, probeB] = [await probeAt(step, budget, a, part.a), await probeAt(step, budget, b, part.b)];
   const name = [probeA.TYPE, probeA.LABEL].filter((text) => text !== undefined).join(' ');
   const where = `${placeName(part.number)}${name === '' ? '' : ` (${name})`}`;
-  const unitBytes = probeA.TYPE === 'ext4' ? 4096 : SECTOR_BYTES;
-  const runs = samePlace ? await differingRuns(budget, a.read, b.read, part.a, unitBytes) : undefined;
-  if (runs?.length === 0) return [];
+  const unitBytes = probeA.TYPE === 'ext4' ? EXT4_BLOCK_BYTES : SECTOR_BYTES;
+  const runs = sectors === undefined ? undefined : inUnits(sectors, unitBytes / SECTOR_BYTES);
   const side = (image: ImageReader, extent: Extent) => ({ read: image.read, extent });
   let inside: Difference[] | undefined;
   if (probeA.TYPE === 'ext4' && probeB.TYPE === 'ext4') {

@@ -50,6 +50,8 @@ async function outcome(look: () => Promise<string>, what: string): Promise<strin
   const tooLong = performance.now() - startedAt > MOST_MS;
   const flood = Buffer.byteLength(said) > MOST_BYTES;
   if (tooLong || flood) throw new Error(`${what}: ${tooLong ? 'takes too long' : `says ${said.length} characters`}`);
+  const took = performance.now() - startedAt;
+  if (LOG !== undefined && took > 3000) await appendFile(LOG, `${what}: ${took.toFixed(0)} ms\n`);
   if (LOG !== undefined && status === '3') await appendFile(LOG, `${what}: ${said.split('\n')[0]}\n`);
   return status;
 }
