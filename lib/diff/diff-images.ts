@@ -88,6 +88,7 @@ async function openDisk(step: StepRunner, budget: Budget, facts: DiskImageFacts)
 }
 
 async function diffDisks(step: StepRunner, budget: Budget, a: ImageReader, b: ImageReader): Promise<Difference[]> {
+  const size = Math.max(a.virtualBytes, b.virtualBytes);
   const [tableA, tableB] = [await readPartitionTable(a, budget), await readPartitionTable(b, budget)];
   const [partsA, partsB] = [byNumber(tableA), byNumber(tableB)];
   const differences = compareFields('partition table', 'header', header(tableA), header(tableB));
@@ -104,9 +105,8 @@ async function diffDisks(step: StepRunner, budget: Budget, a: ImageReader, b: Im
       ),
     );
     if (partA !== undefined && partB !== undefined && partA.purpose !== 'extended')
-      parts.push({ number, a: within(partA, a), b: within(partB, b) });
+      parts.push({ number, a: within(partA, size), b: within(partB, size) });
   }
-  const size = Math.max(a.virtualBytes, b.virtualBytes);
   const whole = { offsetBytes: 0, sizeBytes: size };
   if (numbers.length === 0) parts.push({ number: 0, a: whole, b: whole });
   for (const part of parts)
@@ -131,10 +131,10 @@ function placeName(number: number): string {
   return number === 0 ? 'the whole disk' : `partition ${number}`;
 }
 
-/** What of a partition is on the disk. */
-function within({ offsetBytes, sizeBytes }: Extent, { virtualBytes }: ImageReader): Extent {
-  const start = Math.min(offsetBytes, virtualBytes);
-  return { offsetBytes: start, sizeBytes: Math.max(0, Math.min(sizeBytes, virtualBytes - start)) };
+/** What of a partition is on a disk. */
+function within({ offsetBytes, sizeBytes }: Extent, diskBytes: number): Extent {
+  const start = Math.min(offsetBytes, diskBytes);
+  return { offsetBytes: start, sizeBytes: Math.max(0, Math.min(sizeBytes, diskBytes - start)) };
 }
 
 /** A GPT's entries, in front of which is its header. */
@@ -236,7 +236,7 @@ async function probeAt(
   image: ImageReader,
   extent: Extent,
 ): Promise<Record<string, string>> {
-  const there = within(extent, image);
+  const there = within(extent, image.virtualBytes);
   return there.sizeBytes < SECTOR_BYTES ? {} : probe(step, budget, image, there);
 }
 
