@@ -4,7 +4,7 @@ import { run } from './run.ts';
 
 const MIB = 1024 ** 2;
 const MTOOLS = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', TZ: 'UTC' };
-export const STORE_PATH = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system';
+const STORE_PATH = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system';
 
 export type Files = Readonly<Record<string, string | Buffer>>;
 

@@ -56,7 +56,7 @@ async function outcome(look: () => Promise<string>, what: string): Promise<strin
   return status;
 }
 
-test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 1000 }, async () => {
+test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 6000 }, async () => {
   const folder = await tempFolder();
   const disk = await makeSmallDisk(folder, FILES);
   const [bad, qcow2, badQcow2] = ['bad.img', 'good.qcow2', 'bad.qcow2'].map((name) => join(folder, name)) as [
