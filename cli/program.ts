@@ -105,7 +105,33 @@ Exit status: 0 good, 1 the system or the image is wrong, 2 usage, 3 the host lac
       'a store of EFI variables, such as efi-vars.fd: the firmware starts what its boot order says',
     )
     .option('--kernel-parameters <words>', 'added by systemd-boot 254 and newer, such as console=ttyS0')
-    .option('--log <file>', "keep the console's record")
+    .option('--passphrase <passphrase>', 'typed where the boot asks for the passphrase of an encrypted disk')
+    .option(
+      '--passphrase-file <file>',
+      'the same, from the first line of a file, so that no list of processes shows it',
+    )
+    .option(
+      '--answer <pattern=text>',
+      'typed, with Enter, where the console waits at a line that matches the regular expression; may be repeated',
+      repeated,
+    )
+    .option(
+      '--ignore <code>',
+      'tolerate a failure or a finding by its name, such as kernel-oops; the report lists it; may be repeated',
+      repeated,
+    )
+    .option(
+      '--allow-reboots <number>',
+      'how often the guest may restart itself before the login; default 0',
+      wholeNumber,
+    )
+    .option(
+      '--credential <name=value>',
+      'a system credential of systemd, passed through SMBIOS; may be repeated',
+      repeated,
+    )
+    .option('--console', 'show the serial console on standard error as it comes, with the firmware before each line')
+    .option('--log <file>', "write the console's record; with two firmwares, one file for each: FILE-legacy, FILE-efi")
     .option('--json', 'print the reports as JSON on standard output')
     .option('--junit <file>', 'write the reports as JUnit XML')
     .option('--html <file>', 'write the reports as one HTML page')
@@ -115,6 +141,8 @@ Exit status: 0 good, 1 the system or the image is wrong, 2 usage, 3 the host lac
 Examples:
   nixos-disk-image verify nixos.img
   nixos-disk-image verify nixos.qcow2 --firmware efi --check 'systemctl is-active sshd'
+  nixos-disk-image verify encrypted.img --passphrase-file pass.txt --console --log console.log
+  nixos-disk-image verify appliance.img --answer 'Accept the license\\?=yes' --ignore gpt-backup-damaged
 
 Exit status: 0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lacks or failed something.`,
     )
@@ -215,6 +243,11 @@ Example:
     .action((options) => finish(async () => (await import('./doctor.ts')).doctorCommand(options)));
 
   return program;
+}
+
+/** Collects an option that may be given several times. */
+function repeated(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
 }
 
 /** Each command brings its own modules: `build` needs nothing of what boots machines. */

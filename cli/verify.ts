@@ -1,12 +1,16 @@
 import { constants } from 'node:fs';
-import { access, writeFile } from 'node:fs/promises';
-import { basename, dirname, resolve } from 'node:path';
+import { access, readFile, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, resolve } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { describeHolders, type PlaceHolder } from '../harness/machine/admission.ts';
+import type { BootAnswer } from '../harness/machine/machine-spec.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { renderHtml } from '../harness/report/html.ts';
 import { renderJunit } from '../harness/report/junit.ts';
 import { renderText } from '../harness/report/text.ts';
+import type { BootReport } from '../harness/verify/boot-report.ts';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
-import { type BootReport, verifyBoot } from '../harness/verify/verify-boot.ts';
+import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { InvalidOptionsError } from '../lib/errors.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { EXIT } from './exit-codes.ts';
@@ -24,6 +28,13 @@ export interface VerifyFlags {
   readonly accel?: 'kvm' | 'tcg';
   readonly timeout?: number;
   readonly log?: string;
+  readonly console?: boolean;
+  readonly passphrase?: string;
+  readonly passphraseFile?: string;
+  readonly answer?: readonly string[];
+  readonly ignore?: readonly string[];
+  readonly allowReboots?: number;
+  readonly credential?: readonly string[];
   readonly efiVars?: string | undefined;
   readonly kernelParameters?: string;
   readonly json?: boolean;
@@ -47,6 +58,9 @@ export async function verifyImage(
   signal: AbortSignal,
   quiet: boolean,
 ): Promise<BootReport[]> {
+  const passphrase = await readPassphrase(flags);
+  const answers = parseAnswers(flags.answer ?? []);
+  const credentials = parseCredentials(flags.credential ?? []);
   const inspection = await inspectImage({ image }, { signal });
   const modes = flags.firmware ?? inspection.firmware;
   if (modes.length === 0)
@@ -59,6 +73,10 @@ export async function verifyImage(
   for (const firmware of modes) {
     const progress = new Progress({ verbose: false });
     progress.begin(`boot  ${firmware}`);
+    const showLine = (line: string): void => progress.line(`${firmware} | ${line}`);
+    const console = flags.console === true ? new ConsoleLines(showLine) : undefined;
+    const onWait = (holders: readonly PlaceHolder[]): void =>
+      progress.line(`boot  ${firmware}: waits for a place: ${describeHolders(holders)}`);
     const report = await verifyBoot(
       {
         image,
@@ -76,20 +94,113 @@ export async function verifyImage(
         diskInterface: flags.diskInterface,
         accelerator: flags.accel,
         timeoutMs: flags.timeout === undefined ? undefined : flags.timeout * 1000,
-        logFile: flags.log,
+        logFile: logFileOf(flags.log, firmware, modes.length),
+        passphrase,
+        answers,
+        credentials,
+        ignore: flags.ignore,
+        allowReboots: flags.allowReboots,
         commandTimeoutMs: flags.timeout === undefined ? undefined : flags.timeout * 1000,
       },
-      { signal, onStage: ({ stage }) => progress.stage(`boot  ${firmware}: ${stage}`) },
-    ).catch((error: unknown) => {
-      progress.fail();
-      throw error;
-    });
+      {
+        ...{ signal, onWait },
+        onStage: ({ stage }) => progress.stage(`boot  ${firmware}: ${stage}`),
+        onConsole: (data) => console?.push(data),
+      },
+    )
+      .catch((error: unknown) => {
+        progress.fail();
+        throw error;
+      })
+      .finally(() => console?.end());
     if (report.ok) progress.succeed(`boot  ${firmware}`);
     else progress.fail();
     reports.push(report);
     if (!quiet) process.stdout.write(`${renderText(report)}\n`);
   }
   return reports;
+}
+
+async function readPassphrase({ passphrase, passphraseFile }: VerifyFlags): Promise<string | undefined> {
+  if (passphraseFile === undefined) return passphrase;
+  const wrong = (message: string, cause?: unknown): InvalidOptionsError =>
+    new InvalidOptionsError('verify', [{ path: '--passphrase-file', message }], { cause });
+  if (passphrase !== undefined) throw wrong('contradicts --passphrase: give one of them');
+  const text = await readFile(passphraseFile, 'utf8').catch((cause: unknown) => {
+    throw wrong(`${passphraseFile} cannot be read: ${cause instanceof Error ? cause.message : cause}`, cause);
+  });
+  const [line = ''] = text.split('\n');
+  if (line === '') throw wrong(`the first line of ${passphraseFile} is empty`);
+  return line.replace(/\r$/, '');
+}
+
+/** What stands before the last "=" that has none before it in a pattern: a pattern may hold one as "\\=". */
+function parseAnswers(answers: readonly string[]): BootAnswer[] {
+  return answers.map((answer, index) => {
+    const wrong = (message: string, cause?: unknown): InvalidOptionsError =>
+      new InvalidOptionsError('verify', [{ path: `--answer (number ${index + 1})`, message }], { cause });
+    const [, pattern, text] = /^((?:\\.|[^=\\])+)=(.*)$/s.exec(answer) ?? [];
+    if (pattern === undefined || text === undefined) throw wrong(`"${answer}" is not PATTERN=TEXT`);
+    try {
+      return { pattern: new RegExp(pattern), text };
+    } catch (cause) {
+      throw wrong(`"${pattern}" is not a regular expression`, cause);
+    }
+  });
+}
+
+function parseCredentials(credentials: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    credentials.map((credential, index) => {
+      const at = credential.indexOf('=');
+      if (at < 1)
+        throw new InvalidOptionsError('verify', [
+          { path: `--credential (number ${index + 1})`, message: `"${credential}" is not NAME=VALUE` },
+        ]);
+      return [credential.slice(0, at), credential.slice(at + 1)];
+    }),
+  );
+}
+
+/** One file for each boot: where there are several, the firmware stands before the extension. */
+function logFileOf(file: string | undefined, firmware: string, boots: number): string | undefined {
+  if (file === undefined || boots < 2 || file.startsWith('/dev/')) return file;
+  const extension = extname(file);
+  return `${file.slice(0, file.length - extension.length)}-${firmware}${extension}`;
+}
+
+/** Bytes of a console as lines for a person's terminal, on which they must not act. */
+class ConsoleLines {
+  readonly #onLine: (line: string) => void;
+  readonly #decoder = new TextDecoder();
+  #rest = '';
+
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine;
+  }
+
+  push(data: Uint8Array): void {
+    const lines = (this.#rest + this.#decoder.decode(data, { stream: true })).split(/\r*\n/);
+    this.#rest = (lines.pop() ?? '').slice(-LONGEST_LINE);
+    for (const line of lines) this.#show(line);
+  }
+
+  end(): void {
+    if (this.#rest !== '') this.#show(this.#rest);
+    this.#rest = '';
+  }
+
+  #show(line: string): void {
+    this.#onLine(printable(line));
+  }
+}
+
+const LONGEST_LINE = 4096;
+
+/** A line without what a terminal would act on. */
+function printable(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: this is what is removed.
+  return stripVTControlCharacters(line).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 }
 
 /** Before a minute is spent on what could then not be written down. */

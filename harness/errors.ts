@@ -79,12 +79,16 @@ function describeExit({ exitCode, signal, reason }: MachineExit): string {
 export class WaitTimeoutError extends DiskImageError {
   readonly code = 'E_WAIT_TIMEOUT';
   readonly evidence: ConsoleEvidence;
+  readonly waitedFor: string;
+  readonly timeoutMs: number;
 
   constructor(machine: string, waitedFor: string, timeoutMs: number, evidence: ConsoleEvidence) {
     super(`${machine}: waited ${formatDuration(timeoutMs)} for ${waitedFor}, which did not come`, {
       detail: evidenceText(evidence),
     });
     this.evidence = evidence;
+    this.waitedFor = waitedFor;
+    this.timeoutMs = timeoutMs;
   }
 }
 

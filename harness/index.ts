@@ -17,6 +17,7 @@ export {
   MachineExitedError,
   WaitTimeoutError,
 } from './errors.ts';
+export type { TypedKeys } from './machine/boot-watch.ts';
 export type { HangBudget } from './machine/hang-watch.ts';
 export type { Machine } from './machine/machine.ts';
 export type {
@@ -35,7 +36,9 @@ export { renderHtml } from './report/html.ts';
 export { renderJunit } from './report/junit.ts';
 export { renderText } from './report/text.ts';
 export { FAILURE_PATTERNS, type FailurePattern, type FailureSeen } from './verdict/failures.ts';
+export { QUESTIONS, type Question } from './verdict/questions.ts';
 export { BOOT_STAGES, type BootStage, type StageSeen } from './verdict/stages.ts';
+export type { BootFailure, BootReport, CheckReport, IgnoredFailure } from './verify/boot-report.ts';
 export {
   type BootCheck,
   checkCurrentSystem,
@@ -52,10 +55,4 @@ export {
   commandCheck,
   equalCheck,
 } from './verify/checks.ts';
-export {
-  type BootFailure,
-  type BootReport,
-  type CheckReport,
-  type VerifyBootOptions,
-  verifyBoot,
-} from './verify/verify-boot.ts';
+export { type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';

@@ -3,8 +3,9 @@ import type { Machine } from './machine/machine.ts';
 import type { MachineSpec } from './machine/machine-spec.ts';
 import { startMachine } from './machine/start-machine.ts';
 import { renderText } from './report/text.ts';
+import type { BootReport } from './verify/boot-report.ts';
 import type { BootCheck } from './verify/checks.ts';
-import { type BootReport, type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
+import { type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
 
 export { expect } from 'vitest';
 

@@ -75,6 +75,7 @@ export const TOOLS: readonly Tool[] = [
   tool('tune2fs', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem', ['-h']),
   tool('e2fsck', 'e2fsprogs', 'e2fsprogs', 'tuneFilesystem; inspectImage with deep', ['-V']),
   tool('mkfs.vfat', 'dosfstools', 'dosfstools', 'createEsp', ['--help']),
+  tool('flock', 'util-linux', 'util-linux', 'every build and boot: locks on private files and places of machines'),
   tool('fsck.vfat', 'dosfstools', 'dosfstools', 'inspectImage with deep', ['--help'], true),
   tool('fsck.f2fs', 'f2fs-tools', 'f2fs-tools', 'inspectImage with deep', ['-V'], true),
   tool('unshare', 'util-linux', 'util-linux', 'nixosEnter; makeFilesystem: btrfs, f2fs'),

@@ -8,6 +8,7 @@ import type { Firmware } from '../harness/machine/machine-spec.ts';
 import type { Architecture } from '../harness/qemu/architecture.ts';
 import { findUefiFirmware } from '../harness/qemu/firmware.ts';
 import { renderText } from '../harness/report/text.ts';
+import type { BootReport } from '../harness/verify/boot-report.ts';
 import {
   type BootCheck,
   checkCurrentSystem,
@@ -16,7 +17,7 @@ import {
   checkRootFilesystem,
   checkStoreContents,
 } from '../harness/verify/checks.ts';
-import { type BootReport, type VerifyBootOptions, verifyBoot } from '../harness/verify/verify-boot.ts';
+import { type VerifyBootOptions, verifyBoot } from '../harness/verify/verify-boot.ts';
 import { recordBoot } from '../harness/vitest.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
 import { removeTree } from '../lib/private-output.ts';

@@ -5,6 +5,7 @@ import { chooseAccelerator } from '../harness/builder/accelerator.ts';
 import { startBuilderVm } from '../harness/builder/builder-vm.ts';
 import { packageFile } from '../harness/cache-folder.ts';
 import { renderText } from '../harness/report/text.ts';
+import type { BootReport } from '../harness/verify/boot-report.ts';
 import {
   checkCurrentSystem,
   checkFailedUnits,
@@ -12,7 +13,7 @@ import {
   checkRootFilesystem,
   checkStoreContents,
 } from '../harness/verify/checks.ts';
-import { type BootReport, verifyBoot } from '../harness/verify/verify-boot.ts';
+import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { buildImage } from '../lib/build-image.ts';
 import { prepareDemo } from './demo.ts';
 

@@ -1,6 +1,21 @@
 import { stripVTControlCharacters } from 'node:util';
 import xterm from '@xterm/headless';
 
+/** Sequences and returns whose end has not come yet. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
+const CUT_SEQUENCE = /(?:\u001b(?:\[[0-?]*[ -/]*|[\]P^_X][^\u0007\u001b]{0,4000}\u001b?|[ -/]*)?|\r+)$/;
+/** Strings for a terminal: device control, titles, privacy messages. @see ECMA-48 8.3 */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
+const STRINGS = /\u001b[\]P^_X][^\u0007\u001b]{0,4000}(?:\u0007|\u001b\\)/g;
+/** The cursor goes to the first column of some line. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
+const TO_LINE_START = /\u001b\[(?:\d*(?:;0*1?)?[Hf]|\d*[EFJ])/g;
+/** Control sequences, colours with colons among them, and escapes of two or three characters. @see ECMA-48 5.4 */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
+const SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[ -/]+[0-~]|[0-Z\\^-~])/g;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: this is what is removed.
+const OTHER_CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
+
 /** Characters of text kept for matching; older text is in the log file. */
 const KEPT_CHARACTERS = 1024 * 1024;
 
@@ -109,6 +124,16 @@ export class Console {
     return match;
   }
 
+  /** Where the text now ends, for `since`. */
+  mark(): number {
+    return this.#dropped + this.#text.length;
+  }
+
+  /** The text behind a mark, as far as it is kept. */
+  since(mark: number): string {
+    return this.#text.slice(Math.max(0, mark - this.#dropped));
+  }
+
   /** From here on the harness types: the lines that the guest showed until now are kept as they are. */
   holdLines(): void {
     this.#heldLines ??= this.#lines();
@@ -154,11 +179,14 @@ export class Console {
 
   #plain(chunk: string): string {
     const joined = this.#heldEscape + chunk;
-    // A sequence that was cut in two waits for its other half.
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
-    const cut = /\u001b(?:\[[0-?]*[ -/]*|[\]P^_][^\u0007\u001b]{0,200})?$/.exec(joined);
+    // A sequence that was cut in two waits for its other half, and a carriage return for its newline.
+    const cut = CUT_SEQUENCE.exec(joined);
     this.#heldEscape = cut === null ? '' : joined.slice(cut.index);
     const whole = cut === null ? joined : joined.slice(0, cut.index);
-    return stripVTControlCharacters(whole).replaceAll('\r', '');
+    const plain = stripVTControlCharacters(
+      whole.replace(STRINGS, '').replace(TO_LINE_START, '\n').replace(SEQUENCES, ''),
+    );
+    // QEMU's newlines are \r\r\n. A return alone begins the line anew: what stands behind it is what can be seen.
+    return plain.replace(/\r+\n/g, '\n').replaceAll('\r', '\n').replace(OTHER_CONTROLS, '');
   }
 }

@@ -1,47 +1,105 @@
-import { type ProcessTimes, processTimes } from '../qemu/process-times.ts';
-
-/** How long a silent machine may go on. */
+/** How long a machine may go on without saying anything new. */
 export interface HangBudget {
-  /** Of computing, without a byte shown. */
+  /** Milliseconds of computing in one place. */
   readonly busyMs: number;
-  /** Of doing nothing. */
+  /** Milliseconds of doing nothing, or of saying the same again. */
   readonly idleMs: number;
 }
 
-/** Tells a machine that hangs from one that is slow: by what it computes while it shows nothing, not by the clock. On a
- *  loaded host a machine that waits for a processor ages as slowly as it runs. */
+/** What a machine did since it was last looked at. */
+export interface Pulse {
+  /** By the clock. */
+  readonly passedMs: number;
+  /** Of all its threads. */
+  readonly computedMs: number;
+  /** For a processor that the host gave to others. */
+  readonly waitedMs: number;
+  /** Whether anything came from it that it had not said before. */
+  readonly saidNews: boolean;
+  /** Whether anything came from it. */
+  readonly said: boolean;
+  /** The address that its processor was at, where that could be asked. */
+  readonly address: bigint | undefined;
+  /** Whether it read from its disk, or wrote to it. */
+  readonly usedDisk: boolean;
+}
+
+/** How a machine does not go on. */
+export type Standstill = 'loop' | 'idle' | 'repeats' | 'silent';
+
+/** In a loop, so many of the later addresses may be new, and so many of all may be different ones. */
+const NEW_IN_LOOP = 0.2;
+const DIFFERENT_IN_LOOP = 0.5;
+const FEWEST_ADDRESSES = 20;
+const MOST_ADDRESSES = 400;
+const PAGE_BITS = 12n;
+
+/** A machine that works in silence for this many times what one in a loop is given is not believed to end. */
+const SILENT_FACTOR = 20;
+
+/** A look that comes later than this many times its interval came late because the host stood still, not the machine. */
+const LATE = 3;
+
+/** Tells a machine that hangs from one that is slow: by what it does while it says nothing new, not by the clock. On a loaded
+ *  host a machine that waits for a processor ages as slowly as it runs; on one that was suspended it does not age. */
 export class HangWatch {
-  readonly #pid: number;
-  #last: ProcessTimes;
-  #lastAt = performance.now();
-  #bytes = 0;
+  readonly #intervalMs: number;
   busyMs = 0;
   idleMs = 0;
+  /** Of the time without news, that in which it repeated itself. */
+  repeatedMs = 0;
+  #pages: bigint[] = [];
 
-  constructor(pid: number) {
-    this.#pid = pid;
-    this.#last = processTimes(pid);
+  constructor(intervalMs: number) {
+    this.#intervalMs = intervalMs;
   }
 
-  /** @param bytes that the machine has shown so far.
-   *  @returns how it hangs, when it does. */
-  look(bytes: number, budget: HangBudget): 'busy' | 'idle' | undefined {
-    const now = processTimes(this.#pid);
-    const at = performance.now();
-    const computed = now.computedMs - this.#last.computedMs;
-    const waited = now.waitedMs - this.#last.waitedMs;
-    const passed = at - this.#lastAt;
-    this.#last = now;
-    this.#lastAt = at;
-    if (bytes !== this.#bytes) {
-      this.#bytes = bytes;
-      this.busyMs = 0;
-      this.idleMs = 0;
+  /** Milliseconds without news, of computing and of doing nothing. */
+  get silentMs(): number {
+    return this.busyMs + this.idleMs;
+  }
+
+  reset(): void {
+    this.busyMs = 0;
+    this.idleMs = 0;
+    this.repeatedMs = 0;
+    this.#pages = [];
+  }
+
+  /** @param early before the kernel runs: loaders and firmware wait for a key by computing, anywhere in memory.
+   *  @returns how the machine stands still, when it does. */
+  look(pulse: Pulse, budget: HangBudget, early: boolean): Standstill | undefined {
+    if (pulse.saidNews) {
+      this.reset();
       return undefined;
     }
-    if (computed + waited > passed / 2) this.busyMs += computed;
-    else this.idleMs += Math.max(0, passed - waited);
-    if (this.busyMs > budget.busyMs) return 'busy';
-    return this.idleMs > budget.idleMs ? 'idle' : undefined;
+    const passedMs = Math.min(pulse.passedMs, LATE * this.#intervalMs);
+    const computedMs = Math.min(pulse.computedMs, passedMs);
+    const busy = pulse.computedMs + pulse.waitedMs > pulse.passedMs / 2;
+    // A loader that reads its menu again and again reads from the disk, too.
+    const works = pulse.usedDisk && busy && !early;
+    if (busy && !works) this.busyMs += computedMs;
+    else if (!busy) this.idleMs += Math.max(0, passedMs - pulse.waitedMs);
+    if (pulse.said && !works) this.repeatedMs += Math.max(0, passedMs - pulse.waitedMs);
+    if (busy && pulse.address !== undefined) {
+      this.#pages.push(pulse.address >> PAGE_BITS);
+      if (this.#pages.length > MOST_ADDRESSES) this.#pages.shift();
+    }
+    if (this.repeatedMs > budget.idleMs || (this.repeatedMs > 0 && this.silentMs > budget.idleMs)) return 'repeats';
+    if (this.idleMs > budget.idleMs) return 'idle';
+    if (this.busyMs > budget.busyMs * SILENT_FACTOR) return 'silent';
+    return this.busyMs > budget.busyMs && (early || this.#staysInPlace()) ? 'loop' : undefined;
+  }
+
+  /** Whether the processor comes to no new places: what works goes through a program, what is in a loop stays in it. */
+  #staysInPlace(): boolean {
+    const half = Math.floor(this.#pages.length / 2);
+    // Nobody could be asked where it is.
+    if (this.#pages.length === 0) return true;
+    if (this.#pages.length < FEWEST_ADDRESSES) return false;
+    const before = new Set(this.#pages.slice(0, half));
+    const later = this.#pages.slice(half);
+    if (new Set(this.#pages).size > this.#pages.length * DIFFERENT_IN_LOOP) return false;
+    return later.filter((page) => !before.has(page)).length <= later.length * NEW_IN_LOOP;
   }
 }

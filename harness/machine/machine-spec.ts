@@ -2,6 +2,7 @@ import type { DiskFormat } from '../../lib/disk-image-format.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import type { DiskInterface, MachineType } from '../qemu/argv.ts';
 import type { StageSeen } from '../verdict/stages.ts';
+import type { PlaceHolder } from './admission.ts';
 import type { HangBudget } from './hang-watch.ts';
 
 export type Firmware = 'legacy' | 'efi' | 'direct';
@@ -29,6 +30,8 @@ export interface MachineSpec {
   readonly diskInterface?: DiskInterface | undefined;
   /** The machine's disk is enlarged to this many bytes; default: as large as the image. */
   readonly diskBytes?: number | undefined;
+  /** Bytes of a sector of the machine's disk; verifyBoot tells it from the image's partition table. Default 512. */
+  readonly sectorBytes?: 512 | 4096 | undefined;
   /** MiB; default 1024. */
   readonly memoryMiB?: number | undefined;
   /** Default 1. */
@@ -47,8 +50,29 @@ export interface MachineSpec {
   readonly commandTimeoutMs?: number | undefined;
   /** For messages; default: the image's name and the firmware. */
   readonly name?: string | undefined;
-  /** Where the console's record is kept; default: with the machine's private files, which go when it ends. */
+  /** Where the console's record is written, as it comes; default: only with the machine's private files, which go when it ends. */
   readonly logFile?: string | undefined;
+  /** Credentials of systemd's, by name, through SMBIOS. @see systemd.system-credentials(7) */
+  readonly credentials?: Readonly<Record<string, string>> | undefined;
+  /** How often the guest may restart itself before the login; default 0: a restart ends the machine. */
+  readonly allowReboots?: number | undefined;
+  /** Typed where the boot asks for the passphrase of an encrypted disk. */
+  readonly passphrase?: string | undefined;
+  /** What is typed, with Enter, where the console waits at a line that matches. */
+  readonly answers?: readonly BootAnswer[] | undefined;
+}
+
+/** An answer to a question of the guest's. */
+export interface BootAnswer {
+  /** The line behind which the cursor stands contains this text, or matches. */
+  readonly pattern: string | RegExp;
+  readonly text: string;
+}
+
+/** What a machine may be answered. */
+export interface BootAnswers {
+  readonly passphrase: string | undefined;
+  readonly answers: readonly BootAnswer[];
 }
 
 export interface MachineContext {
@@ -56,6 +80,8 @@ export interface MachineContext {
   readonly onStage?: ((seen: StageSeen) => void) | undefined;
   /** What the machine sends to its console, byte for byte. */
   readonly onConsole?: ((data: Uint8Array) => void) | undefined;
+  /** Called by verifyBoot when other machines have all places, with those that have them. */
+  readonly onWait?: ((holders: readonly PlaceHolder[]) => void) | undefined;
 }
 
 export interface WaitOptions {
@@ -64,6 +90,10 @@ export interface WaitOptions {
   /** Give up on a machine that computes this long, or does nothing this long, without showing anything; "as usual" is by the
    *  stage of the boot and the accelerator. Default: it may, except while it boots. */
   readonly hang?: HangBudget | 'as usual' | undefined;
+  /** The image is known not to boot: the first sign of it is believed. */
+  readonly doomed?: boolean | undefined;
+  /** Whether the image's loader entries name a serial console; default: not known. */
+  readonly serialConsole?: boolean | undefined;
 }
 
 /** What a command in the guest did. */

@@ -49,8 +49,17 @@ async function readText(qmp: Qmp, folder: string): Promise<string[]> {
   ).filter((line) => line !== '');
 }
 
+/** What a screen shows, as lines, and whether the last of them is a login prompt. */
+export async function screenText(screen: Screen): Promise<{ readonly lines: string[]; readonly showsPrompt: boolean }> {
+  if (screen.lines !== undefined)
+    return { lines: [...screen.lines], showsPrompt: screen.lines.some((line) => /\blogin: ?$/.test(line)) };
+  const lines = await readPicture(screen.png);
+  // A picture is read with mistakes, and the cursor stands behind the prompt half of the time.
+  return { lines, showsPrompt: /\blogin\W{0,4}$/.test(lines.join('\n').trimEnd()) };
+}
+
 /** The lines of a picture, where tesseract(1) is there to read them; else none. */
-export async function readPicture(png: Buffer): Promise<string[]> {
+async function readPicture(png: Buffer): Promise<string[]> {
   if ((await findTool('tesseract')) === undefined) return [];
   const { stdout } = await localExecutor.run(['tesseract', '-', '-', '--psm', '6'], { input: png });
   return stdout.toString('utf8').split('\n');

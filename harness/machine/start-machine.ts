@@ -1,8 +1,9 @@
 import { chmod, copyFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { inspectDiskImage } from '../../lib/disk-image-format.ts';
-import { AbortedError, InvalidOptionsError } from '../../lib/errors.ts';
+import { AbortedError } from '../../lib/errors.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
+import { parseOptions } from '../../lib/spec/parse-options.ts';
 import { accelerate } from '../builder/accelerator.ts';
 import { HarnessError } from '../errors.ts';
 import { ARCHITECTURES, type Architecture } from '../qemu/architecture.ts';
@@ -23,6 +24,7 @@ import { findUefiFirmware } from '../qemu/firmware.ts';
 import { makeMachineFolder } from '../qemu/machine-folder.ts';
 import { Machine } from './machine.ts';
 import type { MachineContext, MachineSpec } from './machine-spec.ts';
+import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
 
 /** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
@@ -30,16 +32,9 @@ import type { MachineContext, MachineSpec } from './machine-spec.ts';
  *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
 export async function startMachine(spec: MachineSpec, context: MachineContext = {}): Promise<Machine> {
   if (context.signal?.aborted) throw new AbortedError('startMachine', { cause: context.signal.reason });
-  if (!['legacy', 'efi', 'direct'].includes(spec.firmware))
-    throw new InvalidOptionsError('startMachine', [
-      { path: 'firmware', message: `${spec.firmware} is none of legacy, efi, direct` },
-    ]);
-  if (spec.memoryMiB !== undefined && !(Number.isInteger(spec.memoryMiB) && spec.memoryMiB >= 64))
-    throw new InvalidOptionsError('startMachine', [
-      { path: 'memoryMiB', message: 'must be a whole number of at least 64' },
-    ]);
+  const given = Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== undefined));
+  parseOptions('startMachine', machineSpecSchema, given, [(found) => machineRules(found as Partial<MachineSpec>)]);
   const architecture = spec.architecture ?? 'x86_64';
-  checkPossible(spec, architecture);
   const image = await inspectDiskImage(spec.image, spec.format);
   const { accelerator, slowness } = await accelerate(
     architecture === 'x86_64' ? spec.accelerator : 'tcg',
@@ -51,25 +46,31 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
   try {
     const overlay = join(folder.path, 'overlay.qcow2');
     await runQemuImg(['create', '-q', '-f', 'qcow2', overlay, `${Math.max(spec.diskBytes ?? 0, image.virtualBytes)}`]);
-    const logFile = spec.logFile === undefined ? join(folder.path, 'console.log') : resolve(spec.logFile);
+    const recordFile = join(folder.path, 'console.log');
+    const logFile = spec.logFile === undefined ? undefined : resolve(spec.logFile);
     const args = [
       ...machineArgs({ type, accelerator, memoryMiB: spec.memoryMiB ?? 1024, cpus: spec.cpus ?? 1, name }),
-      ...consoleArgs(logFile),
+      ...consoleArgs(recordFile),
       ...qmpArgs(join(folder.path, 'qmp')),
       ...entropyArgs(type),
       ...(type === 'q35' ? screenArgs() : []),
       ...networkArgs(spec.forwardPorts ?? []),
-      ...smbiosArgs(spec.kernelParameters),
+      ...smbiosArgs(spec.kernelParameters, spec.credentials),
       ...(await firmwareArgs(spec, architecture, folder.path)),
       ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
         bootFirst: spec.efiVariables === undefined,
+        sectorBytes: spec.sectorBytes,
       }),
     ];
-    await writeFile(logFile, '');
-    const hasScreen = type === 'q35';
-    const { commandTimeoutMs } = spec;
+    await writeFile(recordFile, '');
+    if (logFile !== undefined) await writeFile(logFile, '');
+    const { commandTimeoutMs, allowReboots = 0, passphrase, answers = [] } = spec;
     return await Machine.start(
-      { name, architecture, args, folder, logFile, accelerator, slowness, hasScreen, commandTimeoutMs },
+      {
+        ...{ name, architecture, args, folder, recordFile, logFile, accelerator, slowness, commandTimeoutMs },
+        ...{ allowReboots, answers: { passphrase, answers } },
+        ...{ hasScreen: type === 'q35', isDirect: spec.firmware === 'direct' },
+      },
       context,
     );
   } catch (error) {
@@ -78,24 +79,10 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
   }
 }
 
-function checkPossible(spec: MachineSpec, architecture: Architecture): void {
-  if (architecture === 'x86_64') return;
-  const contradicts = (path: string, message: string) => ({
-    path,
-    message: `contradicts architecture "${architecture}": ${message}`,
-  });
-  const issues = [
-    ...(spec.firmware === 'legacy' ? [contradicts('firmware', 'only x86 has a legacy BIOS')] : []),
-    ...(spec.accelerator === 'kvm' ? [contradicts('accelerator', 'another architecture is emulated')] : []),
-    ...(spec.diskInterface === 'ahci' ? [contradicts('diskInterface', 'the machine has no AHCI')] : []),
-  ];
-  if (issues.length > 0) throw new InvalidOptionsError('startMachine', issues);
-}
-
 async function firmwareArgs(spec: MachineSpec, architecture: Architecture, folder: string): Promise<string[]> {
   if (spec.firmware === 'legacy') return [];
   if (spec.firmware === 'direct') {
-    if (spec.kernel === undefined) throw new HarnessError('startMachine: firmware "direct" needs a kernel');
+    if (spec.kernel === undefined) throw new TypeError('the rules let no "direct" pass without a kernel');
     return kernelArgs(spec.kernel.kernel, spec.kernel.initrd, spec.kernel.commandLine);
   }
   const firmware = await findUefiFirmware({ architecture });

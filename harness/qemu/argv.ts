@@ -101,13 +101,19 @@ export function diskArgs(
   node: Blockdev,
   diskInterface: DiskInterface,
   type: MachineType = 'q35',
-  options: { readonly bootFirst?: boolean } = {},
+  options: { readonly bootFirst?: boolean; readonly sectorBytes?: number | undefined } = {},
 ): string[] {
   const first = options.bootFirst === false ? '' : ',bootindex=1';
+  const { sectorBytes } = options;
+  const sectors =
+    sectorBytes === undefined || sectorBytes === 512
+      ? ''
+      : `,logical_block_size=${sectorBytes},physical_block_size=${sectorBytes}`;
   const device: Readonly<Record<DiskInterface, string>> = {
-    virtio: type === 'microvm' ? 'virtio-blk-device,drive=disk' : `virtio-blk-pci,drive=disk${first}`,
-    ahci: `ide-hd,drive=disk,bus=ide.0${first}`,
-    nvme: `nvme,drive=disk,serial=nixos-disk-image${first}`,
+    virtio:
+      type === 'microvm' ? `virtio-blk-device,drive=disk${sectors}` : `virtio-blk-pci,drive=disk${first}${sectors}`,
+    ahci: `ide-hd,drive=disk,bus=ide.0${first}${sectors}`,
+    nvme: `nvme,drive=disk,serial=nixos-disk-image${first}${sectors}`,
   };
   return ['-blockdev', JSON.stringify({ ...node, 'node-name': 'disk' }), '-device', device[diskInterface]];
 }
@@ -147,11 +153,20 @@ export function networkArgs(ports: readonly { readonly hostPort: number; readonl
   return ['-netdev', `user,id=network,restrict=on${forwards}`, '-device', 'virtio-net-pci,netdev=network,romfile='];
 }
 
-/** Strings that systemd-boot reads. @see systemd-boot(7), "SMBIOS Type 11 Strings" */
-export function smbiosArgs(kernelParameters: string | undefined): string[] {
-  if (kernelParameters === undefined) return [];
-  const value = `io.systemd.boot.kernel-cmdline-extra=${kernelParameters}`;
-  return ['-smbios', `type=11,value=${escapeOptionValue(value)}`];
+/** Strings that systemd reads: what its boot loader adds to the kernel's parameters, and system credentials.
+ *  @see systemd-boot(7), "SMBIOS Type 11 Strings"; systemd.system-credentials(7) */
+export function smbiosArgs(
+  kernelParameters: string | undefined,
+  credentials: Readonly<Record<string, string>> = {},
+): string[] {
+  const strings = [
+    ...(kernelParameters === undefined ? [] : [`io.systemd.boot.kernel-cmdline-extra=${kernelParameters}`]),
+    // In base64, for a value may hold any character.
+    ...Object.entries(credentials).map(
+      ([name, value]) => `io.systemd.credential.binary:${name}=${Buffer.from(value).toString('base64')}`,
+    ),
+  ];
+  return strings.flatMap((text) => ['-smbios', `type=11,value=${escapeOptionValue(text)}`]);
 }
 
 /** Entropy from the host: a guest that waits for its own boots late. */

@@ -1,7 +1,7 @@
 import escapeHtml from 'escape-html';
 import { BOOT_STAGES } from '../verdict/stages.ts';
-import type { BootReport } from '../verify/verify-boot.ts';
-import { firmwareName } from './text.ts';
+import type { BootReport } from '../verify/boot-report.ts';
+import { firmwareName, times } from './text.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; --good: #1a7f37; --bad: #cf222e; --line: #8884; --soft: #8882; }
@@ -69,6 +69,11 @@ function section(report: TitledReport, index: number): string {
     report.warnings.length === 0
       ? ''
       : `<h3>Warnings</h3><ul>${report.warnings.map((text) => `<li>${escapeHtml(text)}</li>`).join('')}</ul>`,
+    report.typed.length === 0 ? '' : `<h3>Typed by the verifier</h3>${typed(report)}`,
+    report.reboots === 0 ? '' : `<p>The guest restarted itself ${times(report.reboots)}, which was allowed.</p>`,
+    report.ignored.length === 0
+      ? ''
+      : `<h3>Ignored</h3><ul>${report.ignored.map(({ code, message }) => `<li><code>${escapeHtml(code)}</code>: ${escapeHtml(message)}</li>`).join('')}</ul>`,
     report.screenshot === undefined
       ? ''
       : `<h3>Screen</h3><img alt="the machine's screen" src="data:image/png;base64,${report.screenshot}">`,
@@ -107,6 +112,15 @@ function checks({ checks: all }: BootReport): string {
   const rows = all.map(
     ({ name, ok, message = '', durationMs }) =>
       `<tr><td>${verdict(ok)}</td><td>${escapeHtml(name)}</td><td>${escapeHtml(message).replaceAll('\n', '<br>')}</td><td>${seconds(durationMs)}</td></tr>`,
+  );
+  return `<table>${rows.join('')}</table>`;
+}
+
+/** Every key, with the line that it was typed at. */
+function typed({ typed: all }: BootReport): string {
+  const rows = all.map(
+    ({ keys, line, atMs, why }) =>
+      `<tr><td>${seconds(atMs)}</td><td><code>${escapeHtml(JSON.stringify(keys))}</code></td><td><code>${escapeHtml(line.trim())}</code></td><td>${escapeHtml(why)}</td></tr>`,
   );
   return `<table>${rows.join('')}</table>`;
 }

@@ -1,5 +1,5 @@
 import { XMLBuilder } from 'fast-xml-parser';
-import type { BootReport } from '../verify/verify-boot.ts';
+import type { BootReport } from '../verify/boot-report.ts';
 import { firmwareName } from './text.ts';
 
 const builder = new XMLBuilder({
@@ -49,7 +49,14 @@ export function renderJunit(reports: readonly BootReport[]): string {
         ],
       },
       testcase: cases,
-      'system-out': clean([...report.warnings.map((text) => `warning: ${text}`), ...report.console].join('\n')),
+      'system-out': clean(
+        [
+          ...report.warnings.map((text) => `warning: ${text}`),
+          ...report.ignored.map(({ code, message }) => `ignored (${code}): ${message}`),
+          ...report.typed.map(({ keys, line, why }) => `typed ${JSON.stringify(keys)} at "${line.trim()}": ${why}`),
+          ...report.console,
+        ].join('\n'),
+      ),
     };
   });
   return builder.build({

@@ -1,4 +1,4 @@
-import type { BootReport } from '../verify/verify-boot.ts';
+import type { BootReport } from '../verify/boot-report.ts';
 
 const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;
@@ -26,6 +26,10 @@ export function renderText(report: BootReport): string {
       `  ${check.ok ? 'ok  ' : 'FAIL'}  ${check.name}${message === undefined || message === '' ? '' : `: ${message}`}`,
     );
   }
+  for (const { keys, line, why } of report.typed)
+    lines.push(`  typed ${JSON.stringify(keys)} at "${line.trim()}": ${why}`);
+  if (report.reboots > 0) lines.push(`  note  the guest restarted itself ${times(report.reboots)}, which was allowed`);
+  for (const { code, message } of report.ignored) lines.push(`  ignored (${code}): ${message}`);
   for (const warning of report.warnings) lines.push(`  note  ${warning}`);
   if (report.failure !== undefined) {
     lines.push(`  failed in stage "${report.failure.stage}" (${report.failure.name}): ${report.failure.cause}`);
@@ -33,6 +37,11 @@ export function renderText(report: BootReport): string {
       lines.push('  last lines of the console:', ...report.failure.lastLines.map((line) => `    ${line}`));
   }
   return lines.join('\n');
+}
+
+/** "once", "2 times" */
+export function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`;
 }
 
 function seconds(milliseconds: number): string {

@@ -1,21 +1,46 @@
-import type { BootStage } from './stages.ts';
+import { type BootStage, isBefore, KERNEL_PREFIX } from './stages.ts';
 
-/** What a console shows when something is wrong: one table, each with the stage it belongs to. */
+/** Who prints a line. Each is silent for good once a later stage was seen: what then looks like theirs is somebody's quotation. */
+const SPEAKERS = {
+  bios: { source: 'SeaBIOS src/boot.c', last: 'loader' },
+  uefi: { source: 'edk2', last: 'loader' },
+  loader: { source: 'the boot loader', last: 'loader' },
+  stub: { source: "the kernel's stub and decompressor", last: 'kernel' },
+  kernel: { source: 'Linux', last: 'login' },
+  initrd: { source: 'the initrd', last: 'stage 1' },
+  activation: { source: "NixOS's stage 2", last: 'init' },
+  init: { source: 'the init and its units', last: 'login' },
+} as const satisfies Readonly<Record<string, { readonly source: string; readonly last: BootStage }>>;
+
+type Speaker = keyof typeof SPEAKERS;
+
+/** What a console shows when something is wrong: one table, each with who says it and the stage it belongs to. */
 export interface FailurePattern {
   /** A word for programs: "kernel-panic". */
   readonly name: string;
+  /** In one line. Of the kernel's lines without level and time. A group `device` names the device that it is about. */
   readonly shows: RegExp;
-  /** Undefined: the one that the boot had reached. */
+  readonly by: Speaker;
+  /** Undefined: the stage that the boot had reached. */
   readonly stage: BootStage | undefined;
-  /** `fatal`: the boot has failed for good. `error`: it goes on, and its verdict is bad. `warning`: worth knowing. */
+  /** `fatal`: the boot has failed for good, if the machine does not go on. `error`: it goes on, and its verdict is bad.
+   *  `warning`: worth knowing, and the reason of what follows from it. */
   readonly severity: 'fatal' | 'error' | 'warning';
   /** In a sentence, for the report. */
   readonly cause: string;
-  /** Fatal patterns of which this is the reason, when it was seen before them. */
+  /** The failures of which this is the reason, when it was seen before them. */
   readonly explains?: readonly string[];
+  /** Good boots show it as well: reported only as the reason of something else. */
+  readonly quiet?: boolean;
+  /** Only where the cursor stays behind it: a prompt. */
+  readonly unfinished?: boolean;
+  /** Milliseconds after which the machine may still go on by itself. Default: it says nothing more. */
+  readonly goesOnWithinMs?: number;
+  /** The line before it says what happened. */
+  readonly withLineBefore?: boolean;
   /** Emulated machines on a loaded host show it without being at fault. */
   readonly harmlessUnderTcg?: boolean;
-  /** Who prints it. */
+  /** Where it is printed. */
   readonly source: string;
 }
 
@@ -24,391 +49,425 @@ export interface FailureSeen {
   /** The line that shows it. */
   readonly line: string;
   readonly atMs: number;
+  /** How far the boot had come. */
+  readonly reached: BootStage | undefined;
+  /** The block device that it is about, as the kernel names it: "vda2". */
+  readonly device: string | undefined;
   /** Where it was seen. */
   readonly on: 'console' | 'screen';
 }
 
-/** A kernel's line, with its time stamp or without, and not in the middle of somebody's sentence. */
-const kernel = (text: string): RegExp =>
-  // Whole: what stands at its end tells one panic from another.
-  new RegExp(`(?:^|\\n)(?:<\\d+>)?(?:\\[[^\\]\\n]{1,20}\\] ?)?${text}[^\\n]*(?=\\n)`);
-
 const NO_ROOT = ['kernel-panic-no-root', 'stage-1-failed', 'stage-1-shell', 'emergency', 'kernel-panic-init-died'];
 const NO_INIT = ['kernel-panic-no-init', ...NO_ROOT];
+const STOPS = ['hang', 'machine-reset', 'waits-for-job', 'repeats-itself', 'loader-menu'];
 
 export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
-    name: 'no-bootable-device',
-    shows: /No bootable device|Boot failed: [^\n]*/,
-    stage: 'firmware',
-    severity: 'fatal',
-    cause: 'the BIOS found no boot sector it can start on the disk',
+    name: 'boot-failed',
+    ...{ shows: /^Boot failed: /, by: 'bios', stage: 'firmware', severity: 'warning', quiet: true },
+    cause: 'the BIOS could not start a disk',
+    explains: ['no-bootable-device'],
     source: 'SeaBIOS src/boot.c',
   },
   {
+    name: 'no-bootable-device',
+    ...{ shows: /^No bootable device\b/, by: 'bios', stage: 'firmware', severity: 'fatal' },
+    cause: 'the BIOS found no boot sector that it can start on the disk',
+    source: 'SeaBIOS src/boot.c',
+  },
+  {
+    name: 'no-bootable-device',
+    // What mkfs.vfat puts into a boot sector.
+    ...{ shows: /^This is not a bootable disk/, by: 'loader', stage: 'loader', severity: 'fatal' },
+    cause: 'the boot sector of the partition starts nothing',
+    source: 'dosfstools src/mkfs.fat.c',
+  },
+  {
     name: 'secure-boot-refused',
-    shows: /BdsDxe: failed to (?:load|start) [^\n]*(?:Access Denied|Security Violation)[^\n]*/,
-    stage: 'firmware',
-    severity: 'fatal',
+    shows: /BdsDxe: failed to (?:load|start) .*(?:Access Denied|Security Violation)/,
+    ...{ by: 'uefi', stage: 'firmware', severity: 'fatal' },
     cause: 'the firmware refused to start the loader: its signature is not one that Secure Boot trusts',
     source: 'edk2 MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c',
   },
   {
     name: 'uefi-shell',
-    shows: /UEFI Interactive Shell|Shell> /,
-    stage: 'firmware',
-    severity: 'fatal',
-    cause: 'the firmware found no EFI loader that starts and went to its shell',
+    // The shell runs a startup.nsh after five seconds, if there is one.
+    ...{ shows: /UEFI Interactive Shell/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
+    goesOnWithinMs: 7000,
+    cause: 'the firmware found no EFI loader that starts, and went to its shell',
+    source: 'edk2 ShellPkg',
+  },
+  {
+    name: 'uefi-shell',
+    ...{ shows: /^(?:Shell|FS\d+:\\)> ?$/, by: 'uefi', stage: 'firmware', severity: 'fatal', unfinished: true },
+    cause: 'the firmware found no EFI loader that starts, and waits in its shell',
     source: 'edk2 ShellPkg',
   },
   {
     name: 'no-boot-option',
-    shows: /BdsDxe: No bootable option or device was found/,
-    stage: 'firmware',
-    severity: 'fatal',
+    ...{ shows: /BdsDxe: No bootable option or device was found/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
     cause: 'the firmware found no EFI loader on the disk',
     source: 'edk2 MdeModulePkg/Universal/BdsDxe',
   },
   {
+    // Alone it says little: GRUB goes on after a search that found nothing.
+    name: 'grub-message',
+    ...{
+      shows: /error: (?!no suitable video mode).+/,
+      by: 'loader',
+      stage: 'loader',
+      severity: 'warning',
+      quiet: true,
+    },
+    cause: 'GRUB reported an error',
+    explains: ['grub-rescue', 'grub-prompt', 'grub-error', ...STOPS],
+    source: 'GRUB grub-core/kern/err.c',
+  },
+  {
     name: 'grub-rescue',
-    shows: /(?:error: [^\n]*[\s\S]{0,600}?)?grub rescue>/,
-    stage: 'loader',
-    severity: 'fatal',
+    ...{ shows: /grub rescue> ?$/, by: 'loader', stage: 'loader', severity: 'fatal', unfinished: true },
     cause: "GRUB's core image cannot find its modules: the rescue prompt",
     source: 'GRUB grub-core/kern/rescue_reader.c',
   },
   {
     name: 'grub-prompt',
-    shows: /(?:^|\n)grub> /,
-    stage: 'loader',
-    severity: 'fatal',
-    cause: 'GRUB found no grub.cfg: its prompt',
+    ...{ shows: /(?:^|\s)grub> ?$/, by: 'loader', stage: 'loader', severity: 'fatal', unfinished: true },
+    cause: 'GRUB found no grub.cfg that it can use: its prompt',
     source: 'GRUB grub-core/normal/main.c',
   },
   {
-    // An error alone is none: GRUB goes on after a search that found nothing. What follows tells.
     name: 'grub-error',
-    shows:
-      /error: (?!no suitable video mode|no such device)[^\n]*(?:\n(?!error|Press|\n)[^\n]+)?(?=[\s\S]{0,600}?(?:Press any key to continue|you need to load the kernel first))/,
-    stage: 'loader',
-    severity: 'fatal',
+    ...{ shows: /Failed to boot both default and fallback entries/, by: 'loader', stage: 'loader', severity: 'fatal' },
     cause: 'GRUB cannot load the system',
     source: 'GRUB grub-core/normal/menu.c',
   },
   {
+    name: 'grub-error',
+    // It goes on by itself after ten seconds.
+    ...{ shows: /Press any key to continue\.\.\./, by: 'loader', stage: 'loader', severity: 'fatal' },
+    goesOnWithinMs: 12_000,
+    cause: 'GRUB cannot load the system',
+    source: 'GRUB grub-core/normal/menu.c, grub_wait_after_message',
+  },
+  {
     name: 'grub-disk-error',
-    shows:
-      /GRUB (?:Geom|Hard Disk|Read|Floppy|Error)[^\n]{0,40}Error|GRUB Error|(?:^|\n)(?:Geom|Read|Hard Disk|Floppy) Error/,
-    stage: 'loader',
-    severity: 'fatal',
+    shows: /GRUB (?:loading\.*)?(?:Geom|Hard Disk|Read|Floppy) Error|GRUB Error|^(?:Geom|Read|Hard Disk|Floppy) Error/,
+    ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
     cause: "GRUB's boot sector cannot read its core image",
     source: 'GRUB grub-core/boot/i386/pc/boot.S, diskboot.S',
   },
   {
-    name: 'grub-decompression',
-    shows: /lzma: |Corrupted data|decompression error/,
-    stage: 'loader',
-    severity: 'error',
-    cause: "GRUB's core image is damaged",
-    explains: ['machine-reset', 'hang'],
-    source: 'GRUB grub-core/boot/i386/pc/lzma_decode.S',
-  },
-  {
     name: 'loader-entry',
     shows:
-      /(?:Error (?:preparing|loading|opening|reading|registering)|Failed to (?:open|load|start|execute)[^\n]*(?:\.efi|image|loader|boot entry|kernel))[^\n]*/i,
-    stage: 'loader',
-    severity: 'fatal',
-    cause: 'systemd-boot cannot start the entry',
-    source: 'systemd src/boot/efi/boot.c',
+      /^(?!.*BdsDxe: ).*(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
+    ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
+    // It stalls for three seconds so that the message can be read, and then shows its menu or returns to the firmware.
+    goesOnWithinMs: 5000,
+    cause: 'the boot loader cannot start the entry',
+    source: 'systemd src/boot/boot.c, src/boot/stub.c',
   },
   {
     name: 'efi-stub',
-    shows: /EFI stub: ERROR: [^\n]*/,
-    stage: 'kernel',
-    severity: 'error',
+    ...{ shows: /EFI stub: ERROR: /, by: 'stub', stage: 'kernel', severity: 'warning' },
     cause: "the kernel's EFI stub failed",
-    explains: [...NO_INIT, 'machine-reset', 'hang'],
+    explains: [...NO_INIT, ...STOPS],
     source: 'Linux drivers/firmware/efi/libstub',
   },
   {
     name: 'syslinux',
     shows:
-      /Failed to load (?:COM32 file )?ldlinux|Could not find kernel image: [^\n]*|No DEFAULT or UI configuration directive found!/,
-    stage: 'loader',
-    severity: 'fatal',
+      /Failed to load (?:COM32 file|ldlinux)|Could not find (?:kernel|ramdisk) image: |No DEFAULT or UI configuration directive found!|^Loading \S+ ?(?:\.\.\.)? ?failed: |^Booting kernel failed: |Invalid or corrupt kernel image|No configuration file found/,
+    // At its prompt it may still time out to another entry.
+    goesOnWithinMs: 3000,
+    ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
     cause: 'SYSLINUX cannot load the system',
-    source: 'SYSLINUX core',
+    source: 'SYSLINUX core/elflink/load_env32.c, com32/elflink/ldlinux',
+  },
+  {
+    name: 'syslinux-disk-error',
+    ...{
+      shows:
+        /^(?:Boot error|Disk error|Missing (?:OS|operating system)|Multiple active partitions|(?:Operating system load error|Error loading operating system)|Invalid partition table)/,
+      by: 'loader',
+    },
+    ...{ stage: 'loader', severity: 'fatal' },
+    cause: "SYSLINUX's boot sector cannot read what it is to start",
+    source: 'SYSLINUX core/diskstart.inc, mbr/mbr.S',
   },
   {
     name: 'kernel-halted',
-    shows: /(?:^|\n)[^\n]*\n+[^\n]*-- System halted/,
-    stage: 'kernel',
-    severity: 'fatal',
+    ...{ shows: /-- System halted/, by: 'stub', stage: 'kernel', severity: 'fatal', withLineBefore: true },
     cause: 'the kernel image cannot be decompressed',
     source: 'Linux arch/x86/boot/compressed/misc.c',
   },
   {
     name: 'initrd-damaged',
-    shows: kernel('Initramfs unpacking failed'),
-    stage: 'kernel',
-    severity: 'error',
+    ...{ shows: /^Initramfs unpacking failed/, by: 'kernel', stage: 'kernel', severity: 'warning' },
     cause: 'the initrd is damaged or cut off',
-    explains: NO_INIT,
+    explains: [...NO_INIT, ...STOPS],
     source: 'Linux init/initramfs.c',
   },
   {
     name: 'kernel-panic-no-root',
-    shows: kernel('Kernel panic - not syncing: VFS: Unable to mount root fs'),
-    stage: 'kernel',
+    ...{ shows: /^Kernel panic - not syncing: VFS: Unable to mount root fs/, by: 'kernel', stage: 'kernel' },
     severity: 'fatal',
-    cause: 'the kernel has no initrd it can use and cannot mount a root by itself',
+    cause: 'the kernel has no initrd that it can use, and cannot mount a root by itself',
     source: 'Linux init/do_mounts.c',
   },
   {
     name: 'kernel-panic-no-init',
-    shows: kernel('Kernel panic - not syncing: (?:No working init found|Requested init)'),
-    stage: 'stage 1',
-    severity: 'fatal',
+    shows: /^Kernel panic - not syncing: (?:No working init found|Requested init)/,
+    ...{ by: 'kernel', stage: 'stage 1', severity: 'fatal' },
     cause: 'there is no init that can be started',
     source: 'Linux init/main.c',
   },
   {
     name: 'kernel-panic-init-died',
-    shows: kernel('Kernel panic - not syncing: Attempted to kill init!'),
-    stage: undefined,
+    ...{ shows: /^Kernel panic - not syncing: Attempted to kill init!/, by: 'kernel', stage: undefined },
     severity: 'fatal',
     cause: 'process 1 ended',
     source: 'Linux kernel/exit.c',
   },
   {
     name: 'kernel-panic-memory',
-    shows: kernel('Kernel panic - not syncing: (?:System is deadlocked on memory|Out of memory)'),
-    stage: 'kernel',
-    severity: 'fatal',
+    shows: /^Kernel panic - not syncing: (?:System is deadlocked on memory|Out of memory)/,
+    ...{ by: 'kernel', stage: 'kernel', severity: 'fatal' },
     cause: 'the machine has too little memory',
     source: 'Linux mm/oom_kill.c',
   },
   {
     name: 'kernel-panic',
-    shows: kernel('Kernel panic - not syncing'),
-    stage: undefined,
-    severity: 'fatal',
+    ...{ shows: /^Kernel panic - not syncing/, by: 'kernel', stage: undefined, severity: 'fatal' },
     cause: 'the kernel panicked',
     source: 'Linux kernel/panic.c',
   },
   {
     name: 'kernel-oops',
-    shows: kernel('(?:BUG: (?!soft lockup)|Oops: |general protection fault|kernel BUG at |Internal error: )'),
-    stage: 'kernel',
-    severity: 'error',
+    shows: /^(?:BUG: (?!soft lockup|workqueue lockup)|Oops: |general protection fault|kernel BUG at |Internal error: )/,
+    ...{ by: 'kernel', stage: undefined, severity: 'error' },
     cause: 'the kernel hit a bug of its own',
+    explains: ['kernel-panic', 'kernel-panic-init-died', ...STOPS],
     source: 'Linux arch/x86/kernel/dumpstack.c',
   },
   {
     name: 'stall',
-    shows: kernel(
-      '(?:watchdog: )?(?:BUG: soft lockup|rcu: INFO: [^\\n]*stall|INFO: task [^\\n]* blocked for more than)',
-    ),
-    stage: 'kernel',
-    severity: 'error',
-    harmlessUnderTcg: true,
+    shows:
+      /^(?:watchdog: )?(?:BUG: soft lockup|BUG: workqueue lockup|rcu: INFO: .*stall|INFO: task .* blocked for more than)/,
+    ...{ by: 'kernel', stage: undefined, severity: 'error', harmlessUnderTcg: true },
     cause: 'a processor or a task of the guest made no progress',
     source: 'Linux kernel/watchdog.c, kernel/rcu, kernel/hung_task.c',
   },
   {
     name: 'out-of-memory',
-    shows: kernel('(?:Out of memory: Killed process|[^\\n]*invoked oom-killer)'),
-    stage: 'kernel',
+    ...{ shows: /^Out of memory: Killed process/, by: 'kernel', stage: undefined },
     severity: 'error',
     cause: 'the machine has too little memory: a process was killed for it',
-    explains: ['kernel-panic-init-died', 'kernel-panic', 'emergency', 'machine-reset'],
+    explains: ['kernel-panic-init-died', 'kernel-panic', 'kernel-panic-memory', 'emergency', ...STOPS],
     source: 'Linux mm/oom_kill.c',
   },
   {
     name: 'disk-io-error',
-    shows: kernel(
-      '(?:blk_update_request: )?(?:I/O error, dev |Buffer I/O error on dev |[^\\n]*attempt to access beyond end of device)',
-    ),
-    stage: 'kernel',
-    severity: 'error',
+    shows:
+      /^(?:blk_update_request: |critical \w+ error, )?(?:I\/O error, dev (?<device>\w+)|Buffer I\/O error on dev(?:ice)? (?<device2>[\w-]+)|(?:[\w/-]+: )?attempt to access beyond end of device)/,
+    ...{ by: 'kernel', stage: undefined, severity: 'error' },
     cause: 'the disk cannot be read where the system is',
-    explains: NO_INIT,
+    explains: [...NO_INIT, ...STOPS],
     source: 'Linux block/blk-core.c',
   },
   {
     name: 'gpt-damaged',
-    shows: kernel('(?:GPT: ?(?:Primary|Alternate|Use GNU Parted)|Alternate GPT is invalid|Primary GPT is invalid)'),
-    stage: 'kernel',
-    severity: 'warning',
+    shows: /^(?:GPT: ?(?:Primary|Alternate|Use GNU Parted)|Alternate GPT is invalid|Primary GPT is invalid)/,
+    ...{ by: 'kernel', stage: 'kernel', severity: 'warning' },
     cause: 'the kernel finds one of the two GPTs damaged or misplaced',
     source: 'Linux block/partitions/efi.c',
   },
   {
     name: 'filesystem-not-mountable',
-    shows: kernel(
-      "(?:EXT4-fs \\([^)]*\\): (?:VFS: Can't find|bad geometry|[^\\n]*(?:corrupted|checksum|invalid|failed))|XFS \\([^)]*\\): (?:[^\\n]*(?:Corruption|bad magic|SB validate failed))|BTRFS (?:error|critical)|F2FS-fs \\([^)]*\\): (?:Can't find|Failed to))",
-    ),
-    stage: 'stage 1',
-    severity: 'error',
-    cause: 'the root filesystem is damaged',
-    explains: NO_INIT,
-    source: 'Linux fs/ext4/super.c, fs/xfs, fs/btrfs',
+    shows:
+      /^(?:EXT4-fs \((?<device>[^)]*)\): (?:VFS: Can't find|bad geometry|(?!Remounting).*(?:corrupted|checksum|invalid|failed))|XFS \((?<device2>[^)]*)\): .*(?:Corruption|bad magic|SB validate failed)|BTRFS critical|F2FS-fs \((?<device3>[^)]*)\): (?:Can't find|Failed to))/,
+    // The kernel tries one type after the other where it is not told which.
+    ...{ by: 'kernel', stage: 'stage 1', severity: 'warning', quiet: true },
+    cause: 'a filesystem cannot be mounted',
+    explains: [...NO_INIT, 'in-initrd', ...STOPS],
+    source: 'Linux fs/ext4/super.c, fs/xfs, fs/btrfs, fs/f2fs',
   },
   {
     name: 'filesystem-error',
-    shows: kernel(
-      '(?:EXT4-fs error|XFS \\([^)]*\\): [^\\n]*corruption|BTRFS (?:warning|error)[^\\n]*csum|EXT4-fs \\([^)]*\\): Remounting filesystem read-only)',
-    ),
-    stage: 'init',
-    severity: 'error',
+    shows:
+      /^(?:EXT4-fs error \(device (?<device>[^)]*)\)|EXT4-fs \((?<device2>[^)]*)\): Remounting filesystem read-only|XFS \((?<device3>[^)]*)\): (?:.*[Cc]orruption|Metadata I\/O Error|.*shutting down filesystem)|BTRFS (?:warning|error) \(device (?<device4>[^):]*)[^)]*\):? .*(?:csum|corrupt|forced readonly))/,
+    ...{ by: 'kernel', stage: undefined, severity: 'error' },
     cause: 'the kernel found errors in a filesystem',
-    explains: NO_INIT,
-    source: 'Linux fs/ext4/super.c',
+    explains: [...NO_INIT, 'read-only-root', ...STOPS],
+    source: 'Linux fs/ext4/super.c, fs/xfs, fs/btrfs',
+  },
+  {
+    name: 'root-device-missing',
+    shows: /Gave up waiting for (?:root|suspend).*device|dracut-initqueue.*timeout|No root device specified/,
+    ...{ by: 'initrd', stage: 'stage 1', severity: 'warning', quiet: true },
+    cause: 'stage 1 did not find the device of the root filesystem',
+    explains: [...NO_ROOT, 'in-initrd', ...STOPS],
+    source: 'initramfs-tools scripts/local; dracut',
   },
   {
     name: 'root-device-missing',
     shows:
-      /Timed out waiting for device [^\n]*|Gave up waiting for root file system device[^\n]*|ALERT! +[^\n]*does not exist[^\n]*|stage 1: [^\n]*was not found[^\n]*|dracut-initqueue[^\n]*timeout[^\n]*/,
-    stage: 'stage 1',
-    severity: 'error',
+      /Timed out waiting for device |ALERT! +.*does not exist|stage 1: .*was not found|Waiting for root device .*\.\.\.|Failed to mount .* as root file system|VFS: Cannot open root device|Mounting .* on \/root failed: /,
+    ...{ by: 'initrd', stage: 'stage 1', severity: 'warning' },
     cause: 'stage 1 did not find the device of the root filesystem',
-    explains: NO_ROOT,
+    explains: [...NO_ROOT, 'in-initrd', ...STOPS],
     source: 'NixOS stage-1-init.sh; systemd; initramfs-tools scripts/local; dracut',
   },
   {
     name: 'init-not-found',
     shows:
-      /stage 2 init script \([^)]*\) not found|stage 1: [^\n]*(?:init|closure)[^\n]*(?:not found|not there|is no)[^\n]*|run-init: [^\n]*|Failed to switch root: [^\n]*|Failed to execute \/[^\n]*init[^\n]*/,
-    stage: 'stage 1',
-    severity: 'error',
+      /stage 2 init script \([^)]*\) not found|stage 1: .*(?:init|closure).*(?:not found|not there|is no)|run-init: |Failed to switch root: |Failed to execute \/.*init|No init found\. Try passing init=|Target filesystem doesn't have requested |not found in new root\. Launching emergency/,
+    ...{ by: 'initrd', stage: 'stage 1', severity: 'warning' },
     cause: 'the system that the loader asked for is not on the root filesystem',
-    explains: NO_INIT,
-    source: 'NixOS stage-1-init.sh; klibc run-init; systemd',
+    explains: [...NO_INIT, 'in-initrd', ...STOPS],
+    source: 'NixOS stage-1-init.sh; klibc run-init; initramfs-tools init; systemd',
   },
   {
     name: 'stage-1-failed',
-    shows: /An error occurred in stage 1 of the boot process[^\n]*/,
-    stage: 'stage 1',
+    ...{ shows: /An error occurred in stage 1 of the boot process/, by: 'initrd', stage: 'stage 1' },
     severity: 'fatal',
     cause: 'stage 1 could not mount the root filesystem and start the system',
     source: 'NixOS stage-1-init.sh',
   },
   {
     name: 'stage-1-shell',
-    shows: /(?:^|\n)(?:\(initramfs\) |dracut:\/# |Entering emergency mode\.[^\n]*)/,
-    stage: 'stage 1',
-    severity: 'fatal',
+    shows:
+      /^\(initramfs\) ?$|^(?:dracut|initqueue|switch_root|pre-\w+|mount):\/# ?$|^Entering emergency mode\.|^:: .*you are being dropped (?:in)?to an? (?:recovery|emergency) shell|^Dropping to debug shell|^(?:Launching )?initramfs emergency recovery shell|^\[rootfs .*\]# ?$/i,
+    ...{ by: 'initrd', stage: 'stage 1', severity: 'fatal' },
     cause: 'the initrd gave up and opened a shell',
-    source: 'initramfs-tools; dracut',
+    source: 'initramfs-tools; dracut; mkinitcpio',
   },
   {
     name: 'activation-failed',
-    shows: /Activation script snippet '[^']*' failed[^\n]*|stage 2: [^\n]*activat[^\n]*failed[^\n]*/,
-    stage: 'stage 2',
-    severity: 'error',
+    ...{ shows: /^Activation script snippet '[^']*' failed|^stage 2: .*activat.*failed/, by: 'activation' },
+    ...{ stage: 'stage 2', severity: 'error' },
     cause: "a part of the system's activation script failed",
-    explains: ['kernel-panic-init-died', 'emergency'],
+    explains: ['kernel-panic-init-died', 'emergency', ...STOPS],
     source: 'NixOS activation-script.nix',
   },
   {
     name: 'no-space',
-    shows: /[^\n]*No space left on device[^\n]*/,
-    stage: 'init',
-    severity: 'error',
-    cause: 'the disk of the guest is full',
-    explains: ['kernel-panic-init-died', 'emergency', 'init-froze'],
+    ...{ shows: /No space left on device/, by: 'init', stage: 'init', severity: 'warning', quiet: true },
+    cause: 'a filesystem of the guest is full',
+    explains: ['kernel-panic-init-died', 'emergency', 'init-froze', 'root-full', ...STOPS],
     source: 'errno(3) ENOSPC',
   },
   {
-    name: 'read-only-root',
-    shows: /[^\n]*Read-only file system[^\n]*/,
-    stage: 'init',
-    severity: 'error',
-    cause: 'the root filesystem is mounted read-only',
-    explains: ['kernel-panic-init-died', 'emergency', 'init-froze'],
+    name: 'read-only',
+    ...{ shows: /Read-only file system/, by: 'init', stage: 'init', severity: 'warning', quiet: true },
+    cause: 'a filesystem of the guest is mounted read-only',
+    explains: ['kernel-panic-init-died', 'emergency', 'init-froze', 'read-only-root', ...STOPS],
     source: 'errno(3) EROFS',
   },
   {
     name: 'init-froze',
-    shows: /systemd\[1\]: Freezing execution[^\n]*|\[!!!!!!\][^\n]*/,
-    stage: 'init',
-    severity: 'fatal',
+    ...{
+      shows: /systemd\[1\]: Freezing execution|^\[!!!!!!\].*freez/i,
+      by: 'init',
+      stage: undefined,
+      severity: 'fatal',
+    },
     cause: 'systemd gave up',
-    source: 'systemd src/core/main.c',
+    source: 'systemd src/core/crash-handler.c',
   },
   {
     name: 'emergency',
     shows:
-      /You are in (?:emergency|rescue) mode[^\n]*|Cannot open access to console, the root account is locked[^\n]*|Give root password for maintenance/,
-    stage: 'init',
-    severity: 'fatal',
+      /^You are in (?:emergency|rescue) mode|^Cannot open access to console, the root account is locked|^(?:Give root password|Enter root password|Press Enter) for (?:maintenance|login|system maintenance)|^\([^)]*(?:Control|Ctrl|Strg)(?:-|\+| et )D[^)]*\)|\(Repair filesystem\) \d+ # ?$/,
+    ...{ by: 'init', stage: undefined, severity: 'fatal' },
     cause: 'the system went into emergency mode',
     source: 'systemd src/sulogin-shell; util-linux sulogin(8)',
   },
   {
     name: 'mount-failed',
-    shows: /\[FAILED\] Failed to mount [^\n]*/,
-    stage: 'init',
-    severity: 'error',
-    cause: 'a filesystem of the system cannot be mounted',
-    explains: ['emergency'],
+    ...{ shows: /\[FAILED\] Failed to mount /, by: 'init', stage: undefined, severity: 'warning' },
+    cause: 'a filesystem cannot be mounted',
+    explains: ['emergency', 'waits-for-job', 'hang'],
     source: 'systemd src/core/mount.c',
   },
   {
     name: 'device-timeout',
-    shows: /\[ ?TIME ?\] Timed out waiting for device [^\n]*/,
-    stage: 'init',
-    severity: 'error',
+    ...{ shows: /\[ ?TIME ?\] Timed out waiting for device /, by: 'init', stage: undefined, severity: 'warning' },
     cause: 'a device that the system waits for does not come',
-    explains: ['emergency'],
+    explains: ['emergency', 'waits-for-job', 'hang'],
     source: 'systemd src/core/device.c',
   },
   {
     name: 'failed-unit',
-    shows: /\[FAILED\] Failed to start [^\n]*/,
-    stage: 'init',
-    severity: 'warning',
+    ...{ shows: /\[FAILED\] Failed to start /, by: 'init', stage: undefined, severity: 'warning' },
     cause: 'a systemd unit failed',
+    explains: ['hang'],
     source: 'systemd src/core/job.c',
   },
 ];
 
-const OVERLAP = 1000;
 /** A guest may show the same thing for ever. */
 const MOST_SEEN = 40;
 
-/** Follows text and notes what it shows: each pattern once, in the order of the table where several match at once. */
+/** Characters of a line that a report shows. */
+const LONGEST_TOLD = 400;
+
+const OF_KERNEL = new RegExp(KERNEL_PREFIX);
+
+/** Follows lines and notes what they show: each pattern once, in the order of the table where several match at once. */
 export class FailureWatcher {
   readonly seen: FailureSeen[] = [];
   readonly #on: 'console' | 'screen';
-  #tail = '';
+  #before = '';
+  /** Whether the kernel writes the time before its lines: then what has none is not the kernel's. */
+  #stamped = false;
 
   constructor(on: 'console' | 'screen' = 'console') {
     this.#on = on;
   }
 
-  /** The first that ended the boot. */
-  get fatal(): FailureSeen | undefined {
-    return this.seen.find(({ pattern }) => pattern.severity === 'fatal');
+  /** Takes a line, or the part of one behind which the cursor stays.
+   *  @param reached how far the boot has come. */
+  line(line: string, atMs: number, reached: BootStage | undefined, finished = true): void {
+    const stamp = OF_KERNEL.exec(line);
+    if (stamp !== null && finished) this.#stamped = true;
+    const ofKernel = stamp !== null ? line.slice(stamp.index + stamp[0].length) : this.#stamped ? undefined : line;
+    for (const pattern of FAILURE_PATTERNS) {
+      if (pattern.unfinished === true && finished) continue;
+      // A kernel's line is whole: what stands at its end tells one panic from another.
+      if (pattern.by === 'kernel' && !finished) continue;
+      if (reached !== undefined && isBefore(SPEAKERS[pattern.by].last, reached)) continue;
+      const text = pattern.by === 'kernel' ? ofKernel : stamp?.index === 0 && pattern.by !== 'init' ? undefined : line;
+      const match = text === undefined ? null : pattern.shows.exec(text);
+      if (match === null || !this.#isNew(pattern)) continue;
+      const { device, device2, device3, device4 } = match.groups ?? {};
+      const told = pattern.withLineBefore === true ? `${this.#before} ${line.trim()}` : (text ?? line);
+      this.seen.push({
+        ...{ pattern, line: told.trim().slice(0, LONGEST_TOLD), atMs, reached, on: this.#on },
+        device: device ?? device2 ?? device3 ?? device4,
+      });
+    }
+    if (finished && line.trim() !== '') this.#before = line.trim();
   }
 
-  feed(text: string, atMs: number): void {
-    const window = this.#tail + text;
-    for (const pattern of FAILURE_PATTERNS) {
-      if (this.seen.length >= MOST_SEEN || this.seen.some((seen) => seen.pattern === pattern)) continue;
-      // One panic is one: the more special pattern stands before the general one.
-      if (pattern.name === 'kernel-panic' && this.seen.some((seen) => seen.pattern.name.startsWith('kernel-panic')))
-        continue;
-      const match = pattern.shows.exec(window);
-      if (match === null) continue;
-      this.seen.push({ pattern, line: match[0].trim().replace(/\s*\n\s*/g, ' '), atMs, on: this.#on });
-    }
-    this.#tail = window.slice(-OVERLAP);
+  #isNew(pattern: FailurePattern): boolean {
+    if (this.seen.length >= MOST_SEEN && pattern.severity !== 'fatal') return false;
+    // One panic is one: the more special pattern stands before the general one.
+    const isPanic = pattern.name === 'kernel-panic';
+    return !this.seen.some(
+      (one) => one.pattern === pattern || (isPanic && one.pattern.name.startsWith('kernel-panic')),
+    );
   }
 }
 
-/** Why something fatal happened: what was seen before it and explains it, else itself. */
-export function reasonFor(fatal: string, seen: readonly FailureSeen[]): FailureSeen | undefined {
-  return seen.find(({ pattern }) => pattern.explains?.includes(fatal) === true);
+/** Whether the boot has come further than whoever printed this could have: what looked like its end was not. */
+export function hasGoneOn({ pattern, reached }: FailureSeen, furthest: BootStage | undefined): boolean {
+  if (furthest === undefined || !isBefore(reached, furthest)) return false;
+  const { last } = SPEAKERS[pattern.by];
+  return last === 'login' || isBefore(last, furthest);
+}
+
+/** Why something happened: what was seen before it and explains it. */
+export function reasonFor(name: string, seen: readonly FailureSeen[]): FailureSeen | undefined {
+  const reasons = seen.filter(({ pattern }) => pattern.explains?.includes(name) === true);
+  return reasons.find(({ pattern }) => pattern.quiet !== true) ?? reasons[0];
 }

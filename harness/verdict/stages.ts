@@ -1,50 +1,88 @@
-/** How far a boot has come, told from the serial console. One table: what each stage shows first. */
+/** How far a boot has come, told from the lines of its console. One table: what each stage shows first. */
 
 export const BOOT_STAGES = ['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init', 'login'] as const;
 export type BootStage = (typeof BOOT_STAGES)[number];
 
-/** Whether one stage comes before another; none at all comes before each. */
+/** Whether one stage comes before another; no stage at all comes before each. */
 export function isBefore(stage: BootStage | undefined, other: BootStage): boolean {
   return stage === undefined || BOOT_STAGES.indexOf(stage) < BOOT_STAGES.indexOf(other);
 }
 
 interface StageMark {
   readonly stage: BootStage;
+  /** In one line. */
   readonly shows: RegExp;
   readonly source: string;
 }
 
+/** A line of the kernel's log, with the level and the time that stand before it. @see printk.time */
+export const KERNEL_PREFIX = String.raw`(?:<\d+>)?\[ {0,6}\d{1,7}\.\d{6}\](?:\[[^\]]{1,12}\])? `;
+
+const OF_KERNEL = `^(?:${KERNEL_PREFIX})?`;
+
+/** There is none for "login": a prompt is believed only when it comes again after Enter. */
 const MARKS: readonly StageMark[] = [
   {
     stage: 'firmware',
     shows: /SeaBIOS \(version|iPXE \(|UEFI firmware \(version|BdsDxe: /,
-    source: 'SeaBIOS sercon; OVMF BdsDxe',
+    source: 'SeaBIOS src/sercon.c; edk2 BdsDxe',
   },
   {
     stage: 'loader',
-    shows: /Booting from Hard Disk|GRUB loading|Welcome to GRUB|GNU GRUB|BdsDxe: starting Boot|systemd-boot|EFI stub: /,
-    source: 'SeaBIOS boot.c; GRUB; OVMF',
+    shows:
+      /Booting from (?:Hard Disk|Floppy|DVD)|GRUB loading|Welcome to GRUB|GNU GRUB|BdsDxe: starting Boot|systemd-boot|(?:SYS|EXT|ISO|PXE)LINUX \d|^limine|rEFInd|EFI stub: /,
+    source: 'SeaBIOS src/boot.c; GRUB; edk2; systemd; SYSLINUX; Limine; Linux drivers/firmware/efi/libstub',
   },
-  { stage: 'kernel', shows: /Linux version \d|Decompressing Linux/, source: 'Linux init/main.c' },
+  {
+    stage: 'kernel',
+    shows: new RegExp(
+      `${OF_KERNEL}Linux version \\d|^Decompressing Linux|^(?:<\\d+>)?\\[ {0,6}\\d{1,7}\\.\\d{6}\\](?:\\[[^\\]]{1,12}\\])? \\S`,
+    ),
+    source: 'Linux init/main.c, arch/x86/boot/compressed/misc.c; any line with its time',
+  },
   {
     stage: 'stage 1',
-    shows:
-      /<<< .*Stage 1 >>>|Run \/init as init process|systemd\[1\]: Running in initrd|Running in initrd|Welcome to .*\(Initramfs\)/,
-    source: 'NixOS stage-1-init.sh; Linux init/main.c; systemd',
+    shows: new RegExp(
+      `<<< .*Stage 1 >>>|${OF_KERNEL}Run /init as init process|Running in (?:initrd|initial RAM disk)\\.|^Booting initrd of |^Welcome to .*(?:initrd|initramfs|dracut).*!|^Alpine Init |^Begin: Loading essential drivers|^Loading, please wait|^:: running (?:early )?hook|^dracut: `,
+      'i',
+    ),
+    source:
+      'NixOS stage-1-init.sh; Linux init/main.c; systemd src/core/main.c; initramfs-tools init; mkinitcpio; dracut',
   },
   {
     stage: 'stage 2',
-    shows: /<<< .*Stage 2 >>>|booting system configuration|initrd-switch-root|Switching root/i,
-    source: 'NixOS stage-2-init.sh; systemd',
+    shows:
+      /<<< .*Stage 2 >>>|booting system configuration|initrd-switch-root|Switch(?:ing)? root|^Begin: Running \/scripts\/init-bottom/i,
+    source: 'NixOS stage-2-init.sh; systemd; initramfs-tools',
   },
   {
     stage: 'init',
-    shows:
-      /starting (?:systemd|busybox init)\.\.\.|systemd\[1\]: systemd \d|systemd \d+(\.\S+)? running in system mode|Welcome to (?!GRUB)[^\n]*!|Starting init:/,
-    source: 'NixOS stage-2-init.sh; systemd; busybox init',
+    shows: new RegExp(
+      [
+        'starting (?:systemd|busybox init)\\.\\.\\.',
+        '^Starting init:',
+        `${OF_KERNEL}Run /(?!init as)\\S+ as init process`,
+        '^Welcome to (?!GRUB)(?!.*(?:initrd|initramfs|dracut)).*!$',
+        '^INIT: version \\S+ booting',
+        '^init started: BusyBox',
+        'OpenRC \\S+ is starting up',
+        '^- runit: .*(?:booting|enter(?:ing)? stage)',
+        'init created by s6-linux-init',
+        '^Finit ',
+        '^dinit: ',
+        'procd: - (?:early|init)',
+      ].join('|'),
+      'i',
+    ),
+    source:
+      'NixOS stage-2-init.sh; Linux init/main.c; systemd src/core/main.c; sysvinit; busybox init; OpenRC; runit; s6; finit; dinit; procd',
   },
-  { stage: 'login', shows: /(^|\n)[^\n]*\blogin: ?$|\blogin: /, source: 'agetty(8), login(1)' },
 ];
+
+/** systemd says the same when it starts in the initrd and on the root; in the initrd it says so a line or two later.
+ *  @see systemd src/core/main.c, log_full "running in system mode", "Running in initrd." */
+const SYSTEMD_STARTS = /systemd\[1\]: systemd \d.* running in system mode/;
+const SYSTEMD_GOES_ON = /systemd\[1\]: (?!systemd \d|Detected |Running in initrd)/;
 
 /** A stage and when its first sign was seen. */
 export interface StageSeen {
@@ -53,15 +91,11 @@ export interface StageSeen {
   readonly atMs: number;
 }
 
-const OVERLAP = 400;
-
-const KERNEL_LINE = /\[ {0,6}\d{1,7}\.\d{6}\] [^\n]*\n/g;
-
-/** Follows the console's text and notes each stage once. Stages only go forward: a later one seen first closes the
+/** Follows the lines of a console and notes each stage once. Stages only go forward: a later one seen first closes the
  *  earlier ones, which a silent loader never shows. */
 export class StageTracker {
   readonly seen: StageSeen[] = [];
-  #tail = '';
+  #systemdStarted = false;
   readonly #onStage: (seen: StageSeen) => void;
 
   constructor(onStage: (seen: StageSeen) => void = () => {}) {
@@ -70,6 +104,11 @@ export class StageTracker {
 
   get reached(): BootStage | undefined {
     return this.seen.at(-1)?.stage;
+  }
+
+  /** When a stage was first seen; undefined when it was not. */
+  at(stage: BootStage): number | undefined {
+    return this.seen.find((one) => one.stage === stage)?.atMs;
   }
 
   /** Notes a stage that is known otherwise, such as a login that succeeded. */
@@ -84,18 +123,17 @@ export class StageTracker {
   /** The machine starts again. */
   restart(): void {
     this.seen.length = 0;
-    this.#tail = '';
+    this.#systemdStarted = false;
   }
 
-  feed(text: string, atMs: number): void {
-    const window = this.#tail + text;
-    // A kernel's line may stand in the middle of a prompt, which then goes on behind it.
-    const unbroken = window.replace(KERNEL_LINE, '');
-    for (const mark of MARKS) {
-      // The prompt's word also stands in a loader's or a kernel's text: it counts once something has started.
-      if (mark.stage === 'login' && this.reached === undefined) continue;
-      if (mark.shows.test(window) || (mark.stage === 'login' && mark.shows.test(unbroken))) this.note(mark.stage, atMs);
+  /** Takes a line, or the part of one that is there. */
+  line(line: string, atMs: number): void {
+    for (const { stage, shows } of MARKS) {
+      // What one stage shows, another may quote later.
+      if (isBefore(this.reached, stage) && shows.test(line)) this.note(stage, atMs);
     }
-    this.#tail = window.slice(-OVERLAP);
+    if (SYSTEMD_STARTS.test(line)) this.#systemdStarted = true;
+    else if (/Running in (?:initrd|initial RAM disk)\./.test(line)) this.#systemdStarted = false;
+    else if (this.#systemdStarted && SYSTEMD_GOES_ON.test(line)) this.note('init', atMs);
   }
 }

@@ -1,14 +1,34 @@
+import { basename } from 'node:path';
+import { z } from 'zod';
 import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
 import type { Finding } from '../../lib/inspect/finding.ts';
 import { type ImageInspection, inspectImage } from '../../lib/inspect/inspect-image.ts';
-import { AssertionFailedError, BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors.ts';
+import { parseOptions } from '../../lib/spec/parse-options.ts';
+import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import { admit, type Place } from '../machine/admission.ts';
+import type { HangBudget } from '../machine/hang-watch.ts';
 import type { Machine } from '../machine/machine.ts';
-import type { MachineContext, MachineSpec } from '../machine/machine-spec.ts';
+import type { MachineContext, MachineSpec, WaitOptions } from '../machine/machine-spec.ts';
+import { machineRules, machineSpecSchema } from '../machine/machine-spec-schema.ts';
 import { startMachine } from '../machine/start-machine.ts';
 import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
-import { BOOT_STAGES, type BootStage, isBefore, type StageSeen } from '../verdict/stages.ts';
+import { isBefore } from '../verdict/stages.ts';
+import {
+  blame,
+  type Cause,
+  causeOf,
+  concernsRoot,
+  describeWarning,
+  errorCause,
+  findingCause,
+  type RootDevices,
+  timeoutCause,
+} from '../verdict/verdict.ts';
+import type { BootFailure, BootReport, CheckReport, IgnoredFailure } from './boot-report.ts';
 import type { BootCheck } from './checks.ts';
+import { lookInside } from './inside.ts';
+import { checksCause, runChecks } from './run-checks.ts';
+import { shutDown } from './shut-down.ts';
 
 export interface VerifyBootOptions extends MachineSpec {
   /** Who logs in on the serial console; default root without a password. `false`: a login prompt is enough, on the serial
@@ -18,151 +38,292 @@ export interface VerifyBootOptions extends MachineSpec {
   readonly checks?: readonly BootCheck[] | undefined;
   /** Milliseconds until the login prompt must be there; default: as long as the boot goes on. */
   readonly timeoutMs?: number | undefined;
+  /** Names of failures and findings that make no verdict; the report lists those that were there. */
+  readonly ignore?: readonly string[] | undefined;
   /** What inspectImage found; default: it is asked. */
   readonly inspection?: ImageInspection | undefined;
 }
 
-export interface CheckReport {
-  readonly name: string;
-  readonly ok: boolean;
-  /** What was found, or what is wrong. */
-  readonly message: string | undefined;
-  readonly durationMs: number;
-}
-
-/** What became of a boot. */
-export interface BootReport {
-  readonly image: string;
-  readonly firmware: MachineSpec['firmware'];
-  /** Of the machine. */
-  readonly architecture: Architecture;
-  readonly accelerator: 'kvm' | 'tcg';
-  /** Everything held: nothing is wrong with the image that can be seen, it booted, all checks passed, it shut down cleanly. */
-  readonly ok: boolean;
-  /** When each stage was first seen, in milliseconds since QEMU was started. */
-  readonly timeline: readonly StageSeen[];
-  readonly stageReached: BootStage | undefined;
-  readonly checks: readonly CheckReport[];
-  readonly failure: BootFailure | undefined;
-  /** What is worth knowing and does not make the verdict bad. */
-  readonly warnings: readonly string[];
-  /** Whether the guest powered off when it was told to. */
-  readonly cleanShutdown: boolean;
-  readonly durationMs: number;
-  /** Milliseconds until fewer machines ran than the host has processors. */
-  readonly waitedMs: number;
-  readonly qemuVersion: string;
-  readonly qemuArgv: readonly string[];
-  /** The console's last lines as a person would have seen them. */
-  readonly console: readonly string[];
-  /** The screen at the login, or at the failure: a PNG picture in base64. */
-  readonly screenshot: string | undefined;
-}
-
-export interface BootFailure {
-  /** A word for programs: of a failure pattern ("kernel-panic"), or of a finding ("no-boot-code"). */
-  readonly name: string;
-  /** "loader", "stage 1" …; "image" for what is seen without booting; "checks" or "shutdown" behind the boot itself. */
-  readonly stage: string;
-  readonly cause: string;
-  /** When what shows it was seen, in milliseconds since the machine was started: the last byte before a silence. */
-  readonly seenAtMs?: number | undefined;
-  readonly lastLines: readonly string[];
-}
+const optionsSchema = machineSpecSchema.extend({
+  login: z
+    .union([z.literal(false), z.strictObject({ user: z.string().min(1), password: z.string().optional() })])
+    .optional(),
+  checks: z
+    .array(
+      z.custom<BootCheck>((check) => typeof (check as BootCheck | undefined)?.run === 'function', 'must be a check'),
+    )
+    .optional(),
+  timeoutMs: z.number().positive().optional(),
+  ignore: z.array(z.string().min(1)).optional(),
+  inspection: z.custom<ImageInspection>((value) => typeof value === 'object' && value !== null).optional(),
+});
 
 const CONSOLE_LINES = 400;
 
 /** How long a machine may be silent whose image is known to be broken. SeaBIOS speaks at once; OVMF computes for up to 6 s
  *  under TCG before its first byte, and so does Linux now and then. */
-const DOOMED_EARLY = { busyMs: 2500, idleMs: 2500 };
-const DOOMED = { busyMs: 8000, idleMs: 4000 };
+const DOOMED_EARLY: HangBudget = { busyMs: 2500, idleMs: 2500 };
+const DOOMED: HangBudget = { busyMs: 8000, idleMs: 4000 };
 /** The same for a kernel that was not told of the serial console. */
-const UNHEARD = { busyMs: 25_000, idleMs: 20_000 };
+const UNHEARD: HangBudget = { busyMs: 25_000, idleMs: 20_000 };
 
-/** How long a guest that nobody is logged in to has to react to its power button. */
-const POWER_BUTTON_MS = 15_000;
-
-/** Looks at an image, boots it on a private overlay over a pty, logs in on the serial console, runs checks and shuts down.
- *  Waits before while as many machines run as the host has processors.
+/** Looks at an image, boots it on a private overlay over a pty, logs in on the serial console, asks where that is, runs checks and
+ *  shuts down. Waits before while as many machines run as the host has processors.
  *  @returns a report also when the guest is wrong: an image that does not boot is a result, not an exception.
- *  @throws what startMachine throws, when it is the harness or the host that fails. */
+ *  @throws {InvalidOptionsError}; what startMachine throws, when it is the harness or the host that fails. */
 export async function verifyBoot(options: VerifyBootOptions, context: MachineContext = {}): Promise<BootReport> {
-  const { login = { user: 'root' }, checks = [], timeoutMs, inspection: known, ...spec } = options;
-  await using place: Place = await admit(context.signal);
+  parseOptions('verifyBoot', optionsSchema, withoutUndefined(options), [
+    (found) => machineRules(found as Partial<MachineSpec>),
+  ]);
+  const { login = { user: 'root' }, checks = [], timeoutMs, inspection: known, ignore = [], ...spec } = options;
+  await using place: Place = await admit(context.signal, {
+    label: `${basename(spec.image)}, ${spec.firmware}`,
+    timeoutMs,
+    onWait: context.onWait,
+  });
   const inspection =
     spec.firmware === 'direct'
       ? undefined
       : (known ??
-        (await inspectImage({ ...options, architecture: efiName(options.architecture) }, { signal: context.signal })));
-  const findings = inspection === undefined ? [] : findingsFor(inspection, spec.firmware);
-  const unheard = inspection?.serialConsole === false;
-  const doomed = findings.find(({ severity }) => severity === 'fatal');
+        (await inspectImage(
+          { image: spec.image, format: spec.format, architecture: efiName(options.architecture) },
+          { signal: context.signal },
+        )));
+  const tolerance = new Tolerance(ignore);
+  const findings = inspection === undefined ? [] : tolerance.findings(findingsFor(inspection, spec.firmware));
   const architecture = spec.architecture ?? architectureFor(spec.firmware, inspection);
-  await using machine = await startMachine({ ...spec, architecture }, context);
-  const reports: CheckReport[] = [];
-  const warnings: string[] = [];
-  const isEarly = spec.firmware === 'legacy' && doomed !== undefined && isBefore(doomed.stage, 'kernel');
-  const hang = isEarly ? DOOMED_EARLY : doomed !== undefined ? DOOMED : unheard ? UNHEARD : undefined;
-  const waiting = { ...(timeoutMs === undefined ? {} : { timeoutMs }), ...(hang === undefined ? {} : { hang }) };
-  let failure: BootFailure | undefined;
-  let cleanShutdown = false;
-  let screenshot: string | undefined;
-  let lines: readonly string[] = [];
-  const look = async (): Promise<void> => {
-    screenshot ??= (await machine.screenshot().catch(() => undefined))?.png.toString('base64');
-    lines = await machine.console.lastLines(CONSOLE_LINES);
-  };
-  try {
-    if (login === false) await machine.waitForLoginPrompt(waiting);
-    else {
-      await machine.login(login.user, login.password, waiting);
-      await look();
-      await runChecks(checks, machine, reports);
-    }
-    await look();
-    failure = await checksFailure(reports, machine);
-    cleanShutdown = await shutDown(machine, login !== false, timeoutMs, warnings);
-    if (!cleanShutdown && login !== false) {
-      const exit = await machine.exited;
-      failure ??= {
-        name: 'unclean-shutdown',
-        stage: 'shutdown',
-        cause: `the guest did not power off cleanly: ${exit.reason ?? `QEMU exited with status ${exit.exitCode}`}`,
-        lastLines: (await machine.evidence()).lastLines,
-      };
-    }
-  } catch (error) {
-    await look();
-    if (login === false && error instanceof BootFailedError && machine.screenStage === 'login')
-      warnings.push(`${error.reason}; judged by the screen`);
-    else failure ??= describeFailure(error, machine, { doomed, unheard });
-  }
-  failure = blame(failure, findings, machine);
-  warnings.push(
-    ...findings.filter(({ severity }) => severity === 'warning').map(({ message }) => message),
-    ...machine.failures
-      .filter(({ pattern }) => pattern.severity === 'warning')
-      .map(({ pattern, line }) => `${pattern.cause}: ${line}`),
-  );
+  const sectorBytes = spec.sectorBytes ?? (inspection?.sectorBytes === 4096 ? 4096 : undefined);
+  await using machine = await startMachine({ ...spec, architecture, sectorBytes }, context);
+  const boot = new Boot(machine, inspection, findings, tolerance);
+  // Waiting for a place took its share of the time that there is.
+  const remainingMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - place.waitedMs);
+  await boot.run({ login, checks, timeoutMs: remainingMs, isDirect: spec.firmware === 'direct' });
   return {
     image: spec.image,
     firmware: spec.firmware,
     architecture,
-    accelerator: machine.accelerator,
-    ok: failure === undefined,
-    timeline: [...machine.stages.seen],
-    stageReached: machine.screenStage ?? machine.stages.reached,
-    checks: reports,
-    failure,
-    warnings,
-    cleanShutdown,
-    durationMs: performance.now() - machine.startedAt,
+    ...boot.result(),
     waitedMs: place.waitedMs,
     qemuVersion: await machine.qemuVersion(),
     qemuArgv: machine.qemu.argv,
-    console: lines,
-    screenshot,
   };
+}
+
+type Told = Omit<BootReport, 'image' | 'firmware' | 'architecture' | 'waitedMs' | 'qemuVersion' | 'qemuArgv'>;
+
+interface BootTask {
+  readonly login: { readonly user: string; readonly password?: string | undefined } | false;
+  readonly checks: readonly BootCheck[];
+  readonly timeoutMs: number | undefined;
+  readonly isDirect: boolean;
+}
+
+/** One boot, and what becomes of it. */
+class Boot {
+  readonly #machine: Machine;
+  readonly #inspection: ImageInspection | undefined;
+  readonly #findings: readonly Finding[];
+  readonly #tolerance: Tolerance;
+  readonly #checks: CheckReport[] = [];
+  readonly #warnings: string[] = [];
+  #failure: BootFailure | undefined;
+  #root: RootDevices | undefined;
+  #cleanShutdown = false;
+  /** The shell is not in the image's own system: there is nothing to check, and nobody who powers it off. */
+  #isElsewhere = false;
+  #screenshot: string | undefined;
+  #lines: readonly string[] = [];
+
+  constructor(
+    machine: Machine,
+    inspection: ImageInspection | undefined,
+    findings: readonly Finding[],
+    tolerance: Tolerance,
+  ) {
+    this.#machine = machine;
+    this.#inspection = inspection;
+    this.#findings = findings;
+    this.#tolerance = tolerance;
+  }
+
+  async run({ login, checks, timeoutMs, isDirect }: BootTask): Promise<void> {
+    const machine = this.#machine;
+    try {
+      const waiting = this.#waiting(timeoutMs);
+      if (login !== false) await machine.login(login.user, login.password, waiting);
+      // An open shell is asked where it is, for its prompt alone says nothing.
+      else if ((await machine.waitForLoginPrompt(waiting)) === 'shell') await machine.login('root', undefined, waiting);
+      await this.#look();
+      if (machine.isLoggedIn) await this.#lookInside(isDirect);
+      if (login !== false && !this.#isElsewhere) {
+        await runChecks(checks, machine, this.#checks);
+        this.#note(checksCause(this.#checks));
+      }
+      await this.#look();
+      const { clean, cause, warning } = await shutDown(machine, timeoutMs, { atOnce: this.#isElsewhere });
+      this.#cleanShutdown = clean;
+      if (warning !== undefined) this.#warnings.push(warning);
+      this.#note(cause);
+    } catch (error) {
+      await this.#look();
+      if (login === false && error instanceof BootFailedError && machine.screenStage === 'login')
+        this.#warnings.push(`${error.reason}; judged by the screen`);
+      else await this.#fail(error);
+    }
+    this.#judge();
+    if (this.#failure !== undefined && this.#failure.lastLines.length === 0 && this.#failure.stage !== 'image')
+      this.#failure = { ...this.#failure, lastLines: (await machine.evidence()).lastLines };
+  }
+
+  result(): Told {
+    const machine = this.#machine;
+    return {
+      accelerator: machine.accelerator,
+      ok: this.#failure === undefined,
+      timeline: [...machine.stages.seen],
+      stageReached: machine.screenStage ?? machine.stages.reached,
+      checks: this.#checks,
+      failure: this.#failure,
+      ignored: this.#tolerance.ignored,
+      warnings: [...new Set(this.#warnings)],
+      typed: [...machine.typed],
+      reboots: machine.reboots,
+      cleanShutdown: this.#cleanShutdown,
+      durationMs: performance.now() - machine.startedAt,
+      console: this.#lines,
+      screenshot: this.#screenshot,
+    };
+  }
+
+  /** How long this image may be silent. */
+  #waiting(timeoutMs: number | undefined): WaitOptions {
+    const doomed = this.#findings.find(({ severity }) => severity === 'fatal');
+    const isEarly = this.#inspection?.table !== undefined && doomed !== undefined && isBefore(doomed.stage, 'kernel');
+    const serialConsole = this.#inspection?.serialConsole;
+    const hang =
+      doomed !== undefined
+        ? isEarly && doomed.firmware !== 'efi' && !isEfi(this.#machine)
+          ? DOOMED_EARLY
+          : DOOMED
+        : serialConsole === false
+          ? UNHEARD
+          : undefined;
+    return {
+      serialConsole,
+      doomed: doomed !== undefined,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...(hang === undefined ? {} : { hang }),
+    };
+  }
+
+  async #look(): Promise<void> {
+    this.#screenshot ??= (await this.#machine.screenshot().catch(() => undefined))?.png.toString('base64');
+    this.#lines = await this.#machine.console.lastLines(CONSOLE_LINES);
+  }
+
+  async #lookInside(isDirect: boolean): Promise<void> {
+    const inside = await lookInside(this.#machine, isDirect);
+    this.#root = inside.root;
+    this.#warnings.push(...inside.warnings);
+    this.#note(inside.cause);
+    this.#isElsewhere = inside.root.devices.length === 0 && this.#failure !== undefined;
+  }
+
+  #note(cause: Cause | undefined): void {
+    if (cause !== undefined && !this.#tolerance.covers(cause)) this.#failure ??= { ...cause, lastLines: [] };
+  }
+
+  /** The guest's failure. What is not the guest's is thrown on. */
+  async #fail(error: unknown): Promise<void> {
+    const machine = this.#machine;
+    const stage = machine.stages.reached ?? 'firmware';
+    if (error instanceof BootFailedError) {
+      const { failure: name, seenAtMs, evidence, reason } = error;
+      this.#failure ??= { name, stage: error.stage, cause: reason, seenAtMs, lastLines: evidence.lastLines };
+      return;
+    }
+    if (error instanceof MachineExitedError) {
+      const { reason } = error.exit;
+      // QEMU itself does not get on with a damaged container.
+      const container = this.#findings.find(({ name }) => name === 'container-damaged');
+      if (reason === undefined && container === undefined) throw error;
+      const cause =
+        reason === undefined
+          ? { name: 'container-damaged', stage, cause: error.shortMessage }
+          : causeOf(
+              { how: 'exit', reason, restartedItself: false },
+              { ...NOTHING_SEEN, stage: machine.stages.reached },
+            );
+      this.#failure ??= { ...cause, lastLines: error.evidence.lastLines };
+      return;
+    }
+    if (error instanceof WaitTimeoutError) {
+      const where = machine.isLoggedIn ? 'shutdown' : stage;
+      this.#failure ??= {
+        ...timeoutCause(where, error.waitedFor, error.timeoutMs),
+        lastLines: error.evidence.lastLines,
+      };
+      return;
+    }
+    throw error;
+  }
+
+  /** What is known of the image and was seen of the boot, held together. */
+  #judge(): void {
+    const machine = this.#machine;
+    if (this.#failure !== undefined) this.#failure = blame(this.#failure, this.#findings);
+    else {
+      const wrong = this.#findings.find(({ severity }) => severity !== 'warning');
+      if (wrong !== undefined) this.#note(findingCause(wrong));
+      for (const seen of machine.failures)
+        if (seen.pattern.severity === 'error' && concernsRoot(seen, this.#root)) this.#note(errorCause(seen));
+    }
+    for (const seen of machine.failures) {
+      if (seen.pattern.name === this.#failure?.name) continue;
+      const { severity, quiet } = seen.pattern;
+      const isOver = severity === 'fatal' && !machine.unsettled.includes(seen);
+      const isElsewhere = severity === 'error' && !concernsRoot(seen, this.#root);
+      if ((severity === 'warning' && quiet !== true) || isElsewhere || (isOver && this.#failure === undefined))
+        this.#warnings.push(describeWarning(seen));
+    }
+    this.#warnings.push(
+      ...this.#findings.filter(({ severity }) => severity === 'warning').map(({ message }) => message),
+    );
+  }
+}
+
+const NOTHING_SEEN = {
+  ...{ screenStage: undefined, failures: [], repeated: undefined, job: undefined, unconfirmedPrompt: undefined },
+  ...{ serialPort: '', serialConsole: undefined, recent: '', lastByteMs: 0 },
+};
+
+/** What was said to be no failure. */
+class Tolerance {
+  readonly ignored: IgnoredFailure[] = [];
+  readonly #codes: ReadonlySet<string>;
+
+  constructor(codes: readonly string[]) {
+    this.#codes = new Set(codes);
+  }
+
+  /** Those that count. */
+  findings(all: readonly Finding[]): Finding[] {
+    return all.filter(({ name, message, severity }) => severity === 'warning' || !this.#covers(name, message));
+  }
+
+  covers({ name, cause }: Cause): boolean {
+    return this.#covers(name, cause);
+  }
+
+  #covers(code: string, message: string): boolean {
+    if (!this.#codes.has(code)) return false;
+    if (!this.ignored.some((one) => one.code === code && one.message === message)) this.ignored.push({ code, message });
+    return true;
+  }
+}
+
+function isEfi(machine: Machine): boolean {
+  return machine.qemu.argv.some((argument) => argument.startsWith('pflash0='));
 }
 
 function efiName(architecture: Architecture | undefined): EfiArchitecture | undefined {
@@ -186,118 +347,7 @@ function findingsFor({ findings, bios, efi }: ImageInspection, firmware: Machine
   ];
 }
 
-async function runChecks(checks: readonly BootCheck[], machine: Machine, reports: CheckReport[]): Promise<void> {
-  for (const check of checks) {
-    const startedAt = performance.now();
-    const report = (ok: boolean, message: string | undefined): void => {
-      reports.push({ name: check.name, ok, message, durationMs: performance.now() - startedAt });
-    };
-    try {
-      report(true, await check.run(machine));
-    } catch (error) {
-      if (error instanceof AssertionFailedError) report(false, error.message);
-      else if (error instanceof WaitTimeoutError) {
-        report(false, error.shortMessage);
-        // The shell still runs it: what comes behind cannot be asked.
-        for (const { name } of checks.slice(reports.length))
-          reports.push({ name, ok: false, message: 'not run: the check before it did not end', durationMs: 0 });
-        return;
-      } else throw error;
-    }
-  }
-}
-
-async function checksFailure(reports: readonly CheckReport[], machine: Machine): Promise<BootFailure | undefined> {
-  const wrong = reports.filter(({ ok }) => !ok);
-  if (wrong.length === 0) return undefined;
-  return {
-    name: 'check-failed',
-    stage: 'checks',
-    cause: wrong.map(({ name, message }) => `${name}: ${message}`).join('\n'),
-    lastLines: (await machine.evidence()).lastLines,
-  };
-}
-
-/** @returns whether the guest powered itself off. */
-async function shutDown(
-  machine: Machine,
-  loggedIn: boolean,
-  timeoutMs: number | undefined,
-  warnings: string[],
-): Promise<boolean> {
-  try {
-    const patience = loggedIn ? timeoutMs : POWER_BUTTON_MS;
-    const exit = await machine.shutdown(patience === undefined ? {} : { timeoutMs: patience });
-    return exit.reason === 'guest-shutdown';
-  } catch (error) {
-    if (loggedIn || !(error instanceof WaitTimeoutError)) throw error;
-    warnings.push('the guest does not react to its power button, and was switched off');
-    await machine.crash();
-    return false;
-  }
-}
-
-/** The guest's failure. What is not the guest's is thrown on. */
-function describeFailure(
-  error: unknown,
-  machine: Machine,
-  { doomed, unheard }: { readonly doomed: Finding | undefined; readonly unheard: boolean },
-): BootFailure {
-  const stage = machine.stages.reached ?? 'firmware';
-  if (error instanceof BootFailedError && error.failure === 'hang' && unheard)
-    return {
-      ...{ name: 'no-serial-console', stage: error.stage, seenAtMs: error.seenAtMs },
-      cause: `the kernel has no console=${ARCHITECTURES[machine.architecture].serialPort} in its parameters, and nobody serves a login there: ${error.reason}`,
-      lastLines: error.evidence.lastLines,
-    };
-  if (error instanceof BootFailedError)
-    return {
-      ...{ name: error.failure, stage: error.stage, cause: error.reason, seenAtMs: error.seenAtMs },
-      lastLines: error.evidence.lastLines,
-    };
-  if (error instanceof MachineExitedError && error.exit.reason !== undefined) {
-    const cause =
-      error.exit.reason === 'guest-shutdown'
-        ? 'the machine powered itself off before the login'
-        : `the machine ended: ${error.exit.reason}`;
-    return { name: error.exit.reason, stage, cause, lastLines: error.evidence.lastLines };
-  }
-  // QEMU itself does not get on with it.
-  if (error instanceof MachineExitedError && doomed?.name === 'container-damaged')
-    return { name: doomed.name, stage, cause: error.shortMessage, lastLines: error.evidence.lastLines };
-  if (error instanceof WaitTimeoutError) {
-    const lastLines = error.evidence.lastLines;
-    return { name: 'timeout', stage: machine.isLoggedIn ? 'shutdown' : stage, cause: error.shortMessage, lastLines };
-  }
-  throw error;
-}
-
-/** What is known of the image explains where a boot stops; and a boot that stops nowhere does not make it good. */
-function blame(
-  failure: BootFailure | undefined,
-  findings: readonly Finding[],
-  machine: Machine,
-): BootFailure | undefined {
-  if (failure !== undefined) {
-    const failedAt = BOOT_STAGES.find((stage) => stage === failure.stage);
-    if (failedAt === undefined) return failure;
-    // What cannot work stops a boot there or before; what is only wrong, there or later.
-    const reason =
-      findings.find(({ severity, stage }) => severity === 'fatal' && !isBefore(stage, failedAt)) ??
-      findings.find(({ severity, stage }) => severity === 'error' && !isBefore(failedAt, stage));
-    if (reason === undefined) return failure;
-    return {
-      ...failure,
-      name: reason.name,
-      stage: reason.stage,
-      cause: `${reason.message}; the boot: ${failure.cause}`,
-    };
-  }
-  const wrong = findings.find(({ severity }) => severity !== 'warning');
-  if (wrong !== undefined)
-    return { name: wrong.name, stage: 'image', cause: `it boots here, but ${wrong.message}`, lastLines: [] };
-  const seen = machine.failures.find(({ pattern }) => pattern.severity === 'error');
-  if (seen === undefined) return undefined;
-  const { name, stage = 'init', cause } = seen.pattern;
-  return { name, stage, cause: `it boots, but ${cause}: ${seen.line}`, lastLines: [] };
+/** An option that is given as undefined is not given. */
+function withoutUndefined(options: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

@@ -2,20 +2,60 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
 import { cachedFolder } from '../../../harness/cache-folder.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
 
-const SCRIPT = join(import.meta.dirname, 'build.sh');
+/** The images that other builders made, and what each is made of: a release's tree, or a kernel with busybox. */
+const SOURCES = {
+  'debian-12': 'bookworm',
+  'debian-12-live': 'bookworm',
+  'debian-12-luks': 'bookworm',
+  'debian-12-openrc': 'bookworm',
+  'debian-12-quiet-german': 'bookworm',
+  'debian-12-sysvinit': 'bookworm',
+  'debian-12-troubled': 'bookworm',
+  'debian-13-luks-japanese': 'trixie',
+  'debian-13-systemd-boot': 'trixie',
+  'debian-13-uki': 'trixie',
+  'debian-13-uki-btrfs': 'trixie',
+  'busybox-grub': 'kernel',
+  'busybox-syslinux': 'kernel',
+} as const;
 
-/** An image that another builder made, kept in the cache: root's password is "foreign". Runs: mmdebstrap and what it needs. */
-export async function foreignImage(): Promise<string> {
-  const id = createHash('sha256')
-    .update(await readFile(SCRIPT))
-    .digest('hex')
-    .slice(0, 16);
-  const folder = await cachedFolder(`foreign-${id}`, async (made) => {
-    const result = await localExecutor.run(['sh', SCRIPT, join(made, 'foreign.img')]);
-    expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
-  });
-  return join(folder, 'foreign.img');
+export type ForeignImage = keyof typeof SOURCES;
+
+/** An image that another builder made, kept in the cache: the passwords of root, plain and wheel (who may sudo) are "foreign",
+ *  a disk's passphrase is "correct horse". Runs: mmdebstrap, and what the image's script names. */
+export async function foreignImage(name: ForeignImage): Promise<string> {
+  const source = await sourceOf(SOURCES[name]);
+  const scripts = ['image.sh', 'disk.sh', 'loaders.sh', 'systems.sh', 'unified-kernel-image.py', `images/${name}.sh`];
+  const directory = await cachedFolder(`foreign-${name}-${await hashOf(scripts, source)}`, (made) =>
+    script('image.sh', [name, join(made, 'foreign.img'), source]),
+  );
+  return join(directory, 'foreign.img');
+}
+
+/** The tar of a release's tree, which all of its images are made of; or a kernel and where its modules are. */
+async function sourceOf(source: (typeof SOURCES)[ForeignImage]): Promise<string> {
+  if (source === 'kernel') {
+    const { kernel, modules } = await distributionKernel();
+    return `${kernel}:${modules}`;
+  }
+  const directory = await cachedFolder(
+    `foreign-${source}-${await hashOf(['tree.sh', 'finish-tree.sh'], source)}`,
+    (made) => script('tree.sh', [source, join(made, 'tree.tar')]),
+  );
+  return join(directory, 'tree.tar');
+}
+
+async function hashOf(files: readonly string[], source: string): Promise<string> {
+  const hash = createHash('sha256').update(source);
+  for (const file of files) hash.update(await readFile(join(import.meta.dirname, file)));
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function script(name: string, args: readonly string[]): Promise<void> {
+  const result = await localExecutor.run(['sh', join(import.meta.dirname, name), ...args]);
+  expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
 }

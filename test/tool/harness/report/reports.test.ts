@@ -5,7 +5,7 @@ import { PNG } from 'pngjs';
 import { expect, test } from 'vitest';
 import { renderHtml } from '../../../../harness/report/html.ts';
 import { renderJunit } from '../../../../harness/report/junit.ts';
-import type { BootReport } from '../../../../harness/verify/verify-boot.ts';
+import type { BootReport } from '../../../../harness/verify/boot-report.ts';
 import { localExecutor } from '../../../../lib/local-executor.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
@@ -32,6 +32,7 @@ const good: BootReport = {
   ],
   checks: [{ name: 'firmware mode', ok: true, message: 'no efi', durationMs: 200 }],
   ...{ failure: undefined, warnings: ['a warning'], cleanShutdown: true, durationMs: 9500, waitedMs: 0 },
+  ...{ ignored: [], typed: [], reboots: 0 },
   ...{ qemuVersion: '7.2', qemuArgv: ['qemu-system-x86_64', '-name', 'guest=x'], console: ['demo login:'] },
   screenshot: picture(),
 };

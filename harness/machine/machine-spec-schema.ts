@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import type { OptionIssue } from '../../lib/errors.ts';
+import type { MachineSpec } from './machine-spec.ts';
+
+const bytes = z.int().min(0);
+const milliseconds = z
+  .number()
+  .positive()
+  .max(2 ** 31 - 1);
+const path = z.string().min(1, 'must be the path of a file');
+
+/** @see Systemd's credential names: a file name of at most 255 bytes. */
+const credentialName = z.string().regex(/^[^/\0=:]{1,255}$/, 'must be a name without "/", ":" and "="');
+
+/** What a machine is started from; strict where it is parsed, so that nothing that is asked for is ignored. */
+export const machineSpecSchema = z.object({
+  image: path,
+  format: z.enum(['raw', 'qcow2', 'vdi', 'vpc']).optional(),
+  architecture: z.enum(['x86_64', 'aarch64']).optional(),
+  firmware: z.enum(['legacy', 'efi', 'direct']),
+  kernel: z.strictObject({ kernel: path, initrd: path.optional(), commandLine: z.string() }).optional(),
+  diskInterface: z.enum(['virtio', 'ahci', 'nvme']).optional(),
+  diskBytes: bytes.optional(),
+  sectorBytes: z.union([z.literal(512), z.literal(4096)]).optional(),
+  memoryMiB: z.int().min(64, 'must be a whole number of at least 64').optional(),
+  cpus: z.int().min(1).max(255).optional(),
+  accelerator: z.enum(['kvm', 'tcg']).optional(),
+  machine: z.enum(['q35', 'microvm', 'virt']).optional(),
+  efiVariables: path.optional(),
+  forwardPorts: z
+    .array(z.strictObject({ hostPort: z.int().min(1).max(65_535), guestPort: z.int().min(1).max(65_535) }))
+    .optional(),
+  kernelParameters: z.string().optional(),
+  commandTimeoutMs: milliseconds.optional(),
+  name: z.string().optional(),
+  logFile: path.optional(),
+  credentials: z.record(credentialName, z.string()).optional(),
+  allowReboots: z.int().min(0).max(1000).optional(),
+  passphrase: z
+    .string()
+    .regex(/^[^\n\r]*$/, 'must be one line')
+    .optional(),
+  answers: z
+    .array(
+      z.strictObject({
+        pattern: z.union([z.string().min(1), z.instanceof(RegExp)]),
+        text: z.string().regex(/^[^\n\r]*$/, 'must be one line'),
+      }),
+    )
+    .optional(),
+});
+
+/** What contradicts each other. */
+export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
+  const issues: OptionIssue[] = [];
+  const wrong = (where: string, message: string): void => void issues.push({ path: where, message });
+  const { architecture = 'x86_64', firmware } = spec;
+  if (architecture !== 'x86_64') {
+    const contradicts = (where: string, message: string): void =>
+      wrong(where, `contradicts architecture "${architecture}": ${message}`);
+    if (firmware === 'legacy') contradicts('firmware', 'only x86 has a legacy BIOS');
+    if (spec.accelerator === 'kvm') contradicts('accelerator', 'another architecture is emulated');
+    if (spec.diskInterface === 'ahci') contradicts('diskInterface', 'the machine has no AHCI');
+  }
+  if (firmware === 'direct' && spec.kernel === undefined) wrong('kernel', 'is required for firmware "direct"');
+  if (firmware !== undefined && firmware !== 'direct' && spec.kernel !== undefined)
+    wrong('kernel', `contradicts firmware "${firmware}": only "direct" starts a kernel of yours`);
+  if (firmware !== undefined && firmware !== 'efi' && spec.efiVariables !== undefined)
+    wrong('efiVariables', `contradicts firmware "${firmware}": only "efi" has such a store`);
+  if (spec.sectorBytes === 4096 && firmware === 'legacy')
+    wrong('sectorBytes', 'contradicts firmware "legacy": a BIOS reads sectors of 512 bytes');
+  if (spec.machine === 'microvm' && spec.credentials !== undefined)
+    wrong('credentials', 'contradicts machine "microvm": it has no SMBIOS');
+  return issues;
+}

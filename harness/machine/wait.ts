@@ -1,0 +1,389 @@
+import { AbortedError, NoSpaceError } from '../../lib/errors.ts';
+import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors.ts';
+import { ARCHITECTURES } from '../qemu/architecture.ts';
+import { processTimes } from '../qemu/process-times.ts';
+import type { FailureSeen } from '../verdict/failures.ts';
+import { asksForLogin, type Question, questionIn } from '../verdict/questions.ts';
+import { isBefore } from '../verdict/stages.ts';
+import { type BootEnd, causeOf } from '../verdict/verdict.ts';
+import { type HangBudget, HangWatch, type Standstill } from './hang-watch.ts';
+import { HostSpeed } from './host-speed.ts';
+import type { LiveMachine } from './live-machine.ts';
+import type { WaitOptions } from './machine-spec.ts';
+import { Processor } from './processor.ts';
+
+/** How often a wait looks whether the machine has become quiet. */
+const TICK_MS = 50;
+/** How often it looks at what a machine does. */
+const LOOK_MS = 500;
+/** Silence after which the screen is looked at, and then each time. */
+const SCREEN_MS = 2000;
+/** What is looked through for a loader's menu. */
+const RECENT_CHARACTERS = 4000;
+/** A boot that shows more than this has lost itself. */
+const FLOOD_BYTES = 16 * 1024 * 1024;
+
+/** Silence after which a line is taken as it stands. */
+const PAUSE_MS = 80;
+/** Silence behind something fatal, after which the machine is believed not to go on: at once when it does nothing, or when its
+ *  kernel is in a loop; later when it computes. */
+const SETTLED_MS = 250;
+const COMPUTING_MS = 2000;
+/** The same for what units and programs print. */
+const UNITS_SETTLED_MS = 1500;
+const UNITS_COMPUTING_MS = 12_000;
+
+/** Silence behind a question that the table knows. */
+const QUESTION_MS = 700;
+/** How often the same question is answered. */
+const MOST_ANSWERS = 3;
+/** Silence behind an answer, after which it counts as not taken. */
+const UNANSWERED_MS = 20_000;
+
+/** Silence of an idle machine that has come to its init, after which Enter is pressed: a getty then says its prompt again. */
+const NUDGE_MS = 8000;
+/** The same where a line was seen in the middle of a prompt. */
+const LOST_PROMPT_MS = 1000;
+const MOST_NUDGES = 3;
+
+/** A systemd job with a limit ends by itself then; it may take a moment to say so. */
+const JOB_GRACE_MS = 15_000;
+
+export interface BootWaitOptions extends WaitOptions {
+  /** Looks for questions: those of the table, or any line that looks like one. Default: no. */
+  readonly questions?: 'known' | 'all' | undefined;
+  /** Whether Enter may be typed where a prompt was lost. */
+  readonly nudges?: boolean | undefined;
+  /** Milliseconds of doing nothing that are enough, where the stage of the boot allows more. */
+  readonly idleMs?: number | undefined;
+}
+
+/** How long a machine may be silent, by what runs on it. Healthy boots compute for up to 6 s in silence under TCG. A quiet
+ *  systemd waits 90 s for a device. */
+function usualBudget(machine: LiveMachine, speed: HostSpeed): HangBudget {
+  const { accelerator, slowness } = machine.parts;
+  const early = isBefore(machine.watch.furthest, 'kernel');
+  const factor = Math.max(slowness, speed.slowness);
+  const busyMs = (accelerator === 'kvm' ? 10_000 : early ? 15_000 : 25_000) * factor;
+  return { busyMs, idleMs: early ? 15_000 : 120_000 };
+}
+
+/** The one wait. Races what is waited for against everything that can end a machine, or a boot: a failure that it does not go on
+ *  from, a question that nobody answers, a standstill, a flood, its end, an abort, a full host, and the deadline.
+ *  @throws {BootFailedError}, {MachineExitedError}, {WaitTimeoutError}, {NoSpaceError}, {AbortedError}. */
+export async function waitUntil<T>(
+  machine: LiveMachine,
+  check: (quiet: Quiet) => T | undefined,
+  what: string,
+  timeoutMs: number,
+  options: BootWaitOptions = {},
+): Promise<T> {
+  const wait = new Wait(machine, check, timeoutMs, options);
+  const found = await wait.run();
+  if ('value' in found) return found.value;
+  const { signal, parts } = machine;
+  if (found.how === 'abort') throw new AbortedError(parts.name, { cause: signal?.reason });
+  if (found.how === 'host-full')
+    throw new NoSpaceError(
+      parts.name,
+      `${parts.folder.path}, where the machine's private overlay is`,
+      {},
+      { hint: 'free space there, or set TMPDIR' },
+    );
+  if (found.how === 'deadline') throw new WaitTimeoutError(parts.name, what, timeoutMs, await machine.evidence());
+  throw await explain(machine, found, what, options.serialConsole);
+}
+
+/** What a check may ask of the machine's silence. */
+export interface Quiet {
+  /** Milliseconds since the last byte. */
+  readonly silentMs: number;
+  /** Milliseconds for which it has done nothing and shown nothing. */
+  readonly idleMs: number;
+}
+
+type Ended = BootEnd | { readonly how: 'abort' } | { readonly how: 'host-full' } | { readonly how: 'deadline' };
+
+class Wait<T> {
+  readonly #machine: LiveMachine;
+  readonly #check: (quiet: Quiet) => T | undefined;
+  readonly #timeoutMs: number;
+  readonly #options: BootWaitOptions;
+  readonly #hang = new HangWatch(LOOK_MS);
+  readonly #speed = new HostSpeed();
+  readonly #processor: Processor;
+  readonly #startedAt = performance.now();
+  readonly #waitedBefore: number;
+  #lastTickAt = performance.now();
+  #idleMs = 0;
+  #computedMs: number;
+  #pausedBytes = -1;
+  #sinceLookMs = 0;
+  #lastLook: { at: number; computedMs: number; waitedMs: number; news: number; bytes: number };
+  #looking = false;
+  #lookedAtScreenAt = 0;
+  #nudges = 0;
+  /** What was answered last, and how much had come then. */
+  #answered: { readonly line: string; readonly bytes: number; readonly lines: number } | undefined;
+  readonly #answers = new Map<string, number>();
+  #finish: (result: { value: T } | Ended) => void = () => {};
+
+  constructor(
+    machine: LiveMachine,
+    check: (quiet: Quiet) => T | undefined,
+    timeoutMs: number,
+    options: BootWaitOptions,
+  ) {
+    this.#machine = machine;
+    this.#check = check;
+    this.#timeoutMs = timeoutMs;
+    this.#options = options;
+    this.#processor = new Processor(machine);
+    const { computedMs, waitedMs } = processTimes(machine.qemu.pid);
+    this.#computedMs = computedMs;
+    this.#waitedBefore = waitedMs;
+    this.#lastLook = { at: performance.now(), computedMs, waitedMs, news: machine.watch.newsCount, bytes: 0 };
+  }
+
+  run(): Promise<{ value: T } | Ended> {
+    return new Promise((resolve, reject) => {
+      let over = false;
+      const guarded = (run: () => void): void => {
+        try {
+          if (!over) run();
+        } catch (error) {
+          end();
+          reject(error);
+        }
+      };
+      const ticker = setInterval(() => guarded(() => this.#tick()), TICK_MS);
+      const callOff = this.#machine.onWake(() => guarded(() => this.#attempt()));
+      const end = (): void => {
+        over = true;
+        clearInterval(ticker);
+        callOff();
+      };
+      this.#finish = (result) => {
+        if (over) return;
+        end();
+        resolve(result);
+      };
+      guarded(() => this.#attempt());
+    });
+  }
+
+  get #silentMs(): number {
+    return performance.now() - this.#machine.console.lastByteAt;
+  }
+
+  #attempt(): void {
+    const machine = this.#machine;
+    const value = this.#check({ silentMs: this.#silentMs, idleMs: this.#idleMs });
+    if (value !== undefined) this.#finish({ value });
+    else if (machine.hostFull) this.#finish({ how: 'host-full' });
+    else if (machine.exit !== undefined) this.#finish(this.#exit());
+    else if (machine.signal?.aborted) this.#finish({ how: 'abort' });
+  }
+
+  #exit(): BootEnd {
+    const { watch, exit, console } = this.#machine;
+    const [fatal] = watch.fatal;
+    if (fatal !== undefined) return { how: 'fatal', fatal };
+    const restartedItself = /reboot: (?:Restarting system|machine restart)/i.test(console.text.slice(-4000));
+    return { how: 'exit', reason: exit?.reason, restartedItself };
+  }
+
+  #tick(): void {
+    const { watch, console, qemu, startedAt } = this.#machine;
+    const now = performance.now();
+    const { computedMs } = processTimes(qemu.pid);
+    const passed = now - this.#lastTickAt;
+    const isIdle = computedMs - this.#computedMs < passed * 0.3 && this.#silentMs > passed;
+    // A tick that comes late is a pause of the host.
+    this.#idleMs = isIdle ? this.#idleMs + Math.min(passed, 4 * TICK_MS) : 0;
+    this.#computedMs = computedMs;
+    this.#lastTickAt = now;
+    if (this.#silentMs > PAUSE_MS && console.receivedBytes !== this.#pausedBytes) {
+      this.#pausedBytes = console.receivedBytes;
+      watch.pause(console.lastByteAt - startedAt);
+    }
+    this.#attempt();
+    const fatal = watch.fatal.find((seen) => this.#isConfirmed(seen));
+    if (fatal !== undefined) this.#finish({ how: 'fatal', fatal });
+    if (this.#options.questions !== undefined) this.#lookForQuestion();
+    this.#sinceLookMs += passed;
+    if (this.#sinceLookMs >= LOOK_MS && !this.#looking) {
+      this.#sinceLookMs = 0;
+      this.#looking = true;
+      this.#look()
+        .catch(() => undefined)
+        .finally(() => {
+          this.#looking = false;
+        });
+    }
+  }
+
+  /** Whether the machine has not gone on behind something fatal. */
+  #isConfirmed(seen: FailureSeen): boolean {
+    const { goesOnWithinMs, by, unfinished } = seen.pattern;
+    const silentMs = this.#silentMs;
+    if (this.#options.doomed === true) return silentMs > PAUSE_MS;
+    if (goesOnWithinMs !== undefined) return this.#machine.now - seen.atMs > goesOnWithinMs && silentMs > SETTLED_MS;
+    if (by === 'init') return silentMs > (this.#idleMs > UNITS_SETTLED_MS ? UNITS_SETTLED_MS : UNITS_COMPUTING_MS);
+    if (silentMs < SETTLED_MS) return false;
+    if (by === 'kernel') {
+      this.#processor.sample();
+      // A kernel that panicked runs nothing but itself, and takes no interrupts for long.
+      return this.#processor.isInKernel || silentMs > COMPUTING_MS * 3;
+    }
+    return unfinished === true || this.#idleMs > SETTLED_MS - TICK_MS * 2 || silentMs > COMPUTING_MS;
+  }
+
+  #lookForQuestion(): void {
+    const { watch, console, parts } = this.#machine;
+    const unfinished = watch.prompt.trim() !== '';
+    const line = unfinished ? watch.prompt : watch.lastLine;
+    const silentMs = this.#silentMs;
+    if (silentMs < PAUSE_MS || line.trim() === '' || asksForLogin(line)) return;
+    const same = this.#answered !== undefined && this.#answered.line === line;
+    // The same line is another question only when the guest has said something since.
+    if (same && this.#answered?.lines === watch.lineCount && silentMs < UNANSWERED_MS) return;
+    const answer = unfinished && parts.answers.answers.find(({ pattern }) => matches(pattern, line));
+    if (answer && !(same && this.#answered?.bytes === console.receivedBytes)) {
+      if (silentMs > SETTLED_MS && this.#answer(line, answer.text, 'an answer that was given')) return;
+    }
+    const question = questionIn(line, !unfinished);
+    if (question === undefined) return;
+    const standsMs = question.standsMs ?? QUESTION_MS;
+    if (silentMs < (question.answer === undefined ? standsMs : Math.min(standsMs, QUESTION_MS))) return;
+    if (!this.#waitsFor(question, unfinished)) return;
+    if (question.answer === 'enter' && this.#answer(line, '', 'the console wants Enter')) return;
+    if (question.answer === 'passphrase' && parts.answers.passphrase !== undefined)
+      if (this.#answer(line, parts.answers.passphrase, 'the passphrase that was given')) return;
+    if (silentMs < standsMs) return;
+    // What went wrong before it is why it asks.
+    const [fatal] = watch.fatal;
+    if (fatal !== undefined) this.#finish({ how: 'fatal', fatal });
+    else this.#finish({ how: 'question', question, line, answered: this.#answers.has(line) });
+  }
+
+  /** Whether the machine waits at a question, or only says something like it. */
+  #waitsFor(question: Question, unfinished: boolean): boolean {
+    const { furthest } = this.#machine.watch;
+    const isKnown = question.standsMs === undefined || question.name !== 'asks-a-question';
+    // Firmware and loaders wait for a key by computing.
+    if (isBefore(furthest, 'kernel')) return isKnown && (unfinished || this.#silentMs > COMPUTING_MS);
+    if (isKnown && unfinished) return true;
+    if (this.#options.questions === 'known' && !isKnown) return false;
+    return this.#idleMs > Math.min(question.standsMs ?? COMPUTING_MS, this.#silentMs) * 0.8;
+  }
+
+  /** @returns whether it was typed; not when it was often enough. */
+  #answer(line: string, text: string, why: string): boolean {
+    const { watch, console } = this.#machine;
+    const times = this.#answers.get(line) ?? 0;
+    if (times >= MOST_ANSWERS) return false;
+    this.#answers.set(line, times + 1);
+    this.#answered = { line, bytes: console.receivedBytes, lines: watch.lineCount };
+    this.#machine.type(`${text}\n`, why, text === '' ? '\n' : `(${why})\n`);
+    this.#hang.reset();
+    return true;
+  }
+
+  async #look(): Promise<void> {
+    const machine = this.#machine;
+    const { watch, console, qemu, parts } = machine;
+    this.#speed.measure();
+    const { hang } = this.#options;
+    const at = performance.now();
+    const { computedMs, waitedMs } = processTimes(qemu.pid);
+    const last = this.#lastLook;
+    this.#lastLook = { at, computedMs, waitedMs, news: watch.newsCount, bytes: console.receivedBytes };
+    // On a loaded host the clock runs and the machine does not.
+    if (at - this.#startedAt - (waitedMs - this.#waitedBefore) > this.#timeoutMs) this.#finish({ how: 'deadline' });
+    if (hang === undefined) return;
+    const early = isBefore(watch.furthest, 'kernel');
+    if (early || this.#silentMs > LOOK_MS) await this.#processor.look();
+    const standstill = this.#hang.look(
+      {
+        passedMs: at - last.at,
+        computedMs: computedMs - last.computedMs,
+        waitedMs: waitedMs - last.waitedMs,
+        saidNews: watch.newsCount !== last.news,
+        said: console.receivedBytes !== last.bytes,
+        address: this.#processor.address,
+        usedDisk: this.#processor.usedDisk,
+      },
+      this.#budget(hang),
+      early,
+    );
+    if (standstill !== undefined && !this.#waitsForJob(standstill)) this.#finish({ how: 'standstill', standstill });
+    else if (console.receivedBytes > FLOOD_BYTES) this.#finish({ how: 'flood' });
+    else this.#nudge();
+    if (parts.hasScreen && this.#hang.silentMs > SCREEN_MS && at - this.#lookedAtScreenAt > SCREEN_MS) {
+      this.#lookedAtScreenAt = at;
+      await machine.lookAtScreen();
+      // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
+      if (watch.screenStage === 'login' && this.#hang.silentMs > 2 * SCREEN_MS) this.#finish({ how: 'screen' });
+    }
+  }
+
+  #budget(hang: HangBudget | 'as usual'): HangBudget {
+    const budget = hang === 'as usual' ? usualBudget(this.#machine, this.#speed) : hang;
+    return { ...budget, idleMs: Math.min(budget.idleMs, this.#options.idleMs ?? budget.idleMs) };
+  }
+
+  #waitsForJob(standstill: Standstill): boolean {
+    const limitMs = this.#machine.watch.news.job?.limitMs;
+    return limitMs !== undefined && standstill !== 'loop' && this.#hang.silentMs < limitMs + JOB_GRACE_MS;
+  }
+
+  #nudge(): void {
+    const { watch } = this.#machine;
+    if (this.#options.nudges !== true || this.#nudges >= MOST_NUDGES) return;
+    if (isBefore(watch.furthest, 'init') || watch.prompt.trim() !== '') return;
+    const isLost = /\blogin: ?\S/.test(watch.lastLine);
+    if (this.#hang.idleMs < (isLost ? LOST_PROMPT_MS : NUDGE_MS)) return;
+    if (questionIn(watch.lastLine, true) !== undefined) return;
+    this.#nudges += 1;
+    this.#hang.idleMs = 0;
+    this.#machine.type('\n', 'the console is silent: a getty says its prompt again');
+  }
+}
+
+function matches(pattern: string | RegExp, line: string): boolean {
+  return typeof pattern === 'string'
+    ? line.includes(pattern)
+    : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')).test(line);
+}
+
+/** The error for a boot that did not end well. */
+async function explain(
+  machine: LiveMachine,
+  end: BootEnd,
+  what: string,
+  serialConsole: boolean | undefined,
+): Promise<Error> {
+  const { watch, parts, console, startedAt } = machine;
+  const evidence = await machine.evidence();
+  if (end.how === 'exit' && end.reason !== 'guest-reset' && end.reason !== 'guest-panic')
+    return new MachineExitedError(parts.name, what, await machine.exited, evidence);
+  const { name, stage, cause, seenAtMs } = causeOf(end, {
+    stage: watch.furthest,
+    screenStage: watch.screenStage,
+    failures: tolerated(machine),
+    repeated: watch.news.repeated,
+    job: watch.news.job,
+    unconfirmedPrompt: machine.unconfirmedPrompt,
+    serialPort: ARCHITECTURES[parts.architecture].serialPort,
+    serialConsole,
+    recent: console.text.slice(-RECENT_CHARACTERS),
+    lastByteMs: console.lastByteAt - startedAt,
+  });
+  return new BootFailedError(parts.name, stage, cause, evidence, { name, seenAtMs });
+}
+
+/** What was seen to be wrong, without what an emulated machine on a loaded host shows though it is well. */
+export function tolerated({ watch, parts }: LiveMachine): FailureSeen[] {
+  return watch.failures.filter(({ pattern }) => pattern.harmlessUnderTcg !== true || parts.accelerator === 'kvm');
+}

@@ -1,0 +1,245 @@
+import type { Machine } from '../machine/machine.ts';
+import type { FailureSeen } from '../verdict/failures.ts';
+import { type Cause, insideCause, type RootDevices, rootCause } from '../verdict/verdict.ts';
+
+/** Asks where a shell is: what is mounted, what runs as process 1, which block devices there are. Only what every shell has built in,
+ *  and cat, readlink, stat and df where there are any. */
+const QUESTION = String.raw`
+exec 2> /dev/null
+say() { printf '\n[%s]\n' "$1"; }
+say mounts; cat /proc/self/mountinfo
+say kernel; cat /proc/cmdline
+say init; readlink /proc/1/exe; say initType; stat -L -f -c %T /proc/1/exe
+say here; stat -L -c %d:%i /; say there; stat -L -c %d:%i /proc/1/root/
+say release; [ -e /etc/initrd-release ] && echo initrd
+say fstab; cat /etc/fstab
+say space; df -P -k /
+say blocks
+for b in /sys/class/block/*; do
+  read -r number < $b/dev; name=; backing=
+  [ -r $b/dm/name ] && read -r name < $b/dm/name
+  [ -r $b/loop/backing_file ] && read -r backing < $b/loop/backing_file
+  printf '%s\t%s\t%s\t%s\t' "\${b##*/}" "$number" "$name" "$backing"; echo $b/slaves/*
+done
+say source
+while read -r a a a a point a; do [ "$point" = / ] && line=$a; done < /proc/self/mountinfo
+source=\${line##* - }; source=\${source#* }; source=\${source%% *}; readlink -f "$source"
+`.replaceAll('\\$', '$');
+
+/** A mount, as /proc/self/mountinfo has it. @see proc_pid_mountinfo(5) */
+interface Mount {
+  readonly device: string;
+  readonly point: string;
+  readonly options: readonly string[];
+  readonly type: string;
+  readonly source: string;
+}
+
+interface Block {
+  readonly name: string;
+  readonly number: string;
+  readonly mapperName: string;
+  readonly backingFile: string;
+  readonly slaves: readonly string[];
+}
+
+/** What was found of where a shell is. */
+export interface Inside {
+  readonly cause: Cause | undefined;
+  readonly warnings: readonly string[];
+  /** The devices that the root filesystem is on. */
+  readonly root: RootDevices;
+}
+
+/** What an initrd has no need to read. */
+const ROOT_BYTES = 512 * 1024;
+
+/** Filesystems that cannot be written to. */
+const READ_ONLY_TYPES = new Set(['squashfs', 'erofs', 'iso9660', 'cramfs', 'romfs', 'udf']);
+const IN_MEMORY = new Set(['rootfs', 'ramfs', 'tmpfs']);
+const OVER_NETWORK = /^(?:nfs4?|cifs|smb3|9p|virtiofs|ceph|fuse\.sshfs)$/;
+
+/** Asks whoever is logged in where he is: in the image's own system, on this machine's disk, and not in its initrd. */
+export async function lookInside(machine: Machine, isDirect: boolean): Promise<Inside> {
+  const { output } = await machine.execute(QUESTION);
+  const told = parseSections(output);
+  const mounts = parseMounts(told.get('mounts') ?? '');
+  const blocks = parseBlocks(told.get('blocks') ?? '');
+  const disk = new Disk(mounts, blocks);
+  const readBytes = await machine.readSinceKernel();
+  const root = mounts.findLast(({ point }) => point === '/');
+  const fail = (how: 'in-initrd' | 'foreign-root' | 'foreign-init', found: string): Inside => ({
+    cause: { ...insideCause(how, found, machine.failures), stage: machine.stages.reached ?? 'login' },
+    warnings: [],
+    root: { devices: [] },
+  });
+  if (root === undefined) return fail('in-initrd', '/proc/self/mountinfo names no root filesystem');
+  const source = told.get('source') || root.source;
+  const devices = disk.under(root, source);
+  const first = (section: string): string => (told.get(section) ?? '').split('\n')[0]?.trim() ?? '';
+  if (!isDirect) {
+    const how = `/ is a ${root.type} (${root.source})`;
+    if (root.type === 'rootfs' || root.type === 'ramfs' || first('release') === 'initrd') return fail('in-initrd', how);
+    const [here, there] = [first('here'), first('there')];
+    if (here !== '' && there !== '' && here !== there)
+      return fail('foreign-init', `process 1 (${first('init')}) has another root directory than the shell`);
+    const initType = first('initType');
+    if (IN_MEMORY.has(initType) && root.type !== 'tmpfs')
+      return fail('foreign-init', `${first('init')}, which runs as process 1, is in a ${initType}`);
+    if (OVER_NETWORK.test(root.type)) return fail('foreign-root', how);
+    // A root in memory has its system on the disk, and an overlay or a loop may hide what it is on.
+    const isOnDisk =
+      devices.length > 0 ||
+      (disk.hasMounts && root.type !== 'tmpfs') ||
+      (root.type === 'tmpfs' && disk.hasSystem && !IN_MEMORY.has(initType)) ||
+      (root.type !== 'tmpfs' && readBytes !== undefined && readBytes >= ROOT_BYTES && disk.hasDisk);
+    if (!isOnDisk) return fail(root.type === 'tmpfs' ? 'in-initrd' : 'foreign-root', how);
+  }
+  return { ...judgeRoot(root, told, machine.failures), root: { devices } };
+}
+
+/** Whether the root filesystem can be used as it is meant to be. */
+function judgeRoot(
+  root: Mount,
+  told: ReadonlyMap<string, string>,
+  failures: readonly FailureSeen[],
+): Pick<Inside, 'cause' | 'warnings'> {
+  const isReadOnly = root.options.includes('ro');
+  if (isReadOnly && !READ_ONLY_TYPES.has(root.type) && wantsWriting(told.get('fstab') ?? ''))
+    return {
+      cause: rootCause(
+        'read-only-root',
+        `${root.source} (${root.type}) is mounted ro, and /etc/fstab does not say so`,
+        failures,
+      ),
+      warnings: [],
+    };
+  const available = Number((told.get('space') ?? '').trim().split('\n').at(-1)?.trim().split(/\s+/).at(-3));
+  if (!isReadOnly && !READ_ONLY_TYPES.has(root.type) && available === 0) {
+    const found = `df shows no free space on / (${root.source})`;
+    if (failures.some(({ pattern }) => pattern.name === 'no-space'))
+      return { cause: rootCause('root-full', found, failures), warnings: [] };
+    return { cause: undefined, warnings: [found] };
+  }
+  return { cause: undefined, warnings: [] };
+}
+
+/** Whether fstab(5) has the root filesystem mounted for writing. Without a line for it nobody remounts it. */
+function wantsWriting(fstab: string): boolean {
+  for (const line of fstab.split('\n')) {
+    const [device = '', point, , options = 'defaults'] = line.trim().split(/\s+/);
+    if (device.startsWith('#') || point !== '/') continue;
+    return !options.split(',').includes('ro');
+  }
+  return false;
+}
+
+/** Which mounts are on this machine's disk. */
+class Disk {
+  readonly #mounts: readonly Mount[];
+  readonly #blocks: ReadonlyMap<string, Block>;
+
+  constructor(mounts: readonly Mount[], blocks: readonly Block[]) {
+    this.#mounts = mounts;
+    this.#blocks = new Map(blocks.map((block) => [block.name, block]));
+  }
+
+  /** Whether anything is mounted from it. */
+  get hasMounts(): boolean {
+    return this.#mounts.some((mount) => this.under(mount, mount.source).length > 0);
+  }
+
+  /** Whether the system's programs are mounted from it. */
+  get hasSystem(): boolean {
+    return this.#mounts.some(
+      (mount) =>
+        /^\/(?:nix(?:\/store)?|usr|gnu(?:\/store)?)$/.test(mount.point) && this.under(mount, mount.source).length > 0,
+    );
+  }
+
+  get hasDisk(): boolean {
+    return [...this.#blocks.keys()].some(isPhysical);
+  }
+
+  /** The block devices that a mount is on, down to the disk; none when it is not on one. */
+  under(mount: Mount, source: string): string[] {
+    if (mount.type === 'zfs') return this.hasDisk ? [...this.#blocks.keys()].filter(isPhysical) : [];
+    const named = [...this.#blocks.values()].find(
+      ({ name, number, mapperName }) =>
+        number === mount.device ||
+        source === `/dev/${name}` ||
+        (mapperName !== '' && source === `/dev/mapper/${mapperName}`),
+    );
+    // A bcachefs or a btrfs of several devices names them all.
+    const several = source.split(':').flatMap((one) => this.#blocks.get(one.replace(/^\/dev\//, '')) ?? []);
+    const found = named === undefined ? several : [named];
+    const devices = found.flatMap((block) => this.#down(block, new Set()));
+    return devices.some(isPhysical) ? devices : [];
+  }
+
+  #down(block: Block, seen: Set<string>): string[] {
+    if (seen.has(block.name)) return [];
+    seen.add(block.name);
+    const below = block.slaves.flatMap((name) => {
+      const slave = this.#blocks.get(name);
+      return slave === undefined ? [] : this.#down(slave, seen);
+    });
+    if (block.backingFile !== '') {
+      const holder = this.#mounts
+        .filter(({ point }) => block.backingFile.startsWith(point === '/' ? '/' : `${point}/`))
+        .sort((a, b) => a.point.length - b.point.length)
+        .at(-1);
+      const on =
+        holder === undefined ? undefined : [...this.#blocks.values()].find(({ number }) => number === holder.device);
+      if (on !== undefined) below.push(...this.#down(on, seen));
+    }
+    return [block.name, ...below];
+  }
+}
+
+/** A disk or a partition of one: not what only lies in memory, on other devices or in a drive for media. */
+function isPhysical(name: string): boolean {
+  return !/^(?:loop|ram|zram|sr|fd|dm-|md|nbd|mtdblock)/.test(name);
+}
+
+function parseSections(output: string): Map<string, string> {
+  const sections = new Map<string, string>();
+  let name = '';
+  for (const line of output.split('\n')) {
+    const begins = /^\[(\w+)\]$/.exec(line)?.[1];
+    if (begins !== undefined) {
+      name = begins;
+      sections.set(name, '');
+    } else if (name !== '') sections.set(name, `${sections.get(name)}${line}\n`);
+  }
+  for (const [key, text] of sections) sections.set(key, text.replace(/^\n+|\n+$/g, ''));
+  return sections;
+}
+
+function parseMounts(text: string): Mount[] {
+  return text.split('\n').flatMap((line) => {
+    const [own = '', filesystem = ''] = line.split(' - ');
+    const [, , device, , point, options] = own.split(' ');
+    const [type, source, superOptions = ''] = filesystem.split(' ');
+    if (device === undefined || point === undefined || type === undefined || source === undefined) return [];
+    // What either the mount or the filesystem forbids cannot be done.
+    const both = [...(options ?? '').split(','), ...superOptions.split(',')];
+    const mode = both.includes('ro') ? 'ro' : 'rw';
+    const others = both.filter((option) => option !== 'ro' && option !== 'rw');
+    return [{ device, point: unescapeMount(point), type, source: unescapeMount(source), options: [mode, ...others] }];
+  });
+}
+
+/** A blank, tab, newline or backslash is written in octal. */
+function unescapeMount(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
+
+function parseBlocks(text: string): Block[] {
+  return text.split('\n').flatMap((line) => {
+    const [name, number, mapperName = '', backingFile = '', slaves = ''] = line.split('\t');
+    if (name === undefined || number === undefined) return [];
+    const names = slaves.split(' ').map((path) => path.split('/').at(-1) ?? '');
+    return [{ name, number, mapperName, backingFile, slaves: names.filter((one) => one !== '*' && one !== '') }];
+  });
+}

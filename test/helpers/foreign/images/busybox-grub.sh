@@ -1,0 +1,23 @@
+# A system of busybox alone, with GRUB for both firmwares.
+busybox_system /dev/vda3
+cat > "$root/etc/inittab" <<'INITTAB'
+::sysinit:/etc/init.d/rcS
+ttyS0::respawn:/bin/getty -L 115200 ttyS0 vt100
+::ctrlaltdel:/bin/reboot
+::shutdown:/bin/umount -a -r
+INITTAB
+cp "$vmlinuz" "$root/boot/vmlinuz"
+cp "$work/initrd.img" "$root/boot/initrd.img"
+grub foreign "$root" <<'MENU'
+serial --unit=0 --speed=115200
+terminal_output serial
+set timeout=0
+menuentry 'Tiny' {
+  linux /boot/vmlinuz root=/dev/vda3 console=ttyS0
+  initrd /boot/initrd.img
+}
+MENU
+gpt_disk 4 48
+fat_bits=12 fat_filesystem
+ext4_root
+grub_bios

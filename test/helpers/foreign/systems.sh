@@ -1,0 +1,71 @@
+# What the images are filled with, sourced by image.sh.
+
+debian() {
+  tar -C "$root" -xf "$source" --exclude='./dev/*' --exclude='./opt/inits'
+}
+
+# systemd's place is taken by the packages named, which lie in the tree.
+other_init() {
+  mkdir "$root/opt/inits"
+  tar -C "$root" -xf "$source" ./opt/inits
+  : > "$root/dev/null"
+  packages=
+  for package in "$@"; do packages="$packages $(cd "$root" && ls opt/inits/"$package"_*.deb)"; done
+  chroot "$root" dpkg --force-depends --remove systemd-sysv > /dev/null
+  (cd "$root" && DEBIAN_FRONTEND=noninteractive chroot . dpkg --install $packages) > /dev/null
+  rm -rf "$root/opt/inits" "$root/dev/null"
+  sed -i 's/^#T0:23:respawn:.*/T0:23:respawn:\/sbin\/getty -L ttyS0 115200 vt100/' "$root/etc/inittab"
+}
+
+kernel() { ls "$root"/boot/vmlinuz-*; }
+initrd() { ls "$root"/boot/initrd.img-*; }
+
+fstab() { cat > "$root/etc/fstab"; }
+
+# $1: the language, such as de_DE.UTF-8.
+locale() { echo "LANG=$1" > "$root/etc/default/locale"; }
+
+# An initrd of busybox and the modules that a virtio disk needs, which mounts the disk's partition $1; and a root of busybox.
+busybox_system() {
+  vmlinuz=${source%%:*}
+  modules=${source#*:}
+  initrd=$work/initrd
+  mkdir -p "$initrd/bin" "$initrd/lib" "$initrd/dev" "$initrd/proc" "$initrd/new"
+  cp /bin/busybox "$initrd/bin/"
+  loads=
+  for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk ${2:-}; do
+    file=$(find "$modules" -name "$module.ko*")
+    # Built into the kernel where there is no file.
+    [ -n "$file" ] || continue
+    cp "$file" "$initrd/lib/"
+    loads="$loads /lib/$(basename "$file")"
+  done
+  cat > "$initrd/init" <<INIT
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs none /dev
+for module in $loads; do /bin/busybox insmod \$module; done
+until [ -b $1 ]; do /bin/busybox usleep 100000; done
+/bin/busybox mount -t ext4 -o ro $1 /new
+/bin/busybox mount --move /dev /new/dev
+exec /bin/busybox switch_root /new /sbin/init
+INIT
+  chmod +x "$initrd/init"
+  (cd "$initrd" && find . | cpio -o -H newc --quiet) > "$work/initrd.img"
+  for directory in bin sbin etc/init.d proc sys dev run tmp root boot; do mkdir -p "$root/$directory"; done
+  cp /bin/busybox "$root/bin/"
+  for applet in $(/bin/busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
+  ln -s /bin/busybox "$root/sbin/init"
+  cat > "$root/etc/init.d/rcS" <<RCS
+#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -o remount,rw /
+hostname -F /etc/hostname
+RCS
+  chmod +x "$root/etc/init.d/rcS"
+  echo foreign > "$root/etc/hostname"
+  echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
+  echo 'root:x:0:' > "$root/etc/group"
+  printf 'Tiny Linux \\r \\l\n' > "$root/etc/issue"
+  echo "root:$(openssl passwd -6 -salt foreign foreign):19000:0:99999:7:::" > "$root/etc/shadow"
+}

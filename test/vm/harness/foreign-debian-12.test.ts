@@ -1,0 +1,16 @@
+import { PASSPHRASE, PLAIN, ROOT, testForeignBoots } from '../../helpers/foreign/foreign-boots.ts';
+
+// Debian 12 as others set it up: GRUB and SYSLINUX, initramfs-tools, systemd and what some have instead.
+
+testForeignBoots([
+  { name: 'debian-12', firmware: 'efi', login: ROOT, check: 'grep -q bookworm /etc/os-release' },
+  { name: 'debian-12-live', firmware: 'efi', login: ROOT, check: 'grep -q "^overlay / " /proc/mounts' },
+  {
+    ...{ name: 'debian-12-luks', firmware: 'legacy', login: ROOT, passphrase: PASSPHRASE },
+    check: 'test -b /dev/mapper/cryptroot',
+  },
+  { name: 'debian-12-openrc', firmware: 'legacy', login: ROOT, check: 'rc-status -s default > /dev/null' },
+  { name: 'debian-12-quiet-german', firmware: 'legacy', login: ROOT, check: 'grep -q "^[^ ]* / ext4 ro" /proc/mounts' },
+  { name: 'debian-12-sysvinit', firmware: 'legacy', login: PLAIN, check: 'test "$(cat /proc/1/comm)" = init' },
+  { name: 'debian-12-troubled', firmware: 'legacy', login: ROOT, check: 'systemctl is-failed scanner.service' },
+]);
