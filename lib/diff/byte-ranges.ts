@@ -16,7 +16,7 @@ export interface Run {
 /** Reads a disk; short at its end. */
 export type ReadDisk = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
-const CHUNK_BYTES = 2 * MIB;
+const CHUNK_BYTES = MIB;
 /** Places that are told apart; what is behind them is one. */
 const MOST_RUNS = 1000;
 
@@ -47,4 +47,16 @@ export async function differingRuns(
     }
   }
   return runs;
+}
+
+/** The same runs in larger units. @param size of one, in the units of the runs. */
+export function inUnits(runs: readonly Run[], size: number): Run[] {
+  const larger: { first: number; count: number }[] = [];
+  for (const { first, count } of runs) {
+    const [start, end] = [Math.floor(first / size), Math.ceil((first + count) / size)];
+    const last = larger.at(-1);
+    if (last !== undefined && start <= last.first + last.count) last.count = Math.max(last.count, end - last.first);
+    else larger.push({ first: start, count: end - start });
+  }
+  return larger;
 }

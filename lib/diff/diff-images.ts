@@ -11,7 +11,7 @@ import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { SECTOR_BYTES } from '../units.ts';
-import { differingRuns, type Extent } from './byte-ranges.ts';
+import { differingRuns, type Extent, inUnits } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';
 import { diffFat } from './diff-fat.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
@@ -88,6 +88,7 @@ async function openDisk(step: StepRunner, budget: Budget, facts: DiskImageFacts)
 }
 
 async function diffDisks(step: StepRunner, budget: Budget, a: ImageReader, b: ImageReader): Promise<Difference[]> {
+  const size = Math.max(a.virtualBytes, b.virtualBytes);
   const [tableA, tableB] = [await readPartitionTable(a, budget), await readPartitionTable(b, budget)];
   const [partsA, partsB] = [byNumber(tableA), byNumber(tableB)];
   const differences = compareFields('partition table', 'header', header(tableA), header(tableB));
@@ -104,9 +105,8 @@ async function diffDisks(step: StepRunner, budget: Budget, a: ImageReader, b: Im
       ),
     );
     if (partA !== undefined && partB !== undefined && partA.purpose !== 'extended')
-      parts.push({ number, a: within(partA, a), b: within(partB, b) });
+      parts.push({ number, a: within(partA, size), b: within(partB, size) });
   }
-  const size = Math.max(a.virtualBytes, b.virtualBytes);
   const whole = { offsetBytes: 0, sizeBytes: size };
   if (numbers.length === 0) parts.push({ number: 0, a: whole, b: whole });
   for (const part of parts)
@@ -131,10 +131,10 @@ function placeName(number: number): string {
   return number === 0 ? 'the whole disk' : `partition ${number}`;
 }
 
-/** What of a partition is on the disk. */
-function within({ offsetBytes, sizeBytes }: Extent, { virtualBytes }: ImageReader): Extent {
-  const start = Math.min(offsetBytes, virtualBytes);
-  return { offsetBytes: start, sizeBytes: Math.max(0, Math.min(sizeBytes, virtualBytes - start)) };
+/** What of a partition is on a disk. */
+function within({ offsetBytes, sizeBytes }: Extent, diskBytes: number): Extent {
+  const start = Math.min(offsetBytes, diskBytes);
+  return { offsetBytes: start, sizeBytes: Math.max(0, Math.min(sizeBytes, diskBytes - start)) };
 }
 
 /** A GPT's entries, in front of which is its header. */
@@ -185,6 +185,9 @@ function fields(part: FoundPartition): Record<string, string> {
   };
 }
 
+/** Of most. */
+const EXT4_BLOCK_BYTES = 4096;
+
 async function diffPartition(
   step: StepRunner,
   budget: Budget,
@@ -193,12 +196,14 @@ async function diffPartition(
   b: ImageReader,
 ): Promise<Difference[]> {
   const samePlace = part.a.offsetBytes === part.b.offsetBytes && part.a.sizeBytes === part.b.sizeBytes;
+  const sectors = samePlace ? await differingRuns(budget, a.read, b.read, part.a, SECTOR_BYTES) : undefined;
+  // No program need be asked what is the same.
+  if (sectors?.length === 0) return [];
   const [probeA, probeB] = [await probeAt(step, budget, a, part.a), await probeAt(step, budget, b, part.b)];
   const name = [probeA.TYPE, probeA.LABEL].filter((text) => text !== undefined).join(' ');
   const where = `${placeName(part.number)}${name === '' ? '' : ` (${name})`}`;
-  const unitBytes = probeA.TYPE === 'ext4' ? 4096 : SECTOR_BYTES;
-  const runs = samePlace ? await differingRuns(budget, a.read, b.read, part.a, unitBytes) : undefined;
-  if (runs?.length === 0) return [];
+  const unitBytes = probeA.TYPE === 'ext4' ? EXT4_BLOCK_BYTES : SECTOR_BYTES;
+  const runs = sectors === undefined ? undefined : inUnits(sectors, unitBytes / SECTOR_BYTES);
   const side = (image: ImageReader, extent: Extent) => ({ read: image.read, extent });
   let inside: Difference[] | undefined;
   if (probeA.TYPE === 'ext4' && probeB.TYPE === 'ext4') {
@@ -231,7 +236,7 @@ async function probeAt(
   image: ImageReader,
   extent: Extent,
 ): Promise<Record<string, string>> {
-  const there = within(extent, image);
+  const there = within(extent, image.virtualBytes);
   return there.sizeBytes < SECTOR_BYTES ? {} : probe(step, budget, image, there);
 }
 

@@ -163,7 +163,7 @@ async function readFully(
   offsetBytes: number,
   bytes: number,
 ): Promise<Buffer> {
-  const buffer = Buffer.alloc(bytes);
+  const buffer = Buffer.allocUnsafe(bytes);
   let done = 0;
   while (done < bytes) {
     const { bytesRead } = await handle.read(buffer, done, bytes - done, offsetBytes + done);

@@ -4,7 +4,7 @@ import { run } from './run.ts';
 
 const MIB = 1024 ** 2;
 const MTOOLS = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', TZ: 'UTC' };
-export const STORE_PATH = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system';
+const STORE_PATH = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system';
 
 export type Files = Readonly<Record<string, string | Buffer>>;
 
@@ -30,7 +30,7 @@ export interface SmallDisk {
   readonly root: number;
 }
 
-/** A disk of 24 MiB with a GPT: an ESP with files, an ext4 with a generation of NixOS, a partition of zeros, and a boot sector of
+/** A disk of 12 MiB with a GPT: an ESP with files, an ext4 with a generation of NixOS, a partition of zeros, and a boot sector of
  *  GRUB with its core image. */
 export async function makeSmallDisk(folder: string, files: Files): Promise<SmallDisk> {
   const image = join(folder, 'small.img');
@@ -42,8 +42,8 @@ export async function makeSmallDisk(folder: string, files: Files): Promise<Small
   await symlink(STORE_PATH, join(profiles, 'system-1-link'));
   await symlink('system-1-link', join(profiles, 'system'));
   await using handle = await open(image, 'w');
-  await handle.truncate(24 * MIB);
-  const sizes = { bios: [2048, 2048], esp: [4096, 16_384], root: [20_480, 20_480], other: [40_960, 6144] } as const;
+  await handle.truncate(12 * MIB);
+  const sizes = { bios: [2048, 128], esp: [4096, 8192], root: [12_288, 8192], other: [20_480, 2048] } as const;
   const types = {
     bios: '21686148-6449-6E6F-744E-656564454649',
     esp: 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B',
@@ -55,13 +55,29 @@ export async function makeSmallDisk(folder: string, files: Files): Promise<Small
   );
   await run(['sfdisk', '--quiet', './small.img'], { cwd: folder, input: `label: gpt\n${table.join('\n')}\n` });
   const [esp, rootAt] = [sizes.esp[0] * 512, sizes.root[0] * 512];
-  await run(['mkfs.vfat', '-n', 'ESP', '-i', '12345678', '--offset', `${sizes.esp[0]}`, 'small.img', '8192'], {
+  await run(['mkfs.vfat', '-n', 'ESP', '-i', '12345678', '--offset', `${sizes.esp[0]}`, 'small.img', '4096'], {
     cwd: folder,
   });
   await writeFat(image, esp, files);
-  await run(['mkfs.ext4', '-q', '-L', 'nixos', '-d', 'small-root', '-E', `offset=${rootAt}`, './small.img', '10240k'], {
-    cwd: folder,
-  });
+  await run(
+    [
+      'mkfs.ext4',
+      '-q',
+      '-O',
+      '^has_journal',
+      '-L',
+      'nixos',
+      '-d',
+      'small-root',
+      '-E',
+      `offset=${rootAt}`,
+      './small.img',
+      '4096k',
+    ],
+    {
+      cwd: folder,
+    },
+  );
   const code = Buffer.alloc(440, 0x90);
   code.write('GRUB', 0x180, 'latin1');
   code.writeBigUInt64LE(2048n, 0x5c);
