@@ -2,6 +2,9 @@
 
 debian() {
   tar -C "$root" -xf "$source" --exclude='./dev/*' --exclude='./opt/inits'
+  # A busy host takes longer than systemd's 90 seconds to let udev find the serial port.
+  mkdir -p "$root/etc/systemd/system.conf.d"
+  printf '[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15min\n' > "$root/etc/systemd/system.conf.d/patience.conf"
 }
 
 # systemd's place is taken by the packages named, which lie in the tree.
