@@ -1,20 +1,25 @@
 import { diffImages } from '../lib/diff/diff-images.ts';
-import type { Difference } from '../lib/diff/difference.ts';
+import { type Difference, fieldName } from '../lib/diff/difference.ts';
+import { printable, printableJson } from '../lib/printable.ts';
 import { EXIT } from './exit-codes.ts';
 
-/** Paths shown of those that differ in the same field; `--json` has them all. */
+/** Paths shown of those that differ in the same field; `--json` has more. */
 const SHOWN = 5;
+const MOST_LINES = 1000;
 
 export async function diffCommand(
   a: string,
   b: string,
-  flags: { readonly json?: boolean },
+  flags: { readonly json?: boolean; readonly timeout?: number },
   signal: AbortSignal,
 ): Promise<number> {
-  const differences = await diffImages({ a, b }, { signal });
-  if (flags.json === true) process.stdout.write(`${JSON.stringify(differences, undefined, 2)}\n`);
+  const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
+  const differences = await diffImages({ a, b, timeoutMs }, { signal });
+  if (flags.json === true) process.stdout.write(`${printableJson(differences)}\n`);
   else {
-    for (const line of describe(differences)) process.stdout.write(`${line}\n`);
+    const lines = [...describe(differences)];
+    for (const line of lines.slice(0, MOST_LINES)) process.stdout.write(`${printable(line)}\n`);
+    if (lines.length > MOST_LINES) process.stdout.write(`… and ${lines.length - MOST_LINES} more lines\n`);
     process.stdout.write(differences.length === 0 ? 'the same\n' : `${differences.length} differences\n`);
   }
   return differences.length === 0 ? EXIT.good : EXIT.wrong;
@@ -26,9 +31,10 @@ function* describe(differences: readonly Difference[]): Generator<string> {
   for (const difference of differences) {
     const fields = places.get(difference.where) ?? new Map<string, Difference[]>();
     places.set(difference.where, fields);
-    // Positions are told one by one, and differ each.
-    const field = /^(block|sector)s? /.test(difference.field ?? '') ? 'bytes' : (difference.field ?? '');
-    fields.set(field, [...(fields.get(field) ?? []), difference]);
+    const field = fieldName(difference);
+    const group = fields.get(field) ?? [];
+    group.push(difference);
+    fields.set(field, group);
   }
   for (const [where, fields] of places) {
     yield where;

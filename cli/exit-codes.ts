@@ -1,5 +1,6 @@
 import { AssertionFailedError, BootFailedError } from '../harness/errors.ts';
 import { AbortedError, DiskImageError, InvalidOptionsError, ToolFailedError } from '../lib/errors.ts';
+import { printableLines } from '../lib/printable.ts';
 
 /** What the exit status says. */
 export const EXIT = {
@@ -23,8 +24,13 @@ export function exitCodeOf(error: unknown): number {
   return EXIT.harness;
 }
 
-/** What a person reads: the project's own errors without a stack, others with one, for they are bugs. */
+/** What a person reads: the project's own errors without a stack, others with one, for they are bugs. Messages may quote what an
+ *  image says, or a program of it: what a terminal would obey is escaped. */
 export function errorText(error: unknown): string {
+  return printableLines(messageOf(error));
+}
+
+function messageOf(error: unknown): string {
   if (error instanceof DiskImageError) return error.message;
   // The system's own words, such as EACCES with the path: no bug, and no stack.
   if (error instanceof Error && 'syscall' in error) return error.message;

@@ -1,63 +1,115 @@
-import { type ImageInspection, type InspectedPartition, inspectImage } from '../lib/inspect/inspect-image.ts';
-import { formatBytes } from '../lib/units.ts';
+import type { InspectedPartition } from '../lib/inspect/found-partition.ts';
+import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
+import { printable, printableJson } from '../lib/printable.ts';
+import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
 
+export interface InspectFlags {
+  readonly json?: boolean;
+  readonly deep?: boolean;
+  readonly timeout?: number;
+}
+
 /** Says what is on an image. */
-export async function inspectCommand(
-  image: string,
-  flags: { readonly json?: boolean },
-  signal: AbortSignal,
-): Promise<number> {
-  const inspection = await inspectImage({ image }, { signal });
-  process.stdout.write(
-    flags.json === true ? `${JSON.stringify(inspection, undefined, 2)}\n` : `${renderInspection(inspection)}\n`,
-  );
+export async function inspectCommand(image: string, flags: InspectFlags, signal: AbortSignal): Promise<number> {
+  const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
+  const inspection = await inspectImage({ image, deep: flags.deep, timeoutMs }, { signal });
+  process.stdout.write(`${flags.json === true ? printableJson(inspection) : renderInspection(inspection)}\n`);
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;
 }
 
 const COLUMNS = 76;
+/** Lines of each kind; `--json` has more. */
+const SHOWN = 64;
+const LONGEST_LINE = 400;
 
-/** The disk as a picture, and what is on it, for a terminal. */
+/** The disk as a picture, and what is on it, for a terminal. What a terminal would obey in names out of the image is escaped. */
 export function renderInspection(inspection: ImageInspection): string {
-  const { image, format, virtualBytes, table, partitions, filesystem, bios, efi, findings } = inspection;
+  const { image, format, virtualBytes, partitions, filesystem, bios, efi, findings } = inspection;
   const lines = [
-    `${image}  ${format}, ${formatBytes(virtualBytes)}, ${tableName(table)}`,
+    `${image}  ${format}, ${formatBytes(virtualBytes)}, ${tableName(inspection)}`,
     '',
     ...picture(inspection),
     '',
-  ];
-  for (const part of partitions) lines.push(partitionLine(part));
-  if (filesystem !== undefined) lines.push(`  whole disk  ${filesystemText(filesystem)}`);
-  lines.push(
+    ...some(partitions.map(partitionLine)),
+    ...(filesystem === undefined ? [] : [`  whole disk  ${filesystemText(filesystem)}`]),
     '',
     `  BIOS  ${bios.loader === 'none' ? 'nothing to start' : bios.loader === 'grub' ? 'GRUB' : 'a boot sector of another loader'}`,
-  );
-  lines.push(`  EFI   ${efi.loaders.length === 0 ? 'nothing to start' : efi.loaders.join(', ')}`);
-  for (const { file, title, version, linux } of efi.entries)
-    lines.push(`  entry ${[title, version].filter((text) => text !== '').join(' ')}  ${linux}  (${file})`);
-  for (const { system, number, isDefault } of inspection.generations)
-    lines.push(`  generation ${number}${isDefault ? ' (default)' : ''}  ${system}`);
-  if (inspection.storePaths !== undefined) lines.push(`  Nix store: ${inspection.storePaths} paths`);
-  for (const { severity, message } of findings) lines.push(`  ${severity.padEnd(7)}  ${message}`);
-  return lines.join('\n');
+    ...efiLines(efi),
+    ...some(
+      efi.entries.map(
+        ({ file, title, version, linux, isDefault }) =>
+          `  entry${isDefault ? ' (default)' : ''} ${[title, version].filter((text) => text !== '').join(' ')}  ${linux}  (${file})`,
+      ),
+    ),
+    ...some(
+      inspection.generations.map(
+        ({ system, number, isDefault }) => `  generation ${number}${isDefault ? ' (default)' : ''}  ${system}`,
+      ),
+    ),
+    ...(inspection.storePaths === undefined ? [] : [`  Nix store: ${inspection.storePaths} paths`]),
+    ...some(findings.map(({ severity, message }) => `  ${severity.padEnd(7)}  ${message}`)),
+  ];
+  return lines.map(printable).join('\n');
 }
 
-function tableName(table: ImageInspection['table']): string {
-  return { gpt: 'GPT', msdos: 'MBR', none: 'no partition table' }[table];
+function some(lines: readonly string[]): string[] {
+  const shown = lines
+    .slice(0, SHOWN)
+    .map((line) => (line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)} …` : line));
+  return lines.length > SHOWN ? [...shown, `  … and ${lines.length - SHOWN} more`] : shown;
 }
 
-/** A box for each partition, as wide as its share; the smallest still has room for its number. */
+/** What is started, and what it is; the other loaders by their names. */
+function efiLines({ started, loaders, programs }: ImageInspection['efi']): string[] {
+  if (started === undefined && loaders.length === 0) return ['  EFI   nothing to start'];
+  const describe = (path: string): string => {
+    const program = programs.find(({ file }) => file === path);
+    if (program === undefined) return path;
+    const facts = [
+      ...(program.kind === 'other' ? [] : [program.kind]),
+      program.architecture,
+      ...(program.signed ? ['signed'] : []),
+      ...(program.complete ? [] : ['cut off']),
+    ];
+    return `${path} (${facts.join(', ')})`;
+  };
+  const others = loaders.filter((path) => path !== started);
+  const first = started === undefined ? 'nothing is started by default' : describe(started);
+  const more = others.length > 8 ? [`and ${others.length - 8} more`] : [];
+  return [
+    `  EFI   ${first}`,
+    ...(others.length === 0
+      ? []
+      : [`        also there: ${[...others.slice(0, 8).map(describe), ...more].join(', ')}`]),
+  ];
+}
+
+function tableName({ table, sectorBytes }: ImageInspection): string {
+  const name = { gpt: 'GPT', msdos: 'MBR', none: 'no partition table' }[table];
+  return sectorBytes === SECTOR_BYTES ? name : `${name}, sectors of ${sectorBytes} bytes`;
+}
+
+/** Boxes that a terminal has room for. */
+const MOST_BOXES = 16;
+
+/** A box for each partition, as wide as its share; the smallest still has room for its number. Logical partitions are shown, not
+ *  the extended one that they are in. */
 function picture({ partitions, virtualBytes }: ImageInspection): string[] {
-  if (partitions.length === 0) return [`  [${' '.repeat(COLUMNS)}]`];
-  const ordered = [...partitions].sort((a, b) => a.offsetBytes - b.offsetBytes);
+  const ordered = partitions
+    .filter(({ purpose }) => purpose !== 'extended')
+    .sort((a, b) => a.offsetBytes - b.offsetBytes)
+    .slice(0, MOST_BOXES);
+  if (ordered.length === 0) return [`  [${' '.repeat(COLUMNS)}]`];
   const cells = ordered.map((part) => {
-    const width = Math.max(4, Math.round((part.sizeBytes / virtualBytes) * COLUMNS));
-    const label = `${part.number} ${part.filesystem?.label || (part.purpose ?? '')}`.slice(0, width - 1);
+    const share = Math.min(1, part.sizeBytes / Math.max(1, virtualBytes));
+    const width = Math.max(4, Math.round(share * COLUMNS));
+    const label = printable(`${part.number} ${part.filesystem?.label || (part.purpose ?? '')}`).slice(0, width - 1);
     const fill =
       part.filesystem?.sizeBytes !== undefined && part.filesystem.freeBytes !== undefined
-        ? 1 - part.filesystem.freeBytes / part.filesystem.sizeBytes
+        ? 1 - part.filesystem.freeBytes / Math.max(1, part.filesystem.sizeBytes)
         : undefined;
-    const used = fill === undefined ? 0 : Math.round(fill * width);
+    const used = fill === undefined ? 0 : Math.min(width, Math.max(0, Math.round(fill * width)));
     return {
       width,
       label: ` ${label}`.padEnd(width),
@@ -71,10 +123,10 @@ function picture({ partitions, virtualBytes }: ImageInspection): string[] {
 }
 
 function partitionLine(part: InspectedPartition): string {
-  const { number, offsetBytes, sizeBytes, purpose, name, filesystem } = part;
+  const { number, offsetBytes, sizeBytes, typeName, name, filesystem } = part;
   const where = `${formatBytes(sizeBytes)} at ${formatBytes(offsetBytes)}`;
   const what = filesystem === undefined ? '' : filesystemText(filesystem);
-  return `  ${number}  ${where.padEnd(26)} ${(purpose ?? part.type).padEnd(9)} ${name === '' ? '' : `"${name}" `} ${what}`.trimEnd();
+  return `  ${number}  ${where.padEnd(26)} ${(typeName ?? part.type).padEnd(9)} ${name === '' ? '' : `"${name}" `} ${what}`.trimEnd();
 }
 
 function filesystemText({

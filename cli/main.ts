@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFile } from 'node:fs/promises';
 import { CommanderError } from 'commander';
-import { packageFile } from '../harness/cache-folder.ts';
+import { onCacheNote, packageFile } from '../harness/cache-folder.ts';
 import { EXIT, errorText, exitCodeOf } from './exit-codes.ts';
 import { makeProgram } from './program.ts';
 
@@ -26,6 +26,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
 // Who reads has gone away: stop in order, and say no more.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', () => interrupt.abort(new Error('the reader of the output is gone')));
+
+onCacheNote((note) => process.stderr.write(`note: ${note}\n`));
 
 try {
   await makeProgram(version, interrupt.signal).parseAsync();

@@ -125,15 +125,21 @@ Exit status: 0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lac
   program
     .command('inspect')
     .description(
-      'Say what is on a disk image, without booting it: partitions, filesystems, loaders, generations, what is wrong.',
+      'Say what is on a disk image, without booting it: partitions, filesystems, what firmware and loader start, generations, what is wrong.',
     )
     .argument('<image>', 'raw, qcow2, vdi or vpc; only read')
+    .option(
+      '--deep',
+      "have each filesystem's own program check it, on a copy in TMPDIR: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.f2fs",
+    )
+    .option('--timeout <seconds>', 'leave out what is not looked at by then; default 60, with --deep 600', wholeNumber)
     .option('--json', 'as JSON')
     .addHelpText(
       'after',
       `
-Example:
+Examples:
   nixos-disk-image inspect nixos.qcow2
+  nixos-disk-image inspect nixos.img --deep
 
 Exit status: 0, or 1 when something in it cannot work; 2 usage, 3 the host lacks or failed something.`,
     )
@@ -146,6 +152,7 @@ Exit status: 0, or 1 when something in it cannot work; 2 usage, 3 the host lacks
     .description('Say where two disk images differ: container, partition table, filesystem, path, field.')
     .argument('<a>', 'raw, qcow2, vdi or vpc')
     .argument('<b>', 'raw, qcow2, vdi or vpc')
+    .option('--timeout <seconds>', 'leave out what is not compared by then, and report that; default 60', wholeNumber)
     .option('--json', 'print the differences as JSON on standard output')
     .addHelpText(
       'after',

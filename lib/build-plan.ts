@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { InvalidOptionsError } from './errors.ts';
 import { resolveInStore, resolveStorePath } from './nix/store.ts';
 import { PARTITION_LAYOUTS } from './partition-table.ts';
-import type { BootLoader, ImageSpec } from './spec/image-spec.ts';
+import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
 
 /** Which way each phase of a build goes. buildImage follows it, and `build --explain` prints it. */
 export interface BuildPlan {
@@ -29,8 +29,9 @@ export interface BuildPhase {
 const PLAN = 'buildImage';
 
 /** Decides which way each phase of a build goes. It reads the system, and changes nothing.
- *  @throws {InvalidOptionsError} when the system's boot loader cannot be told and none is named. */
-export async function planBuild(spec: ImageSpec): Promise<BuildPlan> {
+ *  @throws {InvalidOptionsError} for a wrong specification, and when the system's boot loader cannot be told and none is named. */
+export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
+  const spec = parseImageSpec(options);
   const layout = PARTITION_LAYOUTS[spec.partitionTableType];
   const inVm = spec.installBootLoader && spec.bootLoaderFrom === 'switch-to-configuration';
   const closure = spec.populateRootWith === 'cptofs' ? 'copied' : 'in place';

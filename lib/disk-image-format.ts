@@ -1,9 +1,14 @@
+import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { InvalidOptionsError } from './errors.ts';
-import type { Executor } from './executor.ts';
+import { z } from 'zod';
+import { InvalidOptionsError, quoteForDisplay } from './errors.ts';
+import type { Executor, RunResult } from './executor.ts';
+import { foreignFormat, MAGIC_BYTES } from './foreign-formats.ts';
 import { localExecutor } from './local-executor.ts';
 import { isErrno } from './private-output.ts';
+import { commandFailure } from './step.ts';
+import { roundUp, SECTOR_BYTES } from './units.ts';
 
 export type DiskFormat = 'raw' | 'qcow2' | 'vdi' | 'vpc';
 
@@ -11,65 +16,121 @@ export interface DiskImageFacts {
   readonly file: string;
   readonly format: DiskFormat;
   readonly virtualBytes: number;
+  /** A block device, not a file. */
+  readonly isDevice: boolean;
 }
 
-/** What kind of disk image a file is, by its magic number alone: QEMU's own probing would follow a guest's word. */
+const STEP = 'image';
+const SMALLEST_DISK = 1024 * 1024;
+
+/** What kind of disk image a file is, by its magic number alone: QEMU's own probing would follow a guest's word. Nothing is
+ *  opened that may block: what is neither a file nor a block device is refused by its kind.
+ *  @throws {InvalidOptionsError} for what is no disk image, or one that is not read here, with what to do.
+ *  @throws {ToolFailedError} when qemu-img does not answer. Runs: qemu-img, for what is not a raw file. */
 export async function inspectDiskImage(
   file: string,
   format?: DiskFormat,
   executor: Executor = localExecutor,
+  signal?: AbortSignal,
 ): Promise<DiskImageFacts> {
   const image = resolve(file);
   const facts = await stat(image).catch((cause: unknown) => {
-    throw new InvalidOptionsError(
-      'image',
-      [{ path: '', message: isErrno(cause, 'ENOENT') ? `${image} does not exist` : `${image} cannot be read` }],
-      { cause },
-    );
+    throw refusal(isErrno(cause, 'ENOENT') ? `${image} does not exist` : `${image} cannot be read`, { cause });
   });
-  if (facts.isDirectory())
-    throw new InvalidOptionsError('image', [{ path: '', message: `${image} is a folder, not a disk image` }]);
-  const detected = await detectFormat(image, facts.size);
-  if (format !== undefined && format !== 'raw' && format !== detected)
-    throw new InvalidOptionsError('image', [
-      { path: 'format', message: `${image} is told to be ${format}, and is ${detected}` },
-    ]);
-  const driver = format ?? detected;
-  if (driver === 'raw' && facts.size < 1024 * 1024)
-    throw new InvalidOptionsError('image', [
-      { path: '', message: `${image} has ${facts.size} bytes, which is too small for a disk image` },
-    ]);
-  const result = await executor.run(['qemu-img', 'info', '--output=json', '--force-share', '-f', driver, image]);
-  if (result.exitCode !== 0)
-    throw new InvalidOptionsError('image', [
-      { path: '', message: `${image} cannot be opened as ${driver}: ${result.stderr.toString('utf8').trim()}` },
-    ]);
-  const info = JSON.parse(result.stdout.toString('utf8')) as {
-    'virtual-size': number;
-    'backing-filename'?: string;
-    'format-specific'?: { data?: { 'data-file'?: string } };
-  };
-  const outside = info['backing-filename'] ?? info['format-specific']?.data?.['data-file'];
-  if (outside !== undefined)
-    throw new InvalidOptionsError('image', [{ path: '', message: `${image} is not whole: it refers to ${outside}` }], {
-      hint: `make it whole first: qemu-img convert -O qcow2 ${image} whole.qcow2`,
+  const kind = facts.isDirectory()
+    ? 'a folder'
+    : facts.isFIFO()
+      ? 'a named pipe (FIFO)'
+      : facts.isSocket()
+        ? 'a socket'
+        : facts.isCharacterDevice()
+          ? 'a character device'
+          : undefined;
+  if (kind !== undefined) throw refusal(`${image} is ${kind}, not a disk image`);
+  const isDevice = facts.isBlockDevice();
+  const { detected, foreign } = await detectFormat(image, facts.size).catch((cause: unknown) => {
+    throw isErrno(cause, 'EACCES') ? refusal(`${image} may not be read by this user`, { cause }) : cause;
+  });
+  if (format !== 'raw' && foreign !== undefined)
+    throw refusal(`${image} is ${foreign.name}, not a raw disk image`, {
+      hint: foreign.hint.replaceAll('IMAGE', quoteForDisplay(image)),
     });
-  return { file: image, format: driver, virtualBytes: info['virtual-size'] };
+  if (format !== undefined && format !== 'raw' && format !== detected)
+    throw refusal(`${image} is told to be ${format}, and is ${detected}`, { path: 'format' });
+  const driver = format ?? detected;
+  if (driver === 'raw' && !isDevice) {
+    if (facts.size < SMALLEST_DISK)
+      throw refusal(`${image} has ${facts.size} bytes, which is too small for a disk image`);
+    return { file: image, format: driver, virtualBytes: roundUp(facts.size, SECTOR_BYTES), isDevice };
+  }
+  return { file: image, format: driver, virtualBytes: await askQemuImg(image, driver, executor, signal), isDevice };
 }
 
-async function detectFormat(file: string, size: number): Promise<DiskFormat> {
-  const handle = await open(file, 'r');
+/** What is used of `qemu-img info`. */
+const infoSchema = z.object({
+  'virtual-size': z.number().int().nonnegative(),
+  'backing-filename': z.string().optional(),
+  'format-specific': z.object({ data: z.object({ 'data-file': z.string().optional() }).optional() }).optional(),
+});
+
+/** @returns the disk's size. @see qemu-img(1): 0 success, 1 failure */
+async function askQemuImg(
+  image: string,
+  driver: DiskFormat,
+  executor: Executor,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const argv = ['qemu-img', 'info', '--output=json', '--force-share', '-f', driver, image];
+  const result = await executor.run(argv, signal === undefined ? {} : { signal });
+  const cannot = `cannot open ${image} as ${driver}`;
+  if (result.exitCode !== 0 && result.exitCode !== 1) throw commandFailure(STEP, executor, result, { what: cannot });
+  if (result.exitCode === 1)
+    throw refusal(`${image} cannot be opened as ${driver}: ${result.stderr.toString('utf8').trim()}`);
+  const info = parseInfo(result);
+  if (info === undefined)
+    throw commandFailure(STEP, executor, result, { what: `${cannot}: what qemu-img says cannot be read` });
+  const outside = info['backing-filename'] ?? info['format-specific']?.data?.['data-file'];
+  if (outside !== undefined)
+    throw refusal(`${image} is not whole: it refers to ${outside}`, {
+      hint: `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
+    });
+  return info['virtual-size'];
+}
+
+function parseInfo({ stdout }: RunResult): z.output<typeof infoSchema> | undefined {
   try {
-    const { buffer } = await handle.read(Buffer.alloc(512), 0, 512, 0);
-    if (buffer.subarray(0, 4).equals(Buffer.from('QFI\xfb', 'latin1'))) return 'qcow2';
-    if (buffer.readUInt32LE(0x40) === 0xbeda107f) return 'vdi';
-    if (buffer.subarray(0, 8).toString('latin1') === 'conectix') return 'vpc';
-    if (size >= 512) {
-      const footer = await handle.read(Buffer.alloc(512), 0, 512, size - 512);
-      if (footer.buffer.subarray(0, 8).toString('latin1') === 'conectix') return 'vpc';
-    }
-    return 'raw';
-  } finally {
-    await handle.close();
+    return infoSchema.parse(JSON.parse(stdout.toString('utf8')));
+  } catch {
+    return undefined;
   }
+}
+
+function refusal(
+  message: string,
+  { path = '', ...options }: { readonly path?: string; readonly hint?: string; readonly cause?: unknown } = {},
+): InvalidOptionsError {
+  return new InvalidOptionsError(STEP, [{ path, message }], options);
+}
+
+async function detectFormat(
+  file: string,
+  size: number,
+): Promise<{ readonly detected: DiskFormat; readonly foreign: ReturnType<typeof foreignFormat> }> {
+  // Something else may have taken its place since it was looked at: opening a FIFO would wait for a writer.
+  await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  const read = async (at: number, bytes: number): Promise<Buffer> => {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, at);
+    return buffer.subarray(0, bytesRead);
+  };
+  const head = await read(0, MAGIC_BYTES);
+  const tail = size >= 512 ? await read(size - 512, 512) : Buffer.alloc(0);
+  const foreign = foreignFormat(head, tail);
+  const detected = ((): DiskFormat => {
+    if (foreign !== undefined) return 'raw';
+    if (head.toString('latin1', 0, 4) === 'QFI\xfb') return 'qcow2';
+    if (head.length >= 0x44 && head.readUInt32LE(0x40) === 0xbeda107f) return 'vdi';
+    const isVpc = [head, tail].some((bytes) => bytes.toString('latin1', 0, 8) === 'conectix');
+    return isVpc ? 'vpc' : 'raw';
+  })();
+  return { detected, foreign };
 }

@@ -16,16 +16,14 @@ export type { FatFacts } from './filesystem/fat.ts';
 export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
 export type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 export type { BiosBoot } from './inspect/bios-boot.ts';
-export type { EfiBoot, LoaderEntry } from './inspect/efi-boot.ts';
+export type { EfiBoot } from './inspect/efi-boot.ts';
+export type { EfiProgram } from './inspect/efi-program.ts';
 export type { FoundFilesystem } from './inspect/filesystems.ts';
 export type { Finding } from './inspect/finding.ts';
+export type { InspectedPartition } from './inspect/found-partition.ts';
 export type { Generation } from './inspect/generations.ts';
-export {
-  type ImageInspection,
-  type InspectedPartition,
-  type InspectImageOptions,
-  inspectImage,
-} from './inspect/inspect-image.ts';
+export { type ImageInspection, type InspectImageOptions, inspectImage } from './inspect/inspect-image.ts';
+export type { LoaderEntry } from './inspect/loader-entry.ts';
 export { localExecutor } from './local-executor.ts';
 export {
   PARTITION_LAYOUTS,

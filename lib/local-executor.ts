@@ -5,6 +5,7 @@ import { killOnExit } from './kill-on-exit.ts';
 import { OutputCollector } from './output-collector.ts';
 import { searchPath } from './search-path.ts';
 import { packageHint } from './tools.ts';
+import { userEnvironment } from './user-environment.ts';
 
 /** Runs commands on this host with execa: in the C locale, in a process group of their own that an abort kills whole. */
 export const localExecutor: Executor = {
@@ -18,7 +19,7 @@ export const localExecutor: Executor = {
     const subprocess = execa(tool, args, {
       ...inputOption(options),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-      env: { LC_ALL: 'C.UTF-8', PATH: searchPath(), ...options.env },
+      env: { LC_ALL: 'C.UTF-8', PATH: searchPath(), ...userEnvironment(), ...options.env },
       stdout: options.discardStdout === true ? 'ignore' : 'pipe',
       encoding: 'buffer',
       // Collected below: execa would stop at its own limit, or hold what is only to be streamed.

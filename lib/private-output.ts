@@ -1,8 +1,12 @@
-import { chmod, mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { processIdentity, processLives } from './process-identity.ts';
+import { type KernelLock, tryLock, waitForLock } from './kernel-lock.ts';
 
 const PREFIX = '.nixos-disk-image-';
+const LOCK = 'lock';
+
+/** A directory without a lock is just being made, unless whoever made it was killed at that. */
+const UNLOCKED_MS = 24 * 3_600_000;
 
 /** A private folder on the filesystem of the output, so that a finished file is renamed into place. */
 export interface PrivateFolder extends AsyncDisposable {
@@ -10,18 +14,31 @@ export interface PrivateFolder extends AsyncDisposable {
 }
 
 /** Makes a private folder (mode 0700) in `parent`, which it makes too; disposing removes it with all inside. Folders
- *  that a killed process left in `parent` are removed first: their owner is no longer alive. */
+ *  that a killed process left in `parent` are removed first: nobody holds their lock.
+ *  Runs: flock. */
 export async function makePrivateFolder(parent: string): Promise<PrivateFolder> {
   await mkdir(parent, { recursive: true });
   await removeAbandoned(parent);
   const path = await mkdtemp(join(parent, PREFIX));
-  await writeFile(join(path, 'owner'), `${await processIdentity()}\n`);
+  const lock = await lockNewFolder(path).catch(async (error: unknown) => {
+    await removeTree(path);
+    throw error;
+  });
   return {
     path,
     async [Symbol.asyncDispose]() {
       await removeTree(path);
+      lock[Symbol.dispose]();
     },
   };
+}
+
+/** The lock has its name only once it is held: whoever finds it free may remove the folder. */
+async function lockNewFolder(path: string): Promise<KernelLock> {
+  const making = join(path, `${LOCK}.new`);
+  const lock = await waitForLock(making);
+  await rename(making, join(path, LOCK));
+  return lock;
 }
 
 /** Renames a finished file into place, on disk before its name is. */
@@ -57,8 +74,22 @@ async function removeAbandoned(parent: string): Promise<void> {
   for (const entry of await readdir(parent, { withFileTypes: true })) {
     if (!entry.isDirectory() || !entry.name.startsWith(PREFIX)) continue;
     const path = join(parent, entry.name);
-    const owner = await readFile(join(path, 'owner'), 'utf8').catch(() => '');
-    // No owner yet: another process is just making it.
-    if (owner !== '' && !(await processLives(owner))) await removeTree(path).catch(() => undefined);
+    // Another user's is left to them: what is in it is not to be trusted.
+    const { uid, mtimeMs } = await lstat(path).catch(() => ({ uid: -1, mtimeMs: 0 }));
+    if (uid === process.getuid?.()) await removeIfAbandoned(path, mtimeMs).catch(() => undefined);
   }
+}
+
+async function removeIfAbandoned(path: string, mtimeMs: number): Promise<void> {
+  const file = join(path, LOCK);
+  const isLocked = await lstat(file).then(
+    () => true,
+    () => false,
+  );
+  if (!isLocked) {
+    if (Date.now() - mtimeMs > UNLOCKED_MS) await removeTree(path);
+    return;
+  }
+  using lock = await tryLock(file);
+  if (lock !== undefined) await removeTree(path);
 }

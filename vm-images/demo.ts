@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { cachedFolder, cacheFolder, packageFile } from '../harness/cache-folder.ts';
+import { cachedFolder, cacheFolder, packageFile, readCachedJson, writeCachedJson } from '../harness/cache-folder.ts';
 import type { Architecture } from '../harness/qemu/architecture.ts';
 import { currentKernel, downloadPackages, PRIVATE_NIX, runCommand } from './debian-packages.ts';
 
@@ -27,8 +27,8 @@ export async function prepareDemo(
   const key = `${architecture === 'x86_64' ? '' : `${architecture}-`}${await hashFolder(sources)}`;
   const store = join(cacheFolder(), 'demo-store');
   const result = join(cacheFolder(), `demo-${key}.json`);
-  const known = await readFile(result, 'utf8').catch(() => undefined);
-  if (known !== undefined) return { store, systems: resultSchema.parse(JSON.parse(known)) };
+  const known = await readCachedJson(result, resultSchema);
+  if (known !== undefined) return { store, systems: known };
 
   say('downloading the packages of the demo system');
   const inputs = await demoInputs(sources);
@@ -55,8 +55,7 @@ export async function prepareDemo(
   const links = join(store, built.trim());
   const systems: Record<string, string> = {};
   for (const name of await readdir(links)) systems[name] = await readlink(join(links, name));
-  await writeFile(`${result}.${process.pid}`, JSON.stringify(systems, undefined, 1));
-  await rename(`${result}.${process.pid}`, result);
+  await writeCachedJson(result, systems);
   return { store, systems };
 }
 

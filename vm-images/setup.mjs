@@ -41,22 +41,31 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
-/** What only the tests run, told by `--tests`: other builders of images, a container engine, another architecture's machine, a browser, a reader of screens. */
+/** What only the tests run, told by `--tests`: other builders of images and what their images are made of, a container engine,
+ *  another architecture's machine, a browser, a reader of screens, shells and a login for small guests. */
 const TEST_PACKAGES = {
   binutils: '/usr/bin/objcopy',
+  bzip2: '/bin/bzip2',
   chromium: '/usr/bin/chromium',
   'cryptsetup-bin': '/sbin/cryptsetup',
   'docker.io': '/usr/sbin/dockerd',
+  fish: '/usr/bin/fish',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
+  login: '/usr/bin/login',
+  lz4: '/usr/bin/lz4',
   mmdebstrap: '/usr/bin/mmdebstrap',
   'qemu-efi-aarch64': '/usr/share/AAVMF/AAVMF_CODE.fd',
   'qemu-system-arm': '/usr/bin/qemu-system-aarch64',
   'squashfs-tools': '/usr/bin/mksquashfs',
+  sudo: '/usr/bin/sudo',
   syslinux: '/usr/bin/syslinux',
   'syslinux-common': '/usr/lib/syslinux/mbr/mbr.bin',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   uidmap: '/usr/bin/newuidmap',
+  'xz-utils': '/usr/bin/xz',
+  zsh: '/usr/bin/zsh',
+  zstd: '/usr/bin/zstd',
 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
-import { access, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { access, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { requireTool } from '../../lib/tools.ts';
-import { cacheFolder } from '../cache-folder.ts';
+import { cacheFolder, readCachedJson, writeCachedJson } from '../cache-folder.ts';
 import { Console } from '../console/console.ts';
 import { consoleArgs, kernelArgs, machineArgs } from '../qemu/argv.ts';
 import { makeMachineFolder } from '../qemu/machine-folder.ts';
@@ -64,8 +64,8 @@ async function decide(signal: AbortSignal | undefined): Promise<AcceleratorVerdi
     () => false,
   );
   const file = await verdictFile(mayUse);
-  const known = verdictSchema.safeParse(JSON.parse(await readFile(file, 'utf8').catch(() => 'null')));
-  if (known.success) return known.data;
+  const known = await readCachedJson(file, verdictSchema);
+  if (known !== undefined) return known;
   const kernel = await distributionKernel().catch(() => undefined);
   // Not kept: there may be one next time.
   if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to try KVM with', slowness: 1 };
@@ -77,15 +77,14 @@ async function decide(signal: AbortSignal | undefined): Promise<AcceleratorVerdi
     reason,
     slowness: Math.min(100, Math.max(1, (tcg?.computedMs ?? 0) / REFERENCE_MS)),
   };
-  await mkdir(cacheFolder(), { recursive: true });
-  await writeFile(`${file}.${process.pid}`, JSON.stringify(verdict));
-  await rename(`${file}.${process.pid}`, file);
+  // It holds, kept or not.
+  await writeCachedJson(file, verdict).catch(() => undefined);
   return verdict;
 }
 
 /** One file for this boot of the host, this QEMU, and those who may use KVM or not. */
 async function verdictFile(mayUseKvm: boolean): Promise<string> {
-  const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown');
   const qemu = await stat(await requireTool('chooseAccelerator', 'qemu-system-x86_64'));
   return join(
     cacheFolder(),

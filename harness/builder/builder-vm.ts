@@ -1,11 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
+import { z } from 'zod';
 import type { Builder, SystemLocation } from '../../lib/build-image.ts';
 import { CleanupStack } from '../../lib/cleanup-stack.ts';
 import { AbortedError, NoSpaceError, ToolMissingError } from '../../lib/errors.ts';
 import type { RunOptions, RunResult } from '../../lib/executor.ts';
 import { OutputCollector } from '../../lib/output-collector.ts';
+import { abortSignal, path, timestamp } from '../../lib/spec/fields.ts';
+import { parseOptions } from '../../lib/spec/parse-options.ts';
 import { Console } from '../console/console.ts';
 import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import {
@@ -15,7 +18,6 @@ import {
   entropyArgs,
   imageNode,
   kernelArgs,
-  type MachineType,
   machineArgs,
   portArgs,
   qmpArgs,
@@ -28,6 +30,9 @@ import { chooseAccelerator } from './accelerator.ts';
 import { builderInitrd } from './builder-initrd.ts';
 import { type BuilderKernel, defaultKernel } from './builder-kernel.ts';
 import { AgentChannel } from './builder-protocol.ts';
+
+/** Of x86-64, as this host's programs are. */
+const BUILDER_MACHINES = ['microvm', 'q35'] as const;
 
 export interface StartBuilderVmOptions {
   /** A raw disk image; it becomes /dev/vda, and is written to. */
@@ -43,12 +48,13 @@ export interface StartBuilderVmOptions {
   /** Default: KVM where a functional probe finds that it works, else TCG. */
   readonly accelerator?: 'kvm' | 'tcg' | undefined;
   /** Default "microvm"; "q35" for kernels that cannot do without PCI. */
-  readonly machine?: MachineType | undefined;
+  readonly machine?: (typeof BUILDER_MACHINES)[number] | undefined;
   /** Seconds since 1970: the time at which its clock starts; default: now. */
   readonly clock?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
+const STEP = 'startBuilderVm';
 const NAME = 'the builder VM';
 const PORT = 'nixos-disk-image';
 const READY_TIMEOUT_MS = 120_000;
@@ -56,16 +62,29 @@ const STOP_TIMEOUT_MS = 60_000;
 const LAST_LINES = 25;
 const GUEST_ENVIRONMENT = { PATH: '/bin', HOME: '/', TERM: 'dumb', LC_ALL: 'C' };
 
+const optionsSchema = z.object({
+  image: path,
+  memSizeMiB: z.int().min(64, 'must be at least 64 MiB').default(1024),
+  cpus: z.int().min(1, 'must be at least 1').default(1),
+  kernel: z.strictObject({ kernel: path, modules: path }).optional(),
+  system: z.strictObject({ toplevel: path, store: path.optional() }).optional(),
+  accelerator: z.enum(['kvm', 'tcg']).optional(),
+  machine: z.enum(BUILDER_MACHINES).default('microvm'),
+  clock: timestamp.optional(),
+  signal: abortSignal.optional(),
+});
+
 /** Starts a Linux microVM that has the image as /dev/vda and runs commands as root: an Executor.
+ *  @throws {InvalidOptionsError} before anything is started.
  *  @throws {MachineExitedError} when it does not come up, with the last lines of its console.
  *  @throws {ToolMissingError}, {ToolFailedError} when its kernel or initrd cannot be made.
  *  Runs: qemu-system-x86_64; once, what makes its kernel and initrd. */
-export async function startBuilderVm(options: StartBuilderVmOptions): Promise<BuilderVm> {
-  const { signal } = options;
+export async function startBuilderVm(input: StartBuilderVmOptions): Promise<BuilderVm> {
+  const options = parseOptions(STEP, optionsSchema, input);
+  const { signal, machine: type } = options;
   const kernel = options.kernel ?? (await defaultKernel(options.system));
   const initrd = await builderInitrd(kernel);
   const accelerator = options.accelerator ?? (await chooseAccelerator(signal)).accelerator;
-  const type = options.machine ?? 'microvm';
   if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
   await using stack = new CleanupStack();
   const folder = stack.use(await makeMachineFolder());
@@ -74,8 +93,8 @@ export async function startBuilderVm(options: StartBuilderVmOptions): Promise<Bu
     ...machineArgs({
       type,
       accelerator,
-      memoryMiB: options.memSizeMiB ?? 1024,
-      cpus: options.cpus ?? 1,
+      memoryMiB: options.memSizeMiB,
+      cpus: options.cpus,
       name: 'builder',
     }),
     ...consoleArgs(join(folder.path, 'console.log')),

@@ -5,10 +5,13 @@ import { resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { ContainerRuntimeClient } from 'testcontainers';
+import { z } from 'zod';
 import { CleanupStack } from '../../lib/cleanup-stack.ts';
 import { AbortedError, ToolMissingError } from '../../lib/errors.ts';
 import type { Executor, RunOptions, RunResult } from '../../lib/executor.ts';
 import { OutputCollector } from '../../lib/output-collector.ts';
+import { abortSignal, path } from '../../lib/spec/fields.ts';
+import { parseOptions } from '../../lib/spec/parse-options.ts';
 import { HarnessError } from '../errors.ts';
 
 export interface ContainerExecutorOptions {
@@ -29,6 +32,13 @@ export interface ContainerExecutor extends Executor, AsyncDisposable {
   stop(): Promise<void>;
 }
 
+const optionsSchema = z.object({
+  image: z.string().min(1, 'must not be empty'),
+  folders: z.array(path).default([]),
+  namespaces: z.boolean().default(false),
+  signal: abortSignal.optional(),
+});
+
 type Container = Awaited<ReturnType<ContainerRuntimeClient['container']['create']>>;
 
 const NAME = 'containerExecutor';
@@ -36,9 +46,12 @@ const NAME = 'containerExecutor';
 /** A directory that is not this host's, and that every user may write to. */
 const OWN_FOLDER = '/dev/shm';
 
-/** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER: without it, it
- *  fails with "cannot figure out user name". */
-const ENVIRONMENT = { HOME: OWN_FOLDER, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
+/** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER, and HOME if it
+ *  belongs to whoever runs it: without them, it fails with "cannot figure out user name", "cannot determine user's home directory". */
+const ENVIRONMENT = { HOME: `${OWN_FOLDER}/home`, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
+
+/** Reads until this process is gone; then it ends, and the engine removes the container. */
+const LIVE = 'mkdir -p -m 700 "$HOME"; exec cat';
 
 /** The engine makes each command the leader of a session, whose number is in a file: $1; the rest is its argv. */
 const RUN = 'echo $$ > "$1"; shift; exec "$@"';
@@ -46,20 +59,20 @@ const KILL = 'until read -r group < "$1"; do sleep 0.05; done 2> /dev/null; kill
 
 /** Starts a container in which every step that is given it as `executor` runs its programs: for hosts that have none, and for
  *  the same versions everywhere. It has no network, and ends when this process does, however that ends.
+ *  @throws {InvalidOptionsError} before anything is started.
  *  @throws {HarnessError} without a container engine, or without the image.
  *  @see Docker Engine API, "Exec". Talks to: Docker or Podman, as testcontainers finds it (DOCKER_HOST). */
 export async function containerExecutor(options: ContainerExecutorOptions): Promise<ContainerExecutor> {
-  const { image, signal } = options;
+  const { image, signal, namespaces, folders: more } = parseOptions(NAME, optionsSchema, options);
   const client = await engine();
   await requireImage(client, image);
   if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
   await using stack = new CleanupStack();
-  const folders = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...(options.folders ?? [])];
+  const folders = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...more];
   const container = await client.container
     .create({
       Image: image,
-      // Reads until this process is gone; then it ends, and the engine removes it.
-      Cmd: ['cat'],
+      Cmd: ['sh', '-c', LIVE],
       OpenStdin: true,
       StdinOnce: true,
       User: `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`,
@@ -68,9 +81,7 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
         AutoRemove: true,
         Binds: [...new Set(folders.map((folder) => resolve(folder)))].map((folder) => `${folder}:${folder}`),
         NetworkMode: 'none',
-        ...(options.namespaces === true
-          ? { CapAdd: ['SYS_ADMIN'], SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'] }
-          : {}),
+        ...(namespaces ? { CapAdd: ['SYS_ADMIN'], SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'] } : {}),
       },
     })
     .catch((cause: unknown) => {

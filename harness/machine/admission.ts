@@ -1,11 +1,13 @@
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import pRetry from 'p-retry';
+import { z } from 'zod';
 import { AbortedError } from '../../lib/errors.ts';
-import { isErrno } from '../../lib/private-output.ts';
-import { processIdentity, processLives } from '../../lib/process-identity.ts';
-import { cacheFolder } from '../cache-folder.ts';
+import { type KernelLock, tryLock, waitForLock } from '../../lib/kernel-lock.ts';
+import { processSpace } from '../../lib/process-identity.ts';
+import { formatDuration } from '../../lib/units.ts';
+import { cacheFolder, readCachedJson, writeCachedJson } from '../cache-folder.ts';
+import { HarnessError } from '../errors.ts';
 
 /** A place among the machines that run at once on this host. */
 export interface Place extends AsyncDisposable {
@@ -13,49 +15,130 @@ export interface Place extends AsyncDisposable {
   readonly waitedMs: number;
 }
 
-/** Waits until fewer machines run than the host has processors, in all processes of this user: machines that starve each
- *  other tell nothing about their images. A place whose process was killed is free.
- *  @throws {AbortedError} */
-export async function admit(signal?: AbortSignal, places = availableParallelism()): Promise<Place> {
-  const folder = join(cacheFolder(), 'running');
-  await mkdir(folder, { recursive: true });
+/** Who has a place. */
+export interface PlaceHolder {
+  readonly pid: number;
+  /** What runs there: an image and its firmware. */
+  readonly label: string;
+  /** Milliseconds since 1970 at which it was taken. */
+  readonly since: number;
+  /** Whether its process id means something here: not that of another container. */
+  readonly isHere: boolean;
+}
+
+export interface AdmitOptions {
+  /** How many machines may run at once; default: the number of processors. */
+  readonly places?: number | undefined;
+  /** Milliseconds to wait for a place; default: as long as it takes. */
+  readonly timeoutMs?: number | undefined;
+  /** What is to run, for those who then wait for it: an image and its firmware. */
+  readonly label?: string | undefined;
+  /** Called once, when there is no free place, with those who have them. */
+  readonly onWait?: ((holders: readonly PlaceHolder[]) => void) | undefined;
+}
+
+/** Waits until fewer machines run than the host has processors, in all processes and containers that share the cache directory:
+ *  machines that starve each other tell nothing about their images. The kernel frees the place of a process that dies.
+ *  @throws {AbortedError}
+ *  @throws {HarnessError} when no place came free in time. */
+export async function admit(
+  signal?: AbortSignal,
+  { places = availableParallelism(), timeoutMs, label = 'a machine', onWait }: AdmitOptions = {},
+): Promise<Place> {
+  const directory = join(cacheFolder(), 'places');
+  await mkdir(directory, { recursive: true });
+  const files = Array.from({ length: Math.max(1, places) }, (_, place) => join(directory, `${place}`));
   const startedAt = performance.now();
-  const file = await pRetry(() => takeOne(folder, places), {
-    retries: Number.POSITIVE_INFINITY,
-    minTimeout: 100,
-    maxTimeout: 500,
-    ...(signal === undefined ? {} : { signal }),
-  }).catch((cause: unknown) => {
-    if (signal?.aborted) throw new AbortedError('admit', { cause: signal.reason });
-    throw cause;
-  });
+  const lock = (await takeFree(files)) ?? (await waitForOne(files, directory, signal, timeoutMs, onWait));
+  await describe(lock.file, label);
   return {
     waitedMs: performance.now() - startedAt,
     async [Symbol.asyncDispose]() {
-      await rm(file, { force: true });
+      await rm(holderFile(lock.file), { force: true });
+      lock[Symbol.dispose]();
     },
   };
 }
 
-async function takeOne(folder: string, places: number): Promise<string> {
-  const identity = await processIdentity();
-  for (let place = 0; place < places; place += 1) {
-    const file = join(folder, `${place}`);
-    try {
-      await writeFile(file, identity, { flag: 'wx' });
-      return file;
-    } catch (error) {
-      if (!isErrno(error, 'EEXIST')) throw error;
-      if (await isAbandoned(file)) await rm(file, { force: true });
-    }
-  }
-  throw new Error('all places are taken');
+/** For a person: "pid 812 (nixos.img, efi) for 12 s". */
+export function describeHolders(holders: readonly PlaceHolder[]): string {
+  if (holders.length === 0) return 'other machines';
+  return holders
+    .map(({ pid, label, since, isHere }) => {
+      const who = isHere ? `pid ${pid}` : `pid ${pid} of another container`;
+      return `${who} (${label}, for ${formatDuration(Math.max(0, Date.now() - since))})`;
+    })
+    .join(', ');
 }
 
-async function isAbandoned(file: string): Promise<boolean> {
-  const owner = await readFile(file, 'utf8').catch(() => '');
-  if (owner !== '') return !(await processLives(owner));
-  // It is just being written, unless its process was killed at that.
-  const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }));
-  return Date.now() - mtimeMs > 10_000;
+async function takeFree(files: readonly string[]): Promise<KernelLock | undefined> {
+  for (const file of files) {
+    const lock = await tryLock(file);
+    if (lock !== undefined) return lock;
+  }
+  return undefined;
+}
+
+async function waitForOne(
+  files: readonly string[],
+  directory: string,
+  signal: AbortSignal | undefined,
+  timeoutMs: number | undefined,
+  onWait: AdmitOptions['onWait'],
+): Promise<KernelLock> {
+  onWait?.(await readHolders(files));
+  const deadline = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+  const either = AbortSignal.any([signal, deadline].filter((one) => one !== undefined));
+  try {
+    // Those who wait for a place stand in line, so that each is waited for by one process at a time.
+    using _line = await waitForLock(join(directory, 'line'), either);
+    return await firstOf(files, either);
+  } catch (cause) {
+    if (signal?.aborted) throw new AbortedError('admit', { cause: signal.reason });
+    if (deadline?.aborted !== true || timeoutMs === undefined) throw cause;
+    throw new HarnessError(
+      `no place for another machine came free within ${formatDuration(timeoutMs)}: ${describeHolders(await readHolders(files))}`,
+      { hint: `as many machines run at once as there are places (${files.length}); wait for them, or allow more time` },
+    );
+  }
+}
+
+/** Whichever lock comes free first; those that come free at the same moment are given back. */
+async function firstOf(files: readonly string[], signal: AbortSignal): Promise<KernelLock> {
+  const decided = new AbortController();
+  const either = AbortSignal.any([signal, decided.signal]);
+  const waits = files.map((file) => waitForLock(file, either));
+  try {
+    const first = await Promise.race(waits);
+    decided.abort();
+    for (const wait of await Promise.allSettled(waits))
+      if (wait.status === 'fulfilled' && wait.value !== first) wait.value[Symbol.dispose]();
+    return first;
+  } catch (error) {
+    decided.abort();
+    for (const wait of await Promise.allSettled(waits)) if (wait.status === 'fulfilled') wait.value[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function holderFile(place: string): string {
+  return `${place}.holder`;
+}
+
+const holderSchema = z.object({ pid: z.number(), label: z.string(), since: z.number(), space: z.string() });
+
+/** Beside the lock, which is another user's file in some containers. Only whoever has the lock writes it. */
+async function describe(place: string, label: string): Promise<void> {
+  const holder = { pid: process.pid, label, since: Date.now(), space: await processSpace() };
+  await writeCachedJson(holderFile(place), holder satisfies z.output<typeof holderSchema>);
+}
+
+async function readHolders(files: readonly string[]): Promise<PlaceHolder[]> {
+  const here = await processSpace();
+  const holders = await Promise.all(files.map((file) => readCachedJson(holderFile(file), holderSchema)));
+  return holders.flatMap((holder) => {
+    if (holder === undefined) return [];
+    const { space, ...told } = holder;
+    return [{ ...told, isHere: space === here }];
+  });
 }

@@ -24,7 +24,7 @@ export const ENCODERS: readonly Encoder[] = [
 
 /** The bytes that lines encode. Lines of others that came between are left out; a line that others wrote into makes it garbled,
  *  which length and checksum tell. */
-export function decodeAnswer({ decode, line }: Encoder, lines: readonly string[]): Buffer | undefined {
+export function decodeAnswer({ decode, line }: Encoder, lines: readonly string[]): Buffer {
   return decode(lines.filter((one) => line.test(one.trim())).join(''));
 }
 

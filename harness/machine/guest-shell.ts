@@ -1,23 +1,32 @@
 import { randomBytes } from 'node:crypto';
 import { AssertionFailedError, BootFailedError, HarnessError, WaitTimeoutError } from '../errors.ts';
+import { loginCause } from '../verdict/verdict.ts';
 import { decodeAnswer, ENCODERS, type Encoder, posixCksum, printfLiteral } from './guest-encoding.ts';
+import { type Frame, FrameReader } from './guest-frames.ts';
 import type { LiveMachine } from './live-machine.ts';
 import type { GuestResult } from './machine-spec.ts';
 import { waitUntil } from './wait.ts';
 
-/** Longest line typed at once: a terminal in canonical mode takes 4095 bytes, and drops what comes faster than the shell reads. */
+/** Longest text typed at once: a terminal in canonical mode takes 4095 bytes, and drops what comes faster than the shell reads. */
 const TYPED_CHARACTERS = 700;
 
-/** What is fetched at once of a command's output or of a file. */
-const PIECE_BYTES = 32 * 1024;
+/** What is sent along with the answer to a command. */
+const INLINE_BYTES = 4096;
+/** What is fetched at once of a longer output, or of a file. */
+const PIECE_BYTES = 64 * 1024;
+/** What is typed of a file at once. */
+const WRITTEN_BYTES = 2048;
 /** The most that is brought over the console of a command's output: more belongs into a file. */
 const MOST_OUTPUT_BYTES = 16 * 1024 * 1024;
+
+/** The status of an answer to what did not arrive as it was typed. */
+const GARBLED = 999;
+const MOST_GARBLED = 12;
 
 /** Silence of an idle machine after which an answer counts as lost among what others print, and is asked for again. */
 const LOST_IDLE_MS = 4000;
 /** How often it is asked for again. A command that takes its time is asked for in vain, which does no harm. */
 const MOST_REQUESTS = 200;
-const MOST_GARBLED = 12;
 
 /** How long a command that was interrupted has to end. */
 const INTERRUPT_MS = 20_000;
@@ -26,20 +35,21 @@ const INTERRUPT_MS = 20_000;
 // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the guest's shell's.
 const DIRECTORIES = '"${XDG_RUNTIME_DIR:-/nonexistent}" /dev/shm /run /tmp /var/tmp "$HOME"';
 
-/** Read line by line and evaluated: no prompt, no line editor that asks the terminal, no history. Ctrl-C reaches the command that
- *  runs and not this. */
+/** Reads line by line and evaluates: no prompt, no line editor that asks the terminal, no history. With job control Ctrl-C reaches
+ *  the command that runs, and neither this nor the login(1) that waits for it. */
 const LOOP =
-  'trap : INT QUIT TSTP; n=0; while [ $n -lt 50 ]; do if IFS= read -r l; then n=0; eval "$l"; else n=$((n+1)); fi; done';
+  'set -m 2>/dev/null; trap : INT QUIT TSTP; n=0; while [ $n -lt 50 ]; do if IFS= read -r l; then n=0; eval "$l"; else n=$((n+1)); fi; done';
 
-/** Defined in the guest's shell, one a line. `$d` is a directory of our own there, `$e` encodes standard input, `$k` is cksum where there is one.
- *  A answers with the status, size and checksum of the file $2; P with a piece of it. What an answer begins and ends with stands in no
- *  line that is typed. */
+/** Defined in the guest's shell, one a line. `$d` is a directory of our own there, `$e` encodes standard input, `$k` is set where there
+ *  is cksum. V measures a file: `$s` its size, `$x` its checksum. A answers with a status and a file's size and checksum, and with its
+ *  contents where they are short; P with a piece of a file; X runs the command that was typed into the file c, if it arrived whole.
+ *  What an answer begins and ends with stands in no line that is typed. */
 const FUNCTIONS = [
-  String.raw`K() { if [ -n "$k" ]; then $k < "$1" | { read -r x y; printf %s "$x"; }; else printf -; fi; }`,
-  String.raw`S() { wc -c < "$1" | { read -r x; printf %s "$x"; }; }`,
-  String.raw`A() { printf '\n@%s %s %s %s@\n' "$1" "$3" "$(S "$2")" "$(K "$2")"; }`,
-  String.raw`P() { dd if="$2" of="$d/p" bs=$4 skip=$3 count=1 2>/dev/null; printf '\n@%s 0 %s %s@\n' "$1" "$(S "$d/p")" "$(K "$d/p")"; eval "$e" < "$d/p"; printf '\n@%s.@\n' "$1"; }`,
-  String.raw`R() { (eval "$c") > "$d/o" 2>&1 < /dev/null; r=$?; A "$1" "$d/o" $r; }`,
+  'V() { if [ -n "$k" ]; then set -- $(cksum < "$1"); x=$1 s=$2; else s=$(wc -c < "$1"); s=$((s)) x=-; fi; }',
+  `A() { V "$2"; printf '\\n@%s %s %s %s@\\n' "$1" "$3" "$s" "$x"; if [ "$s" -gt 0 ] && [ "$s" -le ${INLINE_BYTES} ]; then eval "$e" < "$2"; fi; printf '\\n@%s.@\\n' "$1"; }`,
+  `P() { dd if="$2" of="$d/p" bs=$4 skip=$3 count=1 2>/dev/null; V "$d/p"; printf '\\n@%s 0 %s %s@\\n' "$1" "$s" "$x"; eval "$e" < "$d/p"; printf '\\n@%s.@\\n' "$1"; }`,
+  `X() { V "$d/c"; if [ "$s $x" = "$2 $3" ]; then (. "$d/c") > "$d/o" 2>&1 < /dev/null; r=$?; A "$1" "$d/o" $r; else N "$1" ${GARBLED}; fi; }`,
+  `N() { printf '\\n@%s %s 0 -@\\n\\n@%s.@\\n' "$1" "$2" "$1"; }`,
 ];
 
 /** A shell in the guest that answers in frames with length and checksum, whatever else is printed on the console meanwhile. */
@@ -59,62 +69,61 @@ export class GuestShell {
   }
 
   /** Turns the sh that takes what is typed into one that is only spoken to by this.
-   *  @throws {BootFailedError} in a guest that has nothing to encode an answer with. */
-  static async take(machine: LiveMachine, timeoutMs: number): Promise<GuestShell> {
+   *  @throws {BootFailedError} in a guest that cannot answer. */
+  static async take(machine: LiveMachine, user: string, timeoutMs: number): Promise<GuestShell> {
     const { console } = machine;
-    const frames = new FrameReader(machine);
     console.answersQuestions = false;
     // What is typed from here on is the harness's own, and no part of what the guest showed.
     console.holdLines();
     console.write(`stty -echo 2>/dev/null; export TERM=dumb PAGER=cat SYSTEMD_PAGER=; exec sh -c '${LOOP}'\n`);
-    const said = async (line: string, answer: RegExp, what: string): Promise<RegExpExecArray> => {
-      let asked = 0;
-      for (;;) {
-        console.skip();
-        console.write(line);
-        asked += 1;
+    const frames = new FrameReader(machine);
+    const id = randomBytes(3).toString('hex');
+    let step = 0;
+    /** Types a line and waits for what it prints behind its number. */
+    const said = async (line: string, shown = ''): Promise<string> => {
+      step += 1;
+      const answer = new RegExp(`@${id} ${step} ([^@\n]*)@`);
+      console.skip();
+      for (let asked = 0; asked < 5; asked += 1) {
+        console.write(`${line}; printf '\\n@%s %s %s@\\n' ${id} ${step} ${shown || '0'}\n`);
         const found = await waitUntil(
           machine,
-          ({ idleMs }) => console.take(answer) ?? (idleMs > LOST_IDLE_MS && asked < 5 ? 'lost' : undefined),
-          what,
+          ({ idleMs }) => console.take(answer) ?? (idleMs > LOST_IDLE_MS ? 'lost' : undefined),
+          'the shell to answer',
           timeoutMs,
         );
-        if (found !== 'lost') return found;
+        if (found !== 'lost') return found[1] ?? '';
       }
+      const { name, cause } = loginCause('no-shell', user, machine.watch.prompt || machine.watch.lastLine);
+      throw new BootFailedError(machine.parts.name, 'login', cause, await machine.evidence(), { name });
     };
-    const id = randomBytes(3).toString('hex');
-    await said(
-      `umask 077; for d in ${DIRECTORIES}; do d="$d/.boot-check-$$"; mkdir "$d" 2>/dev/null && break; [ -d "$d" ] && break; done; printf '\\n@%s d%s@\\n' ${id} "$(cd "$d" && echo 1)"\n`,
-      new RegExp(`@${id} d1@`),
-      'the shell to find a directory that it may write to',
+    const directory = await said(
+      `umask 077; for d in ${DIRECTORIES}; do d="$d/.boot-check-$$"; mkdir "$d" 2>/dev/null && break; [ -d "$d" ] && break; done`,
+      '"$([ -w "$d" ] && echo yes)"',
     );
-    for (const [index, line] of FUNCTIONS.entries())
-      await said(
-        `${line}; printf '\\n@%s f%s@\\n' ${id} ${index}\n`,
-        new RegExp(`@${id} f${index}@`),
-        'the shell to define what answers',
-      );
-    const names = ENCODERS.map(({ program }) => program).join(' ');
-    const [, name = '', checksum = ''] = await said(
-      `k=; command -v cksum >/dev/null && k=cksum; e=; for x in ${names}; do command -v $x >/dev/null && echo x | $x $([ $x = openssl ] && echo base64) >/dev/null 2>&1 && e=$x && break; done; printf '\\n@%s e%s,%s@\\n' ${id} "$e" "$k"\n`,
-      new RegExp(`@${id} e(\\w*),(\\w*)@`),
-      'the shell to name what encodes an answer',
+    const names = ENCODERS.map(({ program }) => program);
+    for (const line of FUNCTIONS) await said(line);
+    const tools = await said(
+      `k=; command -v cksum >/dev/null && k=1; e=; for x in ${names.join(' ')}; do command -v $x >/dev/null && e=$x && break; done`,
+      '"$e,$k"',
     );
+    const [name, checksum] = tools.split(',');
     const encoder = ENCODERS.find(({ program }) => program === name);
-    if (encoder === undefined)
+    if (encoder === undefined || directory !== 'yes') {
+      const lacks =
+        directory === 'yes'
+          ? `has none of ${names.join(', ')}, which bring an answer over the console`
+          : `has no directory that ${user} may write to`;
       throw new BootFailedError(
         machine.parts.name,
         'login',
-        `commands cannot be run: the guest has none of ${names}, which bring an answer over the console`,
+        `commands cannot be run: the guest ${lacks}`,
         await machine.evidence(),
         { name: 'no-shell' },
       );
-    await said(
-      `e='${encoder.command}'; printf '\\n@%s g@\\n' ${id}\n`,
-      new RegExp(`@${id} g@`),
-      'the shell to take what encodes an answer',
-    );
-    return new GuestShell(machine, encoder, checksum !== '', frames);
+    }
+    await said(`e='${encoder.command}'`);
+    return new GuestShell(machine, encoder, checksum === '1', frames);
   }
 
   /** Runs a shell command. What it leaves in the background runs on.
@@ -123,114 +132,99 @@ export class GuestShell {
   async execute(command: string, timeoutMs: number): Promise<GuestResult> {
     if (this.#stuckAt !== undefined)
       throw new HarnessError(`${this.#machine.parts.name}: the shell still runs: ${this.#stuckAt}`);
-    await this.#send(Buffer.from(command), command, timeoutMs);
-    const id = newId();
-    let answer: Frame;
-    try {
-      answer = await this.#ask(id, `R ${id}`, `A ${id} "$d/o" $r`, `the end of: ${command}`, timeoutMs);
-    } catch (error) {
-      if (error instanceof WaitTimeoutError) await this.#interrupt(id, command);
-      throw error;
-    }
+    const answer = await this.#run(command, timeoutMs);
     if (answer.size > MOST_OUTPUT_BYTES)
       throw new AssertionFailedError(
         `${this.#machine.parts.name}: "${shorten(command)}" printed ${answer.size} bytes; at most ${MOST_OUTPUT_BYTES} are brought over the console`,
         { hint: 'write them to a file in the guest, and fetch it with copyFromGuest' },
       );
-    const output = await this.#fetch('"$d/o"', answer.size, timeoutMs);
+    const inline = answer.size <= INLINE_BYTES ? this.#decode(answer) : undefined;
+    const output = inline ?? (await this.#fetch('"$d/o"', answer.size, timeoutMs));
     return { exitCode: answer.status, output: output.toString('utf8') };
   }
 
-  /** The contents of a file of the guest's. */
-  async read(path: string, timeoutMs: number, onPiece: (piece: Buffer) => Promise<void> | void): Promise<number> {
-    await this.#send(Buffer.from(path), path, timeoutMs);
-    const id = newId();
-    const request = `f=$c; if [ -f "$f" ] && [ -r "$f" ]; then A ${id} "$f" 0; else printf '\\n@%s 1 0 -@\\n' ${id}; fi`;
-    const { status, size } = await this.#ask(id, request, request, `the size of ${path}`, timeoutMs);
-    if (status !== 0)
+  /** Brings a file of the guest's here, piece by piece.
+   *  @returns its size. */
+  async read(path: string, timeoutMs: number, onPiece: (piece: Buffer) => void): Promise<number> {
+    const file = quote(path);
+    const { exitCode, output } = await this.execute(`[ -f ${file} ] && [ -r ${file} ] && wc -c < ${file}`, timeoutMs);
+    if (exitCode !== 0)
       throw new AssertionFailedError(
         `${this.#machine.parts.name}: ${path} is not a file that can be read in the guest`,
+        { detail: output },
       );
-    await this.#fetchPieces('"$f"', size, timeoutMs, onPiece);
+    const size = Number(output);
+    await this.#fetchPieces(file, size, timeoutMs, onPiece);
     return size;
   }
 
-  /** Writes a file in the guest. */
+  /** Writes a file in the guest.
+   *  @returns its size. */
   async write(path: string, contents: AsyncIterable<Buffer> | Iterable<Buffer>, timeoutMs: number): Promise<number> {
-    const begin = await this.execute(': > "$d/w"', timeoutMs);
-    if (begin.exitCode !== 0)
-      throw new AssertionFailedError(`${this.#machine.parts.name}: cannot write in the guest: ${begin.output}`);
+    const must = async (command: string): Promise<void> => {
+      const { exitCode, output } = await this.execute(command, timeoutMs);
+      if (exitCode !== 0)
+        throw new AssertionFailedError(`${this.#machine.parts.name}: cannot write ${path} in the guest`, {
+          detail: output,
+        });
+    };
+    await must(': > "$d/w"');
     let size = 0;
     for await (const piece of contents)
       for (let from = 0; from < piece.length; from += WRITTEN_BYTES) {
         const part = piece.subarray(from, from + WRITTEN_BYTES);
-        // Into a file of its own first: a piece that is sent again must not be there twice.
-        await this.#sendFile(part, path, timeoutMs);
-        const { exitCode, output } = await this.execute('cat "$d/s" >> "$d/w"', timeoutMs);
-        if (exitCode !== 0)
-          throw new AssertionFailedError(`${this.#machine.parts.name}: cannot write ${path} in the guest: ${output}`);
+        // As a command, which only runs when it arrived whole: a piece that is typed again is not there twice.
+        await must(`printf '${printfLiteral(part, Number.POSITIVE_INFINITY)[0]}' >> "$d/w"`);
         size += part.length;
       }
-    const { exitCode, output } = await this.execute(
-      `mkdir -p "$(dirname ${quote(path)})" && cat "$d/w" > ${quote(path)}; s=$?; rm -f "$d/w" "$d/s"; exit $s`,
-      timeoutMs,
-    );
-    if (exitCode !== 0)
-      throw new AssertionFailedError(`${this.#machine.parts.name}: cannot write ${path} in the guest: ${output}`);
+    const file = quote(path);
+    await must(`mkdir -p "$(dirname ${file})" && cat "$d/w" > ${file}; s=$?; rm -f "$d/w"; exit $s`);
     return size;
   }
 
-  /** Has the guest do something and is not answered: it powers off. */
+  /** Has the guest do something that ends this shell, and is not answered. */
   leave(command: string): void {
     this.#machine.console.write(`rm -rf "$d"; ${command}\n`);
   }
 
-  async #sendFile(bytes: Buffer, what: string, timeoutMs: number): Promise<void> {
-    await this.#sendAs('"$d/s"', bytes, what, timeoutMs);
-  }
-
-  /** Puts bytes into the guest's variable c. A shell's variable holds no zero bytes. */
-  async #send(bytes: Buffer, what: string, timeoutMs: number): Promise<void> {
-    if (bytes.includes(0)) throw new AssertionFailedError(`${shorten(what)}: a command holds no zero byte`);
-    await this.#sendAs('"$d/c"', bytes, what, timeoutMs);
-    const id = newId();
-    const take = `c=$(cat "$d/c"; printf .); c=\${c%.}; A ${id} "$d/c" 0`;
-    await this.#ask(id, take, take, `the shell to take: ${shorten(what)}`, timeoutMs);
-  }
-
-  /** Types bytes into a file of the guest's, and again when they arrive garbled. */
-  async #sendAs(file: string, bytes: Buffer, what: string, timeoutMs: number): Promise<void> {
-    const waitedFor = `the shell to take: ${shorten(what)}`;
+  /** Types a command into a file and has it run, again while it arrives garbled. */
+  async #run(command: string, timeoutMs: number): Promise<Frame> {
+    const bytes = Buffer.from(command);
+    const expected = `${bytes.length} ${this.#hasChecksum ? posixCksum(bytes) : '-'}`;
     for (let attempt = 0; attempt < MOST_GARBLED; attempt += 1) {
       const lines = printfLiteral(bytes, TYPED_CHARACTERS);
+      const last = lines.pop() ?? '';
       for (const [index, line] of lines.entries()) {
         const id = newId();
-        const typed = `printf '${line}' ${index === 0 ? '>' : '>>'} ${file}; A ${id} ${file} 0`;
-        const { size, checksum } = await this.#ask(id, typed, `A ${id} ${file} 0`, waitedFor, timeoutMs);
-        if (index < lines.length - 1) continue;
-        if (size === bytes.length && this.#isChecksum(checksum, bytes)) return;
+        const what = `the shell to take: ${shorten(command)}`;
+        const typed = `printf '${line}' ${index === 0 ? '>' : '>>'} "$d/c"; N ${id} 0`;
+        await this.#ask(id, typed, `N ${id} 0`, what, timeoutMs);
+      }
+      const id = newId();
+      const typed = `printf '${last}' ${lines.length === 0 ? '>' : '>>'} "$d/c"; X ${id} ${expected}`;
+      try {
+        const answer = await this.#ask(id, typed, `A ${id} "$d/o" $r`, `the end of: ${command}`, timeoutMs);
+        if (answer.status !== GARBLED) return answer;
+      } catch (error) {
+        if (error instanceof WaitTimeoutError) await this.#interrupt(id, command);
+        throw error;
       }
     }
-    throw new HarnessError(`${this.#machine.parts.name}: what is typed arrives garbled in the guest: ${shorten(what)}`);
+    throw new HarnessError(
+      `${this.#machine.parts.name}: what is typed arrives garbled in the guest: ${shorten(command)}`,
+    );
   }
 
   async #fetch(file: string, size: number, timeoutMs: number): Promise<Buffer> {
     const pieces: Buffer[] = [];
-    await this.#fetchPieces(file, size, timeoutMs, (piece) => {
-      pieces.push(piece);
-    });
+    await this.#fetchPieces(file, size, timeoutMs, (piece) => pieces.push(piece));
     return Buffer.concat(pieces);
   }
 
-  async #fetchPieces(
-    file: string,
-    size: number,
-    timeoutMs: number,
-    onPiece: (piece: Buffer) => Promise<void> | void,
-  ): Promise<void> {
+  async #fetchPieces(file: string, size: number, timeoutMs: number, onPiece: (piece: Buffer) => void): Promise<void> {
     for (let index = 0; index * PIECE_BYTES < size; index += 1) {
       const expected = Math.min(PIECE_BYTES, size - index * PIECE_BYTES);
-      await onPiece(await this.#fetchPiece(file, index, expected, timeoutMs));
+      onPiece(await this.#fetchPiece(file, index, expected, timeoutMs));
     }
   }
 
@@ -239,14 +233,13 @@ export class GuestShell {
     for (let attempt = 0; attempt < MOST_GARBLED; attempt += 1) {
       const id = newId();
       const request = `P ${id} ${file} ${index} ${PIECE_BYTES}`;
-      const frame = await this.#ask(id, request, request, 'an answer of the guest', timeoutMs, true);
-      const bytes = decodeAnswer(this.#encoder, frame.lines);
-      if (bytes?.length === frame.size && this.#isChecksum(frame.checksum, bytes)) {
-        if (frame.size === expected) return bytes;
+      const frame = await this.#ask(id, request, request, 'an answer of the guest', timeoutMs);
+      const bytes = this.#decode(frame);
+      if (bytes?.length === expected) return bytes;
+      if (bytes !== undefined)
         throw new AssertionFailedError(
-          `${this.#machine.parts.name}: a file changed in the guest while it was fetched: expected a piece of ${expected} bytes, found ${frame.size}`,
+          `${this.#machine.parts.name}: a file changed in the guest while it was fetched: expected a piece of ${expected} bytes, found ${bytes.length}`,
         );
-      }
       seen = frame.lines.join('\n').slice(-200);
     }
     throw new HarnessError(
@@ -254,34 +247,30 @@ export class GuestShell {
     );
   }
 
-  #isChecksum(found: string, bytes: Buffer): boolean {
-    return !this.#hasChecksum || found === `${posixCksum(bytes)}`;
+  /** The bytes of an answer; undefined when others wrote into it. */
+  #decode({ lines, size, checksum }: Frame): Buffer | undefined {
+    const bytes = decodeAnswer(this.#encoder, lines);
+    if (bytes.length !== size) return undefined;
+    return !this.#hasChecksum || checksum === `${posixCksum(bytes)}` ? bytes : undefined;
   }
 
   /** Types a line and waits for its answer; where the machine then does nothing, types `again`, for the answer was lost. */
-  async #ask(
-    id: string,
-    line: string,
-    again: string,
-    what: string,
-    timeoutMs: number,
-    withLines = false,
-  ): Promise<Frame> {
-    const { console } = this.#machine;
-    this.#frames.expect(id, withLines);
+  async #ask(id: string, line: string, again: string, what: string, timeoutMs: number): Promise<Frame> {
+    const { console, watch } = this.#machine;
+    this.#frames.expect(id);
     console.write(`${line}\n`);
     let requests = 0;
-    let idleSince = 0;
+    let idleFrom = 0;
     const frame = await waitUntil(
       this.#machine,
       ({ idleMs }) => {
-        const found = this.#frames.found;
+        const { found } = this.#frames;
         if (found !== undefined) return found;
-        if (idleMs < idleSince) idleSince = 0;
-        if (idleMs - idleSince > LOST_IDLE_MS * (1 + Math.min(requests, 10)) && requests < MOST_REQUESTS) {
+        if (idleMs < idleFrom) idleFrom = 0;
+        if (idleMs - idleFrom > LOST_IDLE_MS * (1 + Math.min(requests, 10)) && requests < MOST_REQUESTS) {
           requests += 1;
-          idleSince = idleMs;
-          this.#frames.expect(id, withLines);
+          idleFrom = idleMs;
+          this.#frames.expect(id);
           console.write(`${again}\n`);
         }
         return undefined;
@@ -289,15 +278,15 @@ export class GuestShell {
       what,
       timeoutMs,
     );
-    this.#machine.watch.isWell(this.#machine.now);
+    watch.isWell(this.#machine.now);
     return frame;
   }
 
   async #interrupt(id: string, command: string): Promise<void> {
+    // Ctrl-C, and Ctrl-\ for what does not heed it.
     for (const key of ['\u0003', '\u001c']) {
-      this.#frames.expect(id, false);
+      this.#frames.expect(id);
       this.#machine.console.write(key);
-      this.#machine.console.write(`A ${id} "$d/o" 130\n`);
       const ended = await waitUntil(
         this.#machine,
         ({ idleMs }) => this.#frames.found ?? (idleMs > LOST_IDLE_MS ? false : undefined),
@@ -310,63 +299,6 @@ export class GuestShell {
       if (ended !== false) return;
     }
     this.#stuckAt = command;
-  }
-}
-
-/** What is typed of a file at once. */
-const WRITTEN_BYTES = 4096;
-
-interface Frame {
-  readonly status: number;
-  readonly size: number;
-  readonly checksum: string;
-  /** Between its beginning and its end. */
-  readonly lines: readonly string[];
-}
-
-const HEAD = /@([0-9a-f]{8}) (\d+) (\d+) ([0-9-]+)@/;
-
-/** Picks an answer out of what the console shows, line by line: in one pass, and keeping only what is asked for. */
-class FrameReader {
-  #id = '';
-  #withLines = false;
-  #rest = '';
-  #head: Omit<Frame, 'lines'> | undefined;
-  #lines: string[] = [];
-  found: Frame | undefined;
-
-  constructor(machine: LiveMachine) {
-    machine.console.onText((text) => {
-      if (this.#id === '' || this.found !== undefined) return;
-      const lines = (this.#rest + text).split('\n');
-      this.#rest = (lines.pop() ?? '').slice(-8192);
-      for (const line of lines) this.#take(line);
-      if (this.found !== undefined) machine.wake();
-    });
-  }
-
-  expect(id: string, withLines: boolean): void {
-    this.#id = id;
-    this.#withLines = withLines;
-    this.#rest = '';
-    this.#head = undefined;
-    this.#lines = [];
-    this.found = undefined;
-  }
-
-  #take(line: string): void {
-    if (this.found !== undefined) return;
-    const [, id, status, size, checksum = ''] = HEAD.exec(line) ?? [];
-    if (id === this.#id) {
-      this.#head = { status: Number(status), size: Number(size), checksum };
-      this.#lines = [];
-      if (!this.#withLines) this.found = { ...this.#head, lines: [] };
-      return;
-    }
-    if (this.#head === undefined) return;
-    if (line.includes(`@${this.#id}.@`)) this.found = { ...this.#head, lines: this.#lines };
-    // More than a piece can be is noise.
-    else if (this.#lines.length < 10_000) this.#lines.push(line);
   }
 }
 

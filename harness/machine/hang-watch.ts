@@ -27,9 +27,10 @@ export interface Pulse {
 /** How a machine does not go on. */
 export type Standstill = 'loop' | 'idle' | 'repeats' | 'silent';
 
-/** Of addresses, how many of the later ones may be new in a loop. */
+/** In a loop, so many of the later addresses may be new, and so many of all may be different ones. */
 const NEW_IN_LOOP = 0.2;
-const FEWEST_ADDRESSES = 12;
+const DIFFERENT_IN_LOOP = 0.5;
+const FEWEST_ADDRESSES = 20;
 const MOST_ADDRESSES = 400;
 const PAGE_BITS = 12n;
 
@@ -74,11 +75,12 @@ export class HangWatch {
     }
     const passedMs = Math.min(pulse.passedMs, LATE * this.#intervalMs);
     const computedMs = Math.min(pulse.computedMs, passedMs);
-    const works = pulse.usedDisk && computedMs > passedMs / 4;
     const busy = pulse.computedMs + pulse.waitedMs > pulse.passedMs / 2;
-    if (busy && !(works && !early)) this.busyMs += computedMs;
+    // A loader that reads its menu again and again reads from the disk, too.
+    const works = pulse.usedDisk && busy && !early;
+    if (busy && !works) this.busyMs += computedMs;
     else if (!busy) this.idleMs += Math.max(0, passedMs - pulse.waitedMs);
-    if (pulse.said && !(works && !early)) this.repeatedMs += Math.max(0, passedMs - pulse.waitedMs);
+    if (pulse.said && !works) this.repeatedMs += Math.max(0, passedMs - pulse.waitedMs);
     if (busy && pulse.address !== undefined) {
       this.#pages.push(pulse.address >> PAGE_BITS);
       if (this.#pages.length > MOST_ADDRESSES) this.#pages.shift();
@@ -97,6 +99,7 @@ export class HangWatch {
     if (this.#pages.length < FEWEST_ADDRESSES) return false;
     const before = new Set(this.#pages.slice(0, half));
     const later = this.#pages.slice(half);
+    if (new Set(this.#pages).size > this.#pages.length * DIFFERENT_IN_LOOP) return false;
     return later.filter((page) => !before.has(page)).length <= later.length * NEW_IN_LOOP;
   }
 }

@@ -173,7 +173,7 @@ export class LiveMachine {
   /** How much the machine has read from its disk, and written to it, and how often. */
   async diskUse(): Promise<{ readonly readBytes: number; readonly operations: number } | undefined> {
     const stats = (await this.qmp('query-blockstats').catch(() => undefined)) as BlockStats[] | undefined;
-    const disk = stats?.find(({ 'node-name': node, qdev }) => node === 'disk' || qdev !== undefined)?.stats;
+    const disk = stats?.find(({ 'node-name': node }) => node === 'disk')?.stats;
     if (disk === undefined) return undefined;
     return { readBytes: disk.rd_bytes, operations: disk.rd_operations + disk.wr_operations };
   }
@@ -270,6 +270,5 @@ export class LiveMachine {
 
 interface BlockStats {
   readonly 'node-name'?: string;
-  readonly qdev?: string;
   readonly stats: { readonly rd_bytes: number; readonly rd_operations: number; readonly wr_operations: number };
 }

@@ -88,7 +88,8 @@ export async function waitForOffer(
       return 'login';
     }
     machine.unconfirmedPrompt = prompt.trim();
-    rejectedAt = console.receivedBytes;
+    // What came in its place may be a shell.
+    if (watch.prompt === prompt || asksForLogin(watch.prompt)) rejectedAt = console.receivedBytes;
   }
 }
 

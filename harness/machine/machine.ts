@@ -145,7 +145,7 @@ export class Machine implements AsyncDisposable {
     const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
     if (offer === 'login') await logIn(this.#live, user, password, timeoutMs, options);
     await findShell(this.#live, user, timeoutMs, options);
-    this.#shell = await GuestShell.take(this.#live, timeoutMs);
+    this.#shell = await GuestShell.take(this.#live, user, timeoutMs);
     this.#user = user;
     this.stages.note('login', performance.now() - this.startedAt);
   }

@@ -3,7 +3,7 @@ import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors
 import { ARCHITECTURES } from '../qemu/architecture.ts';
 import { processTimes } from '../qemu/process-times.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
-import { type Question, questionIn } from '../verdict/questions.ts';
+import { asksForLogin, type Question, questionIn } from '../verdict/questions.ts';
 import { isBefore } from '../verdict/stages.ts';
 import { type BootEnd, causeOf } from '../verdict/verdict.ts';
 import { type HangBudget, HangWatch, type Standstill } from './hang-watch.ts';
@@ -18,6 +18,8 @@ const TICK_MS = 50;
 const LOOK_MS = 500;
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
+/** What is looked through for a loader's menu. */
+const RECENT_CHARACTERS = 4000;
 /** A boot that shows more than this has lost itself. */
 const FLOOD_BYTES = 16 * 1024 * 1024;
 
@@ -242,7 +244,7 @@ class Wait<T> {
     const unfinished = watch.prompt.trim() !== '';
     const line = unfinished ? watch.prompt : watch.lastLine;
     const silentMs = this.#silentMs;
-    if (silentMs < PAUSE_MS || line.trim() === '') return;
+    if (silentMs < PAUSE_MS || line.trim() === '' || asksForLogin(line)) return;
     const same = this.#answered !== undefined && this.#answered.line === line;
     // The same line is another question only when the guest has said something since.
     if (same && this.#answered?.lines === watch.lineCount && silentMs < UNANSWERED_MS) return;
@@ -259,7 +261,10 @@ class Wait<T> {
     if (question.answer === 'passphrase' && parts.answers.passphrase !== undefined)
       if (this.#answer(line, parts.answers.passphrase, 'the passphrase that was given')) return;
     if (silentMs < standsMs) return;
-    this.#finish({ how: 'question', question, line, answered: this.#answers.has(line) });
+    // What went wrong before it is why it asks.
+    const [fatal] = watch.fatal;
+    if (fatal !== undefined) this.#finish({ how: 'fatal', fatal });
+    else this.#finish({ how: 'question', question, line, answered: this.#answers.has(line) });
   }
 
   /** Whether the machine waits at a question, or only says something like it. */
@@ -372,6 +377,7 @@ async function explain(
     unconfirmedPrompt: machine.unconfirmedPrompt,
     serialPort: ARCHITECTURES[parts.architecture].serialPort,
     serialConsole,
+    recent: console.text.slice(-RECENT_CHARACTERS),
     lastByteMs: console.lastByteAt - startedAt,
   });
   return new BootFailedError(parts.name, stage, cause, evidence, { name, seenAtMs });

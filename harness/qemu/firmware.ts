@@ -1,6 +1,6 @@
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
 import { findTool } from '../../lib/tools.ts';
 import { FirmwareMissingError } from '../errors.ts';
@@ -39,14 +39,26 @@ const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'secure-boot']);
 async function firmwareFolders(architecture: Architecture): Promise<string[]> {
   const qemu = await findTool(ARCHITECTURES[architecture].qemu);
   const ofQemu = qemu === undefined ? [] : [join(dirname(await realpath(qemu)), '..', 'share', 'qemu', 'firmware')];
-  const config = process.env.XDG_CONFIG_HOME ?? join(homedir(), '.config');
+  const config = configDirectory();
   return [
-    join(config, 'qemu', 'firmware'),
+    ...(config === undefined ? [] : [join(config, 'qemu', 'firmware')]),
     '/etc/qemu/firmware',
     '/usr/local/share/qemu/firmware',
     '/usr/share/qemu/firmware',
     ...ofQemu,
   ];
+}
+
+/** The user's, where there is one: an empty or relative setting counts as not set, and a user may have no entry in passwd. */
+function configDirectory(): string | undefined {
+  const { XDG_CONFIG_HOME: xdg = '' } = process.env;
+  if (isAbsolute(xdg)) return xdg;
+  try {
+    const home = homedir();
+    return isAbsolute(home) ? join(home, '.config') : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Finds UEFI firmware for q35 machines of x86-64, or virt machines of aarch64, through the descriptors, first in their order that needs no SMM and has

@@ -1,8 +1,8 @@
-import { spawn as spawnPty } from 'node-pty';
 import { killOnExit } from '../../lib/kill-on-exit.ts';
 import { requireTool } from '../../lib/tools.ts';
 import { Console } from '../console/console.ts';
 import { ARCHITECTURES, type Architecture } from './architecture.ts';
+import { loadNodePty } from './node-pty.ts';
 
 /** A running QEMU on a pty. */
 export interface QemuProcess {
@@ -16,6 +16,7 @@ export interface QemuProcess {
   /** Reads nothing more until it is resumed; the guest waits. */
   pause(): void;
   resume(): void;
+  /** Of its terminal. A size of nothing, as of a terminal that does not know its own, is ignored. */
   resize(columns: number, rows: number): void;
 }
 
@@ -36,6 +37,7 @@ export async function startQemu(
 ): Promise<QemuProcess> {
   // node-pty does not fail for a program that is not there: it prints a line and exits 1.
   const program = await requireTool('startQemu', ARCHITECTURES[architecture].qemu);
+  const { spawn: spawnPty } = await loadNodePty();
   const pty = spawnPty(program, [...args], {
     name: 'xterm-256color',
     cols: Console.columns,
@@ -79,7 +81,12 @@ export async function startQemu(
     pause: () => pty.pause(),
     resume: () => pty.resume(),
     resize: (columns, rows) => {
-      if (alive) pty.resize(columns, rows);
+      if (!alive || !(columns >= 1 && rows >= 1)) return;
+      try {
+        pty.resize(columns, rows);
+      } catch {
+        // It has just ended.
+      }
     },
   };
 }

@@ -59,7 +59,7 @@ export interface FailureSeen {
 
 const NO_ROOT = ['kernel-panic-no-root', 'stage-1-failed', 'stage-1-shell', 'emergency', 'kernel-panic-init-died'];
 const NO_INIT = ['kernel-panic-no-init', ...NO_ROOT];
-const STOPS = ['hang', 'machine-reset', 'waits-for-job', 'repeats-itself'];
+const STOPS = ['hang', 'machine-reset', 'waits-for-job', 'repeats-itself', 'loader-menu'];
 
 export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
@@ -76,6 +76,13 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     source: 'SeaBIOS src/boot.c',
   },
   {
+    name: 'no-bootable-device',
+    // What mkfs.vfat puts into a boot sector.
+    ...{ shows: /^This is not a bootable disk/, by: 'loader', stage: 'loader', severity: 'fatal' },
+    cause: 'the boot sector of the partition starts nothing',
+    source: 'dosfstools src/mkfs.fat.c',
+  },
+  {
     name: 'secure-boot-refused',
     shows: /BdsDxe: failed to (?:load|start) .*(?:Access Denied|Security Violation)/,
     ...{ by: 'uefi', stage: 'firmware', severity: 'fatal' },
@@ -85,9 +92,15 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'uefi-shell',
     // The shell runs a startup.nsh after five seconds, if there is one.
-    ...{ shows: /UEFI Interactive Shell|^Shell> ?$/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
+    ...{ shows: /UEFI Interactive Shell/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
     goesOnWithinMs: 7000,
     cause: 'the firmware found no EFI loader that starts, and went to its shell',
+    source: 'edk2 ShellPkg',
+  },
+  {
+    name: 'uefi-shell',
+    ...{ shows: /^(?:Shell|FS\d+:\\)> ?$/, by: 'uefi', stage: 'firmware', severity: 'fatal', unfinished: true },
+    cause: 'the firmware found no EFI loader that starts, and waits in its shell',
     source: 'edk2 ShellPkg',
   },
   {
@@ -146,7 +159,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'loader-entry',
     shows:
-      /(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
+      /^(?!.*BdsDxe: ).*(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
     // It stalls for three seconds so that the message can be read, and then shows its menu or returns to the firmware.
     goesOnWithinMs: 5000,
@@ -163,7 +176,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'syslinux',
     shows:
-      /Failed to load (?:COM32 file|ldlinux)|Could not find (?:kernel|ramdisk) image: |No DEFAULT or UI configuration directive found!|^Loading \S+ ?(?:\.\.\.)? ?failed: |^Booting kernel failed: |Invalid or corrupt kernel image|ERROR: No configuration file found/,
+      /Failed to load (?:COM32 file|ldlinux)|Could not find (?:kernel|ramdisk) image: |No DEFAULT or UI configuration directive found!|^Loading \S+ ?(?:\.\.\.)? ?failed: |^Booting kernel failed: |Invalid or corrupt kernel image|No configuration file found/,
     // At its prompt it may still time out to another entry.
     goesOnWithinMs: 3000,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
@@ -289,8 +302,16 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   },
   {
     name: 'root-device-missing',
+    shows: /Gave up waiting for (?:root|suspend).*device|dracut-initqueue.*timeout|No root device specified/,
+    ...{ by: 'initrd', stage: 'stage 1', severity: 'warning', quiet: true },
+    cause: 'stage 1 did not find the device of the root filesystem',
+    explains: [...NO_ROOT, 'in-initrd', ...STOPS],
+    source: 'initramfs-tools scripts/local; dracut',
+  },
+  {
+    name: 'root-device-missing',
     shows:
-      /Timed out waiting for device |Gave up waiting for (?:root|suspend).*device|ALERT! +.*does not exist|stage 1: .*was not found|Waiting for root device .*\.\.\.|No root device specified|Failed to mount .* as root file system|VFS: Cannot open root device|dracut-initqueue.*timeout|Mounting .* on \/root failed: /,
+      /Timed out waiting for device |ALERT! +.*does not exist|stage 1: .*was not found|Waiting for root device .*\.\.\.|Failed to mount .* as root file system|VFS: Cannot open root device|Mounting .* on \/root failed: /,
     ...{ by: 'initrd', stage: 'stage 1', severity: 'warning' },
     cause: 'stage 1 did not find the device of the root filesystem',
     explains: [...NO_ROOT, 'in-initrd', ...STOPS],

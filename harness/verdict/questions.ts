@@ -132,14 +132,6 @@ export const QUESTIONS: readonly Question[] = [
     source: 'GRUB grub-core/normal/auth.c',
   },
   {
-    name: 'loader-menu',
-    shows:
-      /Press enter to boot the selected OS|^boot: ?$|ARROWS Select +ENTER Boot|Press a key to return to menu|--MORE--$/,
-    ...{ finished: true, standsMs: 10_000 },
-    cause: 'the boot loader shows its menu, and starts nothing by itself',
-    source: 'GRUB grub-core/normal/menu_text.c; SYSLINUX core/cli.c; Limine',
-  },
-  {
     name: 'asks-a-question',
     shows:
       /(?:press|hit|strike) (?:the )?(?:any key|a key|enter|return|<enter>|\[enter\]|space)\b(?!.*(?:boot menu|setup|enter the|in \d|within \d|to stop|to interrupt|to skip|to edit|to select|to cancel|to abort))|\[(?:y\/n|yes\/no)\](?:\s?[:?])?\s*$|\((?:y\/n|yes\/no)(?:\/[^)]*)?\)(?:\s?[:?])?\s*$|^--More--|^\(END\)$|^lines \d+-\d+|Enter runlevel:/i,
@@ -148,6 +140,16 @@ export const QUESTIONS: readonly Question[] = [
     source: 'any program',
   },
 ];
+
+/** What stands in a loader's menu, or is its prompt, and in nothing else that it shows. On two terminals a prompt may be there twice.
+ *  @see GRUB grub-core/normal/menu_text.c; systemd src/boot/boot.c; SYSLINUX core/cli.c; Limine */
+const LOADER_MENU =
+  /Press enter to boot the selected OS|Reboot Into Firmware Interface|(?:^|\n)(?:boot: ?){1,3}\s*$|ARROWS Select +ENTER Boot|Press a key to return to menu|--MORE--\s*$/g;
+
+/** The sentence of a loader's menu in what a console shows. */
+export function loaderMenuIn(text: string): string | undefined {
+  return text.match(LOADER_MENU)?.at(-1)?.trim();
+}
 
 /** How programs begin a line in which they say what they do. */
 const WORKING =

@@ -2,7 +2,7 @@ import type { Finding } from '../../lib/inspect/finding.ts';
 import { formatDuration } from '../../lib/units.ts';
 import { type FailureSeen, reasonFor } from './failures.ts';
 import type { WaitingJob } from './news.ts';
-import type { Question } from './questions.ts';
+import { loaderMenuIn, type Question } from './questions.ts';
 import { BOOT_STAGES, type BootStage, isBefore } from './stages.ts';
 
 /** Why a boot is bad. The one place where a cause becomes a sentence. */
@@ -41,6 +41,8 @@ export interface BootFacts {
   readonly serialPort: string;
   /** Whether the image's loader entries name a serial console; undefined when that is not known. */
   readonly serialConsole: boolean | undefined;
+  /** The end of what the console showed. */
+  readonly recent: string;
   /** Milliseconds from the machine's start to its last byte. */
   readonly lastByteMs: number;
 }
@@ -60,6 +62,8 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
       return causeOfFailure(end.fatal, facts);
     case 'question': {
       const { name, cause } = end.question;
+      if (facts.unconfirmedPrompt !== undefined && /^asks-(?:a-question|for-password)$/.test(name))
+        return unconfirmed(facts, facts.unconfirmedPrompt);
       const refused = end.answered ? '; it was answered, and asks again' : '';
       return { name, stage, seenAtMs, cause: `${cause}: ${end.line.trim()}${refused}` };
     }
@@ -77,9 +81,12 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
           `the screen or the processor shows that it came to "${facts.screenStage}", and the serial console does not`,
         );
       if (facts.unconfirmedPrompt !== undefined && end.standstill !== 'repeats')
+        return unconfirmed(facts, facts.unconfirmedPrompt);
+      const menu = isBefore(facts.stage, 'kernel') ? loaderMenuIn(facts.recent) : undefined;
+      if (menu !== undefined)
         return {
-          ...{ name: 'login-prompt-unconfirmed', stage, seenAtMs },
-          cause: `a line looks like a login prompt, and is none: it does not come again after Enter, or no init was seen to start: ${facts.unconfirmedPrompt}`,
+          ...{ name: 'loader-menu', stage: 'loader', seenAtMs },
+          cause: `${because('loader-menu', failures)}the boot loader shows its menu, and starts nothing by itself: ${menu}`,
         };
       if (facts.job !== undefined)
         return {
@@ -121,6 +128,13 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
       return { name: end.reason ?? 'machine-ended', stage, seenAtMs, cause };
     }
   }
+}
+
+function unconfirmed({ stage, lastByteMs }: BootFacts, prompt: string): Cause {
+  return {
+    ...{ name: 'login-prompt-unconfirmed', stage: stage ?? 'firmware', seenAtMs: lastByteMs },
+    cause: `a line looks like a login prompt and is not one: it does not come again after Enter, or the system's init did not start: ${prompt}`,
+  };
 }
 
 function causeOfFailure(fatal: FailureSeen, { stage = 'firmware', failures }: BootFacts): Cause {

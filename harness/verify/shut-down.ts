@@ -13,7 +13,15 @@ export interface ShutDown {
 }
 
 /** Has the guest power off: by a command of whoever may give it, else by its power button, to which not every guest reacts. */
-export async function shutDown(machine: Machine, timeoutMs: number | undefined): Promise<ShutDown> {
+export async function shutDown(
+  machine: Machine,
+  timeoutMs: number | undefined,
+  { atOnce }: { readonly atOnce: boolean },
+): Promise<ShutDown> {
+  if (atOnce) {
+    await machine.crash();
+    return { clean: false, cause: undefined, warning: undefined };
+  }
   const mayPowerOff = await machine.mayPowerOff();
   try {
     const patience = mayPowerOff ? timeoutMs : POWER_BUTTON_MS;

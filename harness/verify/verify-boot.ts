@@ -121,6 +121,8 @@ class Boot {
   #failure: BootFailure | undefined;
   #root: RootDevices | undefined;
   #cleanShutdown = false;
+  /** The shell is not in the image's own system: there is nothing to check, and nobody who powers it off. */
+  #isElsewhere = false;
   #screenshot: string | undefined;
   #lines: readonly string[] = [];
 
@@ -145,12 +147,12 @@ class Boot {
       else if ((await machine.waitForLoginPrompt(waiting)) === 'shell') await machine.login('root', undefined, waiting);
       await this.#look();
       if (machine.isLoggedIn) await this.#lookInside(isDirect);
-      if (login !== false && this.#failure === undefined) {
+      if (login !== false && !this.#isElsewhere) {
         await runChecks(checks, machine, this.#checks);
         this.#note(checksCause(this.#checks));
       }
       await this.#look();
-      const { clean, cause, warning } = await shutDown(machine, timeoutMs);
+      const { clean, cause, warning } = await shutDown(machine, timeoutMs, { atOnce: this.#isElsewhere });
       this.#cleanShutdown = clean;
       if (warning !== undefined) this.#warnings.push(warning);
       this.#note(cause);
@@ -216,6 +218,7 @@ class Boot {
     this.#root = inside.root;
     this.#warnings.push(...inside.warnings);
     this.#note(inside.cause);
+    this.#isElsewhere = inside.root.devices.length === 0 && this.#failure !== undefined;
   }
 
   #note(cause: Cause | undefined): void {
@@ -283,7 +286,7 @@ class Boot {
 
 const NOTHING_SEEN = {
   ...{ screenStage: undefined, failures: [], repeated: undefined, job: undefined, unconfirmedPrompt: undefined },
-  ...{ serialPort: '', serialConsole: undefined, lastByteMs: 0 },
+  ...{ serialPort: '', serialConsole: undefined, recent: '', lastByteMs: 0 },
 };
 
 /** What was said to be no failure. */

@@ -1,4 +1,5 @@
-import type { FileHandle } from 'node:fs/promises';
+import type { Budget } from '../inspect/budget.ts';
+import { MIB } from '../units.ts';
 
 /** A part of a disk. Bytes. */
 export interface Extent {
@@ -12,27 +13,36 @@ export interface Run {
   readonly count: number;
 }
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
+/** Reads a disk; short at its end. */
+export type ReadDisk = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
-/** Compares the same extent of two files. What is past a file's end reads as nothing, and differs.
- *  @param unitBytes what is told apart: a sector, a block. @returns runs of units that differ, in order. */
-export async function differingRuns(a: FileHandle, b: FileHandle, extent: Extent, unitBytes: number): Promise<Run[]> {
+const CHUNK_BYTES = 2 * MIB;
+/** Places that are told apart; what is behind them is one. */
+const MOST_RUNS = 1000;
+
+/** Compares an extent of each of two disks. What is past a disk's end reads as nothing, and differs.
+ *  @param unitBytes what is told apart: a sector, a block. @returns runs of units that differ, in order. The last goes to the end
+ *  of what differs when there are more than a thousand. */
+export async function differingRuns(
+  budget: Budget,
+  a: ReadDisk,
+  b: ReadDisk,
+  extent: Extent,
+  unitBytes: number,
+): Promise<Run[]> {
   const runs: { first: number; count: number }[] = [];
-  const [bufferA, bufferB] = [Buffer.alloc(CHUNK_BYTES), Buffer.alloc(CHUNK_BYTES)];
   for (let at = 0; at < extent.sizeBytes; at += CHUNK_BYTES) {
+    budget.check();
     const length = Math.min(CHUNK_BYTES, extent.sizeBytes - at);
-    const [readA, readB] = await Promise.all([
-      a.read(bufferA, 0, length, extent.offsetBytes + at),
-      b.read(bufferB, 0, length, extent.offsetBytes + at),
-    ]);
-    const partA = bufferA.subarray(0, readA.bytesRead);
-    const partB = bufferB.subarray(0, readB.bytesRead);
+    const [partA, partB] = await Promise.all([a(extent.offsetBytes + at, length), b(extent.offsetBytes + at, length)]);
+    if (partA.length === 0 && partB.length === 0) break;
     if (partA.equals(partB)) continue;
-    for (let unit = 0; unit < length; unit += unitBytes) {
+    for (let unit = 0; unit < Math.max(partA.length, partB.length); unit += unitBytes) {
       if (partA.subarray(unit, unit + unitBytes).equals(partB.subarray(unit, unit + unitBytes))) continue;
       const number = (at + unit) / unitBytes;
       const last = runs.at(-1);
-      if (last !== undefined && last.first + last.count === number) last.count += 1;
+      if (last !== undefined && (last.first + last.count === number || runs.length >= MOST_RUNS))
+        last.count = number + 1 - last.first;
       else runs.push({ first: number, count: 1 });
     }
   }

@@ -1,70 +1,116 @@
-import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type FatLocation, mtoolsEnvironment, mtoolsImage, readFat } from '../filesystem/fat.ts';
-import { listTree, type TreeEntry } from '../filesystem/tree.ts';
-import type { StepRunner } from '../step.ts';
-import type { Run } from './byte-ranges.ts';
-import { compareFields, type Difference } from './difference.ts';
+import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
+import type { Budget } from '../inspect/budget.ts';
+import { MIB } from '../units.ts';
+import type { Extent, ReadDisk, Run } from './byte-ranges.ts';
+import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
-/** Compares two FATs: boot sector, then path by path. What a FAT holds is small: it is taken out and looked at.
- *  Runs: mcopy, find. */
+/** Files and directories of each that are compared. */
+const MOST_NODES = 50_000;
+const CHUNK_BYTES = MIB;
+
+/** One side of a comparison of FATs. */
+export interface FatSide {
+  readonly read: ReadDisk;
+  readonly extent: Extent;
+}
+
+/** Compares two FATs: boot sector, then path by path.
+ *  @returns undefined when one is damaged so that it cannot be read into. */
 export async function diffFat(
-  step: StepRunner,
+  budget: Budget,
   where: string,
-  a: FatLocation,
-  b: FatLocation,
+  a: FatSide,
+  b: FatSide,
   runs: readonly Run[],
-  work: string,
-): Promise<Difference[]> {
-  const [treeA, treeB] = [await takeOut(step, a, join(work, 'a')), await takeOut(step, b, join(work, 'b'))];
-  const differences = compareFields(where, 'boot sector', await facts(step, a), await facts(step, b));
-  for (const path of [...new Set([...treeA.keys(), ...treeB.keys()])].sort()) {
-    const [entryA, entryB] = [treeA.get(path), treeB.get(path)];
+): Promise<Difference[] | undefined> {
+  const [volumeA, volumeB] = [await open(a), await open(b)];
+  if (volumeA === undefined || volumeB === undefined) return undefined;
+  const found = new Differences(where);
+  found.add(...compareFields(where, 'boot sector', await facts(volumeA), await facts(volumeB)));
+  const [treeA, treeB] = [await volumeA.tree(MOST_NODES), await volumeB.tree(MOST_NODES)];
+  const [nodesA, nodesB] = [byPath(treeA.nodes), byPath(treeB.nodes)];
+  found.add(...compareFields(where, 'directories', damage(treeA.damage), damage(treeB.damage)));
+  for (const path of [...new Set([...nodesA.keys(), ...nodesB.keys()])].sort()) {
+    budget.check();
+    const [nodeA, nodeB] = [nodesA.get(path), nodesB.get(path)];
     const what = `/${path}`;
-    if (entryA === undefined || entryB === undefined) {
-      differences.push({ where, what, a: entryA && describe(entryA), b: entryB && describe(entryB) });
+    if (nodeA === undefined || nodeB === undefined) {
+      found.add({ where, what, a: nodeA && describe(nodeA), b: nodeB && describe(nodeB) });
       continue;
     }
-    differences.push(...compareFields(where, what, fieldsOf(entryA), fieldsOf(entryB)));
-    if (entryA.type !== 'file' || entryB.type !== 'file') continue;
-    const [bytesA, bytesB] = [await readFile(entryA.source), await readFile(entryB.source)];
-    if (bytesA.equals(bytesB)) continue;
-    const at = bytesA.findIndex((byte, index) => byte !== bytesB[index]);
-    if (at < 0) continue;
-    const shown = (bytes: Buffer): string =>
-      `byte ${at} is ${bytes[at] === undefined ? 'past the end' : `0x${bytes[at].toString(16).padStart(2, '0')}`}`;
-    differences.push({ where, what, field: 'content', a: shown(bytesA), b: shown(bytesB) });
+    found.add(...compareFields(where, what, fieldsOf(nodeA), fieldsOf(nodeB)));
+    if (nodeA.type !== 'file' || nodeB.type !== 'file') continue;
+    const first = await firstDifference(budget, volumeA, nodeA, volumeB, nodeB);
+    if (first !== undefined) found.add({ where, what, field: 'content', ...first });
   }
-  if (differences.length > 0) return differences;
-  return runs.map(({ first, count }) => ({
-    where,
-    what: 'folders, allocation table or unused space',
-    field: `sector ${first}${count === 1 ? '' : ` to ${first + count - 1}`}`,
-    a: 'other bytes',
-    b: 'other bytes',
-  }));
+  if (treeA.isCut || treeB.isCut) found.add(notCompared(where, `paths behind the first ${MOST_NODES}`));
+  if (found.length === 0)
+    found.add(
+      ...runs.map(({ first, count }) => ({
+        where,
+        what: 'folders, allocation table or unused space',
+        field: `sector ${first}${count === 1 ? '' : ` to ${first + count - 1}`}`,
+        a: 'other bytes',
+        b: 'other bytes',
+      })),
+    );
+  return found.all;
 }
 
-async function facts(step: StepRunner, location: FatLocation): Promise<Record<string, string>> {
-  const fat = await readFat(step.step, location);
-  return Object.fromEntries(Object.entries(fat).map(([name, value]) => [name, `${value}`]));
+function open({ read, extent }: FatSide): Promise<FatVolume | undefined> {
+  return FatVolume.open((at, bytes) =>
+    read(extent.offsetBytes + at, Math.max(0, Math.min(bytes, extent.sizeBytes - at))),
+  );
 }
 
-async function takeOut(step: StepRunner, location: FatLocation, folder: string): Promise<Map<string, TreeEntry>> {
-  await mkdir(folder, { recursive: true });
-  // It fails on an empty one.
-  await step.tryRun(['mcopy', '-s', '-n', '-m', '-i', mtoolsImage(location), '::/*', folder], {
-    env: mtoolsEnvironment(undefined),
-  });
-  const tree = await listTree(step, { root: folder });
-  return new Map(tree.filter(({ path }) => path !== '').map((entry) => [entry.path, entry]));
+async function facts(volume: FatVolume): Promise<Record<string, string>> {
+  const { bits, volumeId, label, clusterBytes, sizeBytes } = volume.layout;
+  const freeBytes = await volume.freeBytes();
+  const all = { bits, volumeId, label, clusterBytes, sizeBytes, freeBytes };
+  return Object.fromEntries(Object.entries(all).map(([name, value]) => [name, `${value}`]));
 }
 
-function fieldsOf({ type, sizeBytes, mtime }: TreeEntry): Record<string, string> {
+function damage(sentences: readonly string[]): Record<string, string> {
+  return sentences.length === 0 ? {} : { damage: sentences.join('; ') };
+}
+
+function byPath(nodes: readonly FatNode[]): Map<string, FatNode> {
+  return new Map(nodes.map((node) => [node.path, node]));
+}
+
+function fieldsOf({ type, sizeBytes, modified, attributes }: FatNode): Record<string, string> {
   if (type !== 'file') return { type };
-  return { type, size: `${sizeBytes}`, mtime: new Date(mtime * 1000).toISOString() };
+  return { type, size: `${sizeBytes}`, mtime: modified, attributes: `0x${attributes.toString(16).padStart(2, '0')}` };
 }
 
-function describe({ type, sizeBytes }: TreeEntry): string {
+function describe({ type, sizeBytes }: FatNode): string {
   return type === 'file' ? `${type}, ${sizeBytes} bytes` : type;
+}
+
+/** The first byte in which two files differ, as each has it. A file that its chain of clusters cuts off ends there. */
+async function firstDifference(
+  budget: Budget,
+  volumeA: FatVolume,
+  nodeA: FatNode,
+  volumeB: FatVolume,
+  nodeB: FatNode,
+): Promise<{ readonly a: string; readonly b: string } | undefined> {
+  const size = Math.max(nodeA.sizeBytes, nodeB.sizeBytes);
+  for (let at = 0; at < size; at += CHUNK_BYTES) {
+    budget.check();
+    const [partA, partB] = [
+      await volumeA.readFile(nodeA, at, CHUNK_BYTES),
+      await volumeB.readFile(nodeB, at, CHUNK_BYTES),
+    ];
+    if (partA.length === 0 && partB.length === 0) return undefined;
+    if (partA.equals(partB)) continue;
+    const length = Math.max(partA.length, partB.length);
+    for (let index = 0; index < length; index += 1) {
+      if (partA[index] === partB[index]) continue;
+      const shown = (byte: number | undefined): string =>
+        `byte ${at + index} is ${byte === undefined ? 'past the end' : `0x${byte.toString(16).padStart(2, '0')}`}`;
+      return { a: shown(partA[index]), b: shown(partB[index]) };
+    }
+  }
+  return undefined;
 }

@@ -1,178 +1,218 @@
-import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { z } from 'zod';
-import { inspectDiskImage } from '../disk-image-format.ts';
-import { ext4Location } from '../filesystem/ext4.ts';
+import { type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
 import { readImageIdentity } from '../image-identity.ts';
-import { makePrivateFolder } from '../private-output.ts';
+import { Budget, DEFAULT_BUDGET_MS } from '../inspect/budget.ts';
+import { probe } from '../inspect/filesystems.ts';
+import type { FoundPartition } from '../inspect/found-partition.ts';
+import { ContainerDamaged, type ImageReader, openImage } from '../inspect/image-reader.ts';
+import { type FoundTable, readPartitionTable } from '../inspect/partition-tables.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
-import { SECTOR_BYTES, sectorsToBytes } from '../units.ts';
+import { SECTOR_BYTES } from '../units.ts';
 import { differingRuns, type Extent } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';
 import { diffFat } from './diff-fat.ts';
-import { compareFields, type Difference } from './difference.ts';
+import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
 const STEP = 'diffImages';
 
-const schema = z.object({ a: path, b: path });
+const schema = z.object({ a: path, b: path, timeoutMs: z.number().int().positive().optional() });
 
 export interface DiffImagesOptions {
   /** Two disk images: raw, qcow2, vdi or vpc. They are only read. */
   readonly a: string;
   readonly b: string;
+  /** Milliseconds after which what has not been compared is left out, with a difference that says so. Default 60,000. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Says where two disk images differ: container, partition table, space outside of partitions, and in each filesystem by
  *  path and field. None when they are the same, byte for byte as a machine sees them, and in the identifiers of their
- *  container. ext4 and FAT are read into; of others the differing places are told.
- *  @throws {InvalidOptionsError}, {ToolFailedError} for what is no image. Runs: qemu-img, sfdisk, blkid, and what
- *  reads the filesystems: debugfs, mcopy, find. */
+ *  container. ext4 and FAT are read into; of others, and of damaged ones, the differing places are told. What is left out, because
+ *  it is too much or the time is over, is a difference of its own.
+ *  @throws {InvalidOptionsError} for what is no image; {ToolFailedError} when a program is killed or ends in a way that it does
+ *  not document. Runs: blkid; debugfs for ext4; qemu-img for what is not raw. */
 export async function diffImages(options: DiffImagesOptions, context?: StepContext): Promise<Difference[]> {
-  const parsed = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, `${parsed.a} and ${parsed.b}`, async (step) => {
-    await using work = await makePrivateFolder(tmpdir());
-    const a = await openDisk(step, resolve(parsed.a), join(work.path, 'a.img'));
-    const b = await openDisk(step, resolve(parsed.b), join(work.path, 'b.img'));
-    await using fileA = await open(a.raw, 'r');
-    await using fileB = await open(b.raw, 'r');
-    const size = Math.max(a.sizeBytes, b.sizeBytes);
-    const differences = compareFields('container', basename(parsed.a), a.container, b.container);
-    const [tableA, tableB] = [await readTable(step, a.raw), await readTable(step, b.raw)];
-    differences.push(...compareFields('partition table', 'header', tableA.header, tableB.header));
-    const numbers = [...new Set([...tableA.partitions.keys(), ...tableB.partitions.keys()])].sort((x, y) => x - y);
-    for (const number of numbers)
-      differences.push(
-        ...compareFields(
-          'partition table',
-          `partition ${number}`,
-          tableA.partitions.get(number)?.fields ?? {},
-          tableB.partitions.get(number)?.fields ?? {},
-        ),
-      );
-
-    const parts = numbers.flatMap((number) => {
-      const [partA, partB] = [tableA.partitions.get(number), tableB.partitions.get(number)];
-      return partA === undefined || partB === undefined ? [] : [{ number, a: partA.extent, b: partB.extent }];
+  const { timeoutMs = DEFAULT_BUDGET_MS, ...files } = parseOptions(STEP, schema, options);
+  return runStep(STEP, context, `${files.a} and ${files.b}`, async (step) => {
+    using budget = new Budget(STEP, step.signal, timeoutMs);
+    const facts = {
+      a: await inspectDiskImage(files.a, undefined, step.executor, step.signal),
+      b: await inspectDiskImage(files.b, undefined, step.executor, step.signal),
+    };
+    const name = basename(files.a);
+    const differences = compareFields('container', name, await container(facts.a), await container(facts.b));
+    const found = await budget.part('the disks', [], async () => {
+      await using a = await openDisk(step, budget, facts.a);
+      await using b = await openDisk(step, budget, facts.b);
+      if (a.image !== undefined && b.image !== undefined) return await diffDisks(step, budget, a.image, b.image);
+      return [{ where: 'container', what: name, field: 'readable', a: a.readable, b: b.readable }];
     });
-    if (numbers.length === 0) {
-      const whole = { offsetBytes: 0, sizeBytes: size };
-      parts.push({ number: 0, a: whole, b: whole });
-    }
-    for (const part of parts)
-      differences.push(...(await diffPartition(step, part, { ...a, file: fileA }, { ...b, file: fileB }, work.path)));
+    return [...differences, ...found, ...budget.leftOut.map((what) => notCompared('what is left out', what))];
+  });
+}
+
+async function container({ file, format, virtualBytes }: DiskImageFacts): Promise<Record<string, string>> {
+  return { format, size: `${virtualBytes}`, ...(await readImageIdentity(file, format)) };
+}
+
+interface OpenDisk extends AsyncDisposable {
+  /** The disk as a raw file; undefined when its container is damaged. */
+  readonly image: ImageReader | undefined;
+  /** "yes", or what is wrong. */
+  readonly readable: string;
+}
+
+async function openDisk(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<OpenDisk> {
+  const own = await openImage(step, budget, facts);
+  if (facts.format === 'raw')
+    return { image: own, readable: 'yes', [Symbol.asyncDispose]: () => own[Symbol.asyncDispose]() };
+  try {
+    const file = await own.asFile(0, facts.virtualBytes);
+    const image = await openImage(step, budget, { ...facts, file, format: 'raw', isDevice: false });
+    return {
+      image,
+      readable: 'yes',
+      async [Symbol.asyncDispose]() {
+        await image[Symbol.asyncDispose]();
+        await own[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await own[Symbol.asyncDispose]();
+    if (!(error instanceof ContainerDamaged)) throw error;
+    return { image: undefined, readable: `no: ${error.message}`, [Symbol.asyncDispose]: async () => {} };
+  }
+}
+
+async function diffDisks(step: StepRunner, budget: Budget, a: ImageReader, b: ImageReader): Promise<Difference[]> {
+  const [tableA, tableB] = [await readPartitionTable(a, budget), await readPartitionTable(b, budget)];
+  const [partsA, partsB] = [byNumber(tableA), byNumber(tableB)];
+  const differences = compareFields('partition table', 'header', header(tableA), header(tableB));
+  const numbers = [...new Set([...partsA.keys(), ...partsB.keys()])].sort((x, y) => x - y);
+  const parts: { readonly number: number; readonly a: Extent; readonly b: Extent }[] = [];
+  for (const number of numbers) {
+    const [partA, partB] = [partsA.get(number), partsB.get(number)];
+    differences.push(
+      ...compareFields(
+        'partition table',
+        `partition ${number}`,
+        partA ? fields(partA) : {},
+        partB ? fields(partB) : {},
+      ),
+    );
+    if (partA !== undefined && partB !== undefined && partA.purpose !== 'extended')
+      parts.push({ number, a: within(partA, a), b: within(partB, b) });
+  }
+  const size = Math.max(a.virtualBytes, b.virtualBytes);
+  const whole = { offsetBytes: 0, sizeBytes: size };
+  if (numbers.length === 0) parts.push({ number: 0, a: whole, b: whole });
+  for (const part of parts)
+    differences.push(...(await budget.part(placeName(part.number), [], () => diffPartition(step, budget, part, a, b))));
+  const outside = new Differences(OUTSIDE);
+  await budget.part(OUTSIDE, undefined, async () => {
     for (const gap of gapsBetween(
       parts.map((part) => part.a),
       size,
     ))
-      for (const run of await differingRuns(fileA, fileB, gap, SECTOR_BYTES)) {
+      for (const run of await differingRuns(budget, a.read, b.read, gap, SECTOR_BYTES)) {
         const from = gap.offsetBytes / SECTOR_BYTES + run.first;
-        differences.push(...outside(from, from + run.count - 1, tableA.header.label === 'gpt', size / SECTOR_BYTES));
+        outside.add(...outsideAreas(from, from + run.count - 1, tableA, size / SECTOR_BYTES));
       }
-    return differences;
   });
+  return [...differences, ...outside.all];
 }
 
-/** A GPT's header and entries: 33 sectors behind the boot sector, and again at the end. */
-const GPT_SECTORS = 33;
+const OUTSIDE = 'outside of partitions';
 
-/** Sectors that differ outside of partitions, by what is there. */
-function outside(first: number, last: number, gpt: boolean, sectors: number): Difference[] {
+function placeName(number: number): string {
+  return number === 0 ? 'the whole disk' : `partition ${number}`;
+}
+
+/** What of a partition is on the disk. */
+function within({ offsetBytes, sizeBytes }: Extent, { virtualBytes }: ImageReader): Extent {
+  const start = Math.min(offsetBytes, virtualBytes);
+  return { offsetBytes: start, sizeBytes: Math.max(0, Math.min(sizeBytes, virtualBytes - start)) };
+}
+
+/** A GPT's entries, in front of which is its header. */
+const GPT_ENTRIES_BYTES = 128 * 128;
+
+/** Sectors of 512 bytes that differ outside of partitions, by what is there. */
+function outsideAreas(first: number, last: number, { table, sectorBytes }: FoundTable, sectors: number): Difference[] {
+  const isGpt = table === 'gpt';
+  const perSector = sectorBytes / SECTOR_BYTES;
+  const gptSectors = perSector + GPT_ENTRIES_BYTES / SECTOR_BYTES;
+  const behindGpt = isGpt ? perSector + gptSectors : 1;
   const areas = [
     { what: 'boot sector', from: 0, to: 0 },
-    ...(gpt ? [{ what: 'GPT', from: 1, to: GPT_SECTORS }] : []),
-    { what: 'space between partitions', from: gpt ? GPT_SECTORS + 1 : 1, to: sectors - 1 - (gpt ? GPT_SECTORS : 0) },
-    ...(gpt ? [{ what: 'backup GPT', from: sectors - GPT_SECTORS, to: sectors - 1 }] : []),
+    ...(isGpt ? [{ what: 'GPT', from: 1, to: behindGpt - 1 }] : []),
+    { what: 'space between partitions', from: behindGpt, to: sectors - 1 - (isGpt ? gptSectors : 0) },
+    ...(isGpt ? [{ what: 'backup GPT', from: sectors - gptSectors, to: sectors - 1 }] : []),
   ];
   return areas.flatMap(({ what, from, to }) => {
     const [start, end] = [Math.max(first, from), Math.min(last, to)];
     if (start > end) return [];
     const field = start === end ? `sector ${start}` : `sectors ${start} to ${end}`;
-    return [{ where: 'outside of partitions', what, field, a: 'other bytes', b: 'other bytes' }];
+    return [{ where: OUTSIDE, what, field, a: 'other bytes', b: 'other bytes' }];
   });
 }
 
-interface Disk {
-  readonly raw: string;
-  readonly sizeBytes: number;
-  readonly container: Readonly<Record<string, string>>;
+function byNumber({ partitions }: FoundTable): Map<number, FoundPartition> {
+  return new Map(partitions.map((part) => [part.number, part]));
 }
 
-/** The disk as a machine sees it, as a raw file. */
-async function openDisk(step: StepRunner, image: string, work: string): Promise<Disk> {
-  const { format, virtualBytes } = await inspectDiskImage(image);
-  const container = {
-    format,
-    size: `${virtualBytes}`,
-    ...(await readImageIdentity(image, format)),
-  };
-  if (format === 'raw') return { raw: image, sizeBytes: virtualBytes, container };
-  await step.run(['qemu-img', 'convert', '-f', format, '-O', 'raw', image, work], {
-    what: `cannot read ${image} as ${format}`,
-  });
-  return { raw: work, sizeBytes: virtualBytes, container };
-}
-
-interface Table {
-  readonly header: Readonly<Record<string, string>>;
-  readonly partitions: ReadonlyMap<
-    number,
-    { readonly extent: Extent; readonly fields: Readonly<Record<string, string>> }
-  >;
-}
-
-async function readTable(step: StepRunner, raw: string): Promise<Table> {
-  const { exitCode, stdout } = await step.tryRun(['sfdisk', '--json', `./${basename(raw)}`], { cwd: dirname(raw) });
-  if (exitCode !== 0) return { header: {}, partitions: new Map() };
-  const { partitiontable: table } = JSON.parse(stdout.toString('utf8')) as {
-    partitiontable: Record<string, unknown> & { partitions?: Record<string, string | number>[] };
-  };
-  const { partitions = [], device: _, ...header } = table;
-  const text = (fields: Record<string, unknown>): Record<string, string> =>
-    Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, `${value}`]));
+function header({ table, diskId, sectorBytes, usable }: FoundTable): Record<string, string> {
+  if (table === 'none') return {};
   return {
-    header: text(header),
-    partitions: new Map(
-      partitions.map(({ node, ...fields }, index) => [
-        Number(/(\d+)$/.exec(`${node}`)?.[1] ?? index + 1),
-        {
-          extent: { offsetBytes: sectorsToBytes(Number(fields.start)), sizeBytes: sectorsToBytes(Number(fields.size)) },
-          fields: text(fields),
-        },
-      ]),
-    ),
+    label: table === 'msdos' ? 'dos' : table,
+    ...(diskId === undefined ? {} : { id: diskId }),
+    sectorsize: `${sectorBytes}`,
+    ...(usable === undefined ? {} : { firstlba: `${usable.first}`, lastlba: `${usable.last}` }),
+  };
+}
+
+function fields(part: FoundPartition): Record<string, string> {
+  return {
+    start: `${part.startSectors}`,
+    size: `${part.sizeSectors}`,
+    type: part.type,
+    uuid: part.partitionUuid,
+    name: part.name,
+    attrs: part.attributes.join(' '),
   };
 }
 
 async function diffPartition(
   step: StepRunner,
+  budget: Budget,
   part: { readonly number: number; readonly a: Extent; readonly b: Extent },
-  a: Disk & { readonly file: import('node:fs/promises').FileHandle },
-  b: Disk & { readonly file: import('node:fs/promises').FileHandle },
-  work: string,
+  a: ImageReader,
+  b: ImageReader,
 ): Promise<Difference[]> {
   const samePlace = part.a.offsetBytes === part.b.offsetBytes && part.a.sizeBytes === part.b.sizeBytes;
-  const [probeA, probeB] = [await probe(step, a.raw, part.a), await probe(step, b.raw, part.b)];
+  const [probeA, probeB] = [await probeAt(step, budget, a, part.a), await probeAt(step, budget, b, part.b)];
   const name = [probeA.TYPE, probeA.LABEL].filter((text) => text !== undefined).join(' ');
-  const where = `${part.number === 0 ? 'the whole disk' : `partition ${part.number}`}${name === '' ? '' : ` (${name})`}`;
+  const where = `${placeName(part.number)}${name === '' ? '' : ` (${name})`}`;
   const unitBytes = probeA.TYPE === 'ext4' ? 4096 : SECTOR_BYTES;
-  const runs = samePlace ? await differingRuns(a.file, b.file, part.a, unitBytes) : undefined;
+  const runs = samePlace ? await differingRuns(budget, a.read, b.read, part.a, unitBytes) : undefined;
   if (runs?.length === 0) return [];
+  const side = (image: ImageReader, extent: Extent) => ({ read: image.read, extent });
+  let inside: Difference[] | undefined;
   if (probeA.TYPE === 'ext4' && probeB.TYPE === 'ext4') {
-    const side = (disk: typeof a, extent: Extent) => ({
-      location: ext4Location(STEP, disk.raw, extent.offsetBytes),
-      file: disk.file,
-      extent,
+    const ext4 = async (image: ImageReader, extent: Extent) => ({
+      ...side(image, extent),
+      place: await image.asRaw(extent.offsetBytes, extent.sizeBytes),
     });
-    return diffExt4(step, where, side(a, part.a), side(b, part.b), runs ?? []);
-  }
-  if (probeA.TYPE === 'vfat' && probeB.TYPE === 'vfat') {
-    const at = (disk: Disk, extent: Extent) => ({ image: disk.raw, offsetBytes: extent.offsetBytes });
-    return diffFat(step, where, at(a, part.a), at(b, part.b), runs ?? [], join(work, `${part.number}`));
-  }
-  return [
+    const [sideA, sideB] = [await ext4(a, part.a), await ext4(b, part.b)];
+    inside = await diffExt4(step, budget, where, sideA, sideB, runs && { blockBytes: unitBytes, found: runs });
+  } else if (probeA.TYPE === 'vfat' && probeB.TYPE === 'vfat')
+    inside = await diffFat(budget, where, side(a, part.a), side(b, part.b), runs ?? []);
+  if (inside !== undefined) return inside;
+  const found = new Differences(where);
+  found.add(
     ...compareFields(where, 'filesystem', probeA, probeB),
     ...(runs ?? []).map(({ first, count }) => ({
       where,
@@ -181,25 +221,18 @@ async function diffPartition(
       a: 'other bytes',
       b: 'other bytes',
     })),
-  ];
+  );
+  return found.all;
 }
 
-/** What blkid(8) finds at a place of a disk. */
-async function probe(
+async function probeAt(
   step: StepRunner,
-  raw: string,
-  { offsetBytes, sizeBytes }: Extent,
+  budget: Budget,
+  image: ImageReader,
+  extent: Extent,
 ): Promise<Record<string, string>> {
-  const { stdout } = await step.tryRun([
-    ...['blkid', '--probe', '--offset', `${offsetBytes}`, '--size', `${sizeBytes}`, '--output', 'export', raw],
-  ]);
-  return Object.fromEntries(
-    stdout
-      .toString('utf8')
-      .split('\n')
-      .filter((line) => line.includes('=') && !line.startsWith('DEVNAME='))
-      .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
-  );
+  const there = within(extent, image);
+  return there.sizeBytes < SECTOR_BYTES ? {} : probe(step, budget, image, there);
 }
 
 function gapsBetween(extents: readonly Extent[], size: number): Extent[] {

@@ -3,6 +3,7 @@ import { UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
+import { boundedBy, boundedBytes } from './bounded.ts';
 import { setBtrfsOwners } from './btrfs-owners.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
@@ -59,11 +60,11 @@ export async function readBtrfs(step: string, image: string, offsetBytes: number
 /** @param buffer from SUPERBLOCK_AT on. @returns undefined when it is none. */
 export function parseBtrfs(buffer: Buffer): FilesystemFacts | undefined {
   if (buffer.length < 4096 || buffer.toString('latin1', AT.magic, AT.magic + 8) !== '_BHRfS_M') return undefined;
-  const sizeBytes = Number(buffer.readBigUInt64LE(AT.totalBytes));
+  const sizeBytes = boundedBytes(buffer.readBigUInt64LE(AT.totalBytes), 1);
   return {
     uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),
     label: buffer.toString('latin1', AT.label, AT.label + 256).replace(/\0.*$/s, ''),
     sizeBytes,
-    freeBytes: sizeBytes - Number(buffer.readBigUInt64LE(AT.bytesUsed)),
+    freeBytes: boundedBy(sizeBytes - boundedBytes(buffer.readBigUInt64LE(AT.bytesUsed), 1), sizeBytes),
   };
 }

@@ -99,7 +99,7 @@ export async function listExt4Tree(step: StepRunner, location: Ext4Location): Pr
 }
 
 /** Lines `/INODE/MODE/UID/GID/NAME/SIZE/`, SIZE empty for folders. A name may itself hold a newline, never a slash. */
-function parseListing(listing: string): Ext4Entry[] {
+export function parseListing(listing: string): Ext4Entry[] {
   const entries: Ext4Entry[] = [];
   for (const match of listing.matchAll(/^\/(\d+)\/(\d{6})\/(\d+)\/(\d+)\/([^/]+)\/(\d*)\/$/gm)) {
     const [, inode, mode, uid, gid, name = '', size] = match;
@@ -168,7 +168,7 @@ export async function readExt4Nodes(step: StepRunner, location: Ext4Location): P
   );
 }
 
-function parseStat(text: string): Ext4Node {
+export function parseStat(text: string): Ext4Node {
   const field = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? '';
   const fields: Record<string, string> = {
     type: field(/Type: (.+?) +Mode:/),

@@ -3,6 +3,7 @@ import { UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
+import { boundedBytes } from './bounded.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeSource } from './tree.ts';
@@ -44,11 +45,11 @@ export async function readF2fs(step: string, image: string, offsetBytes: number)
 
 /** @param buffer from SUPERBLOCK_AT on. @returns undefined when it is none. */
 export function parseF2fs(buffer: Buffer): FilesystemFacts | undefined {
-  if (buffer.readUInt32LE(AT.magic) !== MAGIC) return undefined;
+  if (buffer.length < 4096 - SUPERBLOCK_AT || buffer.readUInt32LE(AT.magic) !== MAGIC) return undefined;
   return {
     uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),
     label: buffer.toString('utf16le', AT.label, AT.label + 1024).replace(/\0.*$/s, ''),
-    sizeBytes: Number(buffer.readBigUInt64LE(AT.blockCount)) * 4096,
+    sizeBytes: boundedBytes(buffer.readBigUInt64LE(AT.blockCount), 4096),
     freeBytes: undefined,
   };
 }

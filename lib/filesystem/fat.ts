@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
 import type { StepRunner } from '../step.ts';
 import { formatBytes, MIB } from '../units.ts';
+import { FatVolume } from './fat-volume.ts';
 
 /** A FAT filesystem inside a disk image. */
 export interface FatLocation {
@@ -44,55 +45,17 @@ export interface FatFacts {
   readonly freeBytes: number;
 }
 
-/** Reads a FAT's boot sector, and counts its free clusters.
- *  @throws {UnexpectedStateError} when there is none. @see Microsoft, "FAT: General Overview of On-Disk Format" */
+/** Reads a FAT's boot sector, and counts its free clusters. @throws {UnexpectedStateError} when there is none. */
 export async function readFat(step: string, { image, offsetBytes }: FatLocation): Promise<FatFacts> {
-  const handle = await open(image, 'r');
-  try {
-    const boot = Buffer.alloc(512);
-    await handle.read(boot, 0, 512, offsetBytes);
-    const sectorBytes = boot.readUInt16LE(11);
-    const clusterSectors = boot.readUInt8(13);
-    if (boot.readUInt16LE(510) !== 0xaa55 || sectorBytes < 512 || clusterSectors === 0)
-      throw new UnexpectedStateError(step, `there is no FAT filesystem at byte ${offsetBytes} of ${image}`);
-    const sectors = boot.readUInt16LE(19) || boot.readUInt32LE(32);
-    const fatSectors = boot.readUInt16LE(22) || boot.readUInt32LE(36);
-    const reserved = boot.readUInt16LE(14);
-    const rootSectors = Math.ceil((boot.readUInt16LE(17) * 32) / sectorBytes);
-    const clusters = Math.floor((sectors - reserved - boot.readUInt8(16) * fatSectors - rootSectors) / clusterSectors);
-    const bits = clusters < 4085 ? 12 : clusters < 65_525 ? 16 : 32;
-    const table = Buffer.alloc(fatSectors * sectorBytes);
-    await handle.read(table, 0, table.length, offsetBytes + reserved * sectorBytes);
-    const identity = bits === 32 ? 67 : 39;
-    const volumeId = boot.readUInt32LE(identity).toString(16).toUpperCase().padStart(8, '0');
-    const clusterBytes = clusterSectors * sectorBytes;
-    return {
-      bits,
-      volumeId: `${volumeId.slice(0, 4)}-${volumeId.slice(4)}`,
-      label: boot.toString('latin1', identity + 4, identity + 15).trimEnd(),
-      clusterBytes,
-      sizeBytes: sectors * sectorBytes,
-      freeBytes: countFree(table, bits, clusters) * clusterBytes,
-    };
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Entries of the table that are 0; the first two stand for no cluster. */
-function countFree(table: Buffer, bits: 12 | 16 | 32, clusters: number): number {
-  let free = 0;
-  for (let cluster = 2; cluster < clusters + 2; cluster += 1) {
-    let entry: number;
-    if (bits === 32) entry = table.readUInt32LE(cluster * 4) & 0x0fff_ffff;
-    else if (bits === 16) entry = table.readUInt16LE(cluster * 2);
-    else {
-      const pair = table.readUInt16LE(cluster + (cluster >> 1));
-      entry = (cluster & 1) === 0 ? pair & 0xfff : pair >> 4;
-    }
-    if (entry === 0) free += 1;
-  }
-  return free;
+  await using handle = await open(image, 'r');
+  const volume = await FatVolume.open(async (at, bytes) => {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, offsetBytes + at);
+    return buffer.subarray(0, bytesRead);
+  });
+  if (volume === undefined)
+    throw new UnexpectedStateError(step, `there is no FAT filesystem at byte ${offsetBytes} of ${image}`);
+  const { bits, volumeId, label, clusterBytes, sizeBytes } = volume.layout;
+  return { bits, volumeId, label, clusterBytes, sizeBytes, freeBytes: await volume.freeBytes() };
 }
 
 /** A file for a FAT: bytes, or a file on this host. */

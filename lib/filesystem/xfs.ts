@@ -4,6 +4,7 @@ import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
+import { boundedBy, boundedBytes } from './bounded.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry } from './tree.ts';
 
@@ -131,12 +132,13 @@ export async function readXfs(step: string, image: string, offsetBytes: number):
 
 /** @param buffer from the filesystem's first byte on. @returns undefined when it is none. */
 export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
-  if (buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
+  if (buffer.length < 512 || buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
   const blockBytes = buffer.readUInt32BE(AT.blockSize);
+  const sizeBytes = boundedBytes(buffer.readBigUInt64BE(AT.blocks), blockBytes);
   return {
     uuid: formatUuid(buffer.subarray(AT.uuid, AT.uuid + 16)),
     label: buffer.toString('latin1', AT.label, AT.label + 12).replace(/\0.*$/s, ''),
-    sizeBytes: Number(buffer.readBigUInt64BE(AT.blocks)) * blockBytes,
-    freeBytes: Number(buffer.readBigUInt64BE(AT.freeBlocks)) * blockBytes,
+    sizeBytes,
+    freeBytes: boundedBy(boundedBytes(buffer.readBigUInt64BE(AT.freeBlocks), blockBytes), sizeBytes),
   };
 }

@@ -1,6 +1,7 @@
 import { BLOCK_LIST_AT, BOOT_CODE_BYTES, KERNEL_SECTOR_AT } from '../boot-loader/grub-core.ts';
+import { boundedBytes } from '../filesystem/bounded.ts';
 import { SECTOR_BYTES } from '../units.ts';
-import type { Finding } from './finding.ts';
+import { type Finding, finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 import type { FoundTable } from './partition-tables.ts';
 
@@ -11,11 +12,19 @@ export interface BiosBoot {
 }
 
 /** Reads the boot sector as a BIOS does, and follows it to GRUB's core image. */
-export async function readBiosBoot(image: ImageReader, { table, partitions }: FoundTable): Promise<BiosBoot> {
+export async function readBiosBoot(
+  image: ImageReader,
+  { table, partitions, sectorBytes }: FoundTable,
+): Promise<BiosBoot> {
   const findings: Finding[] = [];
   const say = (name: string, severity: Finding['severity'], stage: Finding['stage'], message: string): void => {
-    findings.push({ name, severity, firmware: 'legacy', stage, message });
+    findings.push(finding(name, severity, stage, message, 'legacy'));
   };
+  if (sectorBytes !== SECTOR_BYTES)
+    say(
+      ...(['bios-large-sectors', 'fatal', 'firmware'] as const),
+      `the disk has sectors of ${sectorBytes} bytes, and a BIOS boots from sectors of ${SECTOR_BYTES} only`,
+    );
   const sector = await image.read(0, SECTOR_BYTES);
   if (sector.length < SECTOR_BYTES || sector.readUInt16LE(510) !== 0xaa55) {
     say(
@@ -31,23 +40,18 @@ export async function readBiosBoot(image: ImageReader, { table, partitions }: Fo
     return { loader: 'none', findings };
   }
   if (!sector.subarray(0, BOOT_CODE_BYTES).includes('GRUB')) return { loader: 'other', findings };
-  const first = Number(sector.readBigUInt64LE(KERNEL_SECTOR_AT));
-  const core = await image.read(first * SECTOR_BYTES, SECTOR_BYTES);
+  const first = boundedBytes(sector.readBigUInt64LE(KERNEL_SECTOR_AT), 1);
+  const core = await image.read(boundedBytes(first, SECTOR_BYTES), SECTOR_BYTES);
   if (core.length < SECTOR_BYTES || core.every((byte) => byte === 0)) {
     say('no-core-image', 'fatal', 'loader', `GRUB's boot sector loads sector ${first}, and there is no core image`);
     return { loader: 'grub', findings };
   }
-  const [start, count] = [Number(core.readBigUInt64LE(BLOCK_LIST_AT)), core.readUInt16LE(BLOCK_LIST_AT + 8)];
-  const rest = await image.read(start * SECTOR_BYTES, count * SECTOR_BYTES);
-  // It is compressed: a sector of zeros is none of its own.
-  const missing = Array.from({ length: count }, (_, index) => index).find((index) => {
-    const at = rest.subarray(index * SECTOR_BYTES, (index + 1) * SECTOR_BYTES);
-    return at.length < SECTOR_BYTES || at.every((byte) => byte === 0);
-  });
+  const [start, count] = [boundedBytes(core.readBigUInt64LE(BLOCK_LIST_AT), 1), core.readUInt16LE(BLOCK_LIST_AT + 8)];
+  const missing = await emptySector(image, start, count);
   if (missing !== undefined)
     say(
       ...(['core-image-cut', 'fatal', 'loader'] as const),
-      `GRUB's core image has ${count + 1} sectors from ${first} on, and sector ${start + missing} is empty: it is cut off`,
+      `GRUB's core image has ${count + 1} sectors from ${first} on, and sector ${missing} is empty: it is cut off`,
     );
   const inGap = table === 'msdos' && partitions.every(({ startSectors }) => startSectors > start + count);
   const inPartition = partitions.some(
@@ -62,4 +66,20 @@ export async function readBiosBoot(image: ImageReader, { table, partitions }: Fo
   else if (table === 'msdos' && !inGap)
     say('core-image-in-partition', 'warning', 'loader', "GRUB's core image is not in the gap behind the MBR");
   return { loader: 'grub', findings };
+}
+
+const CHUNK_SECTORS = 2048;
+
+/** The first sector of a core image that has nothing but zeros, or is behind the disk's end. It is compressed: a sector of zeros
+ *  is none of its own. */
+async function emptySector(image: ImageReader, start: number, count: number): Promise<number | undefined> {
+  for (let at = 0; at < count; at += CHUNK_SECTORS) {
+    const wanted = Math.min(CHUNK_SECTORS, count - at);
+    const bytes = await image.read(boundedBytes(start + at, SECTOR_BYTES), wanted * SECTOR_BYTES);
+    for (let index = 0; index < wanted; index += 1) {
+      const sector = bytes.subarray(index * SECTOR_BYTES, (index + 1) * SECTOR_BYTES);
+      if (sector.length < SECTOR_BYTES || sector.every((byte) => byte === 0)) return start + at + index;
+    }
+  }
+  return undefined;
 }

@@ -1,22 +1,14 @@
-import { mtoolsEnvironment, mtoolsImage } from '../filesystem/fat.ts';
-import type { StepRunner } from '../step.ts';
-import type { Finding } from './finding.ts';
+import { type BootFile, type BootVolume, readBootVolume } from './boot-volume.ts';
+import type { Budget } from './budget.ts';
+import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram } from './efi-program.ts';
+import { type Finding, fewOfEach, finding } from './finding.ts';
+import type { InspectedPartition } from './found-partition.ts';
+import { type GrubMenu, grubPrefix, readGrubMenus } from './grub-menu.ts';
 import type { ImageReader } from './image-reader.ts';
-import type { FoundPartition, FoundTable } from './partition-tables.ts';
-
-/** A menu entry of systemd-boot, or of a GRUB whose grub.cfg is on a FAT partition.
- *  @see The Boot Loader Specification, type 1; GRUB manual, "linux" and "initrd" */
-export interface LoaderEntry {
-  readonly loader: 'systemd-boot' | 'grub';
-  /** From the partition's root: `loader/entries/nixos-generation-1.conf`, `grub/grub.cfg`. */
-  readonly file: string;
-  readonly partition: number;
-  readonly title: string;
-  readonly version: string;
-  readonly linux: string;
-  readonly initrd: readonly string[];
-  readonly options: string;
-}
+import type { LoaderEntry } from './loader-entry.ts';
+import type { FoundTable } from './partition-tables.ts';
+import { isFatType } from './partition-types.ts';
+import { readSystemdBoot, readType2, type SystemdBootMenu } from './systemd-boot.ts';
 
 /** Architectures in the names of EFI loaders, and what the kernel calls a serial port on each. */
 const SERIAL_CONSOLE = { x64: /(^|\s)console=ttyS\d/, aa64: /(^|\s)console=ttyAMA\d/ } as const;
@@ -28,209 +20,413 @@ export interface EfiBoot {
   readonly architecture: EfiArchitecture;
   /** Architectures whose firmware finds a loader at the removable path: x64, aa64 … */
   readonly architectures: readonly string[];
+  /** Paths of the EFI programs in \EFI that are not kernels. */
   readonly loaders: readonly string[];
+  /** The path of what firmware starts on a machine that has no boot entries; undefined when there is none. */
+  readonly started: string | undefined;
+  /** Every file named .efi that is an EFI program, and what it is. */
+  readonly programs: readonly EfiProgram[];
   readonly entries: readonly LoaderEntry[];
-  /** Whether the entries' kernels are told of a serial console; undefined without entries. */
+  /** Whether the kernel that is started by default is told of a serial console; where that cannot be told, whether any is;
+   *  undefined without entries. */
   readonly serialConsole: boolean | undefined;
   readonly findings: readonly Finding[];
 }
 
-/** Machine types of EFI programs. @see PE format, "Machine types" */
-const PE_MACHINES: Readonly<Record<number, string>> = { 34404: 'x64', 43620: 'aa64', 332: 'ia32', 20580: 'riscv64' };
+/** Boot partitions that are looked into. */
+const MOST_VOLUMES = 16;
+const MOST_PROGRAMS = 200;
+const GZIP = 0x1f8b;
 
-/** @param wanted the architecture of the firmware that is to boot it. Runs: mdir, mtype. */
+/** Follows the way that EFI firmware takes on a machine without boot entries, and the loader behind it. What is not started is
+ *  only mentioned.
+ *  @param partitions with their filesystems; of a disk without a table the disk itself, as number 0.
+ *  @param wanted the architecture of the firmware that is to boot it. */
 export async function readEfiBoot(
-  step: StepRunner,
   image: ImageReader,
-  table: FoundTable,
+  budget: Budget,
+  { table }: FoundTable,
+  partitions: readonly InspectedPartition[],
+  biosStartsGrub: boolean,
   wanted: EfiArchitecture | undefined,
 ): Promise<EfiBoot> {
   const findings: Finding[] = [];
-  const say = (name: string, severity: Finding['severity'], stage: Finding['stage'], message: string): void => {
-    findings.push({ name, severity, firmware: 'efi', stage, message });
+  const say: Say = (name, severity, stage, message, firmware = 'efi') => {
+    findings.push(finding(name, severity, stage, message, firmware));
   };
-  const nothing = {
-    architecture: wanted ?? 'x64',
-    architectures: [],
-    loaders: [],
-    entries: [],
-    serialConsole: undefined,
-    findings,
-  };
-  const esps = table.partitions.filter(({ purpose }) => purpose === 'esp');
-  if (esps.length === 0) {
-    say('no-esp', 'error', 'firmware', 'no partition has the type of an EFI system partition (ESP)');
-    return nothing;
-  }
-  const volumes: Volume[] = [];
-  for (const part of table.partitions)
-    if (part.purpose === 'esp' || part.purpose === 'xbootldr') {
-      const volume = await readVolume(step, image, part);
-      if (volume !== undefined) volumes.push(volume);
-      else
-        say(
-          ...(['esp-unreadable', 'fatal', 'firmware'] as const),
-          `partition ${part.number} has the type of an ${part.purpose === 'esp' ? 'ESP' : 'XBOOTLDR'}, and holds no FAT filesystem`,
-        );
-    }
-  const loaders = volumes.flatMap(({ files }) => [...files.values()].filter((name) => /^EFI\/.*\.efi$/i.test(name)));
-  const architectures: string[] = [];
-  const removable = volumes.flatMap(({ files }) =>
-    (['x64', 'aa64'] as const).filter((name) => files.has(`efi/boot/boot${name}.efi`)),
-  );
-  const architecture = wanted ?? (removable.includes('aa64') && !removable.includes('x64') ? 'aa64' : 'x64');
-  for (const volume of volumes)
-    for (const [key, name] of volume.files) {
-      const [, suffix] = /^efi\/boot\/boot(\w+)\.efi$/.exec(key) ?? [];
-      if (suffix === undefined) continue;
-      architectures.push(suffix);
-      const machine = peMachine(await volume.read(name, 1024));
-      if (machine !== suffix)
-        say(
-          ...(['loader-damaged', suffix === architecture ? 'fatal' : 'error', 'firmware'] as const),
-          `${name} is ${machine === undefined ? 'no EFI program' : `an EFI program for ${machine}`}`,
-        );
-    }
-  if (volumes.length > 0 && !architectures.includes(architecture)) {
+  const { volumes, unreadable, hasEsp, isCut } = await findVolumes(image, budget, table, partitions);
+  if (!hasEsp) say('no-esp', 'error', 'firmware', 'no partition has the type of an EFI system partition (ESP)');
+  const esps = volumes.filter(({ isEsp }) => isEsp).map(({ volume }) => volume);
+  for (const { number, isEsp } of unreadable)
+    say(
+      ...(['esp-unreadable', esps.length === 0 && isEsp ? 'fatal' : 'warning', 'firmware'] as const),
+      `partition ${number} has the type of an ${isEsp ? 'ESP' : 'XBOOTLDR'}, and holds no FAT filesystem`,
+    );
+  for (const { volume } of volumes)
+    for (const damage of volume.damage.slice(0, 3))
+      say('fat-damaged', 'warning', 'firmware', `partition ${volume.partition}: ${damage}`, undefined);
+  const all = volumes.map(({ volume }) => volume);
+  const removable = esps.flatMap(removableLoaders);
+  const architectures = [...new Set(removable.map(({ architecture }) => architecture))];
+  const architecture = wanted ?? (architectures.includes('aa64') && !architectures.includes('x64') ? 'aa64' : 'x64');
+  const first = await startedByFirmware(removable, architecture, say);
+  if (first === undefined && esps.length > 0 && !architectures.includes(architecture)) {
     const others = architectures.length > 0 ? `; it has one for ${architectures.join(', ')}` : '';
     say(
-      ...(['no-loader', 'fatal', 'firmware'] as const),
+      ...(['no-loader', isCut ? 'warning' : 'fatal', 'firmware'] as const),
       `the ESP has no \\EFI\\BOOT\\BOOT${architecture.toUpperCase()}.EFI, which is what firmware starts on a new machine${others}`,
     );
   }
-  const entries: LoaderEntry[] = [];
-  for (const volume of volumes)
-    for (const [key, name] of volume.files) {
-      const isEntry = /^loader\/entries\/[^/]+\.conf$/.test(key);
-      if (!isEntry && !/(^|\/)grub\.cfg$/.test(key)) continue;
-      const content = (await volume.read(name, 1024 * 1024)).toString('utf8');
-      entries.push(
-        ...(isEntry ? [parseEntry(name, volume.partition, content)] : parseGrubConfig(name, volume.partition, content)),
-      );
-    }
-  for (const volume of volumes) findings.push(...(await checkBootFiles(volume, entries)));
-  const systemdBoot = loaders.some((name) => /systemd-boot/i.test(name));
-  const unified = loaders.some((name) => /^EFI\/Linux\//i.test(name));
-  if (systemdBoot && !entries.some(({ loader }) => loader === 'systemd-boot') && !unified)
-    say('no-entries', 'fatal', 'loader', 'systemd-boot is there, and no entry in loader/entries for it to start');
-  const serialConsole =
-    entries.length === 0 ? undefined : entries.some(({ options }) => SERIAL_CONSOLE[architecture].test(options));
-  return { architecture, architectures: [...new Set(architectures)], loaders, entries, serialConsole, findings };
-}
-
-/** Looks at the kernels and initrds of the entries on a partition, each file once. */
-async function checkBootFiles(volume: Volume, entries: readonly LoaderEntry[]): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const seen = new Set<string>();
-  for (const { file: entry, partition, loader, linux, initrd } of entries)
-    for (const path of partition === volume.partition ? [linux, ...initrd] : []) {
-      const firmware = loader === 'grub' ? undefined : 'efi';
-      const say = (name: string, message: string): void => {
-        findings.push({ name, severity: 'fatal', firmware, stage: 'loader', message });
-      };
-      if (path === '' || seen.has(path)) continue;
-      seen.add(path);
-      const file = volume.files.get(
-        path
-          .replace(/^[/\\]+/, '')
-          .replaceAll('\\', '/')
-          .toLowerCase(),
-      );
-      if (file === undefined) {
-        // GRUB may read it from another partition.
-        if (loader === 'systemd-boot')
-          say('entry-file-missing', `${entry} names ${path}, which is not on partition ${volume.partition}`);
-      } else if (path === linux) {
-        const kernel = await volume.read(file, Number.POSITIVE_INFINITY);
-        const expected = kernelBytes(kernel);
-        if (expected === undefined && (loader === 'grub' || peMachine(kernel) === undefined))
-          say('kernel-damaged', `${file}, which ${entry} starts, is no kernel`);
-        else if (expected !== undefined && kernel.length < expected)
-          say(
-            'kernel-cut',
-            `${file} has ${kernel.length} bytes, and its header says ${expected}: the kernel is cut off`,
-          );
-      }
-    }
-  return findings;
-}
-
-/** How long a bzImage says that it is; undefined for what is none.
- *  @see the kernel's Documentation/arch/x86/boot.rst, "setup_sects" and "syssize" */
-function kernelBytes(kernel: Buffer): number | undefined {
-  if (kernel.length < 0x210 || kernel.toString('latin1', 0x202, 0x206) !== 'HdrS') return undefined;
-  return ((kernel[0x1f1] || 4) + 1) * 512 + kernel.readUInt32LE(0x1f4) * 16;
-}
-
-interface Volume {
-  readonly partition: number;
-  /** By the name in lower case, for FAT's names are the same in both. */
-  readonly files: ReadonlyMap<string, string>;
-  read(name: string, bytes: number): Promise<Buffer>;
-}
-
-async function readVolume(step: StepRunner, image: ImageReader, part: FoundPartition): Promise<Volume | undefined> {
-  const location = mtoolsImage(await image.asRaw(part.offsetBytes, part.sizeBytes));
-  const env = mtoolsEnvironment(undefined);
-  const listed = await step.tryRun(['mdir', '-b', '-/', '-a', '-i', location, '::/'], { env });
-  // It fails on an empty one, too, and says another thing.
-  if (listed.exitCode !== 0 && !/File ".*" not found|^$/.test(listed.stderr.toString('utf8').trim())) return undefined;
-  const names = listed.stdout
-    .toString('utf8')
-    .split('\n')
-    .filter((line) => line.startsWith('::/') && !line.endsWith('/'))
-    .map((line) => line.slice(3));
+  const started = first === undefined ? undefined : await behindShim(first, architecture, say);
+  const program = await started?.file.program();
+  const menus = await bootMenus(budget, all, started?.volume, architecture);
+  const entries = await judgeMenus(menus, started, program?.kind, biosStartsGrub, architecture, say);
+  const programs = await listPrograms(budget, all);
+  const loaders = programs
+    .filter(({ file, kind }) => /^EFI\//i.test(file) && kind !== 'kernel')
+    .map(({ file }) => file);
+  const known = entries.filter(({ isDefault }) => isDefault);
+  const told = (known.length > 0 ? known : entries).map(({ options }) => options);
   return {
-    partition: part.number,
-    files: new Map(names.map((name) => [name.toLowerCase(), name])),
-    async read(name, bytes) {
-      const { stdout } = await step.tryRun(['mtype', '-i', location, `::/${name}`], { env });
-      return stdout.subarray(0, bytes);
-    },
+    ...{ architecture, architectures, loaders, started: first?.file.path, programs, entries },
+    serialConsole: told.length === 0 ? undefined : told.some((options) => SERIAL_CONSOLE[architecture].test(options)),
+    findings: fewOfEach(findings),
   };
 }
 
-/** The architecture of an EFI program; undefined for what is none. */
-function peMachine(head: Buffer): string | undefined {
-  if (head.length < 64 || head.toString('latin1', 0, 2) !== 'MZ') return undefined;
-  const at = head.readUInt32LE(0x3c);
-  if (at + 6 > head.length || head.readUInt32LE(at) !== 0x4550) return undefined;
-  return PE_MACHINES[head.readUInt16LE(at + 4)] ?? 'unknown';
+type Say = (
+  name: string,
+  severity: Finding['severity'],
+  stage: Finding['stage'],
+  message: string,
+  firmware?: Finding['firmware'],
+) => void;
+
+interface Started {
+  readonly file: BootFile;
+  readonly volume: BootVolume;
 }
 
-function parseEntry(file: string, partition: number, content: string): LoaderEntry {
-  const values = (key: string): string[] =>
-    [...content.matchAll(new RegExp(`^${key}[ \\t]+(.*)$`, 'gm'))].map(([, value = '']) => value.trim());
-  const [title = '', version = '', linux = ''] = ['title', 'version', 'linux'].map((key) => values(key)[0]);
-  return {
-    loader: 'systemd-boot',
-    file,
-    partition,
-    title,
-    version,
-    linux,
-    initrd: values('initrd'),
-    options: values('options').join(' '),
-  };
+interface FoundVolumes {
+  readonly volumes: readonly { readonly volume: BootVolume; readonly isEsp: boolean }[];
+  readonly unreadable: readonly { readonly number: number; readonly isEsp: boolean }[];
+  readonly hasEsp: boolean;
+  readonly isCut: boolean;
 }
 
-/** The entries of a grub.cfg as grub-mkconfig and NixOS write it: no script is run. */
-function parseGrubConfig(file: string, partition: number, content: string): LoaderEntry[] {
-  const entries: LoaderEntry[] = [];
-  let title = '';
-  let last: LoaderEntry | undefined;
-  const place = (text: string): string => text.replace(/^\([^)]*\)/, '').replace(/^\/\//, '/');
-  for (const line of content.split('\n')) {
-    const [, entry] = /^\s*menuentry\s+["']([^"']*)/.exec(line) ?? [];
-    if (entry !== undefined) title = entry;
-    const [, kernel, options = ''] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(line) ?? [];
-    if (kernel !== undefined) {
-      last = { loader: 'grub', file, partition, title, version: '', linux: place(kernel), initrd: [], options };
-      entries.push(last);
+/** ESPs and extended boot loader partitions; and FATs that have no such type but \EFI\BOOT: firmware starts what is there from
+ *  any FAT of an MBR disk, and from one that is the whole disk. */
+async function findVolumes(
+  image: ImageReader,
+  budget: Budget,
+  table: FoundTable['table'],
+  partitions: readonly InspectedPartition[],
+): Promise<FoundVolumes> {
+  const volumes: { readonly volume: BootVolume; readonly isEsp: boolean }[] = [];
+  const unreadable: { readonly number: number; readonly isEsp: boolean }[] = [];
+  let hasEsp = false;
+  const candidates = partitions.filter(
+    ({ purpose, type, filesystem }) =>
+      purpose === 'esp' ||
+      purpose === 'xbootldr' ||
+      (filesystem?.type === 'vfat' && (table === 'none' || (table === 'msdos' && isFatType(type)))),
+  );
+  if (candidates.length > MOST_VOLUMES)
+    budget.leaveOut(`boot partitions behind the first ${MOST_VOLUMES} of ${candidates.length}`);
+  for (const part of candidates.slice(0, MOST_VOLUMES)) {
+    const { number, purpose } = part;
+    const hasType = purpose === 'esp' || purpose === 'xbootldr';
+    hasEsp ||= purpose === 'esp';
+    const volume = await budget.part<BootVolume | undefined | 'left out'>(
+      `the files of partition ${number}`,
+      'left out',
+      () => readBootVolume(image, budget, part),
+    );
+    if (volume === 'left out') continue;
+    if (volume === undefined) {
+      // Loaders other than EFI's read more from an extended boot loader partition.
+      if (purpose === 'esp' || (hasType && part.filesystem === undefined))
+        unreadable.push({ number, isEsp: purpose === 'esp' });
+      continue;
     }
-    const [, initrd] = /^\s*initrd(?:16|efi)?\s+(.*)$/.exec(line) ?? [];
-    if (initrd !== undefined && last !== undefined)
-      entries[entries.length - 1] = { ...last, initrd: initrd.split(/\s+/).map(place) };
+    const isLikeEsp = !hasType && [...volume.files.keys()].some((key) => key.startsWith('efi/boot/'));
+    hasEsp ||= isLikeEsp;
+    volumes.push({ volume, isEsp: purpose === 'esp' || isLikeEsp });
   }
-  return entries;
+  return { volumes, unreadable, hasEsp, isCut: candidates.length > MOST_VOLUMES || budget.leftOut.length > 0 };
+}
+
+/** What firmware of any architecture would start: \EFI\BOOT\BOOTX64.EFI, but not BOOTX64_OLD.EFI. */
+function removableLoaders(volume: BootVolume): (Started & { readonly architecture: string })[] {
+  return [...volume.files.keys()].flatMap((key) => {
+    const [, architecture = ''] = /^efi\/boot\/boot([a-z0-9]+)\.efi$/.exec(key) ?? [];
+    const file = EFI_ARCHITECTURES.has(architecture) ? volume.file(key) : undefined;
+    return file === undefined ? [] : [{ file, volume, architecture }];
+  });
+}
+
+/** The first loader that the firmware can load: it tries one ESP after the other. */
+async function startedByFirmware(
+  removable: readonly (Started & { readonly architecture: string })[],
+  architecture: string,
+  say: Say,
+): Promise<Started | undefined> {
+  const broken: { readonly name: string; readonly message: string }[] = [];
+  let started: Started | undefined;
+  for (const at of removable) {
+    const { file } = at;
+    const wrong = await wrongProgram(file, at.architecture);
+    if (at.architecture !== architecture) {
+      if (wrong !== undefined) say(wrong.name, 'warning', 'firmware', `${wrong.message}; it is not for this machine`);
+    } else if (wrong === undefined) started ??= at;
+    else if (started === undefined) broken.push(wrong);
+    else say(wrong.name, 'warning', 'firmware', `${wrong.message}; it is not what is started`);
+  }
+  for (const { name, message } of broken)
+    if (started === undefined) say(name, 'fatal', 'firmware', message);
+    else
+      say(
+        ...([name, 'warning', 'firmware'] as const),
+        `${message}; firmware goes on to partition ${started.volume.partition}`,
+      );
+  return started;
+}
+
+/** What keeps firmware from starting a program. */
+async function wrongProgram(
+  file: BootFile,
+  architecture: string,
+): Promise<{ readonly name: string; readonly message: string } | undefined> {
+  const pe = await file.pe();
+  if (pe === undefined) return { name: 'loader-damaged', message: `${file.path} is no EFI program` };
+  if (pe.architecture !== architecture)
+    return { name: 'loader-damaged', message: `${file.path} is an EFI program for ${pe.architecture}` };
+  const shortfall = await file.shortfall();
+  return shortfall === undefined
+    ? undefined
+    : { name: 'loader-cut', message: `${file.path} ${shortfall}: it is cut off` };
+}
+
+/** shim starts grubx64.efi beside it; from the removable path, with fallback beside it, what a BOOTX64.CSV names.
+ *  @see shim's README.fallback */
+async function behindShim(first: Started, architecture: string, say: Say): Promise<Started> {
+  if ((await first.file.program())?.kind !== 'shim') return first;
+  const { volume } = first;
+  const csv = `boot${architecture}.csv`;
+  const directories = [
+    'efi/boot',
+    ...[...volume.files.keys()].filter((key) => key.endsWith(`/${csv}`)).map((key) => key.slice(0, -csv.length - 1)),
+  ];
+  for (const directory of directories) {
+    const file = volume.file(`${directory}/grub${architecture}.efi`);
+    if (file === undefined) continue;
+    const wrong = await wrongProgram(file, architecture);
+    if (wrong !== undefined) say(wrong.name, 'fatal', 'loader', `${wrong.message}, and shim starts it`);
+    return { file, volume };
+  }
+  say(
+    'no-loader',
+    'fatal',
+    'loader',
+    `${first.file.path} is shim, and there is no grub${architecture}.efi for it to start`,
+  );
+  return first;
+}
+
+interface Menus {
+  readonly systemdBoot: SystemdBootMenu;
+  readonly grub: readonly (GrubMenu & { readonly volume: BootVolume })[];
+}
+
+async function bootMenus(
+  budget: Budget,
+  volumes: readonly BootVolume[],
+  own: BootVolume | undefined,
+  architecture: string,
+): Promise<Menus> {
+  const [beside] = volumes;
+  const nothing: SystemdBootMenu = { entries: [], chosen: undefined, missing: undefined, waitsForEver: false };
+  const first = own ?? beside;
+  const systemdBoot =
+    first === undefined
+      ? nothing
+      : await budget.part("systemd-boot's entries", nothing, () =>
+          readSystemdBoot(budget, first, volumes, architecture),
+        );
+  const grub: (GrubMenu & { readonly volume: BootVolume })[] = [];
+  for (const volume of volumes) {
+    const menus = await budget.part(`grub.cfg on partition ${volume.partition}`, [], () =>
+      readGrubMenus(budget, volume),
+    );
+    grub.push(...menus.map((menu) => ({ ...menu, volume })));
+  }
+  return { systemdBoot, grub };
+}
+
+/** Says what is wrong with what is started, and returns every entry: which of them is started is known of the loader alone that
+ *  is started. */
+async function judgeMenus(
+  { systemdBoot, grub }: Menus,
+  started: Started | undefined,
+  kind: EfiProgram['kind'] | undefined,
+  biosStartsGrub: boolean,
+  architecture: string,
+  say: Say,
+): Promise<LoaderEntry[]> {
+  const notStarted = <T extends LoaderEntry>(entry: T): T => ({ ...entry, isDefault: false });
+  const plain = ({ loader, file, partition, title, version, linux, initrd, options, isDefault }: LoaderEntry) => ({
+    ...{ loader, file, partition, title, version, linux, initrd, options, isDefault },
+  });
+  const entries: LoaderEntry[] = [];
+  if ((kind === 'uki' || kind === 'kernel') && started !== undefined) {
+    const unified = kind === 'uki' ? await readType2(started.file, started.volume) : undefined;
+    if (unified !== undefined) entries.push({ ...unified, loader: 'firmware', isDefault: true });
+    if (kind === 'uki') await judgeUnified(started.file, architecture, say);
+  }
+  if (kind === 'systemd-boot') await judgeSystemdBoot(systemdBoot, architecture, say);
+  const isSystemdBoot = kind === 'systemd-boot';
+  entries.push(...systemdBoot.entries.map((entry) => (isSystemdBoot ? entry : notStarted(entry))));
+  const withEntries = grub.filter((menu) => menu.entries.length > 0);
+  const ofEfi = kind === 'grub' && started !== undefined ? await grubMenuOf(started, grub) : undefined;
+  // A BIOS's GRUB has its own way to grub.cfg, which only one file leaves open.
+  const ofBios = biosStartsGrub && withEntries.length === 1 ? withEntries[0] : undefined;
+  for (const menu of withEntries) {
+    const by = [...(menu === ofEfi ? (['efi'] as const) : []), ...(menu === ofBios ? (['legacy'] as const) : [])];
+    const firmware = by.length === 2 ? undefined : by[0];
+    entries.push(...menu.entries.map((entry) => (by.length > 0 ? entry : notStarted(entry))));
+    if (by.length > 0 && menu.waitsForEver)
+      say(
+        'menu-waits',
+        'error',
+        'loader',
+        `${menu.file} sets a timeout of -1: the menu waits for a key for ever`,
+        firmware,
+      );
+    for (const entry of menu.entries) {
+      const isStarted = by.length > 0 && entry.isDefault;
+      const kernel = entry.linux === '' ? undefined : menu.volume.file(entry.linux);
+      // GRUB may read it from another partition.
+      if (kernel !== undefined)
+        await judgeKernel(
+          entry.file,
+          kernel,
+          undefined,
+          isStarted ? 'fatal' : 'warning',
+          (name, severity, stage, message) => say(name, severity, stage, message, firmware),
+        );
+    }
+  }
+  return uniqueEntries(entries.map(plain));
+}
+
+function uniqueEntries(entries: readonly LoaderEntry[]): LoaderEntry[] {
+  const seen = new Set<string>();
+  return entries.filter(({ file, partition, loader, title, linux }) => {
+    // A UKI that the firmware starts may be systemd-boot's entry as well.
+    const key = loader === 'grub' ? undefined : `${partition} ${file} ${title} ${linux}`;
+    if (key === undefined) return true;
+    if (seen.has(key)) return false;
+    seen.add(key);
+    return true;
+  });
+}
+
+/** The menu that GRUB reads: where it was told to look when it was made, else the only one there is. */
+async function grubMenuOf({ file, volume }: Started, menus: readonly (GrubMenu & { readonly volume: BootVolume })[]) {
+  const prefix = await grubPrefix(file);
+  if (prefix === undefined) {
+    const withEntries = menus.filter((menu) => menu.entries.length > 0);
+    return withEntries.length === 1 ? withEntries[0] : undefined;
+  }
+  const [, device, directory = ''] = /^(?:\(([^)]*)\))?(.*)$/.exec(prefix) ?? [];
+  const [, number] = /,(?:gpt|msdos)?(\d+)$/.exec(device ?? '') ?? [];
+  const partition = device === undefined ? volume.partition : number === undefined ? undefined : Number(number);
+  const path = `${directory}/grub.cfg`.replace(/^\/+/, '').toLowerCase();
+  return menus.find(
+    (menu) => menu.file.toLowerCase() === path && (partition === undefined || menu.partition === partition),
+  );
+}
+
+async function judgeSystemdBoot(menu: SystemdBootMenu, architecture: string, say: Say): Promise<void> {
+  const { chosen, entries, missing } = menu;
+  if (entries.length === 0)
+    say('no-entries', 'fatal', 'loader', 'systemd-boot is there, and no entry in loader/entries for it to start');
+  for (const entry of entries) {
+    const isChosen = entry === chosen || (entry.file === chosen?.file && entry.partition === chosen.partition);
+    // Without any that it can start, what it would have started first is to blame.
+    const isToBlame = isChosen || (chosen === undefined && entry === (missing ?? entries[0]));
+    const where = (path: string): string => `${entry.file} names ${path}, which is not on partition ${entry.partition}`;
+    if (entry.program === undefined) {
+      const message =
+        entry.linux === '' || entry.linux === entry.file
+          ? `${entry.file} has no kernel for systemd-boot to start`
+          : where(entry.linux);
+      if (isToBlame) say('entry-file-missing', 'fatal', 'loader', message);
+      else if (entry === missing)
+        say('entry-file-missing', 'error', 'loader', `${message}: systemd-boot starts ${chosen?.file} in its place`);
+      else say('entry-file-missing', 'warning', 'loader', `${message}; it is not what is started`);
+      continue;
+    }
+    const severity = isToBlame ? 'fatal' : 'warning';
+    for (const path of entry.initrd)
+      if (entry.volume.file(path) === undefined) say('entry-file-missing', severity, 'loader', where(path));
+    await judgeKernel(entry.file, entry.program, architecture, severity, say);
+  }
+  if (menu.waitsForEver)
+    say('menu-waits', 'error', 'loader', 'loader.conf has timeout menu-force: the menu waits for a key for ever');
+}
+
+/** Whether what an entry starts is whole, and a program for this machine. Only its head is read. */
+async function judgeKernel(
+  entry: string,
+  file: BootFile,
+  architecture: string | undefined,
+  severity: 'fatal' | 'warning',
+  say: Say,
+): Promise<void> {
+  const pe = await file.pe();
+  const head = await file.read(0, 0x210);
+  const isBzImage = bzImageBytes(head) !== undefined;
+  const shortfall = await file.shortfall();
+  // GRUB starts a bzImage by its own header, and unpacks what is compressed as a whole.
+  const forGrub = architecture === undefined;
+  if (forGrub && pe === undefined && head.length >= 2 && head.readUInt16BE(0) === GZIP) return;
+  if (pe === undefined && !(forGrub && isBzImage)) {
+    const what = isBzImage ? 'a kernel without an EFI stub' : 'no kernel';
+    say('kernel-damaged', severity, 'loader', `${file.path}, which ${entry} starts, is ${what}`);
+  } else if (shortfall !== undefined)
+    say('kernel-cut', severity, 'loader', `${file.path} ${shortfall}: the kernel is cut off`);
+  else if (!forGrub && pe !== undefined && pe.architecture !== architecture)
+    say(
+      ...(['kernel-wrong-architecture', severity, 'loader'] as const),
+      `${file.path}, which ${entry} starts, is a kernel for ${pe.architecture}, and the machine is ${architecture}`,
+    );
+}
+
+/** The kernel in a unified image. That the image is whole is known. */
+async function judgeUnified(file: BootFile, architecture: string, say: Say): Promise<void> {
+  const section = (await file.pe())?.sections.get('.linux');
+  if (section === undefined) return;
+  const head = await file.read(section.offset, 0x210);
+  const isKernel = head.toString('latin1', 0, 2) === 'MZ' || bzImageBytes(head) !== undefined;
+  if (!isKernel)
+    say('kernel-damaged', 'fatal', 'loader', `the .linux of ${file.path} is no kernel for ${architecture}`);
+}
+
+async function listPrograms(budget: Budget, volumes: readonly BootVolume[]): Promise<EfiProgram[]> {
+  const programs: EfiProgram[] = [];
+  await budget.part('EFI programs', undefined, async () => {
+    for (const volume of volumes)
+      for (const key of volume.files.keys()) {
+        if (!key.endsWith('.efi')) continue;
+        if (programs.length >= MOST_PROGRAMS) {
+          budget.leaveOut(`EFI programs behind the first ${MOST_PROGRAMS}`);
+          return;
+        }
+        budget.check();
+        const program = await volume.file(key)?.program();
+        if (program !== undefined) programs.push(program);
+      }
+  });
+  return programs;
 }

@@ -1,10 +1,16 @@
+import { boundedBy, boundedBytes } from '../filesystem/bounded.ts';
 import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, parseBtrfs } from '../filesystem/btrfs.ts';
 import { crc32c } from '../filesystem/crc32c.ts';
 import { SUPERBLOCK_AT as F2FS_SUPERBLOCK_AT, parseF2fs } from '../filesystem/f2fs.ts';
+import { parseFatLayout } from '../filesystem/fat-layout.ts';
 import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
 import { parseXfs } from '../filesystem/xfs.ts';
 import { formatUuid } from '../guid.ts';
-import type { Finding } from './finding.ts';
+import type { StepRunner } from '../step.ts';
+import { GIB } from '../units.ts';
+import { askProgram } from './ask-program.ts';
+import type { Budget } from './budget.ts';
+import { type Finding, finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 
 /** What a partition holds, told by its first bytes. */
@@ -24,16 +30,67 @@ interface Place {
   readonly sizeBytes: number;
 }
 
-/** Identifies a filesystem by its superblock; undefined when there is none that is known here.
- *  @see blkid(8), whose names for types these are. */
-export async function readFilesystem(image: ImageReader, place: Place): Promise<FoundFilesystem | undefined> {
-  const head = await image.read(place.offsetBytes, 0x1_1000);
+/** Identifies a filesystem by its superblock; what is not known here, blkid may know. Undefined when neither does.
+ *  @see blkid(8), whose names for types these are. Runs: blkid. */
+export async function readFilesystem(
+  step: StepRunner,
+  budget: Budget,
+  image: ImageReader,
+  place: Place,
+): Promise<FoundFilesystem | undefined> {
+  const head = await image.read(place.offsetBytes, Math.min(0x1_1000, place.sizeBytes));
   if (head.length < 4096) return undefined;
   for (const reader of [ext4, btrfs, xfs, fat, f2fs, swap, luks, lvm]) {
     const found = reader(head, place);
     if (found !== undefined) return found;
   }
-  return undefined;
+  return askBlkid(step, budget, image, place);
+}
+
+/** Where what blkid looks at is, as a rule: of an image that is not raw, no more is copied for it. */
+const PROBED_BYTES = GIB;
+
+async function askBlkid(
+  step: StepRunner,
+  budget: Budget,
+  image: ImageReader,
+  { offsetBytes, sizeBytes }: Place,
+): Promise<FoundFilesystem | undefined> {
+  const size = Math.min(sizeBytes, image.virtualBytes - offsetBytes, image.isRaw ? sizeBytes : PROBED_BYTES);
+  const fields = await probe(step, budget, image, { offsetBytes, sizeBytes: size });
+  const { TYPE: type, UUID: uuid = '', LABEL: label = '' } = fields;
+  return type === undefined ? undefined : plain(type, uuid, label);
+}
+
+/** What blkid(8) says of a place of a disk: TYPE, UUID, LABEL … 2: nothing is known there; 8: several things contradict each
+ *  other. Runs: blkid. */
+export async function probe(
+  step: StepRunner,
+  budget: Budget,
+  image: ImageReader,
+  { offsetBytes, sizeBytes }: Pick<Place, 'offsetBytes' | 'sizeBytes'>,
+): Promise<Record<string, string>> {
+  const place = await image.asRaw(offsetBytes, sizeBytes);
+  const extent = ['--offset', `${place.offsetBytes}`, '--size', `${sizeBytes}`];
+  const { stdout } = await askProgram(
+    step,
+    budget,
+    // A cache of its own would be written to.
+    ['blkid', '--probe', ...extent, '--output', 'export', place.image],
+    { answers: [0, 2, 8], maxBytes: 64 * 1024, what: `cannot tell what is at byte ${offsetBytes}` },
+  );
+  return Object.fromEntries(
+    stdout
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line.includes('=') && !line.startsWith('DEVNAME='))
+      .map((line) => [line.slice(0, line.indexOf('=')), unescaped(line.slice(line.indexOf('=') + 1))]),
+  );
+}
+
+/** blkid writes a space and what a shell would take for more as a backslash and the character. */
+function unescaped(value: string): string {
+  return value.replace(/\\(.)/g, '$1');
 }
 
 /** With less no system starts: its first log takes more. */
@@ -46,27 +103,50 @@ const plain = (type: string, uuid: string, label = ''): FoundFilesystem => ({
   ...{ type, label, uuid, sizeBytes: undefined, freeBytes: undefined, findings: [] },
 });
 
-/** @see https://docs.kernel.org/filesystems/ext4/globals.html */
+/** Features of an ext4 that matter here. @see https://docs.kernel.org/filesystems/ext4/super.html */
+const FEATURES = {
+  hasJournal: 4,
+  extents: 0x40,
+  has64bit: 0x80,
+  checksums: 0x400,
+  readOnly: 0x1000,
+  sharedBlocks: 0x4000,
+};
+/** Blocks of 64 KiB. */
+const LARGEST_LOG_BLOCK = 6;
+
 const ext4: Reader = (head, { number, sizeBytes: room }) => {
   const superblock = head.subarray(1024, 2048);
   if (superblock.readUInt16LE(0x38) !== 0xef53) return undefined;
-  const incompatible = superblock.readUInt32LE(0x60);
   const compatible = superblock.readUInt32LE(0x5c);
-  const blockBytes = 1024 << superblock.readUInt32LE(0x18);
-  const high = incompatible & 0x80 ? 2 ** 32 : 0;
-  const sizeBytes = (superblock.readUInt32LE(4) + superblock.readUInt32LE(0x150) * high) * blockBytes;
-  const freeBytes = (superblock.readUInt32LE(0xc) + superblock.readUInt32LE(0x158) * high) * blockBytes;
+  const incompatible = superblock.readUInt32LE(0x60);
+  const readOnlyCompatible = superblock.readUInt32LE(0x64);
   const findings: Finding[] = [];
   const say = (name: string, severity: Finding['severity'], message: string) =>
-    findings.push({ name, severity, stage: 'stage 1', message: `the ext4 of partition ${number} ${message}` });
-  const hasChecksum = (superblock.readUInt32LE(0x64) & 0x400) !== 0;
-  if (hasChecksum && crc32c(~0, superblock.subarray(0, 0x3fc)) !== superblock.readUInt32LE(0x3fc))
-    say('superblock-damaged', 'fatal', 'has a superblock whose checksum is wrong');
+    findings.push(finding(name, severity, 'stage 1', `the ext4 of partition ${number} ${message}`, undefined));
+  const hasChecksum = (readOnlyCompatible & FEATURES.checksums) !== 0;
+  const isSound = !hasChecksum || crc32c(~0, superblock.subarray(0, 0x3fc)) === superblock.readUInt32LE(0x3fc);
+  const logBlock = superblock.readUInt32LE(0x18);
+  const count = (low: number, high: number): bigint =>
+    BigInt(superblock.readUInt32LE(low)) |
+    (incompatible & FEATURES.has64bit ? BigInt(superblock.readUInt32LE(high)) << 32n : 0n);
+  const [blocks, free] = [count(4, 0x150), count(0xc, 0x158)];
+  const blockBytes = 1024 << Math.min(logBlock, LARGEST_LOG_BLOCK);
+  const sizeBytes = boundedBytes(blocks, blockBytes);
+  const freeBytes = boundedBy(boundedBytes(free, blockBytes), sizeBytes);
+  if (!isSound) say('superblock-damaged', 'fatal', 'has a superblock whose checksum is wrong');
+  else if (logBlock > LARGEST_LOG_BLOCK)
+    say('superblock-damaged', 'fatal', `has a superblock that claims blocks of 2^${logBlock + 10} bytes`);
+  else if (free > blocks)
+    say('superblock-damaged', 'error', `has a superblock that claims ${free} free blocks of ${blocks}`);
   if (sizeBytes > room) say('filesystem-too-large', 'fatal', `has ${sizeBytes} bytes, and the partition has ${room}`);
   if ((superblock.readUInt16LE(0x3a) & 2) !== 0) say('filesystem-errors', 'error', 'is marked as having errors');
-  if (freeBytes < NEARLY_FULL_BYTES) say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
-  else if (superblock.readUInt32LE(0x10) === 0) say('filesystem-full', 'error', 'has no free inode');
-  const type = incompatible & 0x40 ? 'ext4' : compatible & 4 ? 'ext3' : 'ext2';
+  // One that nobody may write to is full by design.
+  const isWritable = (readOnlyCompatible & (FEATURES.readOnly | FEATURES.sharedBlocks)) === 0;
+  if (isWritable && freeBytes < NEARLY_FULL_BYTES)
+    say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
+  else if (isWritable && superblock.readUInt32LE(0x10) === 0) say('filesystem-full', 'error', 'has no free inode');
+  const type = incompatible & FEATURES.extents ? 'ext4' : compatible & FEATURES.hasJournal ? 'ext3' : 'ext2';
   return {
     ...{ type, label: text(superblock.subarray(0x78, 0x88)), uuid: formatUuid(superblock.subarray(0x68, 0x78)) },
     ...{ sizeBytes, freeBytes, findings },
@@ -81,20 +161,15 @@ function known(type: string, facts: FilesystemFacts | undefined): FoundFilesyste
   return facts === undefined ? undefined : { type, ...facts, findings: [] };
 }
 
-/** @see Microsoft, "FAT: General Overview of On-Disk Format" */
-const fat: Reader = (head) => {
-  const [sectorBytes, clusterSectors] = [head.readUInt16LE(11), head.readUInt8(13)];
-  const isFat = head.readUInt16LE(510) === 0xaa55 && (head[0] === 0xeb || head[0] === 0xe9);
-  if (!isFat || ![512, 1024, 2048, 4096].includes(sectorBytes) || clusterSectors === 0 || head[16] === 0)
-    return undefined;
-  const is32 = head.readUInt16LE(22) === 0;
-  const at = is32 ? 67 : 39;
-  const id = head.readUInt32LE(at).toString(16).toUpperCase().padStart(8, '0');
-  const label = head.toString('latin1', at + 4, at + 15).trimEnd();
-  const sectors = head.readUInt16LE(19) || head.readUInt32LE(32);
+const fat: Reader = (head, { number, sizeBytes: room }) => {
+  const layout = head[0] === 0xeb || head[0] === 0xe9 ? parseFatLayout(head) : undefined;
+  if (layout === undefined) return undefined;
+  const { volumeId, label, sizeBytes } = layout;
+  const message = `the FAT of partition ${number} has ${sizeBytes} bytes, and the partition has ${room}`;
   return {
-    ...plain('vfat', `${id.slice(0, 4)}-${id.slice(4)}`, label === 'NO NAME' ? '' : label),
-    sizeBytes: sectors * sectorBytes,
+    ...plain('vfat', volumeId, label === 'NO NAME' ? '' : label),
+    sizeBytes,
+    findings: sizeBytes > room ? [finding('filesystem-too-large', 'warning', 'firmware', message, undefined)] : [],
   };
 };
 

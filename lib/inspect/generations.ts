@@ -1,7 +1,8 @@
-import { ext4Location } from '../filesystem/ext4.ts';
 import type { StepRunner } from '../step.ts';
-import { GIB } from '../units.ts';
-import type { ImageReader } from './image-reader.ts';
+import type { Budget } from './budget.ts';
+import { askDebugfs, parseInode } from './debugfs.ts';
+import { type Finding, finding } from './finding.ts';
+import { type ImageReader, LARGEST_COPY } from './image-reader.ts';
 
 /** A generation of the `system` profile. */
 export interface Generation {
@@ -14,46 +15,90 @@ export interface Generation {
 
 export interface FoundNix {
   readonly generations: readonly Generation[];
-  /** How many paths the Nix store has. */
-  readonly storePaths: number;
+  /** How many paths the Nix store has; undefined where there is none. */
+  readonly storePaths: number | undefined;
+  readonly findings: readonly Finding[];
 }
 
-/** Of an image that is not raw, a copy is read: no larger one is made for this. */
-const LARGEST_COPY = 8 * GIB;
+export const NO_NIX: FoundNix = { generations: [], storePaths: undefined, findings: [] };
 
-/** Reads the generations and counts the store of an ext4 root; undefined where it has no Nix store. Runs: debugfs. */
+const PROFILES = '/nix/var/nix/profiles';
+const MOST_GENERATIONS = 500;
+/** A link's target is a path. */
+const LONGEST_TARGET = 4096;
+
+/** Reads the generations and counts the store of an ext4 root. Runs: debugfs. */
 export async function readNix(
   step: StepRunner,
+  budget: Budget,
   image: ImageReader,
-  place: { readonly offsetBytes: number; readonly sizeBytes: number },
-): Promise<FoundNix | undefined> {
-  if (!image.isRaw && place.sizeBytes > LARGEST_COPY) return undefined;
+  place: { readonly number: number; readonly offsetBytes: number; readonly sizeBytes: number },
+): Promise<FoundNix> {
+  if (!image.isRaw && place.sizeBytes > LARGEST_COPY) {
+    budget.leaveOut(`the generations of partition ${place.number}, which is too large to copy out of its container`);
+    return NO_NIX;
+  }
   const raw = await image.asRaw(place.offsetBytes, place.sizeBytes);
-  const { name, cwd } = ext4Location(step.step, raw.image, raw.offsetBytes);
-  const ask = async (commands: readonly string[]): Promise<string> => {
-    const { stdout } = await step.tryRun(['debugfs', '-f', '-', name], { cwd, input: `${commands.join('\n')}\n` });
-    return stdout.toString('utf8');
-  };
-  const profiles = '/nix/var/nix/profiles';
-  const listed = await ask(['ls -p /nix/store', `ls -p ${profiles}`, `stat ${profiles}/system`]);
-  const [, store = '', links = '', current = ''] = listed.split(/^debugfs: .*$/m);
+  const listed = await askDebugfs(step, budget, raw, [
+    `ls -p ${PROFILES}`,
+    `stat ${PROFILES}/system`,
+    'ls -p /nix/store',
+  ]);
+  if (listed.refused !== undefined)
+    return {
+      ...NO_NIX,
+      findings: [
+        finding(
+          ...(['filesystem-unreadable', 'error', 'stage 1'] as const),
+          `the ext4 of partition ${place.number} cannot be opened: ${listed.refused}`,
+          undefined,
+        ),
+      ],
+    };
+  if (listed.isCut) budget.leaveOut(`the Nix store of partition ${place.number}, whose directory is too large`);
+  const [links = '', current = '', store = ''] = listed.answers;
   const names = (text: string): string[] =>
     [...text.matchAll(/^\/\d+\/\d+\/\d+\/\d+\/([^/]+)\//gm)].map(([, at = '']) => at);
   const storePaths = names(store).filter((at) => /^[0-9a-z]{32}-/.test(at)).length;
-  if (storePaths === 0) return undefined;
-  const target = (text: string): string => /^Fast link dest: "(.*)"$/m.exec(text)?.[1] ?? '';
-  const numbers = names(links)
-    .map((at) => /^system-(\d+)-link$/.exec(at)?.[1])
-    .filter((number) => number !== undefined);
-  // A link of 60 bytes and more has a block, as a file has; a shorter one stands in the inode.
-  const questions = numbers.flatMap((number) =>
-    ['stat', 'cat'].map((verb) => `${verb} ${profiles}/system-${number}-link`),
+  if (storePaths === 0) return NO_NIX;
+  const numbers = names(links).flatMap((at) => /^system-(\d{1,9})-link$/.exec(at)?.[1] ?? []);
+  if (numbers.length > MOST_GENERATIONS)
+    budget.leaveOut(`generations behind the first ${MOST_GENERATIONS} of ${numbers.length}`);
+  const shown = numbers.slice(0, MOST_GENERATIONS);
+  const link = (number: string): string => `${PROFILES}/system-${number}-link`;
+  const inodes = (
+    await ask(
+      step,
+      budget,
+      raw,
+      shown.map((number) => `stat ${link(number)}`),
+    )
+  ).map(parseInode);
+  // A link of 60 bytes and more has a block, as a file has. What is no link is not read.
+  const long = shown.filter((_, index) => {
+    const inode = inodes[index];
+    return inode?.type === 'symlink' && inode.target === undefined && inode.sizeBytes <= LONGEST_TARGET;
+  });
+  const targets = await ask(
+    step,
+    budget,
+    raw,
+    long.map((number) => `cat ${link(number)}`),
   );
-  const told = (await ask(questions)).split(/^debugfs: .*$/m);
-  const generations = numbers.map((number, index) => ({
+  const currentTarget = parseInode(current)?.target;
+  const generations = shown.map((number, index) => ({
     number: Number(number),
-    system: target(told[2 * index + 1] ?? '') || (told[2 * index + 2] ?? '').trim(),
-    isDefault: target(current) === `system-${number}-link`,
+    system: inodes[index]?.target ?? (targets[long.indexOf(number)] ?? '').trim().slice(0, LONGEST_TARGET),
+    isDefault: currentTarget === `system-${number}-link`,
   }));
-  return { generations: generations.sort((a, b) => a.number - b.number), storePaths };
+  return { generations: generations.sort((a, b) => a.number - b.number), storePaths, findings: [] };
+}
+
+async function ask(
+  step: StepRunner,
+  budget: Budget,
+  raw: Parameters<typeof askDebugfs>[2],
+  requests: readonly string[],
+): Promise<readonly string[]> {
+  return requests.length === 0 ? [] : (await askDebugfs(step, budget, raw, requests)).answers;
 }

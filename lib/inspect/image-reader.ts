@@ -1,74 +1,174 @@
-import { open } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DiskImageFacts } from '../disk-image-format.ts';
-import { commandFailure, type StepRunner } from '../step.ts';
-import { MIB } from '../units.ts';
+import { NoSpaceError } from '../errors.ts';
+import { isErrno, makePrivateFolder, type PrivateFolder } from '../private-output.ts';
+import type { StepRunner } from '../step.ts';
+import { GIB, MIB } from '../units.ts';
+import { askProgram } from './ask-program.ts';
+import type { Budget } from './budget.ts';
+
+/** The container's own tables are damaged: what it holds cannot be read. */
+export class ContainerDamaged extends Error {}
+
+/** A larger part of an image that is not raw is not copied to be looked at. */
+export const LARGEST_COPY = 8 * GIB;
 
 /** Reads a disk image of any format, as a machine would see the disk. */
-export interface ImageReader {
+export interface ImageReader extends AsyncDisposable {
   readonly virtualBytes: number;
   /** Whether programs can read it where it is. */
   readonly isRaw: boolean;
-  /** Short at the disk's end. */
+  /** Short at the disk's end, empty behind it. */
   read(offsetBytes: number, bytes: number): Promise<Buffer>;
-  /** A place of the disk as a raw file, for programs that know no other. */
-  asRaw(offsetBytes: number, bytes: number): Promise<{ readonly image: string; readonly offsetBytes: number }>;
+  /** A part of the disk, read from its own start: for what is read in many small pieces. */
+  part(offsetBytes: number, bytes: number): Promise<ReadPart>;
+  /** A part of the disk in a raw file, for programs that know no other. Its name has nothing that they take for more than a
+   *  name. */
+  asRaw(offsetBytes: number, bytes: number): Promise<RawPlace>;
+  /** A part of the disk as a raw file of its own, for programs that know no offset. */
+  asFile(offsetBytes: number, bytes: number): Promise<string>;
 }
 
-/** @param work a folder for pieces of images that are not raw. Runs: for those, qemu-img. */
-export function openImage(step: StepRunner, { file, format, virtualBytes }: DiskImageFacts, work: string): ImageReader {
-  const readFrom = async (name: string, offsetBytes: number, bytes: number): Promise<Buffer> => {
-    await using handle = await open(name, 'r');
-    const buffer = Buffer.alloc(Math.max(0, bytes));
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, offsetBytes);
-    return buffer.subarray(0, bytesRead);
+export interface RawPlace {
+  readonly image: string;
+  readonly offsetBytes: number;
+}
+
+/** Short at the part's end. */
+type ReadPart = (offsetBytes: number, bytes: number) => Promise<Buffer>;
+
+/** More at once is not read of any image. */
+const MOST_BYTES = 16 * MIB;
+
+/** @throws {ContainerDamaged} from what reads it. Runs: for what is not raw, qemu-img. */
+export async function openImage(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<ImageReader> {
+  const { file, format, virtualBytes } = facts;
+  // Without O_NONBLOCK, opening a FIFO that took the file's place meanwhile would wait for ever.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  let folder: Promise<PrivateFolder> | undefined;
+  const work = async (): Promise<string> => {
+    folder ??= privateFolder(step.step);
+    return (await folder).path;
   };
-  if (format === 'raw')
-    return {
-      virtualBytes,
-      isRaw: true,
-      read: (offsetBytes, bytes) => readFrom(file, offsetBytes, Math.min(bytes, virtualBytes - offsetBytes)),
-      asRaw: async (offsetBytes) => ({ image: file, offsetBytes }),
-    };
   const pieces = new Map<string, Promise<string>>();
-  const piece = (firstMib: number, endMib: number): Promise<string> => {
-    const name = join(work, `${firstMib}-${endMib}`);
-    const known = pieces.get(name);
-    if (known !== undefined) return known;
-    const made = (async () => {
-      // qemu-img dd counts from the start or from behind what it skips, by its version.
-      const node = {
-        ...{ driver: 'raw', offset: firstMib * MIB, size: Math.min(endMib * MIB, virtualBytes) - firstMib * MIB },
-        file: { driver: format, file: { driver: 'file', filename: file } },
-      };
-      const result = await step.tryRun([
-        'qemu-img',
-        'convert',
-        '-U',
-        '-O',
-        'raw',
-        `json:${JSON.stringify(node)}`,
-        name,
-      ]);
-      if (result.exitCode !== 0)
-        throw commandFailure(step.step, step.executor, result, { what: `cannot read ${file} as ${format}` });
-      return name;
-    })();
-    pieces.set(name, made);
+  const once = (key: string, make: () => Promise<string>): Promise<string> => {
+    const made = pieces.get(key) ?? make();
+    pieces.set(key, made);
     return made;
   };
-  const asRaw = async (offsetBytes: number, bytes: number) => {
-    const first = Math.floor(offsetBytes / MIB);
-    const end = Math.ceil(Math.min(offsetBytes + bytes, virtualBytes) / MIB);
-    return { image: await piece(first, Math.max(end, first + 1)), offsetBytes: offsetBytes - first * MIB };
-  };
-  return {
+  const exactly = (offset: number, size: number): Promise<string> =>
+    once(`${offset}-${size}`, async () => {
+      const name = join(await work(), `${offset}-${size}.img`);
+      await convertPart(step, budget, facts, { offset, size }, name);
+      return name;
+    });
+  const room = (offsetBytes: number, bytes: number): number =>
+    Math.max(0, Math.min(bytes, virtualBytes - Math.max(0, offsetBytes)));
+  const reader: ImageReader = {
     virtualBytes,
-    isRaw: false,
+    isRaw: format === 'raw',
     async read(offsetBytes, bytes) {
-      const place = await asRaw(offsetBytes, bytes);
-      return readFrom(place.image, place.offsetBytes, Math.min(bytes, virtualBytes - offsetBytes));
+      budget.check();
+      const wanted = Math.min(room(offsetBytes, bytes), MOST_BYTES);
+      if (wanted === 0 || offsetBytes < 0) return Buffer.alloc(0);
+      if (format === 'raw') return readFully(handle, offsetBytes, wanted);
+      const place = await reader.asRaw(offsetBytes, wanted);
+      return readFrom(place.image, place.offsetBytes, wanted);
     },
-    asRaw,
+    async part(offsetBytes, bytes) {
+      const size = room(offsetBytes, bytes);
+      const within = (at: number, wanted: number): number => Math.max(0, Math.min(wanted, size - at, MOST_BYTES));
+      if (format === 'raw') return (at, wanted) => reader.read(offsetBytes + at, within(at, wanted));
+      if (size === 0) return async () => Buffer.alloc(0);
+      const place = await reader.asRaw(offsetBytes, size);
+      return (at, wanted) => {
+        budget.check();
+        return readFrom(place.image, place.offsetBytes + at, within(at, wanted));
+      };
+    },
+    async asRaw(offsetBytes, bytes) {
+      if (format === 'raw') {
+        // e2fsprogs takes what is behind a "?" for options.
+        const image = file.includes('?') ? await once('link', async () => link(file, await work())) : file;
+        return { image, offsetBytes };
+      }
+      // Whole MiB, so that what is read here and there is copied once.
+      const first = Math.floor(offsetBytes / MIB) * MIB;
+      const end = Math.min(Math.ceil((offsetBytes + Math.max(bytes, 1)) / MIB) * MIB, virtualBytes);
+      return { image: await exactly(first, end - first), offsetBytes: offsetBytes - first };
+    },
+    async asFile(offsetBytes, bytes) {
+      return exactly(offsetBytes, room(offsetBytes, bytes));
+    },
+    async [Symbol.asyncDispose]() {
+      await handle.close();
+      await (await folder?.catch(() => undefined))?.[Symbol.asyncDispose]();
+    },
   };
+  return reader;
+}
+
+async function link(file: string, folder: string): Promise<string> {
+  const name = join(folder, 'image');
+  await symlink(file, name);
+  return name;
+}
+
+/** @throws {NoSpaceError} when there is no room even for its owner's name. */
+async function privateFolder(step: string): Promise<PrivateFolder> {
+  try {
+    return await makePrivateFolder(tmpdir());
+  } catch (cause) {
+    if (!isErrno(cause, 'ENOSPC') && !isErrno(cause, 'EDQUOT')) throw cause;
+    throw new NoSpaceError(
+      step,
+      `the directory for temporary files (${tmpdir()})`,
+      {},
+      { cause, hint: 'free space there, or name another in TMPDIR' },
+    );
+  }
+}
+
+/** Copies a part of a disk into a sparse raw file. */
+async function convertPart(
+  step: StepRunner,
+  budget: Budget,
+  { file, format, isDevice }: DiskImageFacts,
+  { offset, size }: { readonly offset: number; readonly size: number },
+  name: string,
+): Promise<void> {
+  // qemu-img dd counts from the start or from behind what it skips, by its version.
+  const node = {
+    ...{ driver: 'raw', offset, size },
+    file: { driver: format, file: { driver: isDevice ? 'host_device' : 'file', filename: file } },
+  };
+  const argv = ['qemu-img', 'convert', '-U', '-O', 'raw', `json:${JSON.stringify(node)}`, name];
+  const { exitCode, stderr } = await askProgram(step, budget, argv, {
+    answers: [0, 1],
+    what: `cannot read ${file} as ${format}`,
+  });
+  if (exitCode !== 0) throw new ContainerDamaged(stderr.trim().split('\n')[0] ?? '');
+}
+
+async function readFrom(name: string, offsetBytes: number, bytes: number): Promise<Buffer> {
+  await using handle = await open(name, 'r');
+  return readFully(handle, offsetBytes, bytes);
+}
+
+async function readFully(
+  handle: import('node:fs/promises').FileHandle,
+  offsetBytes: number,
+  bytes: number,
+): Promise<Buffer> {
+  const buffer = Buffer.alloc(bytes);
+  let done = 0;
+  while (done < bytes) {
+    const { bytesRead } = await handle.read(buffer, done, bytes - done, offsetBytes + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return buffer.subarray(0, done);
 }

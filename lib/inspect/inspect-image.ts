@@ -1,15 +1,16 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
+import { askProgram } from './ask-program.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
+import { Budget, DEEP_BUDGET_MS, DEFAULT_BUDGET_MS } from './budget.ts';
+import { checkFilesystems } from './deep-check.ts';
 import { type EfiArchitecture, type EfiBoot, readEfiBoot } from './efi-boot.ts';
 import { type FoundFilesystem, readFilesystem } from './filesystems.ts';
-import type { Finding } from './finding.ts';
-import { type Generation, readNix } from './generations.ts';
-import { type ImageReader, openImage } from './image-reader.ts';
-import { type FoundPartition, readPartitionTable } from './partition-tables.ts';
+import { type Finding, fewOfEach, finding } from './finding.ts';
+import type { InspectedPartition } from './found-partition.ts';
+import { type Generation, NO_NIX, readNix } from './generations.ts';
+import { ContainerDamaged, type ImageReader, openImage } from './image-reader.ts';
+import { type FoundTable, readPartitionTable } from './partition-tables.ts';
 
 const STEP = 'inspectImage';
 
@@ -19,10 +20,10 @@ export interface InspectImageOptions {
   readonly format?: DiskFormat | undefined;
   /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
   readonly architecture?: EfiArchitecture | undefined;
-}
-
-export interface InspectedPartition extends FoundPartition {
-  readonly filesystem: FoundFilesystem | undefined;
+  /** Have each filesystem checked by its own program, on a copy in the directory for temporary files. Default false. */
+  readonly deep?: boolean | undefined;
+  /** Milliseconds after which what has not been looked at is left out, with a finding. Default 60,000; with `deep` 600,000. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** What is on a disk image. */
@@ -32,6 +33,8 @@ export interface ImageInspection {
   readonly format: DiskFormat;
   readonly virtualBytes: number;
   readonly table: 'gpt' | 'msdos' | 'none';
+  /** Of the disk it was made for: a machine must give it such sectors. */
+  readonly sectorBytes: 512 | 4096;
   readonly diskId: string | undefined;
   readonly partitions: readonly InspectedPartition[];
   /** Of the whole disk, where there is no table. */
@@ -40,7 +43,7 @@ export interface ImageInspection {
   readonly firmware: readonly ('legacy' | 'efi')[];
   readonly bios: BiosBoot;
   readonly efi: EfiBoot;
-  /** Whether the kernels of the loaders' entries, as far as they can be read, are told of a serial console. */
+  /** Whether the kernel that is started, as far as the loader's entries can be read, is told of a serial console. */
   readonly serialConsole: boolean | undefined;
   /** Of the NixOS systems on an ext4, by number; empty where none is found. */
   readonly generations: readonly Generation[];
@@ -51,77 +54,124 @@ export interface ImageInspection {
   readonly findings: readonly Finding[];
 }
 
-/** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, loaders.
- *  @throws {InvalidOptionsError} for what is no disk image.
- *  Runs: qemu-img, mdir, mtype, debugfs. */
+/** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, and what firmware and
+ *  loader start. What an image's author wrote is not trusted: sizes are bounded, and after `timeoutMs` what is left is left out.
+ *  @throws {InvalidOptionsError} for what is no disk image; {ToolFailedError} when a program is killed or ends in a way that it
+ *  does not document: the host's failure. Runs: qemu-img, blkid, debugfs; with `deep` e2fsck, fsck.vfat, btrfs, xfs_repair,
+ *  fsck.f2fs. */
 export async function inspectImage(options: InspectImageOptions, context?: StepContext): Promise<ImageInspection> {
-  const { architecture } = options;
-  const facts = await inspectDiskImage(options.image, options.format, context?.executor);
+  const { architecture, deep = false, timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = options;
+  const facts = await inspectDiskImage(options.image, options.format, context?.executor, context?.signal);
   return runStep(STEP, context, facts.file, async (step) => {
-    const work = await mkdtemp(join(tmpdir(), 'nixos-disk-image-inspect-'));
+    using budget = new Budget(STEP, step.signal, timeoutMs);
+    const inContainer = await budget.part(`the tables of the ${facts.format}`, [], () =>
+      containerFindings(step, budget, facts),
+    );
+    if (inContainer.length > 0) return unreadable(facts, inContainer);
+    await using image = await openImage(step, budget, facts);
     try {
-      const inContainer = await containerFindings(step, facts.file, facts.format);
-      if (inContainer.length > 0) return unreadable(facts, inContainer);
-      const image = openImage(step, facts, work);
-      const found = await readPartitionTable(image);
-      const partitions: InspectedPartition[] = [];
-      for (const part of found.partitions) {
-        const hasFilesystem = part.purpose !== 'bios-grub' && part.offsetBytes < image.virtualBytes;
-        partitions.push({ ...part, filesystem: hasFilesystem ? await readFilesystem(image, part) : undefined });
-      }
-      const whole = { number: 0, offsetBytes: 0, sizeBytes: image.virtualBytes };
-      const filesystem = found.table === 'none' ? await readFilesystem(image, whole) : undefined;
-      const bios = await readBiosBoot(image, found);
-      const efi = await readEfiBoot(step, image, found, architecture);
-      const forEfi = efi.architectures.length > 0 || found.partitions.some(({ purpose }) => purpose === 'esp');
-      const forBios =
-        bios.loader === 'grub' ||
-        found.partitions.some(({ purpose }) => purpose === 'bios-grub') ||
-        (found.table === 'msdos' && (bios.loader !== 'none' || !forEfi));
-      const firmware = [...(forBios ? (['legacy'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
-      const inFilesystems = [filesystem, ...partitions.map((part) => part.filesystem)].flatMap(
-        (at) => at?.findings ?? [],
-      );
-      return {
-        ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
-        ...{ table: found.table, diskId: found.diskId, partitions, filesystem, firmware, bios, efi },
-        serialConsole: efi.serialConsole,
-        ...(await nixOf(step, image, [...partitions, { ...whole, filesystem }])),
-        findings: [
-          ...found.findings,
-          ...[...bios.findings, ...efi.findings].filter(
-            (finding) =>
-              finding.firmware === undefined || firmware.length === 0 || firmware.some((at) => at === finding.firmware),
-          ),
-          ...inFilesystems,
-          ...partitions.flatMap(nothingThere),
-        ],
-      };
-    } finally {
-      await rm(work, { recursive: true, force: true });
+      return await inspectDisk(step, budget, image, facts, { architecture, deep });
+    } catch (error) {
+      if (!(error instanceof ContainerDamaged)) throw error;
+      return unreadable(facts, [damagedContainer(facts, error.message)]);
     }
   });
+}
+
+async function inspectDisk(
+  step: StepRunner,
+  budget: Budget,
+  image: ImageReader,
+  facts: DiskImageFacts,
+  { architecture, deep }: Pick<InspectImageOptions, 'architecture' | 'deep'>,
+): Promise<ImageInspection> {
+  const found = await budget.part('the partition table', NO_TABLE, () => readPartitionTable(image, budget));
+  const filesystemAt = (part: Place): Promise<FoundFilesystem | undefined> =>
+    budget.part('filesystems', undefined, () => readFilesystem(step, budget, image, part));
+  const partitions: InspectedPartition[] = [];
+  for (const part of found.partitions) {
+    const isReadable = part.offsetBytes < image.virtualBytes && part.sizeBytes > 0;
+    const hasFilesystem = isReadable && part.purpose !== 'bios-grub' && part.purpose !== 'extended';
+    partitions.push({ ...part, filesystem: hasFilesystem ? await filesystemAt(part) : undefined });
+  }
+  const whole = wholeDisk(image.virtualBytes);
+  const filesystem = found.table === 'none' ? await filesystemAt(whole) : undefined;
+  const places = found.table === 'none' ? [{ ...whole, filesystem }] : partitions;
+  const bios = await budget.part('the boot sector', NO_BIOS, () => readBiosBoot(image, found));
+  const efi = await budget.part('EFI boot loaders', noEfi(architecture), () =>
+    readEfiBoot(image, budget, found, places, bios.loader === 'grub', architecture),
+  );
+  const nix = await nixOf(step, budget, image, places);
+  const checked = deep === true ? await checkFilesystems(step, budget, image, places) : [];
+  const forEfi = efi.architectures.length > 0 || found.partitions.some(({ purpose }) => purpose === 'esp');
+  const forBios =
+    bios.loader === 'grub' ||
+    found.partitions.some(({ purpose }) => purpose === 'bios-grub') ||
+    (found.table === 'msdos' && (bios.loader !== 'none' || !forEfi));
+  const firmware = [...(forBios ? (['legacy'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
+  const isConcerned = (at: Finding['firmware']): boolean =>
+    at === undefined || firmware.length === 0 || firmware.some((one) => one === at);
+  return {
+    ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
+    ...{ table: found.table, sectorBytes: found.sectorBytes, diskId: found.diskId },
+    ...{ partitions, filesystem, firmware, bios, efi },
+    serialConsole: efi.serialConsole,
+    ...{ generations: nix.generations, storePaths: nix.storePaths },
+    findings: [
+      ...found.findings,
+      ...[...bios.findings, ...efi.findings].filter((at) => isConcerned(at.firmware)),
+      ...fewOfEach(places.flatMap((part) => part.filesystem?.findings ?? [])),
+      ...fewOfEach(partitions.flatMap(nothingThere)),
+      ...[...nix.findings, ...checked, ...budget.findings],
+    ],
+  };
+}
+
+type Place = Pick<InspectedPartition, 'number' | 'offsetBytes' | 'sizeBytes'>;
+
+/** The disk as a partition, number 0, where it has none. */
+function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem'> {
+  return {
+    ...{ number: 0, startSectors: 0, sizeSectors: 0, offsetBytes: 0, sizeBytes },
+    ...{ type: '', typeName: undefined, purpose: undefined, name: '', partitionUuid: '', attributes: [] },
+  };
 }
 
 /** Of the first ext4 that has a Nix store. */
 async function nixOf(
   step: StepRunner,
+  budget: Budget,
   image: ImageReader,
-  places: readonly Pick<InspectedPartition, 'offsetBytes' | 'sizeBytes' | 'filesystem'>[],
-): Promise<Pick<ImageInspection, 'generations' | 'storePaths'>> {
+  places: readonly InspectedPartition[],
+): Promise<typeof NO_NIX> {
+  const findings: Finding[] = [];
   for (const place of places)
     if (place.filesystem?.type === 'ext4' && place.offsetBytes + place.sizeBytes <= image.virtualBytes) {
-      const found = await readNix(step, image, place);
-      if (found !== undefined) return found;
+      const found = await budget.part(`the generations of partition ${place.number}`, NO_NIX, () =>
+        readNix(step, budget, image, place),
+      );
+      findings.push(...found.findings);
+      if (found.storePaths !== undefined) return { ...found, findings };
     }
-  return { generations: [], storePaths: undefined };
+  return { ...NO_NIX, findings: fewOfEach(findings) };
+}
+
+const NO_TABLE: FoundTable = {
+  ...{ table: 'none', diskId: undefined, sectorBytes: 512, partitions: [], usable: undefined, findings: [] },
+};
+const NO_BIOS: BiosBoot = { loader: 'none', findings: [] };
+
+function noEfi(architecture: EfiArchitecture | undefined): EfiBoot {
+  return {
+    ...{ architecture: architecture ?? 'x64', architectures: [], loaders: [], started: undefined, programs: [] },
+    ...{ entries: [], serialConsole: undefined, findings: [] },
+  };
 }
 
 function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageInspection {
   return {
-    ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes, table: 'none', diskId: undefined },
-    ...{ partitions: [], filesystem: undefined, firmware: [], bios: { loader: 'none', findings: [] } },
-    efi: { architecture: 'x64', architectures: [], loaders: [], entries: [], serialConsole: undefined, findings: [] },
+    ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes, table: 'none', sectorBytes: 512 },
+    ...{ diskId: undefined, partitions: [], filesystem: undefined, firmware: [], bios: NO_BIOS, efi: noEfi(undefined) },
     ...{ serialConsole: undefined, generations: [], storePaths: undefined, findings },
   };
 }
@@ -129,16 +179,23 @@ function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageI
 function nothingThere({ number, purpose, filesystem }: InspectedPartition): Finding[] {
   if (purpose !== 'linux' || filesystem !== undefined) return [];
   const message = `partition ${number} is for Linux, and holds no filesystem that is known here`;
-  return [{ name: 'no-filesystem', severity: 'warning', stage: 'stage 1', message }];
+  return [finding('no-filesystem', 'warning', 'stage 1', message, undefined)];
 }
 
-/** What qemu-img says of a container with tables of its own: 2 when they are damaged. @see qemu-img(1) check */
-async function containerFindings(step: StepRunner, file: string, format: DiskFormat): Promise<Finding[]> {
+/** What qemu-img says of a container with tables of its own: 2 when they are damaged, 1 when it gave up on them, 3 when there is
+ *  space that nothing uses, 63 when it cannot say. @see qemu-img(1) check */
+async function containerFindings(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<Finding[]> {
+  const { file, format } = facts;
   if (format !== 'qcow2' && format !== 'vdi') return [];
-  const { exitCode, stdout, stderr } = await step.tryRun(['qemu-img', 'check', '-U', '-f', format, file]);
-  if (exitCode === 0 || exitCode === 3) return [];
-  const said = `${stderr.toString('utf8')}${stdout.toString('utf8')}`.trim().split('\n')[0] ?? '';
-  return [
-    { name: 'container-damaged', severity: 'fatal', stage: 'firmware', message: `the ${format} is damaged: ${said}` },
-  ];
+  const { exitCode, stdout, stderr } = await askProgram(step, budget, ['qemu-img', 'check', '-U', '-f', format, file], {
+    answers: [0, 1, 2, 3, 63],
+    maxBytes: 64 * 1024,
+    what: `cannot check ${file}`,
+  });
+  if (exitCode !== undefined && exitCode !== 1 && exitCode !== 2) return [];
+  return [damagedContainer(facts, `${stderr}${stdout.toString('utf8')}`.trim().split('\n')[0] ?? '')];
+}
+
+function damagedContainer({ format }: DiskImageFacts, said: string): Finding {
+  return finding('container-damaged', 'fatal', 'firmware', `the ${format} is damaged: ${said}`, undefined);
 }

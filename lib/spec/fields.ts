@@ -25,6 +25,12 @@ export const path = z
   .min(1, 'must not be empty')
   .refine((text) => !text.includes('\0'), 'must not contain a NUL character');
 
+/** What ends a step early. Not `instanceof`: one of another realm serves as well. */
+export const abortSignal = z.custom<AbortSignal>(
+  (value) => typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value,
+  'must be an AbortSignal',
+);
+
 /** An absolute path. */
 export const absolutePath = path.refine((text) => text.startsWith('/'), 'must be an absolute path');
 

@@ -13,8 +13,9 @@ import { formatBytes } from '../../lib/units.ts';
 import { demoImage } from '../helpers/demo-image.ts';
 import { run } from '../helpers/run.ts';
 import { BrokenImage } from '../vm/fault-gallery/broken-image.ts';
-import { ACTIVATION, FAULTS } from '../vm/fault-gallery/faults.ts';
+import { FAULTS } from '../vm/fault-gallery/faults.ts';
 import { openGallery } from '../vm/fault-gallery/gallery.ts';
+import { ACTIVATION } from '../vm/fault-gallery/parts.ts';
 import { MEASURE, median, report, timed } from './table.ts';
 
 let image: BuiltImage;

@@ -1,9 +1,16 @@
-import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { mtoolsEnvironment, mtoolsImage } from '../../../lib/filesystem/fat.ts';
+import { mtoolsEnvironment, mtoolsImage, writeFatTree } from '../../../lib/filesystem/fat.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
+import { runStep } from '../../../lib/step.ts';
 import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
+import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';
+
+interface Extent {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
 
 /** A copy of a good image, and what a fault does to it. */
 export class BrokenImage {
@@ -51,6 +58,14 @@ export class BrokenImage {
     ]);
   }
 
+  /** Writes the partition table anew, with what `change` makes of its dump. @see sfdisk(8), "--dump" */
+  async changeTable(change: (dump: string) => string): Promise<void> {
+    const dump = await run(['sfdisk', '--dump', this.file]);
+    // The last sector that can be used is where the disk ends now.
+    const input = change(dump.replace(/^last-lba:.*\n/m, ''));
+    await run(['sfdisk', '--no-reread', '--no-tell-kernel', '--quiet', this.file], { input });
+  }
+
   get esp(): DiskPartition {
     const { esp } = this.disk;
     if (esp === undefined) throw new Error('this image has no ESP');
@@ -58,7 +73,7 @@ export class BrokenImage {
   }
 
   async espFiles(): Promise<string[]> {
-    const listed = await this.#mtools('mdir', '-b', '-/', '::/');
+    const listed = await this.#mtools('mdir', '-a', '-b', '-/', '::/');
     return listed.split('\n').filter((line) => line.startsWith('::/') && !line.endsWith('/'));
   }
 
@@ -70,6 +85,47 @@ export class BrokenImage {
 
   async removeFromEsp(pattern: RegExp): Promise<void> {
     await this.#mtools('mdel', await this.espFile(pattern));
+  }
+
+  async readFromEsp(name: RegExp | string): Promise<Buffer> {
+    const local = join(this.#folder, 'esp-file');
+    await this.#mtools('mcopy', '-n', '-o', typeof name === 'string' ? `::${name}` : await this.espFile(name), local);
+    return readFile(local);
+  }
+
+  /** Adds a file to the ESP, with the directories on the way. */
+  addToEsp(path: string, content: Buffer | string): Promise<void> {
+    return this.addToFat(this.esp, path, content);
+  }
+
+  async addToFat({ offsetBytes }: Extent, path: string, content: Buffer | string): Promise<void> {
+    const tree = { folders: [], files: [{ path, content: { text: content } }] };
+    await runStep('fault gallery', undefined, path, (step) =>
+      writeFatTree(step, { image: this.file, offsetBytes }, tree, undefined),
+    );
+  }
+
+  /** Makes the ESP's filesystem anew, with nothing on it. */
+  formatEsp(): Promise<void> {
+    return this.formatFat(this.esp);
+  }
+
+  async formatFat({ offsetBytes, sizeBytes }: Extent): Promise<void> {
+    await this.overwrite(offsetBytes, Buffer.alloc(4 * MIB));
+    const sectors = `${offsetBytes / 512}`;
+    await run([
+      ...['mkfs.vfat', '-F', '16', '-n', 'ESP', '-h', sectors, '--offset', sectors],
+      ...[this.file, `${sizeBytes / 1024}`],
+    ]);
+  }
+
+  /** A partition more, at the end of the disk, which grows by it. */
+  async addPartition(type: string, sizeBytes: number): Promise<Extent> {
+    const { size } = await stat(this.file);
+    await truncate(this.file, size + sizeBytes + MIB);
+    const offsetBytes = Math.ceil(size / MIB) * MIB;
+    await this.changeTable((dump) => `${dump}start=${offsetBytes / 512}, size=${sizeBytes / 512}, type=${type}\n`);
+    return { offsetBytes, sizeBytes };
   }
 
   /** Replaces a file of the ESP by what `change` makes of it. */
@@ -108,6 +164,12 @@ export class BrokenImage {
     const local = join(this.#folder, 'root-file');
     await writeFile(local, content);
     await this.debugfs(`rm ${path}`, `write root-file ${path}`, `sif ${path} mode ${mode}`);
+  }
+
+  /** Adds a file to the root filesystem, in a directory that is there. */
+  async addToRoot(path: string, content: string | Buffer, mode = '0100644'): Promise<void> {
+    await writeFile(join(this.#folder, 'root-file'), content);
+    await this.debugfs(`write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
   /** Replaces a script of the system by what `change` makes of it, which must be something else. */

@@ -3,47 +3,39 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BootReport } from '../../../harness/verify/boot-report.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
-import type { BuiltImage } from '../../../lib/build-image.ts';
 import { removeTree } from '../../../lib/private-output.ts';
-import { demoImage } from '../../helpers/demo-image.ts';
-import { run } from '../../helpers/run.ts';
+import { type BaseName, Bases, copySparse } from './bases/bases.ts';
 import { BrokenImage } from './broken-image.ts';
-import type { Fault } from './faults.ts';
-
-const BASES: Readonly<Record<Fault['base'], Parameters<typeof demoImage>>> = {
-  legacy: ['tiny-grub-bios', { partitionTableType: 'legacy' }],
-  hybrid: ['tiny-grub-hybrid', { partitionTableType: 'hybrid' }],
-  'systemd-boot': ['tiny-systemd-boot', { partitionTableType: 'efi' }],
-};
+import type { Fault } from './fault.ts';
 
 /** Good images, and a way to boot copies of them that are broken in one way. */
 export interface Gallery extends AsyncDisposable {
-  image(base: Fault['base']): string;
-  boot(fault: Fault): Promise<BootReport>;
+  /** A good image, which is not to be written to. */
+  image(base: BaseName): Promise<string>;
+  /** A copy, broken. */
+  broken(fault: Pick<Fault, 'base' | 'breakIt'>): Promise<string>;
+  boot(fault: Pick<Fault, 'base' | 'firmware' | 'breakIt' | 'machine'>): Promise<BootReport>;
 }
 
 export async function openGallery(): Promise<Gallery> {
-  const folder = await mkdtemp(join(tmpdir(), 'ndi-gallery-'));
-  const images = new Map<Fault['base'], BuiltImage>();
-  for (const base of Object.keys(BASES) as Fault['base'][]) {
-    const [system, options] = BASES[base];
-    const way = { bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0, bootSize: '64M' } as const;
-    images.set(base, await demoImage(system, { ...options, ...way }));
-  }
-  const good = (base: Fault['base']): BuiltImage => {
-    const image = images.get(base);
-    if (image === undefined) throw new Error(`there is no ${base}`);
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-gallery-'));
+  const bases = new Bases(directory);
+  const broken: Gallery['broken'] = async ({ base, breakIt }) => {
+    const { image: whole, disk, toplevel } = await bases.get(base);
+    const image = join(await mkdtemp(join(directory, 'fault-')), 'broken.img');
+    await copySparse(whole, image);
+    await breakIt(new BrokenImage(image, disk, toplevel));
     return image;
   };
   return {
-    image: (base) => good(base).image,
-    async boot({ base, firmware, machine, breakIt }) {
-      const { image: whole, disk, system } = good(base);
-      const image = join(await mkdtemp(join(folder, 'fault-')), 'broken.img');
-      await run(['cp', '--sparse=always', whole, image]);
-      await breakIt(new BrokenImage(image, disk, system.toplevel));
-      return verifyBoot({ image, firmware, ...machine });
+    image: async (base) => (await bases.get(base)).image,
+    broken,
+    async boot(fault) {
+      const image = await broken(fault);
+      const report = await verifyBoot({ image, firmware: fault.firmware, ...fault.machine });
+      await removeTree(join(image, '..'));
+      return report;
     },
-    [Symbol.asyncDispose]: () => removeTree(folder),
+    [Symbol.asyncDispose]: () => removeTree(directory),
   };
 }

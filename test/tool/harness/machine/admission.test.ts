@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, expect, test, vi } from 'vitest';
-import { admit } from '../../../../harness/machine/admission.ts';
-import { processIdentity } from '../../../../lib/process-identity.ts';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { HarnessError } from '../../../../harness/errors.ts';
+import { admit, describeHolders, type PlaceHolder } from '../../../../harness/machine/admission.ts';
+import { startChild } from '../../../helpers/child.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 afterEach(() => vi.unstubAllEnvs());
@@ -10,20 +11,27 @@ afterEach(() => vi.unstubAllEnvs());
 async function ownCache(): Promise<string> {
   const folder = await tempFolder();
   vi.stubEnv('XDG_CACHE_HOME', folder);
-  return join(folder, 'nixos-disk-image/running');
+  return join(folder, 'nixos-disk-image');
 }
+
+/** Another process, which inherits the cache directory, takes the only place. */
+const HOLD = `
+  const { admit } = await import(DIST + 'harness/machine/admission.js');
+  await admit(undefined, { places: 1, label: 'a.img, efi' });
+  console.log('admitted');
+`;
 
 test('no more machines run than there are places; the next waits until one is free', async () => {
   await ownCache();
-  const first = await admit(undefined, 2);
-  await using _second = await admit(undefined, 2);
+  const first = await admit(undefined, { places: 2 });
+  await using _second = await admit(undefined, { places: 2 });
   let admitted = false;
-  const third = admit(undefined, 2).then((place) => {
+  const third = admit(undefined, { places: 2 }).then((place) => {
     admitted = true;
     return place;
   });
   const abort = new AbortController();
-  const fourth = admit(abort.signal, 2);
+  const fourth = admit(abort.signal, { places: 2 });
   abort.abort(new Error('enough'));
   await expect(fourth).rejects.toMatchObject({ code: 'E_ABORTED' });
   expect(admitted).toBe(false);
@@ -33,13 +41,71 @@ test('no more machines run than there are places; the next waits until one is fr
   await place[Symbol.asyncDispose]();
 });
 
-test('the place of a process that was killed is free; that of another host’s is not', async () => {
-  const folder = await ownCache();
-  await mkdir(folder, { recursive: true });
-  const [, start, space] = (await processIdentity()).split(' ');
-  // No process has had this id since the same tick.
-  await writeFile(join(folder, '0'), `4194304 ${start} ${space}`);
-  await (await admit(undefined, 1))[Symbol.asyncDispose]();
-  await writeFile(join(folder, '0'), `1 ${start} another-boot/pid:[1]`);
-  await expect(admit(AbortSignal.timeout(700), 1)).rejects.toMatchObject({ code: 'E_ABORTED' });
+test('all who wait are admitted, one after the other', async () => {
+  await ownCache();
+  let running = 0;
+  let most = 0;
+  await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      await using _place = await admit(undefined, { places: 2 });
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+    }),
+  );
+  expect(most).toBeLessThanOrEqual(2);
+});
+
+describe.each([
+  ['of this container', false],
+  ['of another container', true],
+])('a process %s', (_, elsewhere) => {
+  test('has its place until it is killed, and whoever waits is told for whom', async () => {
+    await ownCache();
+    const holder = await startChild(HOLD, { elsewhere });
+    expect(holder.line).toBe('admitted');
+    let told: readonly PlaceHolder[] = [];
+    const waiting = admit(undefined, {
+      places: 1,
+      onWait: (holders) => {
+        told = holders;
+        holder.kill();
+      },
+    });
+    await using place = await waiting;
+    expect(place.waitedMs).toBeGreaterThan(0);
+    expect(told).toMatchObject([{ label: 'a.img, efi', isHere: !elsewhere }]);
+    if (!elsewhere) expect(told[0]?.pid).toBe(holder.process.pid);
+    expect(describeHolders(told)).toMatch(
+      elsewhere ? /^pid \d+ of another container \(a\.img, efi, for / : /^pid \d+ \(a\.img, efi, for /,
+    );
+  });
+
+  test('is named when no place comes free in time', async () => {
+    await ownCache();
+    await startChild(HOLD, { elsewhere });
+    const attempt = admit(undefined, { places: 1, timeoutMs: 200 });
+    await expect(attempt).rejects.toThrow(HarnessError);
+    await expect(attempt).rejects.toThrow(
+      /^no place for another machine came free within 200 ms: pid \d+.*a\.img, efi/,
+    );
+  });
+});
+
+test('nobody who waits is told anything when there is a free place', async () => {
+  await ownCache();
+  const onWait = vi.fn();
+  await using _place = await admit(undefined, { places: 1, onWait });
+  expect(onWait).not.toHaveBeenCalled();
+});
+
+test('what earlier versions, and a disk that was full, left behind is in nobody’s way', async () => {
+  const cache = await ownCache();
+  await mkdir(join(cache, 'running'), { recursive: true });
+  await writeFile(join(cache, 'running/0'), '1 1 another-boot/pid:[1]');
+  await mkdir(join(cache, 'places'));
+  await writeFile(join(cache, 'places/0.holder'), '{"pid": 1, "la');
+  await using first = await admit(undefined, { places: 1, label: 'a.img, efi' });
+  expect(first.waitedMs).toBeLessThan(10_000);
 });

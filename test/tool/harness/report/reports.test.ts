@@ -32,6 +32,7 @@ const good: BootReport = {
   ],
   checks: [{ name: 'firmware mode', ok: true, message: 'no efi', durationMs: 200 }],
   ...{ failure: undefined, warnings: ['a warning'], cleanShutdown: true, durationMs: 9500, waitedMs: 0 },
+  ...{ ignored: [], typed: [], reboots: 0 },
   ...{ qemuVersion: '7.2', qemuArgv: ['qemu-system-x86_64', '-name', 'guest=x'], console: ['demo login:'] },
   screenshot: picture(),
 };

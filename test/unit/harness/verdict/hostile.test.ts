@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Console } from '../../../../harness/console/console.ts';
-import { FailureWatcher } from '../../../../harness/verdict/failures.ts';
-import { StageTracker } from '../../../../harness/verdict/stages.ts';
+import { BootWatch } from '../../../../harness/machine/boot-watch.ts';
+import { questionIn } from '../../../../harness/verdict/questions.ts';
 
 // A guest may send whatever it likes.
 
@@ -28,10 +28,12 @@ test('whatever bytes come, in whatever pieces, nothing throws', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(sequence, { maxLength: 200 }), async (pieces) => {
       const console = new Console(() => {});
-      const [stages, failures] = [new StageTracker(), new FailureWatcher()];
+      const watch = new BootWatch();
       console.onText((text) => {
-        stages.feed(text, 0);
-        failures.feed(text, 0);
+        watch.feed(text, 0);
+        watch.pause(0);
+        questionIn(watch.prompt, false);
+        questionIn(watch.lastLine, true);
       });
       for (const piece of pieces) console.feed(Buffer.from(piece, 'utf8'));
       expect(Array.isArray(await console.lastLines(50))).toBe(true);

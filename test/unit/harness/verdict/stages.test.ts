@@ -1,37 +1,59 @@
 import { expect, test } from 'vitest';
 import { isBefore, StageTracker } from '../../../../harness/verdict/stages.ts';
 
-test('stages are noted once, in order, whatever the pieces', () => {
+function stagesOf(...lines: string[]): string[] {
   const tracker = new StageTracker();
-  const console =
-    'SeaBIOS (version 1.16)\nBooting from Hard Disk...\nGRUB loading.\n[    0.000000] Linux version 6.1\nRun /init as init process\n<<< NixOS Stage 2 >>>\nstarting systemd...\nWelcome to Demo!\ndemo login: ';
-  for (const [index, character] of [...console].entries()) tracker.feed(character, index);
-  expect(tracker.seen.map(({ stage }) => stage)).toEqual([
-    'firmware',
-    'loader',
-    'kernel',
-    'stage 1',
-    'stage 2',
-    'init',
-    'login',
-  ]);
-  expect(tracker.seen.map(({ atMs }) => atMs)).toEqual([...tracker.seen.map(({ atMs }) => atMs)].sort((a, b) => a - b));
+  for (const [index, line] of lines.entries()) tracker.line(line, index);
+  return tracker.seen.map(({ stage }) => stage);
+}
+
+test('stages are noted once, in order, and a prompt alone is none', () => {
+  expect(
+    stagesOf(
+      ...['SeaBIOS (version 1.16)', 'Booting from Hard Disk...', 'GRUB loading.', '[    0.000000] Linux version 6.1'],
+      ...[
+        'Run /init as init process',
+        '<<< NixOS Stage 2 >>>',
+        'starting systemd...',
+        'Welcome to Demo!',
+        'demo login: ',
+      ],
+    ),
+  ).toEqual(['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init']);
 });
 
 test('no stage comes before each, and a machine that starts again has none', () => {
   expect(isBefore(undefined, 'firmware')).toBe(true);
   expect(isBefore('init', 'kernel')).toBe(false);
   const tracker = new StageTracker();
-  tracker.feed('Linux version 6.1\n', 1);
+  tracker.line('Linux version 6.1', 1);
   tracker.restart();
   expect(tracker.reached).toBeUndefined();
 });
 
-test('a prompt that a kernel’s line cuts in two is a prompt', () => {
-  const tracker = new StageTracker();
-  tracker.feed('Welcome to NixOS!\n\ndemo lo', 1);
-  expect(tracker.reached).toBe('init');
-  tracker.feed('[   12.345678] random: crng init done\n', 2);
-  tracker.feed('gin: ', 3);
-  expect(tracker.reached).toBe('login');
+/** How systems announce their initrd, and their init. */
+test.each([
+  ['Welcome to NixOS 25.11 (Xantusia) (Initrd)!', 'stage 1'],
+  ['Booting initrd of NixOS 26.05 (Yarara) (Initrd).', 'stage 1'],
+  ['Welcome to Fedora Linux 38 (Cloud Edition) dracut-059-4.fc38 (Initramfs)!', 'stage 1'],
+  ['Loading, please wait...', 'stage 1'],
+  [':: running early hook [udev]', 'stage 1'],
+  ['[    1.234567] Run /init as init process', 'stage 1'],
+  ['[    1.234567] Run /sbin/init as init process', 'init'],
+  ['Welcome to Debian GNU/Linux 12 (bookworm)!', 'init'],
+  ['INIT: version 3.06 booting', 'init'],
+  ['   OpenRC 0.45.2 is starting up Linux 6.6.31-0-virt (x86_64)', 'init'],
+  ['- runit: enter stage: /etc/runit/1', 'init'],
+  ['  init created by s6-linux-init-maker', 'init'],
+  ['procd: - early -', 'init'],
+])('%s', (line, stage) => {
+  expect(stagesOf('Linux version 6.1', line).at(-1)).toBe(stage);
+});
+
+test('systemd says the same in the initrd and on the root, but for one line', () => {
+  const starts = '[    2.100000] systemd[1]: systemd 257.6 running in system mode (+PAM)';
+  const detected = '[    2.200000] systemd[1]: Detected architecture x86-64.';
+  const named = '[    2.300000] systemd[1]: Hostname set to <nixos>.';
+  expect(stagesOf(starts, detected, '[    2.250000] systemd[1]: Running in initrd.', named).at(-1)).toBe('stage 1');
+  expect(stagesOf(starts, detected, named).at(-1)).toBe('init');
 });

@@ -1,0 +1,98 @@
+import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
+import type { Budget } from './budget.ts';
+import { bzImageBytes, type EfiProgram, kindOf, type Pe, type ReadFile, readPe } from './efi-program.ts';
+import type { ImageReader } from './image-reader.ts';
+
+/** Files and directories of a boot partition that are looked at. */
+const MOST_NODES = 20_000;
+/** Of a configuration file. */
+const MOST_TEXT_BYTES = 256 * 1024;
+
+/** A FAT that firmware and loaders read, with its files by their names in lower case, for FAT's names are the same in both. */
+export interface BootVolume {
+  readonly partition: number;
+  readonly files: ReadonlyMap<string, FatNode>;
+  /** What is wrong with its directories. */
+  readonly damage: readonly string[];
+  file(path: string): BootFile | undefined;
+}
+
+/** A file on a boot partition. What is read of it is kept: several entries may name it. */
+export interface BootFile {
+  readonly path: string;
+  readonly partition: number;
+  readonly bytes: number;
+  readonly read: ReadFile;
+  /** At most 256 KiB of it. */
+  text(): Promise<string>;
+  /** Of an EFI program; undefined for what is none. */
+  pe(): Promise<Pe | undefined>;
+  program(): Promise<EfiProgram | undefined>;
+  /** What is wrong with its length; undefined when it is whole. */
+  shortfall(): Promise<string | undefined>;
+}
+
+/** @returns undefined when there is no FAT. */
+export async function readBootVolume(
+  image: ImageReader,
+  budget: Budget,
+  place: { readonly number: number; readonly offsetBytes: number; readonly sizeBytes: number },
+): Promise<BootVolume | undefined> {
+  const fat = await FatVolume.open(await image.part(place.offsetBytes, place.sizeBytes));
+  if (fat === undefined) return undefined;
+  const { nodes, damage, isCut } = await fat.tree(MOST_NODES);
+  if (isCut) budget.leaveOut(`files on partition ${place.number} behind the first ${MOST_NODES}`);
+  const files = new Map(nodes.map((node) => [node.path.toLowerCase(), node]));
+  const opened = new Map<string, BootFile>();
+  return {
+    partition: place.number,
+    files,
+    damage,
+    file(path) {
+      const key = path
+        .replace(/^[/\\]+/, '')
+        .replaceAll('\\', '/')
+        .replace(/\/{2,}/g, '/')
+        .toLowerCase();
+      const known = opened.get(key);
+      const node = files.get(key);
+      if (known !== undefined || node?.type !== 'file') return known;
+      const file = bootFile(fat, node, place.number);
+      opened.set(key, file);
+      return file;
+    },
+  };
+}
+
+function bootFile(fat: FatVolume, node: FatNode, partition: number): BootFile {
+  const read: ReadFile = (offset, bytes) => fat.readFile(node, offset, bytes);
+  let pe: Promise<Pe | undefined> | undefined;
+  let program: Promise<EfiProgram | undefined> | undefined;
+  const file: BootFile = {
+    ...{ path: node.path, partition, bytes: node.sizeBytes, read },
+    text: async () => (await read(0, MOST_TEXT_BYTES)).toString('utf8'),
+    pe() {
+      pe ??= readPe(read);
+      return pe;
+    },
+    program() {
+      program ??= (async () => {
+        const header = await file.pe();
+        if (header === undefined) return undefined;
+        const { architecture, signed } = header;
+        const complete = (await file.shortfall()) === undefined;
+        const kind = await kindOf(read, header);
+        return { file: node.path, partition, bytes: node.sizeBytes, architecture, signed, complete, kind };
+      })();
+      return program;
+    },
+    async shortfall() {
+      const chained = await fat.chainedBytes(node);
+      if (chained < node.sizeBytes)
+        return `has ${node.sizeBytes} bytes, and the partition's allocation table ends after ${chained} of them`;
+      const expected = Math.max((await file.pe())?.expectedBytes ?? 0, bzImageBytes(await read(0, 0x210)) ?? 0);
+      return node.sizeBytes < expected ? `has ${node.sizeBytes} bytes, and its header says ${expected}` : undefined;
+    },
+  };
+  return file;
+}

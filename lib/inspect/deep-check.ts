@@ -1,0 +1,112 @@
+import type { StepRunner } from '../step.ts';
+import { askProgram } from './ask-program.ts';
+import type { Budget } from './budget.ts';
+import { type Finding, finding } from './finding.ts';
+import type { InspectedPartition } from './found-partition.ts';
+import { type ImageReader, LARGEST_COPY } from './image-reader.ts';
+
+/** A filesystem's own checker, which only reads. */
+interface Checker {
+  readonly argv: readonly string[];
+  /** Exit statuses that its manual page gives a meaning. */
+  readonly sound: readonly number[];
+  readonly damaged: readonly number[];
+  /** Lines that say what it is doing, or who it is. */
+  readonly chatter: RegExp;
+}
+
+const E2FSCK: Checker = {
+  // -f: also what is marked as clean. 8, an operational error, is what it says of a superblock that it cannot use.
+  argv: ['e2fsck', '-f', '-n'],
+  sound: [0],
+  damaged: [4, 8, 12],
+  chatter: /^e2fsck |^Pass \d|^Warning! |^\s*$|: \d+\/\d+ files|\*\*\*\*\* WARNING|^\S+: clean/,
+};
+
+/** By what blkid calls a filesystem. @see e2fsck(8), fsck.fat(8), btrfs-check(8), xfs_repair(8), fsck.f2fs(8) */
+const CHECKERS: Readonly<Record<string, Checker>> = {
+  ext2: E2FSCK,
+  ext3: E2FSCK,
+  ext4: E2FSCK,
+  vfat: {
+    argv: ['fsck.vfat', '-n'],
+    sound: [0],
+    damaged: [1],
+    chatter: /^fsck\.fat |^\s*$|files, \d+\/\d+ clusters|^Leaving filesystem unchanged/,
+  },
+  btrfs: {
+    argv: ['btrfs', 'check', '--readonly'],
+    sound: [0],
+    damaged: [1],
+    chatter:
+      /^\[\d|^Opening filesystem|^Checking filesystem|^UUID: |^\s*$|^(?:found|total|file data|referenced|btree) /,
+  },
+  xfs: {
+    argv: ['xfs_repair', '-n', '-f'],
+    sound: [0],
+    damaged: [1],
+    chatter: /^Phase \d|^\s*- |^\s*$|^No modify flag/,
+  },
+  f2fs: {
+    argv: ['fsck.f2fs', '--dry-run'],
+    sound: [0],
+    damaged: [1, 255],
+    chatter: /^Info: |^\s*$|^\[FSCK\].*\[Ok/,
+  },
+};
+
+const SHOWN_LINES = 3;
+
+/** Has every filesystem checked by its own program, on a copy, and reports damage in the program's words.
+ *  Runs: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.f2fs; and qemu-img, which makes the copy. */
+export async function checkFilesystems(
+  step: StepRunner,
+  budget: Budget,
+  image: ImageReader,
+  places: readonly Pick<InspectedPartition, 'number' | 'offsetBytes' | 'sizeBytes' | 'filesystem'>[],
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const place of places) {
+    const { number, offsetBytes, filesystem } = place;
+    const checker = filesystem === undefined ? undefined : CHECKERS[filesystem.type];
+    if (checker === undefined) continue;
+    const what = `the ${filesystem?.type} of partition ${number}`;
+    const sizeBytes = Math.min(place.sizeBytes, image.virtualBytes - offsetBytes);
+    if (sizeBytes > LARGEST_COPY) {
+      budget.leaveOut(`${what} by its checker: it is larger than what is copied for one`);
+      continue;
+    }
+    const found = await budget.part(`${what} by its checker`, [], () =>
+      check(step, budget, image, checker, { what, offsetBytes, sizeBytes }),
+    );
+    findings.push(...found);
+  }
+  return findings;
+}
+
+async function check(
+  step: StepRunner,
+  budget: Budget,
+  image: ImageReader,
+  checker: Checker,
+  { what, offsetBytes, sizeBytes }: { readonly what: string; readonly offsetBytes: number; readonly sizeBytes: number },
+): Promise<Finding[]> {
+  const file = await image.asFile(offsetBytes, sizeBytes);
+  const [program] = checker.argv;
+  const { exitCode, stdout, stderr } = await askProgram(step, budget, [...checker.argv, file], {
+    answers: [...checker.sound, ...checker.damaged],
+    maxBytes: 1024 * 1024,
+    what: `cannot check ${what}`,
+  });
+  if (exitCode !== undefined && checker.sound.includes(exitCode)) return [];
+  const lines = `${stdout.toString('utf8')}\n${stderr}`
+    .replaceAll(file, 'the filesystem')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !checker.chatter.test(line));
+  const said = lines.slice(0, SHOWN_LINES).join('; ');
+  const more = lines.length > SHOWN_LINES ? ` … (${lines.length} lines)` : '';
+  return [
+    finding('filesystem-damaged', 'fatal', 'stage 1', `${program} finds damage in ${what}: ${said}${more}`, undefined),
+  ];
+}

@@ -1,0 +1,47 @@
+import { boundedBytes } from '../filesystem/bounded.ts';
+import type { FoundFilesystem } from './filesystems.ts';
+
+/** A partition as the table has it. */
+export interface FoundPartition {
+  readonly number: number;
+  /** In sectors of the table's `sectorBytes`. */
+  readonly startSectors: number;
+  readonly sizeSectors: number;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+  /** GPT: a GUID in lower case; msdos: two hexadecimal digits. */
+  readonly type: string;
+  /** What the type is called: `root-x86-64`, `esp`, `fat32-lba`; undefined for one that is not known here. */
+  readonly typeName: string | undefined;
+  /** What the type is for, where it is known here. */
+  readonly purpose: PartitionPurpose | undefined;
+  readonly name: string;
+  /** The kernel's PARTUUID, lower case. */
+  readonly partitionUuid: string;
+  /** GPT: the numbers of the attribute bits that are set; msdos: `bootable`. */
+  readonly attributes: readonly string[];
+}
+
+export type PartitionPurpose = 'esp' | 'xbootldr' | 'bios-grub' | 'linux' | 'swap' | 'lvm' | 'extended';
+
+export interface InspectedPartition extends FoundPartition {
+  readonly filesystem: FoundFilesystem | undefined;
+}
+
+/** @param start and size as the table has them, in sectors. */
+export function foundPartition(
+  number: number,
+  start: bigint | number,
+  size: bigint | number,
+  sectorBytes: number,
+  more: Omit<FoundPartition, 'number' | 'startSectors' | 'sizeSectors' | 'offsetBytes' | 'sizeBytes'>,
+): FoundPartition {
+  return {
+    number,
+    startSectors: boundedBytes(start, 1),
+    sizeSectors: boundedBytes(size, 1),
+    offsetBytes: boundedBytes(start, sectorBytes),
+    sizeBytes: boundedBytes(size, sectorBytes),
+    ...more,
+  };
+}

@@ -1,0 +1,180 @@
+import type { BootFile, BootVolume } from './boot-volume.ts';
+import type { Budget } from './budget.ts';
+import { readSection } from './efi-program.ts';
+import type { LoaderEntry } from './loader-entry.ts';
+
+/** An entry of systemd-boot, with what it goes by to choose one. */
+export interface SystemdBootEntry extends LoaderEntry {
+  /** The file's name, without the counters of boot attempts. */
+  readonly id: string;
+  readonly sortKey: string;
+  readonly machineId: string;
+  /** No attempt is left: it is last. */
+  readonly isExhausted: boolean;
+  /** The program that it starts; undefined when the partition does not have it, and then the menu does not have the entry. */
+  readonly program: BootFile | undefined;
+  readonly volume: BootVolume;
+}
+
+export interface SystemdBootMenu {
+  /** In the menu's order. */
+  readonly entries: readonly SystemdBootEntry[];
+  readonly chosen: SystemdBootEntry | undefined;
+  /** What loader.conf asks for, though the menu does not have it. */
+  readonly missing: SystemdBootEntry | undefined;
+  /** loader.conf says that the menu waits until somebody chooses. */
+  readonly waitsForEver: boolean;
+}
+
+const MOST_ENTRIES = 256;
+
+/** Reads what systemd-boot reads: loader.conf and the entries of its own partition, and the entries of the extended boot loader
+ *  partition. @see systemd-boot(7), loader.conf(5), The Boot Loader Specification */
+export async function readSystemdBoot(
+  budget: Budget,
+  own: BootVolume,
+  volumes: readonly BootVolume[],
+  architecture: string,
+): Promise<SystemdBootMenu> {
+  const entries: SystemdBootEntry[] = [];
+  for (const volume of new Set([own, ...volumes]))
+    for (const key of volume.files.keys()) {
+      const isType1 = /^loader\/entries\/[^/]+\.conf$/.test(key);
+      if (!isType1 && !/^efi\/linux\/[^/]+\.efi$/.test(key)) continue;
+      const file = volume.file(key);
+      if (file === undefined) continue;
+      if (entries.length >= MOST_ENTRIES) {
+        budget.leaveOut(`loader entries behind the first ${MOST_ENTRIES}`);
+        break;
+      }
+      const entry = isType1 ? await readType1(file, volume, architecture) : await readType2(file, volume);
+      if (entry !== undefined) entries.push(entry);
+    }
+  entries.sort(compareEntries);
+  const settings = new Map<string, string>();
+  for (const [name, value] of lines((await own.file('loader/loader.conf')?.text()) ?? '')) settings.set(name, value);
+  const pattern = settings.get('default');
+  const asked = pattern === undefined ? undefined : entries.find((entry) => matches(pattern, entry.id));
+  const startable = entries.filter(({ program }) => program !== undefined);
+  const chosen =
+    pattern === undefined ? startable[0] : (startable.find((entry) => matches(pattern, entry.id)) ?? startable[0]);
+  return {
+    entries: entries.map((entry) => (entry === chosen ? { ...entry, isDefault: true } : entry)),
+    chosen,
+    missing: asked?.program === undefined ? asked : undefined,
+    waitsForEver: settings.get('timeout') === 'menu-force',
+  };
+}
+
+/** Lines of a name and a value, which systemd-boot reads in loader.conf and in entries. */
+function lines(content: string): (readonly [name: string, value: string])[] {
+  return content.split(/\r?\n/).flatMap((line) => {
+    const [, name = '', value = ''] = /^\s*([^\s#]\S*)\s+(.*?)\s*$/.exec(line) ?? [];
+    return name === '' ? [] : [[name, value.replace(/^"(.*)"$/, '$1')] as const];
+  });
+}
+
+async function readType1(
+  file: BootFile,
+  volume: BootVolume,
+  architecture: string,
+): Promise<SystemdBootEntry | undefined> {
+  const found = lines(await file.text());
+  const all = (key: string): string[] => found.flatMap(([name, value]) => (name === key ? [value] : []));
+  const first = (key: string): string => all(key)[0] ?? '';
+  const wanted = first('architecture');
+  // It is for another machine, and this one's menu does not have it.
+  if (wanted !== '' && wanted.toLowerCase() !== architecture) return undefined;
+  const linux = first('linux') || first('efi') || first('uki');
+  return {
+    ...{ loader: 'systemd-boot', file: file.path, partition: volume.partition, isDefault: false, volume },
+    ...identify(file.path),
+    ...{ title: first('title'), version: first('version'), linux, initrd: all('initrd') },
+    options: all('options').join(' '),
+    ...{ sortKey: first('sort-key'), machineId: first('machine-id'), program: volume.file(linux) },
+  };
+}
+
+/** A unified kernel image has its entry in itself. */
+export async function readType2(file: BootFile, volume: BootVolume): Promise<SystemdBootEntry | undefined> {
+  const pe = await file.pe();
+  const release = pe === undefined ? undefined : await readSection(file.read, pe, '.osrel');
+  const field = (name: string): string =>
+    new RegExp(`^${name}=["']?([^"'\\n]*)`, 'm').exec(release ?? '')?.[1]?.trim() ?? '';
+  const isUnified = pe?.sections.has('.linux') === true;
+  return {
+    ...{ loader: 'systemd-boot', file: file.path, partition: volume.partition, isDefault: false, volume },
+    ...identify(file.path),
+    title: field('PRETTY_NAME'),
+    version: field('IMAGE_VERSION') || field('VERSION') || field('VERSION_ID') || field('BUILD_ID'),
+    linux: file.path,
+    initrd: [],
+    options: (pe === undefined ? undefined : await readSection(file.read, pe, '.cmdline'))?.trim() ?? '',
+    ...{ sortKey: field('IMAGE_ID') || field('ID'), machineId: '' },
+    // systemd-boot leaves out what is not a unified kernel; what was one is its owner's business.
+    program: isUnified ? file : undefined,
+  };
+}
+
+/** `nixos-generation-1+3-0.conf`: three attempts are left, none was made. @see The Boot Loader Specification, "Boot counting" */
+function identify(path: string): { readonly id: string; readonly isExhausted: boolean } {
+  const name = path.slice(path.lastIndexOf('/') + 1).toLowerCase();
+  const [, stem, left, suffix] = /^(.*)\+(\d+)(?:-\d+)?(\.[a-z]+)$/.exec(name) ?? [];
+  return stem === undefined
+    ? { id: name, isExhausted: false }
+    : { id: `${stem}${suffix}`, isExhausted: Number(left) === 0 };
+}
+
+/** A glob of loader.conf: `*`, `?` and `[…]`. Older versions compare with the name without its suffix. */
+function matches(pattern: string, id: string): boolean {
+  const source = pattern
+    .toLowerCase()
+    .slice(0, 255)
+    .replace(/[\\^$.|+(){}]/g, '\\$&')
+    // Two in a row say no more than one, and would try all ways to share what they match.
+    .replace(/\*+/g, '.*')
+    .replaceAll('?', '.')
+    .replace(/\[!/g, '[^');
+  try {
+    const glob = new RegExp(`^${source}$`);
+    return glob.test(id) || glob.test(id.replace(/\.(?:conf|efi)$/, ''));
+  } catch {
+    return false;
+  }
+}
+
+/** The menu's order: entries with a sort key first, by it; the newest version first. */
+function compareEntries(a: SystemdBootEntry, b: SystemdBootEntry): number {
+  const byText = (x: string, y: string): number => (x < y ? -1 : x > y ? 1 : 0);
+  const sorted = Number(a.isExhausted) - Number(b.isExhausted) || Number(a.sortKey === '') - Number(b.sortKey === '');
+  if (sorted !== 0) return sorted;
+  const byKey =
+    a.sortKey === ''
+      ? 0
+      : byText(a.sortKey, b.sortKey) || byText(a.machineId, b.machineId) || -compareVersions(a.version, b.version);
+  return byKey || -compareVersions(a.id, b.id);
+}
+
+/** Versions as systemd-boot compares them: digits by their value, `~` before everything, letters by their code.
+ *  @see The UAPI group's Version Format Specification */
+export function compareVersions(a: string, b: string): number {
+  const words = (text: string): string[] => text.slice(0, 200).match(/\d+|[a-zA-Z]+|[~\-^.]/g) ?? [];
+  const [x, y] = [words(a), words(b)];
+  const rank = (word: string | undefined): number => {
+    if (word === undefined) return 1;
+    const place = ['~', '', '-', '^', '.'].indexOf(word);
+    return place >= 0 ? place : /^\d/.test(word) ? 6 : 5;
+  };
+  for (let index = 0; index < Math.max(x.length, y.length); index += 1) {
+    const [left, right] = [x[index], y[index]];
+    if (left === right) continue;
+    const [leftRank, rightRank] = [rank(left), rank(right)];
+    if (leftRank !== rightRank) return leftRank < rightRank ? -1 : 1;
+    if (leftRank === 6) {
+      const [small, large] = [(left ?? '').replace(/^0+/, ''), (right ?? '').replace(/^0+/, '')];
+      if (small.length !== large.length) return small.length < large.length ? -1 : 1;
+      if (small !== large) return small < large ? -1 : 1;
+    } else return (left ?? '') < (right ?? '') ? -1 : 1;
+  }
+  return 0;
+}

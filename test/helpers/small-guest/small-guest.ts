@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
+import { cachedFolder } from '../../../harness/cache-folder.ts';
+import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
+import { localExecutor } from '../../../lib/local-executor.ts';
+import { run } from '../run.ts';
+import { tempFolder } from '../temp-folder.ts';
+
+/** What a boot of the small guest does beside starting busybox's init and its getty. The scripts are busybox's sh. */
+export interface GuestMode {
+  /** "legacy" starts SeaBIOS and GRUB; "direct" starts the kernel at once. Default: "direct", which is faster. */
+  readonly firmware?: 'legacy' | 'direct';
+  /** What GRUB's entry does before it starts the kernel. */
+  readonly loader?: string;
+  /** More of the kernel's parameters. */
+  readonly parameters?: string;
+  /** In the initrd, before the root is mounted. It may set `root` and `flags` (of the mount), or never come back. */
+  readonly stage1?: string;
+  /** In the system, run by its init before any login. */
+  readonly stage2?: string;
+  /** Files of the root that are other than in `tree`; `false`: that are not there. Scripts and ELF files are executable. */
+  readonly files?: Readonly<Record<string, string | Buffer | false>>;
+}
+
+const SOURCES = import.meta.dirname;
+const OFFSET_BYTES = 1024 * 1024;
+
+/** What makes the kernel reach its init sooner in an emulator: nothing that a console shows depends on it. */
+const FASTER = [
+  ...['root=LABEL=small', 'console=ttyS0,115200', 'edd=off', 'cryptomgr.notests'],
+  'initcall_blacklist=cubictcp_register,load_system_certificate_list,init_kprobe_trace',
+].join(' ');
+
+/** The options of verifyBoot for a guest in a mode. Its image is removed when the test has finished.
+ *  Runs: fakeroot, busybox, cpio, mke2fs, sfdisk, grub-mkimage the first time; cp, cpio, debugfs each time. */
+export async function smallGuest(
+  mode: GuestMode,
+): Promise<Pick<VerifyBootOptions, 'image' | 'firmware' | 'kernel' | 'memoryMiB'>> {
+  const { kernel, modules } = await distributionKernel();
+  const base = await cachedBase(kernel, modules);
+  const folder = await tempFolder();
+  const image = join(folder, 'small.img');
+  await run(['cp', '--sparse=always', join(base, 'disk.img'), image]);
+  const initrdMode = mode.stage1 === undefined ? undefined : await cpio(folder, 'mode', mode.stage1);
+  const parameters = `${FASTER} ${mode.parameters ?? ''}`;
+  const config = (await readFile(join(SOURCES, 'tree/boot/grub/grub.cfg'), 'utf8'))
+    .replace('PARAMETERS', parameters)
+    .replace('true # what a case does first', mode.loader ?? '');
+  await writeOnRoot(folder, image, {
+    ...(mode.firmware === 'legacy'
+      ? {
+          '/boot/grub/grub.cfg': config,
+          ...(initrdMode === undefined ? {} : { '/boot/mode': initrdMode }),
+        }
+      : {}),
+    ...(mode.stage2 === undefined ? {} : { '/etc/mode': mode.stage2 }),
+    ...mode.files,
+  });
+  if (mode.firmware === 'legacy') return { image, firmware: 'legacy', memoryMiB: 256 };
+  const initrd = join(folder, 'initrd');
+  await writeFile(initrd, Buffer.concat([await readFile(join(base, 'initrd')), initrdMode ?? Buffer.alloc(0)]));
+  return { image, firmware: 'direct', kernel: { kernel, initrd, commandLine: parameters }, memoryMiB: 256 };
+}
+
+/** The disk and its initrd, kept in the cache by what goes into them. */
+async function cachedBase(kernel: string, modules: string): Promise<string> {
+  const key = createHash('sha256').update(basename(modules));
+  const files = (await readdir(SOURCES, { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile() && !entry.name.endsWith('.ts'))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+  for (const file of files) key.update(relative(SOURCES, file)).update(await readFile(file));
+  return cachedFolder(`small-guest-${key.digest('hex').slice(0, 16)}`, async (made) => {
+    await run(['fakeroot', 'sh', join(SOURCES, 'build.sh'), made, kernel, modules, SOURCES]);
+  });
+}
+
+/** An archive of one file for the kernel to unpack behind the initrd. */
+async function cpio(folder: string, name: string, content: string): Promise<Buffer> {
+  await writeFile(join(folder, name), `${content}\n`);
+  const result = await localExecutor.run(['cpio', '--quiet', '--create', '--format=newc', '--owner=0:0'], {
+    cwd: folder,
+    input: `${name}\n`,
+  });
+  return result.stdout;
+}
+
+async function writeOnRoot(folder: string, image: string, files: NonNullable<GuestMode['files']>): Promise<void> {
+  const commands: string[] = [];
+  for (const [index, [path, content]] of Object.entries(files).entries()) {
+    commands.push(`rm ${path}`);
+    if (content === false) continue;
+    const local = `file-${index}`;
+    await writeFile(join(folder, local), content);
+    const isProgram = ['#!', '\x7fELF'].some((magic) => content.indexOf(magic) === 0);
+    const mode = isProgram ? '0100755' : '0100644';
+    commands.push(`write ${local} ${path}`, `sif ${path} mode ${mode}`);
+  }
+  if (commands.length === 0) return;
+  const input = `${commands.join('\n')}\n`;
+  await run(['debugfs', '-w', '-f', '-', `./${basename(image)}?offset=${OFFSET_BYTES}`], { cwd: folder, input });
+}

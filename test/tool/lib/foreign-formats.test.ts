@@ -1,0 +1,108 @@
+import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { EXIT, exitCodeOf } from '../../../cli/exit-codes.ts';
+import { diffImages } from '../../../lib/diff/diff-images.ts';
+import { inspectDiskImage } from '../../../lib/disk-image-format.ts';
+import { InvalidOptionsError } from '../../../lib/errors.ts';
+import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
+import { run } from '../../helpers/run.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+// What is not a disk as a machine sees one is refused with its name and with what to do.
+
+async function refused(image: string): Promise<InvalidOptionsError> {
+  const error = await inspectDiskImage(image).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(InvalidOptionsError);
+  expect(exitCodeOf(error)).toBe(EXIT.usage);
+  return error as InvalidOptionsError;
+}
+
+test.each([
+  ['vmdk', [], /is a VMDK disk image/],
+  ['vmdk', ['-o', 'subformat=streamOptimized'], /is a VMDK disk image/],
+  ['vmdk', ['-o', 'subformat=monolithicFlat'], /is the descriptor of a VMDK disk image/],
+  ['vhdx', [], /is a VHDX disk image/],
+  ['qed', [], /is a QED disk image/],
+  ['parallels', [], /is a Parallels disk image/],
+  ['qcow', [], /first version of qcow/],
+])('%s %j', async (format, options, name) => {
+  const folder = await tempFolder();
+  await run(['truncate', '-s', '4M', 'raw'], { cwd: folder });
+  await run(['qemu-img', 'convert', '-O', format, ...options, 'raw', 'image'], { cwd: folder });
+  const { message, hint } = await refused(join(folder, 'image'));
+  expect(message).toMatch(name);
+  // The advice is followed to the letter: it must lead to a disk that is read.
+  expect(hint).toContain('qemu-img convert');
+  await run(['qemu-img', 'convert', '-f', format, '-O', 'raw', 'image', 'disk.img'], { cwd: folder });
+  expect(await inspectDiskImage(join(folder, 'disk.img'))).toMatchObject({
+    format: 'raw',
+    virtualBytes: 4 * 1024 ** 2,
+  });
+});
+
+test.each([
+  ['gzip', ['gzip', '-k', 'raw'], 'raw.gz', /compressed with gzip/, /gunzip/],
+  ['xz', ['xz', '-k', 'raw'], 'raw.xz', /compressed with xz/, /unxz/],
+  ['bzip2', ['bzip2', '-k', 'raw'], 'raw.bz2', /compressed with bzip2/, /bunzip2/],
+  ['zstd', ['zstd', '-q', 'raw'], 'raw.zst', /compressed with zstd/, /unzstd/],
+  ['lz4', ['lz4', '-q', 'raw', 'raw.lz4'], 'raw.lz4', /compressed with lz4/, /unlz4/],
+  ['tar', ['tar', '-cf', 'raw.ova', 'raw'], 'raw.ova', /a tar archive, as an OVA is/, /tar -xf/],
+])('%s', async (_, pack, name, what, hint) => {
+  const folder = await tempFolder();
+  await run(['truncate', '-s', '4M', 'raw'], { cwd: folder });
+  await run(pack, { cwd: folder });
+  const error = await refused(join(folder, name));
+  expect(error.message).toMatch(what);
+  expect(error.hint).toMatch(hint);
+  await expect(inspectImage({ image: join(folder, name) })).rejects.toThrow(what);
+  await expect(diffImages({ a: join(folder, 'raw'), b: join(folder, name) })).rejects.toThrow(what);
+});
+
+test('a zip archive, and a CD-ROM without a partition table', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'disk.zip'), Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.alloc(2_000_000)]));
+  expect((await refused(join(folder, 'disk.zip'))).message).toMatch(/a zip archive/);
+  const cd = Buffer.alloc(2_000_000);
+  cd.write('\u0001CD001\u0001', 0x8000, 'latin1');
+  await writeFile(join(folder, 'cd.iso'), cd);
+  expect((await refused(join(folder, 'cd.iso'))).message).toMatch(/image of a CD-ROM/);
+  // One that is written to USB sticks as well.
+  cd[450] = 0x17;
+  cd.writeUInt32LE(3000, 458);
+  cd.writeUInt16LE(0xaa55, 510);
+  await writeFile(join(folder, 'hybrid.iso'), cd);
+  expect(await inspectImage({ image: join(folder, 'hybrid.iso') })).toMatchObject({ table: 'msdos' });
+});
+
+test('what would block whoever opens it is refused at once', async () => {
+  const folder = await tempFolder();
+  await run(['mkfifo', 'pipe'], { cwd: folder });
+  const server = createServer().listen(join(folder, 's'));
+  onTestFinished(() => void server.close());
+  await new Promise((resolve) => server.once('listening', resolve));
+  for (const [path, what] of [
+    [join(folder, 'pipe'), /is a named pipe \(FIFO\), not a disk image/],
+    [join(folder, 's'), /is a socket, not a disk image/],
+    ['/dev/zero', /is a character device, not a disk image/],
+    [folder, /is a folder, not a disk image/],
+  ] as const) {
+    expect((await refused(path)).message).toMatch(what);
+    await expect(diffImages({ a: path, b: path })).rejects.toThrow(what);
+  }
+});
+
+test("a file's name meets no shell", async () => {
+  const folder = await tempFolder();
+  const name = 'x$(touch F)`touch G`|touch H;?offset=1.img';
+  await new Promise<void>((resolve, reject) =>
+    execFile('truncate', ['-s', '16M', name], { cwd: folder }, (error) => (error ? reject(error) : resolve())),
+  );
+  await run(['mkfs.ext4', '-q', '-F', '-L', 'here', `./copy`, '16M'], { cwd: folder });
+  await run(['cp', 'copy', name], { cwd: folder });
+  expect((await inspectImage({ image: join(folder, name), deep: true })).filesystem).toMatchObject({ label: 'here' });
+  expect(await diffImages({ a: join(folder, name), b: join(folder, 'copy') })).toEqual([]);
+  expect((await run(['ls'], { cwd: folder })).trim().split('\n').sort()).toEqual(['copy', name].sort());
+});

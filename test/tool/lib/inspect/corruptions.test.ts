@@ -1,0 +1,100 @@
+import { appendFile, copyFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { EXIT, errorText, exitCodeOf } from '../../../../cli/exit-codes.ts';
+import { renderInspection } from '../../../../cli/inspect.ts';
+import { diffImages } from '../../../../lib/diff/diff-images.ts';
+import { DiskImageError } from '../../../../lib/errors.ts';
+import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import { printableJson } from '../../../../lib/printable.ts';
+import { corrupt, Random, type Region, regionsOf, withPatches } from '../../../helpers/corruptions.ts';
+import { KERNEL, SYSTEMD_BOOT, uki } from '../../../helpers/pe-file.ts';
+import { run } from '../../../helpers/run.ts';
+import { makeSmallDisk } from '../../../helpers/small-disk.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+// Whatever is in an image, inspect and diff end with a result or with an error of this project, in bounded time and with bounded
+// output. NIXOS_DISK_IMAGE_CORRUPTIONS says how many corruptions are tried, _SEED which; _LOG names a file for the outcomes.
+
+const COUNT = Number(process.env.NIXOS_DISK_IMAGE_CORRUPTIONS ?? 200);
+const SEED = Number(process.env.NIXOS_DISK_IMAGE_CORRUPTIONS_SEED ?? 1);
+const LOG = process.env.NIXOS_DISK_IMAGE_CORRUPTIONS_LOG;
+const MOST_MS = 60_000;
+const MOST_BYTES = 1024 * 1024;
+const MOST_LINES = 600;
+
+const FILES = {
+  'EFI/BOOT/BOOTX64.EFI': SYSTEMD_BOOT,
+  'EFI/Linux/one.efi': uki('console=ttyS0'),
+  'loader/loader.conf': 'default a*\n',
+  'loader/entries/a.conf': 'title A\nlinux /nixos/kernel-with-a-long-name.efi\noptions console=ttyS0\n',
+  'grub/grub.cfg': 'menuentry "x" {\nlinux /k\n}\n',
+  'nixos/kernel-with-a-long-name.efi': KERNEL,
+};
+
+/** What came of it: an exit status, and how much was said. */
+async function outcome(look: () => Promise<string>, what: string): Promise<string> {
+  const startedAt = performance.now();
+  let status: string;
+  let said: string;
+  try {
+    said = await look();
+    status = 'result';
+  } catch (error) {
+    // Not one of the project's: a bug, whose stack is wanted.
+    if (!(error instanceof DiskImageError)) throw new Error(`${what}: ${error}`, { cause: error });
+    said = errorText(error);
+    status = `${exitCodeOf(error)}`;
+    expect([EXIT.wrong, EXIT.usage, EXIT.harness].map(String), what).toContain(status);
+  }
+  const tooLong = performance.now() - startedAt > MOST_MS;
+  const flood = Buffer.byteLength(said) > MOST_BYTES;
+  if (tooLong || flood) throw new Error(`${what}: ${tooLong ? 'takes too long' : `says ${said.length} characters`}`);
+  if (LOG !== undefined && status === '3') await appendFile(LOG, `${what}: ${said.split('\n')[0]}\n`);
+  return status;
+}
+
+test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 1000 }, async () => {
+  const folder = await tempFolder();
+  const disk = await makeSmallDisk(folder, FILES);
+  const [bad, qcow2, badQcow2] = ['bad.img', 'good.qcow2', 'bad.qcow2'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await copyFile(disk.image, bad);
+  await run(['qemu-img', 'convert', '-O', 'qcow2', disk.image, qcow2]);
+  await copyFile(qcow2, badQcow2);
+  const [raw, container] = [await readFile(disk.image), await readFile(qcow2)];
+  const regions = regionsOf(disk, raw);
+  const ofContainer: Region[] = [
+    { name: 'qcow2 header', at: 0, size: 112 },
+    { name: 'qcow2 tables', at: 65_536, size: 4 * 65_536 },
+  ];
+  const random = new Random(SEED);
+  const counts = new Map<string, number>();
+  for (let index = 0; index < COUNT; index += 1) {
+    const inContainer = random.below(8) === 0;
+    const region = random.pick(inContainer ? ofContainer : regions);
+    const [file, good, bytes] = inContainer ? [badQcow2, qcow2, container] : [bad, disk.image, raw];
+    const what = `corruption ${index} of seed ${SEED}, ${region.name}`;
+    await withPatches(file, corrupt(random, region, bytes), async () => {
+      const inspected = await outcome(async () => {
+        const inspection = await inspectImage({ image: file });
+        const text = renderInspection(inspection);
+        expect(text.split('\n').length, what).toBeLessThan(MOST_LINES);
+        expect(text.replaceAll('\n', ''), what).not.toMatch(/\p{Cc}/u);
+        return text + printableJson(inspection);
+      }, `${what}: inspect`);
+      const compared = await outcome(
+        async () => printableJson(await diffImages({ a: good, b: file })),
+        `${what}: diff`,
+      );
+      for (const key of [`inspect ${inspected}`, `diff ${compared}`]) counts.set(key, (counts.get(key) ?? 0) + 1);
+    });
+  }
+  if (LOG !== undefined) await appendFile(LOG, `${JSON.stringify(Object.fromEntries(counts))}\n`);
+  expect([...counts.values()].reduce((sum, count) => sum + count, 0)).toBe(2 * COUNT);
+  // Most are looked at; a reader that refuses everything would pass as well.
+  expect(counts.get('inspect result')).toBeGreaterThan(COUNT * 0.8);
+});

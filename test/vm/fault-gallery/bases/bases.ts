@@ -1,0 +1,88 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type BuildImageOptions, buildImage } from '../../../../lib/build-image.ts';
+import { prepareDemo } from '../../../../vm-images/demo.ts';
+import { run } from '../../../helpers/run.ts';
+import { BrokenImage } from '../broken-image.ts';
+import type { Base, Derive } from './base.ts';
+import { encryptRoot } from './luks.ts';
+import { useSyslinux } from './syslinux.ts';
+import { useUki, useUkiUnderSystemdBoot } from './uki.ts';
+
+export type BaseName =
+  | 'legacy'
+  | 'hybrid'
+  | 'systemd-boot'
+  | 'systemd'
+  | 'uki'
+  | 'uki-systemd-boot'
+  | 'syslinux'
+  | 'luks';
+
+/** Built by this library, or made of such a one. The demo's own init is busybox, which boots sooner; "systemd" has systemd. */
+const BASES: Readonly<
+  Record<
+    BaseName,
+    | { readonly system: string; readonly table: BuildImageOptions['partitionTableType'] }
+    | { readonly from: BaseName; readonly derive: Derive }
+  >
+> = {
+  legacy: { system: 'tiny-grub-bios', table: 'legacy' },
+  hybrid: { system: 'tiny-grub-hybrid', table: 'hybrid' },
+  'systemd-boot': { system: 'tiny-systemd-boot', table: 'efi' },
+  systemd: { system: 'demo-grub-hybrid', table: 'hybrid' },
+  uki: { from: 'systemd-boot', derive: useUki },
+  'uki-systemd-boot': { from: 'systemd-boot', derive: useUkiUnderSystemdBoot },
+  syslinux: { from: 'hybrid', derive: useSyslinux },
+  luks: { from: 'hybrid', derive: encryptRoot },
+};
+
+/** The bases, each made when it is first asked for. */
+export class Bases {
+  readonly #directory: string;
+  readonly #made = new Map<BaseName, Promise<Base>>();
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  get(name: BaseName): Promise<Base> {
+    const made = this.#made.get(name) ?? this.#make(name);
+    this.#made.set(name, made);
+    return made;
+  }
+
+  async #make(name: BaseName): Promise<Base> {
+    const base = BASES[name];
+    const directory = join(this.#directory, name);
+    if ('system' in base) return build(base.system, base.table, directory);
+    const from = await this.get(base.from);
+    await mkdir(directory);
+    const image = join(directory, 'base.img');
+    await copySparse(from.image, image);
+    const disk = (await base.derive(new BrokenImage(image, from.disk, from.toplevel))) ?? from.disk;
+    return { image, disk, toplevel: from.toplevel };
+  }
+}
+
+async function build(
+  system: string,
+  partitionTableType: BuildImageOptions['partitionTableType'],
+  outDir: string,
+): Promise<Base> {
+  const { store, systems } = await prepareDemo();
+  const {
+    image,
+    disk,
+    system: installed,
+  } = await buildImage({
+    ...{ toplevel: systems[system] ?? '', store, partitionTableType, outDir },
+    ...{ additionalSpace: '64M', bootSize: '64M', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+  });
+  return { image, disk, toplevel: installed.toplevel };
+}
+
+/** A copy that has its holes, and shares its blocks where the filesystem can. */
+export async function copySparse(from: string, to: string): Promise<void> {
+  await run(['cp', '--sparse=always', '--reflink=auto', from, to]);
+}

@@ -1,0 +1,17 @@
+import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
+import type { BaseName } from './bases/bases.ts';
+import type { BrokenImage } from './broken-image.ts';
+
+/** A good image that is broken in one way, and what the verifier must say of it. */
+export interface Fault {
+  /** How it is broken, in a few words. */
+  readonly fault: string;
+  readonly base: BaseName;
+  readonly firmware: 'legacy' | 'efi';
+  readonly breakIt: (image: BrokenImage) => Promise<void>;
+  readonly stage: string;
+  readonly name: string;
+  /** What the cause must tell. */
+  readonly cause: RegExp;
+  readonly machine?: Partial<VerifyBootOptions>;
+}

@@ -1,0 +1,92 @@
+import { randomBytes } from 'node:crypto';
+import { rename, stat } from 'node:fs/promises';
+import { run } from '../../../helpers/run.ts';
+import { beforeInit, changeEtc } from '../changes.ts';
+import type { Fault } from '../fault.ts';
+
+const BLOCK_BYTES = 4096;
+
+/** The image's file, its partition table, and the root filesystem. */
+export const DISK_FAULTS: readonly Fault[] = [
+  {
+    fault: 'backup GPT damaged',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'image', name: 'gpt-backup-damaged', cause: /backup GPT/ },
+    breakIt: async (image) => {
+      const { size } = await stat(image.file);
+      await image.overwrite(size - 512, Buffer.alloc(512));
+    },
+  },
+  {
+    fault: 'primary GPT damaged',
+    ...{ base: 'hybrid', firmware: 'efi', stage: 'image', name: 'gpt-primary-damaged', cause: /GPT in sector 1/ },
+    breakIt: (image) => image.overwrite(512 + 16, randomBytes(4)),
+  },
+  {
+    fault: 'both GPTs damaged',
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'firmware', name: 'gpt-damaged', cause: /GPT in sector 1/ },
+    breakIt: async (image) => {
+      const { size } = await stat(image.file);
+      await image.overwrite(512, Buffer.alloc(512));
+      await image.overwrite(size - 512, Buffer.alloc(512));
+    },
+  },
+  {
+    fault: 'qcow2 damaged',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'firmware', name: 'container-damaged', cause: /qcow2 is damaged/ },
+    breakIt: async (image) => {
+      const qcow2 = `${image.file}.qcow2`;
+      await run(['qemu-img', 'convert', '-O', 'qcow2', image.file, qcow2]);
+      await rename(qcow2, image.file);
+      // Where the clusters of the guest's data are told.
+      const header = await image.read(0, 104);
+      await image.overwrite(Number(header.readBigUInt64BE(40)), randomBytes(4096));
+    },
+  },
+  {
+    fault: 'group descriptors zeroed',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'stage-1-failed',
+      cause: /group descriptors corrupted|Checksum for group/,
+    },
+    breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES)),
+  },
+  {
+    fault: 'journal’s superblock zeroed',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'stage-1-failed',
+      cause: /error loading journal|no journal found|journal/,
+    },
+    breakIt: async (image) => {
+      const block = Number(/^(\d+)/m.exec((await image.debugfs('bmap <8> 0')).replace(/^debugfs:.*\n/gm, ''))?.[1]);
+      await image.overwrite(image.disk.root.offsetBytes + block * BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES));
+    },
+  },
+  {
+    fault: 'block bitmap overwritten, and the root read-only on errors',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'filesystem-error', cause: /EXT4-fs error/ },
+    breakIt: async (image) => {
+      await image.tune('-e', 'remount-ro');
+      for (const [, block] of (await image.debugfs('stats')).matchAll(/block bitmap at (\d+)/g))
+        await image.overwrite(image.disk.root.offsetBytes + Number(block) * BLOCK_BYTES, randomBytes(BLOCK_BYTES));
+    },
+  },
+  {
+    fault: 'root mounted read-only, and fstab has it otherwise',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
+    breakIt: async (image) => {
+      await beforeInit(image, 'mount -o remount,ro /');
+      await changeEtc(image, 'fstab', () => 'LABEL=nixos / ext4 defaults 0 1\n');
+    },
+  },
+  {
+    fault: 'stage 2 fills the root',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'root-full', cause: /no free space/ },
+    breakIt: (image) => beforeInit(image, 'dd if=/dev/zero of=/filler bs=1M; sync'),
+  },
+];

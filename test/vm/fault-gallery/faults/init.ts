@@ -1,0 +1,207 @@
+import {
+  beforeInit,
+  changeEtc,
+  changeInittab,
+  inStage2,
+  insteadOfInit,
+  loginOnScreen,
+  WITH_PAM,
+  withoutConsole,
+} from '../changes.ts';
+import type { Fault } from '../fault.ts';
+import { ACTIVATION, GRUB_CFG } from '../parts.ts';
+
+/** Stage 2, init, login and shutdown. */
+export const INIT_FAULTS: readonly Fault[] = [
+  {
+    fault: 'activation fails',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 2',
+      name: 'activation-failed',
+      cause: /snippet 'users' failed/,
+    },
+    breakIt: (image) =>
+      image.changeSystem('activate', (script) =>
+        script.replace('\n', '\nprintf "Activation script snippet \'%s\' failed (%s)\\n" users 1\n'),
+      ),
+  },
+  {
+    fault: 'stage 2 ends',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 2',
+      name: 'kernel-panic-init-died',
+      cause: /Attempted to kill init/,
+    },
+    breakIt: (image) =>
+      image.changeSystem('init', (script) => script.replace('running activation script', 'leaving"; exit 3; echo "')),
+  },
+  {
+    fault: 'init loops without a word',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'hang', cause: /hangs in a loop/ },
+    breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'while :; do :; done')),
+  },
+  {
+    fault: 'init restarts the machine',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'reboot -f')),
+  },
+  {
+    fault: 'full disk',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'filesystem-full', cause: /free bytes/ },
+    breakIt: async (image) => {
+      const free = Number(/Free blocks: +(\d+)/.exec(await image.debugfs('stats'))?.[1]);
+      await image.debugfs('write /dev/null filler', `fallocate filler 0 ${free - 40}`);
+    },
+  },
+  {
+    fault: 'filesystem marked as having errors',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'image', name: 'filesystem-errors', cause: /having errors/ },
+    breakIt: async (image) => {
+      await image.debugfs('set_super_value state 2');
+    },
+  },
+  {
+    fault: 'no serial console in the parameters (BIOS)',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'login',
+      name: 'no-serial-console',
+      cause: /screen shows a login prompt|screen shows that it came to/,
+    },
+    breakIt: async (image) => {
+      await image.changeOnEsp(GRUB_CFG, withoutConsole);
+      await loginOnScreen(image);
+    },
+  },
+  {
+    fault: 'the login asks for a password',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'login-refused', cause: /refused|password/ },
+    machine: { login: { user: 'nobody-of-that-name' } },
+    breakIt: async () => {},
+  },
+  {
+    fault: 'too little memory',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'loader',
+      name: 'grub-error',
+      cause: /out of memory/,
+    },
+    machine: { memoryMiB: 80 },
+    breakIt: async () => {},
+  },
+  {
+    fault: 'stage 2 powers the machine off',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'guest-shutdown', cause: /powered itself off/ },
+    breakIt: (image) => inStage2(image, 'poweroff -f'),
+  },
+  {
+    fault: 'init restarts the machine twice, and once is allowed',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    machine: { allowReboots: 1 },
+    breakIt: (image) => inStage2(image, 'echo >> /boots; sync; [ $(wc -l < /boots) -gt 2 ] || reboot -f'),
+  },
+  {
+    fault: 'no getty on any console',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'hang', cause: /does nothing/ },
+    breakIt: (image) => changeInittab(image, (table) => table.replace(/^.*getty.*\n/m, '')),
+  },
+  {
+    fault: 'getty for a port that is not there, again and again',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'repeats-itself', cause: /ttyS9/ },
+    breakIt: (image) => changeInittab(image, (table) => table.replace('ttyS0', 'ttyS9')),
+  },
+  {
+    fault: 'root’s shell is not there',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'login-refused', cause: /login/ },
+    breakIt: (image) => beforeInit(image, `sed -i 's|^root:.*|root:x:0:0::/root:/bin/no-such-shell|' /etc/passwd`),
+  },
+  {
+    fault: 'root’s shell is no shell',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'no-shell', cause: /no shell/ },
+    breakIt: (image) => beforeInit(image, `sed -i 's|^root:.*|root:x:0:0::/root:/bin/cat|' /etc/passwd`),
+  },
+  {
+    fault: '/etc/passwd is of zeros',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'login',
+      name: 'login-refused',
+      cause: /refused|incorrect|password/i,
+    },
+    breakIt: (image) => beforeInit(image, 'dd if=/dev/zero of=/etc/passwd bs=512 count=1 2> /dev/null'),
+  },
+  {
+    fault: 'root is locked in /etc/shadow',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'login',
+      name: 'login-refused',
+      cause: /refused|incorrect|password/i,
+    },
+    breakIt: (image) => beforeInit(image, `sed -i 's/^root:[^:]*:/root:!:/' /etc/shadow`),
+  },
+  {
+    fault: 'PAM’s module for the login missing',
+    ...{
+      base: 'systemd',
+      firmware: 'legacy',
+      stage: 'login',
+      name: 'login-refused',
+      cause: /refused|asks for it again|again/i,
+    },
+    breakIt: async (image) => {
+      await insteadOfInit(image, WITH_PAM);
+      await changeEtc(image, 'pam.d/login', (rules) => rules.replaceAll('pam_unix.so', 'pam_nowhere.so'));
+    },
+  },
+  {
+    fault: 'a unit that never comes up stands before the login',
+    ...{
+      base: 'systemd',
+      firmware: 'legacy',
+      stage: 'init',
+      name: 'waits-for-job',
+      cause: /never\.service|Waits for ever/,
+    },
+    breakIt: async (image) => {
+      const etc = `${await image.linkOfSystem('etc')}/systemd/system`;
+      const unit = `[Unit]
+Description=Waits for ever
+DefaultDependencies=no
+Before=serial-getty@ttyS0.service multi-user.target
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/bin/sleep infinity
+`;
+      await image.addToRoot(`${etc}/never.service`, unit);
+      await image.debugfs(`symlink ${etc}/multi-user.target.wants/never.service ../never.service`);
+    },
+  },
+  {
+    fault: 'a filesystem of fstab that is not there',
+    ...{ base: 'systemd', firmware: 'legacy', stage: 'init', name: 'device-timeout', cause: /by-label.data/ },
+    breakIt: (image) =>
+      changeEtc(image, 'fstab', (table) => `${table}LABEL=data /data ext4 x-systemd.device-timeout=5s 0 2\n`),
+  },
+  {
+    fault: 'the shutdown never ends',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'shutdown', name: 'unclean-shutdown', cause: /did not power off/ },
+    breakIt: (image) => changeInittab(image, (table) => `${table}::shutdown:/bin/sh -c 'while :; do sleep 1; done'\n`),
+  },
+  {
+    fault: 'kernel panics at the shutdown',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'shutdown', name: 'kernel-panic', cause: /sysrq triggered crash/ },
+    breakIt: (image) =>
+      changeInittab(image, (table) => `${table}::shutdown:/bin/sh -c 'echo c > /proc/sysrq-trigger'\n`),
+  },
+];

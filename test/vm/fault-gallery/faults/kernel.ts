@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { commandCheck } from '../../../../harness/verify/checks.ts';
+import { run } from '../../../helpers/run.ts';
+import type { BrokenImage } from '../broken-image.ts';
+import { anotherInit, changeEtc, changeParameters, inStage2 } from '../changes.ts';
+import { withFiles } from '../cpio.ts';
+import type { Fault } from '../fault.ts';
+import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
+
+/** An instruction that is none. @see Intel, "Software Developer's Manual", volume 2, "UD" */
+const UD2 = Buffer.from([0x0f, 0x0b]);
+
+/** The kernel and stage 1. */
+export const KERNEL_FAULTS: readonly Fault[] = [
+  {
+    fault: 'initrd cut in half',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
+    breakIt: (image) => image.changeOnEsp(INITRD, half),
+  },
+  {
+    fault: 'wrong UUID in the entry',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /UUID=11111111/ },
+    breakIt: (image) =>
+      image.changeOnEsp(
+        GRUB_CFG,
+        text((content) => content.replaceAll(/root=\S+/g, 'root=UUID=11111111-2222-3333-4444-555555555555')),
+      ),
+  },
+  {
+    fault: 'root label changed',
+    ...{ base: 'legacy', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    breakIt: (image) => image.tune('-L', 'other'),
+  },
+  {
+    fault: 'superblock zeroed',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + 1024, Buffer.alloc(1024)),
+  },
+  {
+    fault: 'superblock damaged',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'superblock-damaged', cause: /checksum is wrong/ },
+    breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + 1024 + 0x2c, randomBytes(4)),
+  },
+  {
+    fault: 'init missing',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'init-not-found',
+      cause: /not on the root filesystem/,
+    },
+    breakIt: async (image) => {
+      await image.debugfs(`rm ${image.system('init')}`);
+    },
+  },
+  {
+    fault: 'init is not executable text',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'kernel-panic-init-died',
+      cause: /process 1 ended/,
+    },
+    breakIt: (image) => image.writeOnRoot(image.system('init'), 'not a program\n', '0100644'),
+  },
+  {
+    fault: 'image cut to 90 %',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'image-truncated', cause: /cut off/ },
+    breakIt: (image) => image.cutTo(0.9),
+  },
+  {
+    fault: 'wrong init= in the entry',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'init-not-found', cause: /-of-another-day\/init/ },
+    breakIt: (image) =>
+      changeParameters(image, (given) => given.replace(/init=\S+/, 'init=/nix/store/system-of-another-day/init')),
+  },
+  {
+    fault: 'wrong type of the root’s filesystem in the entry',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'stage-1-failed',
+      cause: /cannot mount|could not mount/,
+    },
+    breakIt: (image) => changeParameters(image, (given) => `${given} rootfstype=xfs`),
+  },
+  {
+    fault: 'no module for the disk’s controller',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    machine: { diskInterface: 'ahci' },
+    breakIt: async () => {},
+  },
+  {
+    fault: 'initrd’s init is not a program',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'kernel-panic-no-init',
+      cause: /No working init found/,
+    },
+    breakIt: (image) => anotherInit(image, 'not a program\n'),
+  },
+  {
+    fault: 'a module crashes the kernel’s thread',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'kernel',
+      name: 'kernel-oops',
+      cause: /invalid opcode|kernel hit a bug/,
+    },
+    breakIt: crashingModule,
+  },
+  {
+    fault: 'too little memory for a program of stage 2',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'kernel', name: 'out-of-memory', cause: /Killed process/ },
+    machine: { memoryMiB: 160 },
+    breakIt: (image) => inStage2(image, 'tail /dev/zero'),
+  },
+  {
+    fault: 'kernel panics behind the login',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'kernel-panic', cause: /sysrq triggered crash/ },
+    machine: { checks: [commandCheck('while :; do sleep 1; done')] },
+    breakIt: (image) =>
+      changeEtc(image, 'profile', (profile) => `${profile}(sleep 2; echo c > /proc/sysrq-trigger) &\n`),
+  },
+];
+
+/** A module whose first instruction is none. Debian's kernel takes modules with broken signatures. Runs: objcopy, readelf. */
+async function crashingModule(image: BrokenImage): Promise<void> {
+  const modules = `${await image.linkOfSystem('kernel-modules')}/lib/modules`;
+  const version = /\/(\d+\.\d+\.[^/]*)\//.exec(await image.debugfs(`ls -p ${modules}`))?.[1] ?? '';
+  const path = `lib/modules/${version}/kernel/fs/nls/nls_ascii.ko`;
+  const [before, after] = ['module.ko', 'crashing.ko'].map((name) => join(dirname(image.file), name)) as [
+    string,
+    string,
+  ];
+  await writeFile(before, await image.readFromRoot(`${modules}/${version}/kernel/fs/nls/nls_ascii.ko`));
+  await run(['objcopy', '--remove-relocations=.init.text', before, after]);
+  const offset = /\.init\.text\s+PROGBITS\s+\w+\s+(\w+)/.exec(
+    await run(['readelf', '--sections', '--wide', after]),
+  )?.[1];
+  const module = await readFile(after);
+  UD2.copy(module, Number.parseInt(offset ?? '', 16));
+  await image.changeOnEsp(INITRD, (initrd) => withFiles(initrd, [{ path, content: module }]));
+}

@@ -1,0 +1,161 @@
+import { ASKING, PASSPHRASE, stage1 } from '../bases/luks.ts';
+import type { BrokenImage } from '../broken-image.ts';
+import { beforeInit, changeInittab, inStage2, insteadOfInit, WITH_PAM } from '../changes.ts';
+import { withFiles } from '../cpio.ts';
+import type { Fault } from '../fault.ts';
+import { INITRD } from '../parts.ts';
+
+/** Where LUKS2 keeps the first key slot's material, behind its two headers. @see LUKS2 On-Disk Format Specification */
+const KEY_SLOT = { offsetBytes: 0x8000, sizeBytes: 258_048 };
+
+/** The initrd opens the root in another way. */
+const opening =
+  (open: string) =>
+  async (image: BrokenImage): Promise<void> => {
+    const init = await stage1(open);
+    await image.changeOnEsp(INITRD, (initrd) => withFiles(initrd, [init]));
+  };
+
+/** What a boot asks whoever sits at the console, who is nobody. */
+export const QUESTIONS: readonly Fault[] = [
+  {
+    fault: 'LUKS passphrase not given',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'asks-for-passphrase',
+      cause: /Enter passphrase for \/dev\/vda3/,
+    },
+    breakIt: async () => {},
+  },
+  {
+    fault: 'LUKS passphrase not given (NixOS’s words)',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'asks-for-passphrase',
+      cause: /Passphrase for \/dev\/vda3/,
+    },
+    breakIt: opening(ASKING.nixos),
+  },
+  {
+    fault: 'LUKS passphrase not given (Debian’s words)',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'asks-for-passphrase',
+      cause: /Please unlock disk root/,
+    },
+    breakIt: opening(ASKING.debian),
+  },
+  {
+    fault: 'LUKS passphrase not given (systemd’s words)',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'asks-for-passphrase',
+      cause: /Please enter passphrase for disk root/,
+    },
+    breakIt: opening(ASKING.systemd),
+  },
+  {
+    fault: 'LUKS passphrase is a wrong one',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'asks-for-passphrase',
+      cause: /answered, and asks again/,
+    },
+    machine: { passphrase: 'wrong horse' },
+    breakIt: async () => {},
+  },
+  {
+    fault: 'LUKS key slot overwritten',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'asks-for-passphrase',
+      cause: /answered, and asks again/,
+    },
+    machine: { passphrase: PASSPHRASE },
+    breakIt: (image) =>
+      image.overwrite(image.disk.root.offsetBytes + KEY_SLOT.offsetBytes, Buffer.alloc(KEY_SLOT.sizeBytes)),
+  },
+  {
+    fault: 'both LUKS headers overwritten',
+    ...{
+      base: 'luks',
+      firmware: 'legacy',
+      stage: 'stage 1',
+      name: 'root-device-missing',
+      cause: /not a valid LUKS device|\/dev\/mapper\/root/,
+    },
+    machine: { passphrase: PASSPHRASE },
+    breakIt: async (image) => {
+      await opening('cryptsetup open --disable-locks "$luks" root')(image);
+      await image.overwrite(image.disk.root.offsetBytes, Buffer.alloc(KEY_SLOT.offsetBytes));
+    },
+  },
+  {
+    fault: 'stage 2 asks what nobody knows',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 2',
+      name: 'asks-a-question',
+      cause: /Which of the two disks holds the data\?/,
+    },
+    breakIt: (image) => inStage2(image, `printf 'Which of the two disks holds the data? '; read -r answer`),
+  },
+  {
+    fault: 'stage 2 waits for any key',
+    ...{
+      base: 'hybrid',
+      firmware: 'legacy',
+      stage: 'stage 2',
+      name: 'asks-a-question',
+      cause: /Press any key to continue/,
+    },
+    breakIt: (image) => inStage2(image, `echo 'Press any key to continue...'; read -r -n 1 answer`),
+  },
+  {
+    fault: 'first-boot wizard of systemd',
+    ...{
+      base: 'systemd',
+      firmware: 'legacy',
+      stage: 'stage 2',
+      name: 'first-boot-wizard',
+      cause: /Press any key to proceed/,
+    },
+    breakIt: (image) =>
+      beforeInit(image, 'mkdir -p /tmp/new/etc; /usr/bin/systemd-firstboot --root=/tmp/new --prompt-hostname'),
+  },
+  {
+    fault: 'login asks for a verification code',
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'asks-for-code', cause: /Verification code/ },
+    breakIt: async (image) => {
+      const login = `#!/bin/sh\nprintf 'Verification code: '\nread -r code\nexec /bin/login "$@"\n`;
+      await image.addToRoot(`${await image.linkOfSystem('etc')}/code`, login, '0100555');
+      await changeInittab(image, (table) => table.replace('/sbin/getty', '/sbin/getty -l /etc/static/code'));
+    },
+  },
+  {
+    fault: 'login forces another password to be set',
+    ...{ base: 'systemd', firmware: 'legacy', stage: 'login', name: 'asks-for-new-password', cause: /[Nn]ew password/ },
+    breakIt: async (image) => {
+      await insteadOfInit(image, WITH_PAM);
+      await beforeInit(image, `sed -i 's/^root:[^:]*:[0-9]*:/root::0:/' /etc/shadow`);
+    },
+  },
+  {
+    fault: 'emergency shell of a locked root',
+    ...{ base: 'systemd', firmware: 'legacy', stage: 'stage 2', name: 'emergency', cause: /root account is locked/ },
+    breakIt: (image) => beforeInit(image, `sed -i 's/^root:[^:]*:/root:!:/' /etc/shadow; /sbin/sulogin`),
+  },
+];

@@ -1,0 +1,85 @@
+import type { Fault } from '../fault.ts';
+import { BOOTX64, forArm, half } from '../parts.ts';
+
+const UKI = /Linux\/nixos\.efi$/;
+
+/** Where a section is in a PE file. @see Microsoft, "PE Format", "Section Table" */
+function section(program: Buffer, name: string): { header: number; offset: number; size: number } {
+  const header = program.indexOf(Buffer.from(name.padEnd(8, '\0')));
+  if (header === -1) throw new Error(`there is no section ${name}`);
+  return { header, offset: program.readUInt32LE(header + 20), size: program.readUInt32LE(header + 16) };
+}
+
+const without =
+  (name: string) =>
+  (program: Buffer): Buffer => {
+    program.write('.other\0\0', section(program, name).header, 'latin1');
+    return program;
+  };
+
+/** Changes a section's text, whose length stays. */
+const inSection =
+  (name: string, change: (content: string) => string) =>
+  (program: Buffer): Buffer => {
+    const { offset, size } = section(program, name);
+    const before = program.toString('latin1', offset, offset + size);
+    program.write(change(before).padEnd(size).slice(0, size), offset, 'latin1');
+    return program;
+  };
+
+/** Unified kernel images: what the firmware starts, and what systemd-boot finds. */
+export const UKI_FAULTS: readonly Fault[] = [
+  {
+    fault: 'UKI cut in half',
+    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'loader-cut', cause: /cut off/ },
+    breakIt: (image) => image.changeOnEsp(BOOTX64, half),
+  },
+  {
+    fault: 'UKI for another architecture',
+    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'loader-damaged', cause: /aa64/ },
+    breakIt: (image) => image.changeOnEsp(BOOTX64, forArm),
+  },
+  {
+    fault: 'UKI without .linux',
+    ...{ base: 'uki', firmware: 'efi', stage: 'loader', name: 'uki-without-kernel', cause: /\.linux/ },
+    breakIt: (image) => image.changeOnEsp(BOOTX64, without('.linux')),
+  },
+  {
+    fault: 'UKI without .initrd',
+    ...{ base: 'uki', firmware: 'efi', stage: 'kernel', name: 'kernel-panic-no-root', cause: /no initrd/ },
+    breakIt: (image) => image.changeOnEsp(BOOTX64, without('.initrd')),
+  },
+  {
+    fault: 'UKI whose initrd is cut',
+    ...{ base: 'uki', firmware: 'efi', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
+    breakIt: (image) =>
+      image.changeOnEsp(BOOTX64, (uki) => {
+        const { offset, size } = section(uki, '.initrd');
+        return uki.fill(0, offset + Math.floor(size / 2), offset + size);
+      }),
+  },
+  {
+    fault: 'UKI that names another root',
+    ...{ base: 'uki', firmware: 'efi', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
+    breakIt: (image) =>
+      image.changeOnEsp(
+        BOOTX64,
+        inSection('.cmdline', (parameters) => parameters.replace('LABEL=nixos', 'LABEL=other')),
+      ),
+  },
+  {
+    fault: 'UKI cut in half (systemd-boot)',
+    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-cut', cause: /cut off/ },
+    breakIt: (image) => image.changeOnEsp(UKI, half),
+  },
+  {
+    fault: 'UKI without .osrel, which systemd-boot passes by',
+    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /no entry|\.osrel/ },
+    breakIt: (image) => image.changeOnEsp(UKI, without('.osrel')),
+  },
+  {
+    fault: 'UKI without .linux (systemd-boot)',
+    ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'entry-file-missing', cause: /no kernel/ },
+    breakIt: (image) => image.changeOnEsp(UKI, without('.linux')),
+  },
+];

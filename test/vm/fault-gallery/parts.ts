@@ -1,0 +1,32 @@
+// What the faults find on an ESP, and change there.
+
+export const INITRD = /initrd/i;
+export const KERNEL = /(?:linux|bzimage|kernel|vmlinuz)[^/]*$/i;
+export const GRUB_CFG = /grub\.cfg$/;
+export const BOOTX64 = /\/BOOTX64\.EFI$/i;
+export const LOADER_CONF = /loader\/loader\.conf$/;
+export const ENTRY = /loader\/entries\/[^/]*\.conf$/;
+
+/** Where the demo's stage 2 begins its work. */
+export const ACTIVATION = 'echo "running activation script..."';
+
+export const half = (content: Buffer): Buffer => content.subarray(0, Math.floor(content.length / 2));
+
+/** Changes a file of text, which must be something else then. */
+export const text =
+  (change: (content: string) => string) =>
+  (content: Buffer): string => {
+    const before = content.toString('utf8');
+    const after = change(before);
+    if (after === before) throw new Error(`the file is not what the fault takes it for: ${before.slice(0, 300)}`);
+    return after;
+  };
+
+/** A pattern that is this name and no other. */
+export const exactly = (name: string): RegExp => new RegExp(`^${name.replaceAll('.', '\\.')}$`);
+
+/** An EFI program whose header says that it is for aarch64. @see Microsoft, "PE Format", "COFF File Header" */
+export function forArm(program: Buffer): Buffer {
+  program.writeUInt16LE(0xaa64, program.readUInt32LE(0x3c) + 4);
+  return program;
+}

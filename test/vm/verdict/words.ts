@@ -1,0 +1,43 @@
+/** Scripts that say what the real programs say, word for word. */
+
+/** initramfs-tools when the root does not come. @see initramfs-tools scripts/local, scripts/functions panic() */
+export const INITRAMFS_NO_ROOT = `
+  echo 'Begin: Running /scripts/local-premount ... done.'
+  echo 'Begin: Waiting for root file system ... Begin: Running /scripts/local-block ... done.'
+  echo 'done.'
+  cat <<END
+Gave up waiting for root file system device.  Common problems:
+ - Boot args (cat /proc/cmdline)
+   - Check rootdelay= (did the system wait long enough?)
+ - Missing modules (cat /proc/modules; ls /dev)
+ALERT!  LABEL=absent does not exist.  Dropping to a shell!
+END
+  PS1='(initramfs) ' exec setsid cttyhack sh -i`;
+
+/** A question on the console that only "foreign" answers; what is typed is not echoed. $1 its text, $2 what is said to anything
+ *  else, $3 what is said in the end. */
+export const ASK = `
+  ask() {
+    while printf "$1"; do
+      stty -echo; IFS= read -r answer; stty echo; echo
+      [ "$answer" != foreign ] || break
+      printf "$2"
+    done
+    printf "$3"
+  }`;
+
+/** sysvinit's first words. @see sysvinit src/init.c */
+export const SYSVINIT = "echo 'INIT: version 3.06 booting'";
+
+/** A console's program for inittab, in place of getty. */
+export function consoleProgram(script: string, more = ''): Record<string, string> {
+  return {
+    '/etc/inittab': `::sysinit:/etc/rc.start\nttyS0::respawn:/etc/console\n::shutdown:/etc/rc.stop\n${more}`,
+    '/etc/console': `#!/bin/sh\n${script}\n`,
+  };
+}
+
+/** The real agetty and login instead of busybox's. @see agetty(8), login(1) */
+export function realLogin(agetty = ''): Record<string, string> {
+  return consoleProgram(`exec /usr/sbin/agetty -l /usr/bin/login ${agetty} ttyS0 115200 vt220`);
+}
