@@ -60,6 +60,7 @@ const TEST_PACKAGES = {
   sudo: '/usr/bin/sudo',
   syslinux: '/usr/bin/syslinux',
   'syslinux-common': '/usr/lib/syslinux/mbr/mbr.bin',
+  'systemd-boot-efi': '/usr/lib/systemd/boot/efi/linuxx64.efi.stub',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   uidmap: '/usr/bin/newuidmap',

@@ -20,7 +20,11 @@ const SOURCES = {
   'debian-13-uki': 'trixie',
   'debian-13-uki-btrfs': 'trixie',
   'busybox-grub': 'kernel',
+  'busybox-grub-menu': 'kernel',
   'busybox-syslinux': 'kernel',
+  'busybox-systemd-boot': 'kernel',
+  'busybox-uki': 'kernel',
+  'busybox-uki-systemd-boot': 'kernel',
 } as const;
 
 export type ForeignImage = keyof typeof SOURCES;

@@ -37,8 +37,8 @@ syslinux_bios() {
 # systemd-boot with the release's own loader; entries are the caller's.
 systemd_boot() {
   mkdir -p "$esp/EFI/BOOT" "$esp/EFI/systemd" "$esp/loader/entries"
-  cp "$root/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$esp/EFI/BOOT/BOOTX64.EFI"
-  cp "$root/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$esp/EFI/systemd/systemd-bootx64.efi"
+  cp "${efi_programs:-$root/usr/lib/systemd/boot/efi}/systemd-bootx64.efi" "$esp/EFI/BOOT/BOOTX64.EFI"
+  cp "${efi_programs:-$root/usr/lib/systemd/boot/efi}/systemd-bootx64.efi" "$esp/EFI/systemd/systemd-bootx64.efi"
   printf 'timeout 0\n' > "$esp/loader/loader.conf"
 }
 
@@ -46,6 +46,6 @@ systemd_boot() {
 unified_kernel_image() {
   mkdir -p "$(dirname "$1")"
   printf '%s' "$2" > "$work/cmdline"
-  python3 "$here/unified-kernel-image.py" "$1" "$root/usr/lib/systemd/boot/efi/linuxx64.efi.stub" \
-    .osrel="$root/usr/lib/os-release" .cmdline="$work/cmdline" .initrd="$(initrd)" .linux="$(kernel)"
+  python3 "$here/unified-kernel-image.py" "$1" "${efi_programs:-$root/usr/lib/systemd/boot/efi}/linuxx64.efi.stub" \
+    .osrel="$root/etc/os-release" .cmdline="$work/cmdline" .initrd="$(initrd)" .linux="$(kernel)"
 }

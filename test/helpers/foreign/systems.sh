@@ -2,6 +2,9 @@
 
 debian() {
   tar -C "$root" -xf "$source" --exclude='./dev/*' --exclude='./opt/inits'
+  # A busy host takes longer than systemd's 90 seconds to let udev find the serial port.
+  mkdir -p "$root/etc/systemd/system.conf.d"
+  printf '[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15min\n' > "$root/etc/systemd/system.conf.d/patience.conf"
 }
 
 # systemd's place is taken by the packages named, which lie in the tree.
@@ -17,8 +20,8 @@ other_init() {
   sed -i 's/^#T0:23:respawn:.*/T0:23:respawn:\/sbin\/getty -L ttyS0 115200 vt100/' "$root/etc/inittab"
 }
 
-kernel() { ls "$root"/boot/vmlinuz-*; }
-initrd() { ls "$root"/boot/initrd.img-*; }
+kernel() { ls "${vmlinuz:-$root/boot/vmlinuz-}"*; }
+initrd() { ls "${small_initrd:-$root/boot/initrd.img-}"*; }
 
 fstab() { cat > "$root/etc/fstab"; }
 
@@ -51,6 +54,9 @@ exec /bin/busybox switch_root /new /sbin/init
 INIT
   chmod +x "$initrd/init"
   (cd "$initrd" && find . | cpio -o -H newc --quiet) > "$work/initrd.img"
+  small_initrd=$work/initrd.img
+  # Debian's, of the host.
+  efi_programs=/usr/lib/systemd/boot/efi
   for directory in bin sbin etc/init.d proc sys dev run tmp root boot; do mkdir -p "$root/$directory"; done
   cp /bin/busybox "$root/bin/"
   for applet in $(/bin/busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"; done
@@ -66,6 +72,13 @@ RCS
   echo foreign > "$root/etc/hostname"
   echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
   echo 'root:x:0:' > "$root/etc/group"
+  cat > "$root/etc/inittab" <<'INITTAB'
+::sysinit:/etc/init.d/rcS
+ttyS0::respawn:/bin/getty -L 115200 ttyS0 vt100
+::ctrlaltdel:/bin/reboot
+::shutdown:/bin/umount -a -r
+INITTAB
+  printf 'NAME="Tiny Linux"\nPRETTY_NAME="Tiny Linux 1"\nID=tiny\nVERSION_ID=1\n' > "$root/etc/os-release"
   printf 'Tiny Linux \\r \\l\n' > "$root/etc/issue"
   echo "root:$(openssl passwd -6 -salt foreign foreign):19000:0:99999:7:::" > "$root/etc/shadow"
 }

@@ -1,11 +1,5 @@
 # A system of busybox alone, with GRUB for both firmwares.
 busybox_system /dev/vda3
-cat > "$root/etc/inittab" <<'INITTAB'
-::sysinit:/etc/init.d/rcS
-ttyS0::respawn:/bin/getty -L 115200 ttyS0 vt100
-::ctrlaltdel:/bin/reboot
-::shutdown:/bin/umount -a -r
-INITTAB
 cp "$vmlinuz" "$root/boot/vmlinuz"
 cp "$work/initrd.img" "$root/boot/initrd.img"
 grub foreign "$root" <<'MENU'

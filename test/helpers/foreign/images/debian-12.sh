@@ -11,7 +11,7 @@ menuentry 'Foreign' {
   initrd /initrd.img
 }
 MENU
-gpt_disk 4 700
+gpt_disk 4 512
 fat_bits=12 fat_filesystem
 ext4_root
 grub_bios

@@ -14,6 +14,6 @@ linux /foreign/linux
 initrd /foreign/initrd
 options root=LABEL=foreign ro console=ttyS0,115200
 ENTRY
-gpt_disk 96 700
+gpt_disk 80 448
 fat_filesystem
 ext4_root

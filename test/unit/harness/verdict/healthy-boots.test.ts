@@ -22,8 +22,14 @@ const TINY = ['firmware', 'loader', 'kernel', 'stage 1'] as const;
 
 const ROWS: Readonly<Record<string, Row>> = {
   'busybox-grub-bios': { stages: TINY, asks: ['login', 'asks-for-password'] },
+  'busybox-grub-efi': { stages: TINY, asks: ['login', 'asks-for-password'] },
   'busybox-syslinux': { stages: TINY, asks: ['console-wants-enter'] },
   'debian-12-bios': { stages: ALL, asks: ['login', 'asks-for-password'] },
+  'debian-12-sysvinit': {
+    stages: ALL,
+    // A user logs in and out again, then root.
+    asks: ['login', 'asks-for-password', 'login', 'asks-for-password'],
+  },
 };
 
 test('every record has a row, and every row a record', () => {

@@ -1,0 +1,6 @@
+# A system of busybox alone, as one EFI program in the place of the fallback loader.
+busybox_system /dev/vda3
+unified_kernel_image "$esp/EFI/BOOT/BOOTX64.EFI" 'console=tty0 console=ttyS0'
+gpt_disk 48 48
+fat_filesystem
+ext4_root
