@@ -84,8 +84,7 @@ const CASES: readonly VerdictCase[] = [
     guest: {
       stage2: SYSVINIT,
       files: {
-        '/root/.bash_profile':
-          String.raw`set -o vi; PROMPT_COMMAND='printf "\033]7;file://small%s\033\\" "$PWD"; echo "[$(date)]"'` + '\n',
+        '/root/.bash_profile': `${String.raw`set -o vi; PROMPT_COMMAND='printf "\033]7;file://small%s\033\\" "$PWD"; echo "[$(date)]"'`}\n`,
       },
     },
     options: { checks, login: { user: 'bash' } },
