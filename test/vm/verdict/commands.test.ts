@@ -15,6 +15,7 @@ import { SYSVINIT } from './words.ts';
 const answers = equalCheck('a shell answers', 'echo $((6 * 7))', '42');
 const NOISE = `(while :; do echo "[  OK  ] Finished noise-$$.service - Noise."; usleep 50000; done > /dev/ttyS0) &
   (while :; do echo '<4>noise: link is up' > /dev/kmsg; sleep 1; done) &`;
+const ODD = 'long and "odd" $HOME \\ ';
 const numbers = (count: number): string => Array.from({ length: count }, (_, index) => `${index + 1}`).join('\n');
 
 const withMachine = (name: string, run: (machine: Machine) => Promise<void>): BootCheck => ({
@@ -37,7 +38,7 @@ const CASES: readonly VerdictCase[] = [
         withMachine('a status, and an output without an end of line', async (machine) => {
           expect(await machine.execute('printf "a\\tb"; exit 7')).toEqual({ exitCode: 7, output: 'a\tb' });
         }),
-        equalCheck('a long command', `printf %s '${'long and "odd" $HOME \\ '.repeat(200)}' | wc -c`, `${200 * 22}`),
+        equalCheck('a long command', `printf %s '${ODD.repeat(200)}' | wc -c`, `${ODD.length * 200}`),
       ],
     },
     verdict: 'good',
@@ -58,7 +59,9 @@ const CASES: readonly VerdictCase[] = [
       checks: [
         withMachine('a daemon', async (machine) => {
           expect(await machine.succeed('sleep 1000 &')).toBe('');
-          expect(await machine.succeed('(while :; do echo still here; sleep 1; done) & echo started')).toBe('started');
+          expect(await machine.succeed('(while :; do echo still here; sleep 1; done) & echo started')).toMatch(
+            /^started\b/,
+          );
         }),
         answers,
       ],
@@ -101,7 +104,7 @@ const CASES: readonly VerdictCase[] = [
         withMachine('it comes whole', async (machine) => {
           const output = await machine.succeed('seq -w 1 200000');
           expect(output).toHaveLength(200_000 * 7 - 1);
-          expect(output.slice(-14)).toBe('199999\n200000'.padStart(14, '8\n'));
+          expect(output.slice(-14)).toBe('\n199999\n200000');
         }),
         answers,
       ],

@@ -33,7 +33,7 @@ integrity: Problem loading X.509 certificate -65
 stress invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
 Memory cgroup out of memory: Killed process 211 (stress) total-vm:20480kB
 Failed to execute /init (error -2)`,
-  'stage 1': String.raw`
+  'stage 1': `
 mdadm: No arrays found in config file or automatically
 cryptsetup: Waiting for encrypted source device UUID=0c9d...
 dracut-initqueue[301]: Warning: dracut-initqueue: starting timeout scripts
@@ -50,7 +50,7 @@ mount: mounting udev on /dev failed: No such device
 W: Couldn't identify type of root file system for fsck hook
 systemd-modules-load[88]: Failed to find module 'lp'
 modprobe: FATAL: Module dm_mod not found in directory /lib/modules/6.1.0`,
-  init: String.raw`
+  init: `
 [ TIME ] Timed out waiting for device dev-tpmrm0.device - /dev/tpmrm0.
 [FAILED] Failed to mount boot-efi.mount - /boot/efi.
 [FAILED] Failed to start systemd-networkd-wait-online.service - Wait for Network to be Configured.
@@ -71,7 +71,7 @@ kernel.panic = 10
 Last failed login: Sat Nov 28 12:00:00 UTC 2026 on ttyS0
 There were 3 failed login attempts since the last successful login.
 INIT: Id "5" respawning too fast: disabled for 5 minutes`,
-  shutdown: String.raw`
+  shutdown: `
 [FAILED] Failed unmounting nix-store.mount - /nix/store.
 [FAILED] Failed unmounting run-user-0.mount - /run/user/0.
 Failed to unmount /oldroot: Device or resource busy

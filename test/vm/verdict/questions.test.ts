@@ -122,7 +122,8 @@ const FIRSTBOOT = `
 const withCode = (prompt: string): Record<string, string> =>
   consoleProgram(`
     while printf 'small login: '; do
-      read -r name; printf 'Password: '; stty -echo; IFS= read -r password; echo
+      read -r name; [ -n "$name" ] || continue
+      printf 'Password: '; stty -echo; IFS= read -r password; echo
       printf '%s' '${prompt.replaceAll("'", `'\\''`)}'; IFS= read -r code; stty echo; echo
       [ "$password $code" != 'foreign 123456' ] || { export HOME=/root; exec sh -l; }
       printf '\\nLogin incorrect\\n'
@@ -176,6 +177,8 @@ const CASES: readonly VerdictCase[] = [
     options: { passphrase: 'foreign' },
     verdict: 'good',
     typedAt: [/Enter passphrase for hd0,gpt2/],
+    // This question echoes what is typed.
+    also: ({ typed }) => expect(typed.map(({ line }) => line).join('\n')).not.toMatch(/: foreign/),
   },
   {
     boot: "an ssh key's passphrase is no disk's",

@@ -36,12 +36,14 @@ const withProfile = (boot: string, profile: string, options: VerdictCase['option
 /** A login in another language, which checks the password "foreign". @see the translations of Linux-PAM and util-linux */
 const translated = (prompts: { login: string; password: string; wrong: string }): Record<string, string> =>
   consoleProgram(String.raw`
-    printf 'small login: '
-    while read -r name; do
+    # As getty does, which is in no other language, and asks again for a name that is empty.
+    while printf 'small login: '; read -r name; do [ -z "$name" ] || break; done
+    while :; do
       printf '%s' '${prompts.password}'
       stty -echo; IFS= read -r password; stty echo; echo
-      [ "$password" != foreign ] || { export HOME=/root; cd; exec -a -sh sh; }
-      printf '%s\n\n%s' '${prompts.wrong}' '${prompts.login}'
+      [ "$password" != foreign ] || { export HOME=/root; exec sh -l; }
+      printf '%s\n' '${prompts.wrong}'
+      while printf '\n%s' '${prompts.login}'; read -r name; do [ -z "$name" ] || break; done
     done`);
 
 const LANGUAGES = {
@@ -82,8 +84,7 @@ const CASES: readonly VerdictCase[] = [
     guest: {
       stage2: SYSVINIT,
       files: {
-        '/root/.bash_profile':
-          String.raw`set -o vi; PROMPT_COMMAND='printf "\033]7;file://small%s\033\\" "$PWD"; echo "[$(date)]"'` + '\n',
+        '/root/.bash_profile': `${String.raw`set -o vi; PROMPT_COMMAND='printf "\033]7;file://small%s\033\\" "$PWD"; echo "[$(date)]"'`}\n`,
       },
     },
     options: { checks, login: { user: 'bash' } },
