@@ -134,6 +134,7 @@ export class BootWatch {
     this.stages.restart();
     this.elsewhere.restart();
     this.news.restart();
+    this.#console.restart();
     this.#rest = '';
     this.#cut = '';
     this.#newsCount += 1;

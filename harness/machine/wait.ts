@@ -35,6 +35,8 @@ const UNITS_COMPUTING_MS = 12_000;
 
 /** Silence behind a question that the table knows. */
 const QUESTION_MS = 700;
+/** Silence behind a loader's wish for a key. */
+const LOADER_KEY_MS = 13_000;
 /** How often the same question is answered. */
 const MOST_ANSWERS = 3;
 /** Silence behind an answer, after which it counts as not taken. */
@@ -230,6 +232,8 @@ class Wait<T> {
     const { goesOnWithinMs, by, unfinished } = seen.pattern;
     const silentMs = this.#silentMs;
     if (this.#options.doomed === true) return silentMs > PAUSE_MS;
+    // Whoever reads from the disk goes on.
+    if (by === 'loader' && this.#processor.usedDisk) return false;
     if (goesOnWithinMs !== undefined) return this.#machine.now - seen.atMs > goesOnWithinMs && silentMs > SETTLED_MS;
     if (by === 'init') return silentMs > (this.#idleMs > UNITS_SETTLED_MS ? UNITS_SETTLED_MS : UNITS_COMPUTING_MS);
     if (silentMs < SETTLED_MS) return false;
@@ -275,7 +279,11 @@ class Wait<T> {
     const { furthest } = this.#machine.watch;
     const isKnown = question.standsMs === undefined || question.name !== 'asks-a-question';
     // Firmware and loaders wait for a key by computing.
-    if (isBefore(furthest, 'kernel')) return isKnown && (unfinished || this.#silentMs > COMPUTING_MS);
+    if (isBefore(furthest, 'kernel')) {
+      // GRUB goes on by itself ten seconds after "Press any key to continue...".
+      if (question.name === 'asks-a-question') return isKnown && this.#silentMs > LOADER_KEY_MS;
+      return unfinished || this.#silentMs > COMPUTING_MS;
+    }
     if (isKnown && unfinished) return true;
     if (this.#options.questions === 'known' && !isKnown) return false;
     return this.#idleMs > Math.min(question.standsMs ?? COMPUTING_MS, this.#silentMs) * 0.8;

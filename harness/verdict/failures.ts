@@ -159,7 +159,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'loader-entry',
     shows:
-      /^(?!.*BdsDxe: ).*(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
+      /^(?!.*(?:BdsDxe: |EFI\\systemd\\drivers|random seed|ignoring)).*(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
     // It stalls for three seconds so that the message can be read, and then shows its menu or returns to the firmware.
     goesOnWithinMs: 5000,
@@ -409,6 +409,9 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
 /** A guest may show the same thing for ever. */
 const MOST_SEEN = 40;
 
+/** Processors write the kernel's log in turns: an older line may follow a newer one, by so many seconds. */
+const CLOCK_SECONDS = 2;
+
 /** Characters of a line that a report shows. */
 const LONGEST_TOLD = 400;
 
@@ -419,8 +422,9 @@ export class FailureWatcher {
   readonly seen: FailureSeen[] = [];
   readonly #on: 'console' | 'screen';
   #before = '';
-  /** Whether the kernel writes the time before its lines: then what has none is not the kernel's. */
-  #stamped = false;
+  /** The time before the kernel's last line, in seconds; undefined while it writes none. Then what has none is not the kernel's, and
+   *  what has an earlier one is somebody's copy. */
+  #kernelTime: number | undefined;
 
   constructor(on: 'console' | 'screen' = 'console') {
     this.#on = on;
@@ -430,8 +434,10 @@ export class FailureWatcher {
    *  @param reached how far the boot has come. */
   line(line: string, atMs: number, reached: BootStage | undefined, finished = true): void {
     const stamp = OF_KERNEL.exec(line);
-    if (stamp !== null && finished) this.#stamped = true;
-    const ofKernel = stamp !== null ? line.slice(stamp.index + stamp[0].length) : this.#stamped ? undefined : line;
+    const time = stamp === null ? undefined : Number(/\d+\.\d+/.exec(stamp[0])?.[0]);
+    const isCopy = (time ?? 0) < (this.#kernelTime ?? 0) - CLOCK_SECONDS;
+    if (time !== undefined && finished && !isCopy) this.#kernelTime = time;
+    const ofKernel = isCopy ? undefined : stamp === null ? line : line.slice(stamp.index + stamp[0].length);
     for (const pattern of FAILURE_PATTERNS) {
       if (pattern.unfinished === true && finished) continue;
       // A kernel's line is whole: what stands at its end tells one panic from another.
@@ -448,6 +454,11 @@ export class FailureWatcher {
       });
     }
     if (finished && line.trim() !== '') this.#before = line.trim();
+  }
+
+  /** The machine starts again, and its kernel's clock with it. */
+  restart(): void {
+    this.#kernelTime = undefined;
   }
 
   #isNew(pattern: FailurePattern): boolean {

@@ -10,6 +10,7 @@ say() { printf '\n[%s]\n' "$1"; }
 say mounts; cat /proc/self/mountinfo
 say kernel; cat /proc/cmdline
 say init; readlink /proc/1/exe; say initType; stat -L -f -c %T /proc/1/exe
+say processes; readlink /proc/self/ns/pid
 say here; stat -L -c %d:%i /; say there; stat -L -c %d:%i /proc/1/root/
 say release; [ -e /etc/initrd-release ] && echo initrd
 say fstab; cat /etc/fstab
@@ -51,6 +52,11 @@ export interface Inside {
   readonly root: RootDevices;
 }
 
+const FIRST_NAMESPACE = ['pid:[4026531836]'];
+
+/** Of a program that is read from the disk, what is read at least. */
+const PROGRAM_BYTES = 8 * 1024;
+
 /** What an initrd has no need to read. */
 const ROOT_BYTES = 512 * 1024;
 
@@ -80,6 +86,9 @@ export async function lookInside(machine: Machine, isDirect: boolean): Promise<I
   if (!isDirect) {
     const how = `/ is a ${root.type} (${root.source})`;
     if (root.type === 'rootfs' || root.type === 'ramfs' || first('release') === 'initrd') return fail('in-initrd', how);
+    // The first namespace has a number that is fixed. @see include/linux/proc_ns.h, PROC_PID_INIT_INO
+    if (![...FIRST_NAMESPACE, ''].includes(first('processes')))
+      return fail('foreign-init', 'the shell is in a PID namespace of its own, and does not see process 1');
     const [here, there] = [first('here'), first('there')];
     if (here !== '' && there !== '' && here !== there)
       return fail('foreign-init', `process 1 (${first('init')}) has another root directory than the shell`);
@@ -89,11 +98,20 @@ export async function lookInside(machine: Machine, isDirect: boolean): Promise<I
     if (OVER_NETWORK.test(root.type)) return fail('foreign-root', how);
     // A root in memory has its system on the disk, and an overlay or a loop may hide what it is on.
     const onDisk = root.type === 'tmpfs' ? disk.hasSystem && !IN_MEMORY.has(initType) : disk.holds(root, source);
-    // What an overlay hides is judged by what was read.
-    const hasRead = readBytes !== undefined && readBytes >= ROOT_BYTES && disk.hasDisk;
-    if (!(onDisk ?? hasRead)) return fail(root.type === 'tmpfs' ? 'in-initrd' : 'foreign-root', how);
+    if (!(onDisk ?? (disk.hasDisk && (await readsFromDisk(machine, readBytes)))))
+      return fail(root.type === 'tmpfs' ? 'in-initrd' : 'foreign-root', how);
   }
   return { ...judgeRoot(root, told, machine.failures), root: { devices } };
+}
+
+/** Whether what an overlay hides is on the disk: whether process 1's program is read from there once it is forgotten. For those who
+ *  may not have it forgotten, whether as much was read as a system is. */
+async function readsFromDisk(machine: Machine, readBytes: number | undefined): Promise<boolean> {
+  const forget = 'sync; echo 3 > /proc/sys/vm/drop_caches && cat /proc/1/exe > /dev/null';
+  const { exitCode } = await machine.execute(`(${forget}) 2> /dev/null`);
+  const now = await machine.readSinceKernel();
+  if (exitCode !== 0) return now === undefined || now >= ROOT_BYTES;
+  return now === undefined || readBytes === undefined || now - readBytes >= PROGRAM_BYTES;
 }
 
 /** Whether the root filesystem can be used as it is meant to be. */
