@@ -12,7 +12,7 @@ const PROGRAM = 0o100755;
 
 /** An archive as the kernel takes it, to stand behind an initrd: what it has replaces what was there. Directories on the way
  *  are made. @see Linux Documentation/driver-api/early-userspace/buffer-format.rst */
-export function cpioArchive(files: readonly CpioFile[]): Buffer {
+function cpioArchive(files: readonly CpioFile[]): Buffer {
   const directories = new Set<string>();
   for (const { path } of files)
     for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) directories.add(path.slice(0, at));

@@ -20,22 +20,9 @@ const MORE_BYTES = 32 * MIB;
 const MODULES = ['crypto/ecb', 'crypto/xts', 'drivers/md/dm-mod', 'drivers/md/dm-crypt'];
 
 /** Shell of an initrd that opens `$luks` as /dev/mapper/root, with the words that users see: cryptsetup's own, and those of
- *  others who read the passphrase themselves. @see cryptsetup src/utils_tools.c; nixpkgs nixos/modules/system/boot/luksroot.nix;
- *  cryptsetup debian/functions; systemd src/cryptsetup/cryptsetup.c, src/shared/ask-password-api.c */
+ *  others who read the passphrase themselves. @see cryptsetup src/utils_tools.c; systemd src/cryptsetup/cryptsetup.c, src/shared/ask-password-api.c */
 export const ASKING = {
   cryptsetup: 'until cryptsetup open --disable-locks --tries 1 "$luks" root; do :; done',
-  nixos: asking({
-    prompt: 'Passphrase for /dev/vda3: ',
-    trying: 'Verifying passphrase for /dev/vda3...',
-    right: ' - success\n',
-    wrong: ' - failure\n',
-  }),
-  debian: asking({
-    prompt: 'Please unlock disk root: ',
-    trying: '',
-    right: 'cryptsetup: root: set up successfully\n',
-    wrong: 'cryptsetup: ERROR: root: cryptsetup failed, bad password or options?\n',
-  }),
   systemd: asking({
     prompt:
       '\\033[0;1;39m\u{1F510} Please enter passphrase for disk root:\\033[0m \\033[0;38;5;245m(press TAB for no echo) \\033[0m',

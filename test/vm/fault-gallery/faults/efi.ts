@@ -120,17 +120,6 @@ export const EFI_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'entry names an initrd that is empty',
-    ...{
-      base: 'systemd-boot',
-      firmware: 'efi',
-      stage: 'kernel',
-      name: 'kernel-panic-no-root',
-      cause: /no initrd|empty/,
-    },
-    breakIt: (image) => image.changeOnEsp(/nixos\/[^/]*initrd[^/]*\.efi$/i, () => ''),
-  },
-  {
     fault: 'kernel for another architecture (systemd-boot)',
     ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-wrong-architecture', cause: /aa64/ },
     breakIt: (image) => image.changeOnEsp(/nixos\/[^/]*(?:linux|bzimage|kernel)[^/]*\.efi$/i, forArm),

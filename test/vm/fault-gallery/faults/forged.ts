@@ -27,6 +27,8 @@ echo 'root:x:0:' > /etc/group
 /** The image's own root, on a device that the initrd finds. */
 const MOUNT_ROOT = `for module in virtio_pci virtio_blk loop overlay; do modprobe -q $module; done
 mount /dev/vda3 /new
+programs=$(echo /new/nix/store/*-busybox/bin)
+programs=\${programs#/new}
 `;
 
 /** Busybox and its links in another directory, with what a login needs. */
@@ -39,7 +41,8 @@ cp /etc/passwd /etc/group ${directory}/etc/
 echo '::respawn:/bin/getty -L ttyS0 115200 vt100' > ${directory}/etc/inittab
 `;
 
-const GETTY = 'getty -n -l /bin/sh -L ttyS0 115200 vt100';
+/** A shell on the console, of the root's own busybox, whose directory is `$programs`. */
+const SHELL = '$programs/getty -n -l $programs/sh -L ttyS0 115200 vt100';
 
 const SWITCH = `for each in proc sys dev; do mount --move /$each /disk/$each; done
 exec switch_root /disk /bin/init
@@ -104,7 +107,7 @@ while :; do getty -L ttyS0 115200 vt100; done
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-init', cause: /process 1/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in proc sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
-while :; do chroot /new $(ls -d /new/nix/store/*-busybox | sed 's|/new||;q')/bin/${GETTY}; done
+while :; do chroot /new ${SHELL}; done
 `),
   },
   {
@@ -113,8 +116,8 @@ while :; do chroot /new $(ls -d /new/nix/store/*-busybox | sed 's|/new||;q')/bin
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
 mkdir -p /new/proc
-while :; do unshare --pid --fork chroot /new $(ls -d /new/nix/store/*-busybox | sed 's|/new||;q')/bin/sh -c '
-  PATH=\${0%/*}; mount -t proc proc /proc; while :; do ${GETTY}; done'; done
+while :; do unshare --pid --fork chroot /new $programs/sh -c "
+  $programs/mount -t proc proc /proc; while :; do ${SHELL}; done"; done
 `),
   },
   {
@@ -126,9 +129,8 @@ mkdir -p /new/proc; mount -t tmpfs tmpfs /new/proc; mkdir /new/proc/1 /new/proc/
 echo '24 1 254:3 / / rw,relatime - ext4 /dev/vda3 rw' > /new/proc/self/mountinfo
 cp /new/proc/self/mountinfo /new/proc/1/; cp /proc/cmdline /new/proc/
 echo '/dev/vda3 / ext4 rw,relatime 0 0' > /new/proc/mounts
-sh=$(ls -d /new/nix/store/*-busybox | sed 's|/new||;q')/bin
-ln -s $sh/busybox /new/proc/1/exe; ln -s / /new/proc/1/root
-while :; do chroot /new $sh/${GETTY}; done
+ln -s $programs/busybox /new/proc/1/exe; ln -s / /new/proc/1/root
+while :; do chroot /new ${SHELL}; done
 `),
   },
   {

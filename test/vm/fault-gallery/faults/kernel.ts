@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { commandCheck } from '../../../../harness/verify/checks.ts';
 import { run } from '../../../helpers/run.ts';
@@ -11,6 +11,7 @@ import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
 
 /** An instruction that is none. @see Intel, "Software Developer's Manual", volume 2, "UD" */
 const UD2 = Buffer.from([0x0f, 0x0b]);
+const FTRACE_CALL_BYTES = 5;
 
 /** The kernel and stage 1. */
 export const KERNEL_FAULTS: readonly Fault[] = [
@@ -107,11 +108,11 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     breakIt: (image) => anotherInit(image, 'not a program\n'),
   },
   {
-    fault: 'a module crashes the kernel’s thread',
+    fault: 'a module of stage 1 crashes in the kernel',
     ...{
       base: 'hybrid',
       firmware: 'legacy',
-      stage: 'kernel',
+      stage: 'stage 1',
       name: 'kernel-oops',
       cause: /invalid opcode|kernel hit a bug/,
     },
@@ -119,7 +120,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'too little memory for a program of stage 2',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'kernel', name: 'out-of-memory', cause: /Killed process/ },
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'out-of-memory', cause: /Killed process/ },
     machine: { memoryMiB: 160 },
     breakIt: (image) => inStage2(image, 'tail /dev/zero'),
   },
@@ -132,21 +133,18 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   },
 ];
 
-/** A module whose first instruction is none. Debian's kernel takes modules with broken signatures. Runs: objcopy, readelf. */
+/** A module whose init has an instruction that is none, behind the call that ftrace looks for. Debian's kernel takes modules with
+ *  broken signatures. Runs: readelf. */
 async function crashingModule(image: BrokenImage): Promise<void> {
   const modules = `${await image.linkOfSystem('kernel-modules')}/lib/modules`;
   const version = /\/(\d+\.\d+\.[^/]*)\//.exec(await image.debugfs(`ls -p ${modules}`))?.[1] ?? '';
-  const path = `lib/modules/${version}/kernel/fs/nls/nls_ascii.ko`;
-  const [before, after] = ['module.ko', 'crashing.ko'].map((name) => join(dirname(image.file), name)) as [
-    string,
-    string,
-  ];
-  await writeFile(before, await image.readFromRoot(`${modules}/${version}/kernel/fs/nls/nls_ascii.ko`));
-  await run(['objcopy', '--remove-relocations=.init.text', before, after]);
+  const path = `kernel/fs/nls/nls_ascii.ko`;
+  const content = await image.readFromRoot(`${modules}/${version}/${path}`);
+  const file = join(dirname(image.file), 'module.ko');
+  await writeFile(file, content);
   const offset = /\.init\.text\s+PROGBITS\s+\w+\s+(\w+)/.exec(
-    await run(['readelf', '--sections', '--wide', after]),
+    await run(['readelf', '--sections', '--wide', file]),
   )?.[1];
-  const module = await readFile(after);
-  UD2.copy(module, Number.parseInt(offset ?? '', 16));
-  await image.changeOnEsp(INITRD, (initrd) => withFiles(initrd, [{ path, content: module }]));
+  UD2.copy(content, Number.parseInt(offset ?? '', 16) + FTRACE_CALL_BYTES);
+  await image.changeOnEsp(INITRD, (initrd) => withFiles(initrd, [{ path: `lib/modules/${version}/${path}`, content }]));
 }

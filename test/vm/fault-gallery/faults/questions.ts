@@ -30,28 +30,6 @@ export const QUESTIONS: readonly Fault[] = [
     breakIt: async () => {},
   },
   {
-    fault: 'LUKS passphrase not given (NixOS’s words)',
-    ...{
-      base: 'luks',
-      firmware: 'legacy',
-      stage: 'stage 1',
-      name: 'asks-for-passphrase',
-      cause: /Passphrase for \/dev\/vda3/,
-    },
-    breakIt: opening(ASKING.nixos),
-  },
-  {
-    fault: 'LUKS passphrase not given (Debian’s words)',
-    ...{
-      base: 'luks',
-      firmware: 'legacy',
-      stage: 'stage 1',
-      name: 'asks-for-passphrase',
-      cause: /Please unlock disk root/,
-    },
-    breakIt: opening(ASKING.debian),
-  },
-  {
     fault: 'LUKS passphrase not given (systemd’s words)',
     ...{
       base: 'luks',

@@ -17,16 +17,6 @@ const without =
     return program;
   };
 
-/** Changes a section's text, whose length stays. */
-const inSection =
-  (name: string, change: (content: string) => string) =>
-  (program: Buffer): Buffer => {
-    const { offset, size } = section(program, name);
-    const before = program.toString('latin1', offset, offset + size);
-    program.write(change(before).padEnd(size).slice(0, size), offset, 'latin1');
-    return program;
-  };
-
 /** Unified kernel images: what the firmware starts, and what systemd-boot finds. */
 export const UKI_FAULTS: readonly Fault[] = [
   {
@@ -48,24 +38,6 @@ export const UKI_FAULTS: readonly Fault[] = [
     fault: 'UKI without .initrd',
     ...{ base: 'uki', firmware: 'efi', stage: 'kernel', name: 'kernel-panic-no-root', cause: /no initrd/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.initrd')),
-  },
-  {
-    fault: 'UKI whose initrd is cut',
-    ...{ base: 'uki', firmware: 'efi', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
-    breakIt: (image) =>
-      image.changeOnEsp(BOOTX64, (uki) => {
-        const { offset, size } = section(uki, '.initrd');
-        return uki.fill(0, offset + Math.floor(size / 2), offset + size);
-      }),
-  },
-  {
-    fault: 'UKI that names another root',
-    ...{ base: 'uki', firmware: 'efi', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
-    breakIt: (image) =>
-      image.changeOnEsp(
-        BOOTX64,
-        inSection('.cmdline', (parameters) => parameters.replace('LABEL=nixos', 'LABEL=other')),
-      ),
   },
   {
     fault: 'UKI cut in half (systemd-boot)',
