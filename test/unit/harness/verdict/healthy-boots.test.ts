@@ -20,9 +20,17 @@ const ALL = ['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init'] as co
 /** Busybox's init does not say that it starts. */
 const TINY = ['firmware', 'loader', 'kernel', 'stage 1'] as const;
 
+/** A quiet kernel speaks when it powers off, and not before. */
+const QUIET = ['firmware', 'loader', 'kernel'] as const;
+
 const ROWS: Readonly<Record<string, Row>> = {
   'busybox-grub-bios': { stages: TINY, asks: ['login', 'asks-for-password'] },
   'busybox-grub-efi': { stages: TINY, asks: ['login', 'asks-for-password'] },
+  'busybox-grub-menu-bios': { stages: QUIET, asks: ['login', 'asks-for-password'] },
+  'busybox-grub-menu-efi': { stages: QUIET, asks: ['login', 'asks-for-password'] },
+  'busybox-systemd-boot': { stages: TINY, asks: ['login', 'asks-for-password'] },
+  'busybox-uki': { stages: TINY, asks: ['login', 'asks-for-password'] },
+  'busybox-uki-systemd-boot': { stages: QUIET, asks: ['login', 'asks-for-password'] },
   'busybox-syslinux': { stages: TINY, asks: ['console-wants-enter'] },
   'debian-12-bios': { stages: ALL, asks: ['login', 'asks-for-password'] },
   'debian-12-sysvinit': {
