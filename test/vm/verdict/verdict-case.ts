@@ -19,7 +19,7 @@ export interface VerdictCase {
   readonly slow?: true;
 }
 
-export interface BadVerdict {
+interface BadVerdict {
   /** Of the failure; of several where more than one is true. */
   readonly name: string | readonly string[];
   readonly stage?: string | readonly string[];
