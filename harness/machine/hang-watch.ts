@@ -95,7 +95,8 @@ export class HangWatch {
     if (this.repeatedMs > budget.idleMs || (this.repeatedMs > 0 && this.silentMs > budget.idleMs)) return 'repeats';
     if (this.idleMs > budget.idleMs) return 'idle';
     if (this.busyMs > budget.busyMs * SILENT_FACTOR) return 'silent';
-    return this.busyMs > budget.busyMs && (early || this.#staysInPlace()) ? 'loop' : undefined;
+    if (this.busyMs <= budget.busyMs || !(early || this.#staysInPlace())) return undefined;
+    return this.repeatedMs > this.silentMs / 2 ? 'repeats' : 'loop';
   }
 
   /** Whether the processor comes to no new places: what works goes through a program, what is in a loop stays in it. */

@@ -13,7 +13,7 @@ export interface WaitingJob {
 }
 
 /** The job that a line of systemd's names. */
-export function jobIn(line: string): WaitingJob | undefined {
+function jobIn(line: string): WaitingJob | undefined {
   const { job, unit = job, limit = '' } = JOB.exec(line)?.groups ?? {};
   if (unit === undefined) return undefined;
   return { unit, limitMs: /no limit/.test(limit) ? undefined : durationMs(limit) };

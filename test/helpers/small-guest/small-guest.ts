@@ -33,22 +33,25 @@ const FASTER = [
   'initcall_blacklist=cubictcp_register,load_system_certificate_list,init_kprobe_trace',
 ].join(' ');
 
-/** The options of verifyBoot for a guest in a mode. Its image is removed when the test has finished.
+/** The options of verifyBoot for a guest in a mode.
+ *  @param folder where its image is made; default: one that is removed when the test has finished. A test that runs beside others
+ *  gives its own, for vitest then does not know whose it is.
  *  Runs: fakeroot, busybox, cpio, mke2fs, sfdisk, grub-mkimage the first time; cp, cpio, debugfs each time. */
 export async function smallGuest(
   mode: GuestMode,
+  folder?: string,
 ): Promise<Pick<VerifyBootOptions, 'image' | 'firmware' | 'kernel' | 'memoryMiB'>> {
   const { kernel, modules } = await distributionKernel();
   const base = await cachedBase(kernel, modules);
-  const folder = await tempFolder();
-  const image = join(folder, 'small.img');
+  const work = folder ?? (await tempFolder());
+  const image = join(work, 'small.img');
   await run(['cp', '--sparse=always', join(base, 'disk.img'), image]);
-  const initrdMode = mode.stage1 === undefined ? undefined : await cpio(folder, 'mode', mode.stage1);
+  const initrdMode = mode.stage1 === undefined ? undefined : await cpio(work, 'mode', mode.stage1);
   const parameters = `${FASTER} ${mode.parameters ?? ''}`;
   const config = (await readFile(join(SOURCES, 'tree/boot/grub/grub.cfg'), 'utf8'))
     .replace('PARAMETERS', parameters)
     .replace('true # what a case does first', mode.loader ?? '');
-  await writeOnRoot(folder, image, {
+  await writeOnRoot(work, image, {
     ...(mode.firmware === 'legacy'
       ? {
           '/boot/grub/grub.cfg': config,
@@ -59,7 +62,7 @@ export async function smallGuest(
     ...mode.files,
   });
   if (mode.firmware === 'legacy') return { image, firmware: 'legacy', memoryMiB: 256 };
-  const initrd = join(folder, 'initrd');
+  const initrd = join(work, 'initrd');
   await writeFile(initrd, Buffer.concat([await readFile(join(base, 'initrd')), initrdMode ?? Buffer.alloc(0)]));
   return { image, firmware: 'direct', kernel: { kernel, initrd, commandLine: parameters }, memoryMiB: 256 };
 }

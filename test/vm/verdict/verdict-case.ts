@@ -1,7 +1,11 @@
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { BootReport } from '../../../harness/verify/boot-report.ts';
 import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import { removeTree } from '../../../lib/private-output.ts';
 import { type GuestMode, smallGuest } from '../../helpers/small-guest/small-guest.ts';
 
 /** A boot of the small guest and its true verdict. */
@@ -40,8 +44,12 @@ const PROMPT = /\blogin: ?$/;
 export function testVerdicts(cases: readonly VerdictCase[]): void {
   const chosen = cases.filter(({ slow }) => slow !== true || process.env.ALL_VERDICTS !== undefined);
   test.concurrent.each(chosen.map((each) => [each.boot, each] as const))('%s', async (_, each) => {
-    const report = await verifyBoot({ ...(await smallGuest(each.guest)), ...each.options });
-    holdAgainst(each, report);
+    const folder = await mkdtemp(join(tmpdir(), "ndi verdict, it's-"));
+    try {
+      holdAgainst(each, await verifyBoot({ ...(await smallGuest(each.guest, folder)), ...each.options }));
+    } finally {
+      await removeTree(folder);
+    }
   });
 }
 
