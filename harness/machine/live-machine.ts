@@ -63,6 +63,7 @@ export class LiveMachine {
   readonly #wakers = new Set<() => void>();
   readonly #log: WriteStream | undefined;
   #recordedBytes = 0;
+  #saidSinceReset = true;
   #loggedBytes = 0;
   #screenText = '';
 
@@ -236,6 +237,12 @@ export class LiveMachine {
 
   #receive(data: Uint8Array): void {
     this.#recordedBytes += data.length;
+    if (!this.#saidSinceReset) {
+      this.#saidSinceReset = true;
+      // Only now has it begun anew: the next restart may be one too many.
+      if (this.reboots >= this.parts.allowReboots)
+        this.qmp('set-action', { reboot: 'shutdown' }).catch(() => undefined);
+    }
     if (this.#recordedBytes >= LOG_BYTES) {
       this.#recordedBytes = LOG_HEAD_BYTES;
       truncate(this.parts.recordFile, LOG_HEAD_BYTES).catch(() => undefined);
@@ -261,11 +268,11 @@ export class LiveMachine {
     this.events.push(event);
     // QEMU stops a machine whose disk cannot grow: that is the host's failure, and no wait would end.
     if (event.event === 'BLOCK_IO_ERROR' && event.data.nospace === true) this.hostFull = true;
-    if (event.event === 'RESET' && event.data.guest === true && !this.expectsReset) {
+    // A kernel asks in several ways for one restart.
+    if (event.event === 'RESET' && event.data.guest === true && !this.expectsReset && this.#saidSinceReset) {
+      this.#saidSinceReset = false;
       this.reboots += 1;
       this.watch.restart();
-      if (this.reboots >= this.parts.allowReboots)
-        this.qmp('set-action', { reboot: 'shutdown' }).catch(() => undefined);
     }
     this.wake();
   }

@@ -26,8 +26,8 @@ const NO_PROMPT_MS = 3000;
 /** What a system reads from its root filesystem before it asks for a login; an initrd that only looks for disks reads less. */
 const ROOT_BYTES = 512 * 1024;
 
-/** Ends of a line behind which a shell waits. */
-const SHELL_PROMPT = /[#$%>❯➜→λ»›⟩]\s*$/u;
+/** Ends of a line behind which a shell waits; not ">", behind which many programs ask. */
+const SHELL_PROMPT = /[#$%❯➜→λ»›⟩]\s*$/u;
 
 /** How long an idle machine has whose only prompt was none. */
 const UNCONFIRMED_MS = 15_000;

@@ -202,9 +202,11 @@ class Wait<T> {
     const now = performance.now();
     const { computedMs } = processTimes(qemu.pid);
     const passed = now - this.#lastTickAt;
-    const isIdle = computedMs - this.#computedMs < passed * 0.3 && this.#silentMs > passed;
-    // A tick that comes late is a pause of the host.
-    this.#idleMs = isIdle ? this.#idleMs + Math.min(passed, 4 * TICK_MS) : 0;
+    const isIdle = computedMs - this.#computedMs < passed * 0.3;
+    // A tick that comes late is a pause of the host. A short burst of work is QEMU's own: it takes pictures of the screen.
+    if (this.#silentMs < passed) this.#idleMs = 0;
+    else if (isIdle) this.#idleMs += Math.min(passed, 4 * TICK_MS);
+    else this.#idleMs = Math.max(0, this.#idleMs - 4 * passed);
     this.#computedMs = computedMs;
     this.#lastTickAt = now;
     if (this.#silentMs > PAUSE_MS && console.receivedBytes !== this.#pausedBytes) {

@@ -8,7 +8,7 @@ const SPEAKERS = {
   stub: { source: "the kernel's stub and decompressor", last: 'kernel' },
   kernel: { source: 'Linux', last: 'login' },
   initrd: { source: 'the initrd', last: 'stage 1' },
-  activation: { source: "NixOS's stage 2", last: 'init' },
+  activation: { source: "NixOS's stage 2", last: 'stage 2' },
   init: { source: 'the init and its units', last: 'login' },
 } as const satisfies Readonly<Record<string, { readonly source: string; readonly last: BootStage }>>;
 
@@ -435,9 +435,10 @@ export class FailureWatcher {
   line(line: string, atMs: number, reached: BootStage | undefined, finished = true): void {
     const stamp = OF_KERNEL.exec(line);
     const time = stamp === null ? undefined : Number(/\d+\.\d+/.exec(stamp[0])?.[0]);
-    const isCopy = (time ?? 0) < (this.#kernelTime ?? 0) - CLOCK_SECONDS;
+    const isCopy = time !== undefined && time < (this.#kernelTime ?? 0) - CLOCK_SECONDS;
     if (time !== undefined && finished && !isCopy) this.#kernelTime = time;
-    const ofKernel = isCopy ? undefined : stamp === null ? line : line.slice(stamp.index + stamp[0].length);
+    const isForeign = stamp === null ? this.#kernelTime !== undefined : isCopy;
+    const ofKernel = isForeign ? undefined : stamp === null ? line : line.slice(stamp.index + stamp[0].length);
     for (const pattern of FAILURE_PATTERNS) {
       if (pattern.unfinished === true && finished) continue;
       // A kernel's line is whole: what stands at its end tells one panic from another.

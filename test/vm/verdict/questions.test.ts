@@ -193,14 +193,14 @@ const CASES: readonly VerdictCase[] = [
     boot: 'a password is asked for, and none was given: PAM',
     guest: { stage2: SYSVINIT, files: realLogin() },
     options: { login: { user: 'toor' } },
-    verdict: { name: 'asks-for-password', cause: /toor/, withinMs: 30_000 },
+    verdict: { name: 'login-refused', cause: /toor asks for a password/, withinMs: 30_000 },
   },
   {
     boot: 'a password is asked for, and none was given: busybox',
     slow: true,
     guest: { stage2: SYSVINIT },
     options: { login: { user: 'toor' } },
-    verdict: { name: 'asks-for-password', cause: /toor/, withinMs: 30_000 },
+    verdict: { name: 'login-refused', cause: /toor asks for a password/, withinMs: 30_000 },
   },
   {
     boot: 'the password is wrong: PAM',

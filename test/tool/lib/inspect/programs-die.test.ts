@@ -50,11 +50,11 @@ async function replace(folder: string, script: (name: string) => string, ...name
 
 const COMMANDS = {
   inspect: {
-    programs: ['blkid', 'debugfs', 'e2fsck', 'fsck.vfat', 'qemu-img'],
+    programs: ['blkid', 'debugfs', 'e2fsck', 'flock', 'fsck.vfat', 'qemu-img'],
     look: ({ a }: { readonly a: string }) => inspectImage({ image: a, deep: true }),
   },
   diff: {
-    programs: ['blkid', 'debugfs', 'qemu-img'],
+    programs: ['blkid', 'debugfs', 'flock', 'qemu-img'],
     look: (both: { readonly a: string; readonly b: string }) => diffImages(both),
   },
 };
