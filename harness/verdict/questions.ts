@@ -153,7 +153,7 @@ export function loaderMenuIn(text: string): string | undefined {
 
 /** How programs begin a line in which they say what they do. */
 const WORKING =
-  /^(?:[*[<>=#|+-]|(?:re)?(?:start|stopp?|sett?|configur|wait|load|mount|check|bring|creat|activat|initiali[sz]|populat|synthesi[sz]|generat|detect|prob|scann?|clean|updat|enabl|disabl|unpack|decompress|expand|resiz|grow|install|download|copy|remov|restor|sav|apply|runn?|begin|attach|search|seed|import|verif)(?:ing|y?ing|e|y)?\b)/i;
+  /^(?:[*[<=#|+-]|(?:re)?(?:start|stopp?|sett?|configur|wait|load|mount|check|bring|creat|activat|initiali[sz]|populat|synthesi[sz]|generat|detect|prob|scann?|clean|updat|enabl|disabl|unpack|decompress|expand|resiz|grow|install|download|copy|remov|restor|sav|apply|runn?|begin|attach|search|seed|import|verif)(?:ing|y?ing|e|y)?\b)/i;
 
 /** An unfinished line that looks like a question which the table does not know. */
 const UNKNOWN = /\S.{0,300}(?:[:：?？]|[^-=<>]>)\s*$|^>\s*$/;

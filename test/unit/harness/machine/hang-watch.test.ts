@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { HangWatch, type Pulse, type Standstill } from '../../../../harness/machine/hang-watch.ts';
+
+const BUDGET = { busyMs: 25_000, idleMs: 120_000 };
+
+const pulse = (more: Partial<Pulse>): Pulse => ({
+  ...{ passedMs: 500, computedMs: 500, waitedMs: 0, saidNews: false, said: false, address: undefined, usedDisk: false },
+  ...more,
+});
+
+/** Looks for so long, twice a second, and says after how many seconds it stands still. */
+function watch(
+  seconds: number,
+  each: (look: number) => Partial<Pulse>,
+  early = false,
+): [Standstill, number] | undefined {
+  const hang = new HangWatch(500);
+  for (let look = 0; look < seconds * 2; look += 1) {
+    const found = hang.look(pulse(each(look)), BUDGET, early);
+    if (found !== undefined) return [found, look / 2];
+  }
+  return undefined;
+}
+
+test('a processor that stays in a few places of one process is in a loop', () => {
+  const found = watch(60, (look) => ({ address: 0x401000n + BigInt(look % 5) * 4096n, space: 7n }));
+  expect(found?.[0]).toBe('loop');
+  expect(found?.[1]).toBeCloseTo(25, 0);
+});
+
+test('one that comes to new places works, and so does one that goes from process to process, or reads its disk', () => {
+  expect(watch(120, (look) => ({ address: BigInt(look) * 65_536n, space: 7n }))).toBeUndefined();
+  expect(watch(120, (look) => ({ address: 0x401000n, space: BigInt(look % 9) }))).toBeUndefined();
+  expect(watch(120, () => ({ address: 0x401000n, space: 7n, usedDisk: true }))).toBeUndefined();
+});
+
+test('a machine that does nothing, or says the same again, may do so for as long', () => {
+  expect(watch(200, () => ({ computedMs: 5 }))).toEqual(['idle', 120]);
+  expect(watch(200, () => ({ computedMs: 5, said: true }))?.[0]).toBe('repeats');
+});
+
+test('news begin it anew', () => {
+  expect(watch(400, (look) => ({ computedMs: 5, saidNews: look % 200 === 0 }))).toBeUndefined();
+});
+
+test('time for which the host ran others, or stood still, is not the machine’s', () => {
+  expect(watch(200, () => ({ computedMs: 50, waitedMs: 450 }))).toBeUndefined();
+  const hang = new HangWatch(500);
+  expect(hang.look(pulse({ passedMs: 600_000, computedMs: 10 }), BUDGET, false)).toBeUndefined();
+  expect(hang.silentMs).toBeLessThan(2000);
+});
