@@ -63,7 +63,7 @@ const CONSOLE_LINES = 400;
 /** How long a machine may be silent whose image is known to be broken. SeaBIOS speaks at once; OVMF computes for up to 6 s
  *  under TCG before its first byte, and so does Linux now and then. */
 const DOOMED_EARLY: HangBudget = { busyMs: 2500, idleMs: 2500 };
-const DOOMED: HangBudget = { busyMs: 8000, idleMs: 4000 };
+const DOOMED: HangBudget = { busyMs: 12_000, idleMs: 8000 };
 /** The same for a kernel that was not told of the serial console. */
 const UNHEARD: HangBudget = { busyMs: 25_000, idleMs: 20_000 };
 
