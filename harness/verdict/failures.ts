@@ -36,6 +36,8 @@ export interface FailurePattern {
   readonly unfinished?: boolean;
   /** Milliseconds after which the machine may still go on by itself. Default: it says nothing more. */
   readonly goesOnWithinMs?: number;
+  /** A long one goes on in the next line. */
+  readonly wraps?: boolean;
   /** The line before it says what happened. */
   readonly withLineBefore?: boolean;
   /** Emulated machines on a loaded host show it without being at fault. */
@@ -120,6 +122,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
       quiet: true,
     },
     cause: 'GRUB reported an error',
+    wraps: true,
     explains: ['grub-rescue', 'grub-prompt', 'grub-error', ...STOPS],
     source: 'GRUB grub-core/kern/err.c',
   },
@@ -412,6 +415,9 @@ const MOST_SEEN = 40;
 /** Processors write the kernel's log in turns: an older line may follow a newer one, by so many seconds. */
 const CLOCK_SECONDS = 2;
 
+/** A line of a terminal of 80 columns is at least so long when it goes on in the next one. */
+const WRAPPED_COLUMNS = 70;
+
 /** Characters of a line that a report shows. */
 const LONGEST_TOLD = 400;
 
@@ -422,6 +428,8 @@ export class FailureWatcher {
   readonly seen: FailureSeen[] = [];
   readonly #on: 'console' | 'screen';
   #before = '';
+  /** Whose line was as long as a terminal is wide. */
+  #wrapped: FailurePattern | undefined;
   /** The time before the kernel's last line, in seconds; undefined while it writes none. Then what has none is not the kernel's, and
    *  what has an earlier one is somebody's copy. */
   #kernelTime: number | undefined;
@@ -439,12 +447,21 @@ export class FailureWatcher {
     if (time !== undefined && finished && !isCopy) this.#kernelTime = time;
     const isForeign = stamp === null ? this.#kernelTime !== undefined : isCopy;
     const ofKernel = isForeign ? undefined : stamp === null ? line : line.slice(stamp.index + stamp[0].length);
+    const goesOn = finished && line.trim() !== '';
+    const wrapped = goesOn ? this.#wrapped : undefined;
+    if (goesOn) this.#wrapped = undefined;
     for (const pattern of FAILURE_PATTERNS) {
       if (pattern.unfinished === true && finished) continue;
       // A kernel's line is whole: what stands at its end tells one panic from another.
       if (pattern.by === 'kernel' && !finished) continue;
       if (reached !== undefined && isBefore(SPEAKERS[pattern.by].last, reached)) continue;
       const text = pattern.by === 'kernel' ? ofKernel : stamp?.index === 0 && pattern.by !== 'init' ? undefined : line;
+      if (wrapped === pattern) {
+        const last = this.seen.at(-1);
+        if (last?.pattern === pattern)
+          this.seen.splice(-1, 1, { ...last, line: `${last.line} ${line.trim()}`.slice(0, LONGEST_TOLD) });
+        continue;
+      }
       const match = text === undefined ? null : pattern.shows.exec(text);
       if (match === null || !this.#isNew(pattern)) continue;
       const { device, device2, device3, device4 } = match.groups ?? {};
@@ -453,6 +470,7 @@ export class FailureWatcher {
         ...{ pattern, line: told.trim().slice(0, LONGEST_TOLD), atMs, reached, on: this.#on },
         device: device ?? device2 ?? device3 ?? device4,
       });
+      if (pattern.wraps === true && finished && line.length >= WRAPPED_COLUMNS) this.#wrapped = pattern;
     }
     if (finished && line.trim() !== '') this.#before = line.trim();
   }

@@ -52,7 +52,7 @@ export async function readEfiBoot(
 ): Promise<EfiBoot> {
   const findings: Finding[] = [];
   const say: Say = (name, severity, stage, message, firmware = 'efi') => {
-    findings.push(finding(name, severity, stage, message, firmware));
+    findings.push(finding(name, severity, stage, message, firmware === 'both' ? undefined : firmware));
   };
   const { volumes, unreadable, hasEsp, isCut } = await findVolumes(image, budget, table, partitions);
   if (!hasEsp) say('no-esp', 'error', 'firmware', 'no partition has the type of an EFI system partition (ESP)');
@@ -64,7 +64,7 @@ export async function readEfiBoot(
     );
   for (const { volume } of volumes)
     for (const damage of volume.damage.slice(0, 3))
-      say('fat-damaged', 'warning', 'firmware', `partition ${volume.partition}: ${damage}`, undefined);
+      say('fat-damaged', 'warning', 'firmware', `partition ${volume.partition}: ${damage}`, 'both');
   const all = volumes.map(({ volume }) => volume);
   const removable = esps.flatMap(removableLoaders);
   const architectures = [...new Set(removable.map(({ architecture }) => architecture))];
@@ -99,7 +99,8 @@ type Say = (
   severity: Finding['severity'],
   stage: Finding['stage'],
   message: string,
-  firmware?: Finding['firmware'],
+  /** Whose way it lies in; default "efi". */
+  firmware?: 'legacy' | 'efi' | 'both',
 ) => void;
 
 interface Started {
@@ -292,7 +293,7 @@ async function judgeMenus(
   const ofBios = biosStartsGrub && withEntries.length === 1 ? withEntries[0] : undefined;
   for (const menu of withEntries) {
     const by = [...(menu === ofEfi ? (['efi'] as const) : []), ...(menu === ofBios ? (['legacy'] as const) : [])];
-    const firmware = by.length === 2 ? undefined : by[0];
+    const firmware = by.length === 2 ? 'both' : by[0];
     entries.push(...menu.entries.map((entry) => (by.length > 0 ? entry : notStarted(entry))));
     if (by.length > 0 && menu.waitsForEver)
       say(
