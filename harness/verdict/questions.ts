@@ -166,6 +166,9 @@ const UNKNOWN_QUESTION: Question = {
   source: 'any program',
 };
 
+/** A loader that writes on two terminals, and both lead to the serial port: SeaBIOS shows the screen of a PC there too. */
+const TWICE = /^(.{4,}\S)(?:\s*\1)+$/;
+
 /** The question that the last line asks: of the table, or any that looks like one.
  *  @param finished whether the line has ended, so that the cursor stands on the next one. */
 export function questionIn(line: string, finished: boolean): Question | undefined {
@@ -173,7 +176,8 @@ export function questionIn(line: string, finished: boolean): Question | undefine
   const text = line
     .replace(/\(press TAB for no echo\)\s*$/, '')
     .replace(/(?<=[:)] ?)\*+$/, '')
-    .trim();
+    .trim()
+    .replace(TWICE, '$1');
   const known = QUESTIONS.find((one) => (!finished || one.finished === true) && one.shows.test(text));
   if (known !== undefined || finished) return known;
   if (asksForPassword(text))

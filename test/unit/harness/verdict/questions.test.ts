@@ -42,6 +42,7 @@ test.each([
 test.each([
   ['console-wants-enter', 'Please press Enter to activate this console.'],
   ['loader-asks', 'Enter username: '],
+  ['loader-asks', 'Enter username: Enter username: '],
   ['first-boot-wizard', 'Press enter to configure.'],
   ['asks-a-question', 'Press any key to continue...'],
 ] as const)('%s, on a line that has ended: %s', (name, line) => {
