@@ -70,6 +70,9 @@ or
 .BR tcg ,
 instead of the probe's verdict.
 .TP
+.B NIXOS_DISK_IMAGE_MACHINES
+How many machines may run at once, in all processes of this user; default: the number of processors.
+.TP
 .B DOCKER_HOST
 Where the container engine listens, for
 .BR \\-\\-container .

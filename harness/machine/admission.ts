@@ -2,7 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { AbortedError } from '../../lib/errors.ts';
+import { AbortedError, InvalidOptionsError } from '../../lib/errors.ts';
 import { type KernelLock, tryLock, waitForLock } from '../../lib/kernel-lock.ts';
 import { processSpace } from '../../lib/process-identity.ts';
 import { formatDuration } from '../../lib/units.ts';
@@ -27,7 +27,7 @@ export interface PlaceHolder {
 }
 
 export interface AdmitOptions {
-  /** How many machines may run at once; default: the number of processors. */
+  /** How many machines may run at once; default: NIXOS_DISK_IMAGE_MACHINES, or the number of processors. */
   readonly places?: number | undefined;
   /** Milliseconds to wait for a place; default: as long as it takes. */
   readonly timeoutMs?: number | undefined;
@@ -43,7 +43,7 @@ export interface AdmitOptions {
  *  @throws {HarnessError} when no place came free in time. */
 export async function admit(
   signal?: AbortSignal,
-  { places = availableParallelism(), timeoutMs, label = 'a machine', onWait }: AdmitOptions = {},
+  { places = machinesAtOnce(), timeoutMs, label = 'a machine', onWait }: AdmitOptions = {},
 ): Promise<Place> {
   const directory = join(cacheFolder(), 'places');
   await mkdir(directory, { recursive: true });
@@ -58,6 +58,18 @@ export async function admit(
       lock[Symbol.dispose]();
     },
   };
+}
+
+/** How many machines may run at once on this host.
+ *  @throws {InvalidOptionsError} for a NIXOS_DISK_IMAGE_MACHINES that is not a number from 1 on. */
+export function machinesAtOnce(): number {
+  const given = process.env.NIXOS_DISK_IMAGE_MACHINES;
+  if (given === undefined || given === '') return availableParallelism();
+  if (!/^[1-9]\d{0,3}$/.test(given))
+    throw new InvalidOptionsError('environment', [
+      { path: 'NIXOS_DISK_IMAGE_MACHINES', message: `"${given}" is not a number of machines, 1 or more` },
+    ]);
+  return Number(given);
 }
 
 /** For a person: "pid 812 (nixos.img, efi) for 12 s". */
