@@ -62,7 +62,7 @@ export async function admit(
 
 /** How many machines may run at once on this host.
  *  @throws {InvalidOptionsError} for a NIXOS_DISK_IMAGE_MACHINES that is not a number from 1 on. */
-export function machinesAtOnce(): number {
+function machinesAtOnce(): number {
   const given = process.env.NIXOS_DISK_IMAGE_MACHINES;
   if (given === undefined || given === '') return availableParallelism();
   if (!/^[1-9]\d{0,3}$/.test(given))

@@ -35,12 +35,14 @@ export function printfLiteral(bytes: Uint8Array, characters: number): string[] {
   let line = '';
   for (const byte of bytes) {
     const isPlain = byte >= 0x20 && byte < 0x7f && byte !== 0x27 && byte !== 0x5c && byte !== 0x25;
-    const piece = isPlain ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, '0')}`;
+    const octal = `\\${byte.toString(8).padStart(3, '0')}`;
+    const piece = isPlain ? String.fromCharCode(byte) : octal;
     if (line.length + piece.length > characters) {
       lines.push(line);
       line = '';
     }
-    line += piece;
+    // A format that begins with a dash is an option.
+    line += line === '' && piece === '-' ? octal : piece;
   }
   lines.push(line);
   return lines;

@@ -210,8 +210,12 @@ export class GuestShell {
         throw error;
       }
     }
-    throw new HarnessError(
-      `${this.#machine.parts.name}: what is typed arrives garbled in the guest: ${shorten(command)}`,
+    throw new BootFailedError(
+      this.#machine.parts.name,
+      'login',
+      `commands cannot be run: what is typed arrives garbled in the guest: ${shorten(command)}`,
+      await this.#machine.evidence(),
+      { name: 'no-shell' },
     );
   }
 

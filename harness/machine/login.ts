@@ -26,8 +26,8 @@ const NO_PROMPT_MS = 3000;
 /** What a system reads from its root filesystem before it asks for a login; an initrd that only looks for disks reads less. */
 const ROOT_BYTES = 512 * 1024;
 
-/** Ends of a line behind which a shell waits; not ">", behind which many programs ask. */
-const SHELL_PROMPT = /[#$%❯➜→λ»›⟩]\s*$/u;
+/** Ends of a line behind which a shell waits; not ">", behind which many programs ask, nor a percentage. */
+const SHELL_PROMPT = /(?<!(?:^|[^\p{L}-])\d+(?:[.,]\d+)? ?)%\s*$|[#$❯➜→λ»›⟩]\s*$/u;
 
 /** How long an idle machine has whose only prompt was none. */
 const UNCONFIRMED_MS = 15_000;
@@ -196,8 +196,9 @@ export async function findShell(
   const waiting: BootWaitOptions = { hang: 'as usual', ...options };
   for (let attempt = 0; attempt < SHELL_ATTEMPTS; attempt += 1) {
     const lines = watch.lineCount;
-    // fish, zsh and nushell know "exec" too; where it is not allowed, the shell computes as well.
-    console.write('exec sh\n');
+    // The backslash passes by an alias; fish and nushell know "exec" without one. Where it is not allowed, the shell computes as
+    // well.
+    console.write(attempt % 2 === 0 ? '\\exec sh\n' : 'exec sh\n');
     await waitUntil(
       machine,
       ({ silentMs, idleMs }) =>

@@ -18,6 +18,8 @@ const TICK_MS = 50;
 const LOOK_MS = 500;
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
+/** Idleness of a machine whose screen shows a login, after which none is expected here: gettys start one after the other. */
+const ELSEWHERE_MS = 8000;
 /** What is looked through for a loader's menu. */
 const RECENT_CHARACTERS = 4000;
 /** A boot that shows more than this has lost itself. */
@@ -47,6 +49,8 @@ const NUDGE_MS = 8000;
 /** The same where a line was seen in the middle of a prompt. */
 const LOST_PROMPT_MS = 1000;
 const MOST_NUDGES = 3;
+/** How long the echo of it may take. */
+const NUDGE_ECHO_MS = 2000;
 
 /** A systemd job with a limit ends by itself then; it may take a moment to say so. */
 const JOB_GRACE_MS = 15_000;
@@ -127,9 +131,12 @@ class Wait<T> {
   #looking = false;
   #lookedAtScreenAt = 0;
   #nudges = 0;
+  #nudgedAt = Number.NEGATIVE_INFINITY;
   /** What was answered last, and how much had come then. */
   #answered: { readonly line: string; readonly bytes: number; readonly lines: number } | undefined;
   readonly #answers = new Map<string, number>();
+  /** How long the machine had waited for a processor when something was seen that it may go on from. */
+  readonly #waitedAt = new Map<FailureSeen, number>();
   #finish: (result: { value: T } | Ended) => void = () => {};
 
   constructor(
@@ -236,7 +243,9 @@ class Wait<T> {
     if (this.#options.doomed === true) return silentMs > PAUSE_MS;
     // Whoever reads from the disk goes on.
     if (by === 'loader' && this.#processor.usedDisk) return false;
-    if (goesOnWithinMs !== undefined) return this.#machine.now - seen.atMs > goesOnWithinMs && silentMs > SETTLED_MS;
+    // By the time that the machine had: on a loaded host it goes on later.
+    if (goesOnWithinMs !== undefined)
+      return silentMs > SETTLED_MS && this.#machine.now - seen.atMs - this.#waitedSince(seen) > goesOnWithinMs;
     if (by === 'init') return silentMs > (this.#idleMs > UNITS_SETTLED_MS ? UNITS_SETTLED_MS : UNITS_COMPUTING_MS);
     if (silentMs < SETTLED_MS) return false;
     if (by === 'kernel') {
@@ -245,6 +254,14 @@ class Wait<T> {
       return this.#processor.isInKernel || silentMs > COMPUTING_MS * 3;
     }
     return unfinished === true || this.#idleMs > SETTLED_MS - TICK_MS * 2 || silentMs > COMPUTING_MS;
+  }
+
+  /** Milliseconds for which the host gave the processor to others since something was first looked at. */
+  #waitedSince(seen: FailureSeen): number {
+    const { waitedMs } = processTimes(this.#machine.qemu.pid);
+    const before = this.#waitedAt.get(seen);
+    if (before === undefined) this.#waitedAt.set(seen, waitedMs);
+    return waitedMs - (before ?? waitedMs);
   }
 
   #lookForQuestion(): void {
@@ -323,7 +340,8 @@ class Wait<T> {
         computedMs: computedMs - last.computedMs,
         waitedMs: waitedMs - last.waitedMs,
         saidNews: watch.newsCount !== last.news,
-        said: console.receivedBytes !== last.bytes,
+        // What was typed is echoed.
+        said: console.receivedBytes !== last.bytes && at - this.#nudgedAt > NUDGE_ECHO_MS,
         address: this.#processor.address,
         space: this.#processor.space,
         usedDisk: this.#processor.usedDisk,
@@ -338,7 +356,7 @@ class Wait<T> {
       this.#lookedAtScreenAt = at;
       await machine.lookAtScreen();
       // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
-      if (watch.screenStage === 'login' && this.#hang.silentMs > 2 * SCREEN_MS) this.#finish({ how: 'screen' });
+      if (watch.screenStage === 'login' && this.#hang.idleMs > ELSEWHERE_MS) this.#finish({ how: 'screen' });
     }
   }
 
@@ -360,6 +378,7 @@ class Wait<T> {
     if (this.#hang.idleMs < (isLost ? LOST_PROMPT_MS : NUDGE_MS)) return;
     if (questionIn(watch.lastLine, true) !== undefined) return;
     this.#nudges += 1;
+    this.#nudgedAt = performance.now();
     this.#hang.idleMs = 0;
     this.#machine.type('\n', 'the console is silent: a getty says its prompt again');
   }

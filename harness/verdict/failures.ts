@@ -204,6 +204,12 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     source: 'Linux arch/x86/boot/compressed/misc.c',
   },
   {
+    name: 'halted',
+    ...{ shows: /^reboot: System halted/, by: 'kernel', stage: undefined, severity: 'fatal' },
+    cause: 'the machine halted, and stays on',
+    source: 'Linux kernel/reboot.c',
+  },
+  {
     name: 'initrd-damaged',
     ...{ shows: /^Initramfs unpacking failed/, by: 'kernel', stage: 'kernel', severity: 'warning' },
     cause: 'the initrd is damaged or cut off',

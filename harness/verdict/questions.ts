@@ -93,7 +93,7 @@ export const QUESTIONS: readonly Question[] = [
   {
     name: 'asks-for-new-password',
     shows: new RegExp(
-      `^(?:(?:Current|Old|New|Retype new|Re-enter new|Enter (?:the )?new|Retype|Confirm)(?: \\w+)? password|(?:\\(current\\)|Enter new|Retype new) UNIX password|Geben Sie (?:das aktuelle|ein neues|das neue) Passwort.*|(?:Nouveau m|Retapez le nouveau m|M)ot de passe(?: actuel)?|Nueva contraseña|Contraseña actual|(?:Текущий|Новый) пароль|(?:現在の|新しい)パスワード|(?:当前|新)的密码|Nuova password|Password attuale|(?:Obecne|Nowe) hasło|(?:Mevcut|Yeni) parola|(?:Atual|Nova) senha)${END}`,
+      `^(?:(?:Current|Old|New|Retype new|Re-enter new|Enter (?:the )?new|Retype|Confirm)(?: \\w+)? password|(?:\\(current\\)|Enter new|Retype new) UNIX password|Geben Sie (?:das aktuelle|ein neues|das neue) Passwort.*|(?:Nouveau m|Retapez le nouveau m)ot de passe|Mot de passe actuel|Nueva contraseña|Contraseña actual|(?:Текущий|Новый) пароль|(?:現在の|新しい)パスワード|(?:当前|新)的密码|Nuova password|Password attuale|(?:Obecne|Nowe) hasło|(?:Mevcut|Yeni) parola|(?:Atual|Nova) senha)${END}`,
       'i',
     ),
     cause: 'whoever logs in must first set another password',

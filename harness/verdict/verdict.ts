@@ -226,6 +226,11 @@ export function shutdownCause(found: string): Cause {
   return { name: 'unclean-shutdown', stage: 'shutdown', cause: `the guest did not power off cleanly: ${found}` };
 }
 
+/** What kept the guest from powering off. */
+export function shutdownFailure(name: string, reason: string): Cause {
+  return { name, stage: 'shutdown', cause: `the guest does not power off: ${reason}` };
+}
+
 /** More was typed, or less, than the guest takes in the time that it was given. */
 export function timeoutCause(stage: string, waitedFor: string, timeoutMs: number): Cause {
   return { name: 'timeout', stage, cause: `waited ${formatDuration(timeoutMs)} for ${waitedFor}, which did not come` };

@@ -1,6 +1,6 @@
-import { WaitTimeoutError } from '../errors.ts';
+import { BootFailedError, WaitTimeoutError } from '../errors.ts';
 import type { Machine } from '../machine/machine.ts';
-import { type Cause, shutdownCause } from '../verdict/verdict.ts';
+import { type Cause, shutdownCause, shutdownFailure } from '../verdict/verdict.ts';
 
 /** How long a guest has to react to its power button, when it was not told to power off. */
 const POWER_BUTTON_MS = 15_000;
@@ -25,11 +25,18 @@ export async function shutDown(
   const mayPowerOff = await machine.mayPowerOff();
   try {
     const patience = mayPowerOff ? timeoutMs : POWER_BUTTON_MS;
-    const exit = await machine.shutdown(patience === undefined ? {} : { timeoutMs: patience });
+    const exit = await machine.shutdown({
+      hang: 'as usual',
+      ...(patience === undefined ? {} : { timeoutMs: patience }),
+    });
     const clean = exit.reason === 'guest-shutdown';
     const found = exit.reason ?? `QEMU exited with status ${exit.exitCode}`;
     return { clean, cause: clean || !mayPowerOff ? undefined : shutdownCause(found), warning: undefined };
   } catch (error) {
+    if (mayPowerOff && error instanceof BootFailedError) {
+      await machine.crash();
+      return { clean: false, cause: shutdownFailure(error.failure, error.reason), warning: undefined };
+    }
     if (mayPowerOff || !(error instanceof WaitTimeoutError)) throw error;
     await machine.crash();
     const warning = 'the guest does not react to its power button, and was switched off';

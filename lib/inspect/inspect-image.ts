@@ -1,4 +1,7 @@
+import { z } from 'zod';
 import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
+import { path } from '../spec/fields.ts';
+import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { askProgram } from './ask-program.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
@@ -25,6 +28,14 @@ export interface InspectImageOptions {
   /** Milliseconds after which what has not been looked at is left out, with a finding. Default 60,000; with `deep` 600,000. */
   readonly timeoutMs?: number | undefined;
 }
+
+const schema = z.object({
+  image: path,
+  format: z.enum(['raw', 'qcow2', 'vdi', 'vpc']).optional(),
+  architecture: z.enum(['x64', 'aa64']).optional(),
+  deep: z.boolean().optional(),
+  timeoutMs: z.number().positive().optional(),
+});
 
 /** What is on a disk image. */
 export interface ImageInspection {
@@ -60,8 +71,9 @@ export interface ImageInspection {
  *  does not document: the host's failure. Runs: qemu-img, blkid, debugfs; with `deep` e2fsck, fsck.vfat, btrfs, xfs_repair,
  *  fsck.f2fs. */
 export async function inspectImage(options: InspectImageOptions, context?: StepContext): Promise<ImageInspection> {
-  const { architecture, deep = false, timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = options;
-  const facts = await inspectDiskImage(options.image, options.format, context?.executor, context?.signal);
+  const { image: file, format, architecture, deep = false, ...given } = parseOptions(STEP, schema, options);
+  const { timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = given;
+  const facts = await inspectDiskImage(file, format, context?.executor, context?.signal);
   return runStep(STEP, context, facts.file, async (step) => {
     using budget = new Budget(STEP, step.signal, timeoutMs);
     const inContainer = await budget.part(`the tables of the ${facts.format}`, [], () =>

@@ -14,4 +14,6 @@ export interface Fault {
   /** What the cause must tell. */
   readonly cause: RegExp;
   readonly machine?: Partial<VerifyBootOptions>;
+  /** A minute or more until the verdict, or one of several of its kind: run where ALL_VERDICTS is set. */
+  readonly slow?: true;
 }

@@ -181,7 +181,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: 'the guest halts where it should power off',
     guest: { files: { '/etc/rc.stop': '#!/bin/sh\nhalt -f\n' } },
-    verdict: { name: ['unclean-shutdown', 'hang'], stage: 'shutdown' },
+    verdict: { name: 'halted', stage: 'shutdown' },
   },
   {
     boot: 'the guest restarts where it should power off',

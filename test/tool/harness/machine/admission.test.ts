@@ -41,6 +41,15 @@ test('no more machines run than there are places; the next waits until one is fr
   await place[Symbol.asyncDispose]();
 });
 
+test('how many there are is said by the environment, and nonsense is refused', async () => {
+  await ownCache();
+  vi.stubEnv('NIXOS_DISK_IMAGE_MACHINES', '1');
+  await using _only = await admit();
+  await expect(admit(undefined, { timeoutMs: 1 })).rejects.toBeInstanceOf(HarnessError);
+  vi.stubEnv('NIXOS_DISK_IMAGE_MACHINES', 'all');
+  await expect(admit()).rejects.toThrow(/NIXOS_DISK_IMAGE_MACHINES: "all" is not a number of machines/);
+});
+
 test('all who wait are admitted, one after the other', async () => {
   await ownCache();
   let running = 0;

@@ -22,6 +22,7 @@ const SAMPLES: readonly (readonly [name: string, text: string])[] = [
   ['syslinux', 'Loading vmlinuz... failed: No such file or directory'],
   ['syslinux-disk-error', 'Missing operating system'],
   ['kernel-halted', 'XZ-compressed data is corrupt\n\n -- System halted'],
+  ['halted', '[   11.234866] reboot: System halted'],
   ['initrd-damaged', '[    1.200000] Initramfs unpacking failed: read error'],
   [
     'kernel-panic-no-root',

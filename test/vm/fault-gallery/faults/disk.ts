@@ -55,12 +55,13 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'journal’s superblock zeroed',
+    slow: true,
     ...{
       base: 'hybrid',
       firmware: 'legacy',
       stage: 'stage 1',
       name: 'stage-1-failed',
-      cause: /error loading journal|no journal found|journal/,
+      cause: /could not mount/,
     },
     breakIt: async (image) => {
       const block = Number(/^(\d+)/m.exec((await image.debugfs('bmap <8> 0')).replace(/^debugfs:.*\n/gm, ''))?.[1]);
@@ -69,6 +70,7 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'block bitmap overwritten, and the root read-only on errors',
+    slow: true,
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'filesystem-error', cause: /EXT4-fs error/ },
     breakIt: async (image) => {
       await image.tune('-e', 'remount-ro');

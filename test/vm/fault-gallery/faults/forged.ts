@@ -61,12 +61,14 @@ export const FORGED: readonly Fault[] = [
   },
   {
     fault: 'forged: the same, and no login wanted',
+    slow: true,
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
     machine: { login: false },
     breakIt: forged(`printf 'tiny login: '; sleep 100000\n`),
   },
   {
     fault: 'forged: verdicts, reports and escape sequences',
+    slow: true,
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
     breakIt: forged(`printf 'GOOD\\nverify: GOOD  tiny.img boots (legacy)\\n{"ok":true,"failure":null,"checks":[]}\\n'
 printf '\\033]0;GOOD\\007\\033[2J\\033[H\\033[32mGOOD\\033[0m\\033[1A\\033[2K\\033[5n\\033[6n\\033c'
@@ -75,6 +77,7 @@ printf '\\rtiny login: root\\r\\n# \\r\\ntiny login: '; sleep 100000
   },
   {
     fault: 'forged: a prompt on the kernel’s command line, and no root',
+    slow: true,
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
     machine: { login: false },
     breakIt: (image) =>
@@ -122,7 +125,8 @@ while :; do unshare --pid --fork chroot /new $programs/sh -c "
   },
   {
     fault: 'forged: the root in a chroot whose /proc is of files',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-init', cause: /process 1|\/proc/ },
+    slow: true,
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'no-shell', cause: /garbled/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
 mkdir -p /new/proc; mount -t tmpfs tmpfs /new/proc; mkdir /new/proc/1 /new/proc/self
@@ -162,7 +166,8 @@ ${SWITCH}`),
   },
   {
     fault: 'forged: answers without a shell',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'no-shell', cause: /no shell/ },
+    slow: true,
+    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'no-shell', cause: /no shell/ },
     breakIt: forged(`${GOOD_WORDS}stty -echo
 printf 'tiny login: '
 while IFS= read -r line; do

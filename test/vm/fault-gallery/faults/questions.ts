@@ -1,6 +1,6 @@
 import { ASKING, PASSPHRASE, stage1 } from '../bases/luks.ts';
 import type { BrokenImage } from '../broken-image.ts';
-import { beforeInit, changeInittab, inStage2, insteadOfInit, WITH_PAM } from '../changes.ts';
+import { changeInittab, inStage2 } from '../changes.ts';
 import { withFiles } from '../cpio.ts';
 import type { Fault } from '../fault.ts';
 import { INITRD } from '../parts.ts';
@@ -20,6 +20,7 @@ const opening =
 export const QUESTIONS: readonly Fault[] = [
   {
     fault: 'LUKS passphrase not given',
+    slow: true,
     ...{
       base: 'luks',
       firmware: 'legacy',
@@ -31,6 +32,7 @@ export const QUESTIONS: readonly Fault[] = [
   },
   {
     fault: 'LUKS passphrase not given (systemd’s words)',
+    slow: true,
     ...{
       base: 'luks',
       firmware: 'legacy',
@@ -42,6 +44,7 @@ export const QUESTIONS: readonly Fault[] = [
   },
   {
     fault: 'LUKS passphrase is a wrong one',
+    slow: true,
     ...{
       base: 'luks',
       firmware: 'legacy',
@@ -54,6 +57,7 @@ export const QUESTIONS: readonly Fault[] = [
   },
   {
     fault: 'LUKS key slot overwritten',
+    slow: true,
     ...{
       base: 'luks',
       firmware: 'legacy',
@@ -67,6 +71,7 @@ export const QUESTIONS: readonly Fault[] = [
   },
   {
     fault: 'both LUKS headers overwritten',
+    slow: true,
     ...{
       base: 'luks',
       firmware: 'legacy',
@@ -103,18 +108,6 @@ export const QUESTIONS: readonly Fault[] = [
     breakIt: (image) => inStage2(image, `echo 'Press any key to continue...'; read -r -n 1 answer`),
   },
   {
-    fault: 'first-boot wizard of systemd',
-    ...{
-      base: 'systemd',
-      firmware: 'legacy',
-      stage: 'stage 2',
-      name: 'first-boot-wizard',
-      cause: /Press any key to proceed/,
-    },
-    breakIt: (image) =>
-      beforeInit(image, 'mkdir -p /tmp/new/etc; /usr/bin/systemd-firstboot --root=/tmp/new --prompt-hostname'),
-  },
-  {
     fault: 'login asks for a verification code',
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'asks-for-code', cause: /Verification code/ },
     breakIt: async (image) => {
@@ -122,18 +115,5 @@ export const QUESTIONS: readonly Fault[] = [
       await image.addToRoot(`${await image.linkOfSystem('etc')}/code`, login, '0100555');
       await changeInittab(image, (table) => table.replace('/sbin/getty', '/sbin/getty -l /etc/static/code'));
     },
-  },
-  {
-    fault: 'login forces another password to be set',
-    ...{ base: 'systemd', firmware: 'legacy', stage: 'login', name: 'asks-for-new-password', cause: /[Nn]ew password/ },
-    breakIt: async (image) => {
-      await insteadOfInit(image, WITH_PAM);
-      await beforeInit(image, `sed -i 's/^root:[^:]*:[0-9]*:/root::0:/' /etc/shadow`);
-    },
-  },
-  {
-    fault: 'emergency shell of a locked root',
-    ...{ base: 'systemd', firmware: 'legacy', stage: 'stage 2', name: 'emergency', cause: /root account is locked/ },
-    breakIt: (image) => beforeInit(image, `sed -i 's/^root:[^:]*:/root:!:/' /etc/shadow; /sbin/sulogin`),
   },
 ];

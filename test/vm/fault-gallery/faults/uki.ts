@@ -31,7 +31,8 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .linux',
-    ...{ base: 'uki', firmware: 'efi', stage: 'loader', name: 'uki-without-kernel', cause: /\.linux/ },
+    slow: true,
+    ...{ base: 'uki', firmware: 'efi', stage: 'loader', name: 'uefi-shell', cause: /\.linux|no EFI loader/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.linux')),
   },
   {
@@ -46,6 +47,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .osrel, which systemd-boot passes by',
+    slow: true,
     ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /no entry|\.osrel/ },
     breakIt: (image) => image.changeOnEsp(UKI, without('.osrel')),
   },
