@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { type BuildPlan, planBuild } from './build-plan.ts';
-import { InvalidOptionsError, UnexpectedStateError } from './errors.ts';
+import { DiskImageError, InvalidOptionsError, UnexpectedStateError } from './errors.ts';
 import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
 import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
@@ -147,6 +147,8 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const outFolder = resolve(outDir);
   const target = join(outFolder, imageFileName(spec.baseName, spec.format));
   await using work = await makePrivateFolder(outFolder).catch((cause: unknown) => {
+    // A program that failed is no fault of the directory's.
+    if (cause instanceof DiskImageError) throw cause;
     throw new InvalidOptionsError(
       'buildImage',
       [

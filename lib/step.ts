@@ -26,8 +26,9 @@ export interface StepRunner {
   /** Runs a command that must exit 0; its output streams as events.
    *  @throws {ToolFailedError} otherwise; {NoSpaceError} when its output says ENOSPC. */
   run(argv: readonly string[], options?: RunOptions & StepRunOptions): Promise<RunResult>;
-  /** As `run`, for a command whose exit status means something. */
-  tryRun(argv: readonly string[], options?: RunOptions): Promise<RunResult>;
+  /** As `run`, for a command whose exit status means something.
+   *  @throws {ToolFailedError} when it was killed, or ended with a status that is no answer. */
+  tryRun(argv: readonly string[], options: RunOptions & Answers): Promise<RunResult>;
   note(text: string): void;
   /** How many bytes the step made, for the finish event. */
   measured(bytes: number): void;
@@ -37,6 +38,12 @@ export interface StepRunOptions {
   /** What could not be done, for the message: `"cannot mount /dev/vda1"`. */
   readonly what?: string | undefined;
   readonly hint?: string | undefined;
+}
+
+export interface Answers extends StepRunOptions {
+  /** The exit statuses beside 0 that its manual gives a meaning; "any" where it does not say which there are, and the caller
+   *  takes each for a failure. */
+  readonly answers: readonly number[] | 'any';
 }
 
 const OUTPUT_TAIL_BYTES = 4096;
@@ -54,7 +61,7 @@ export async function runStep<T>(
   const startedAt = performance.now();
   let bytes: number | undefined;
 
-  const tryRun: StepRunner['tryRun'] = async (argv, options = {}) => {
+  const start = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
     throwIfAborted(step, signal);
     emit({ type: 'command', step, argv, executor: executor.name });
     const stderr = lineEmitter((text) => emit({ type: 'output', step, text }));
@@ -74,9 +81,15 @@ export async function runStep<T>(
     step,
     executor,
     signal,
-    tryRun,
+    async tryRun(argv, { answers, what, hint, ...options }) {
+      const result = await start(argv, options);
+      const { exitCode } = result;
+      const isAnswer = exitCode !== undefined && (exitCode === 0 || answers === 'any' || answers.includes(exitCode));
+      if (!isAnswer) throw commandFailure(step, executor, result, { what, hint });
+      return result;
+    },
     async run(argv, options = {}) {
-      const result = await tryRun(argv, options);
+      const result = await start(argv, options);
       if (result.exitCode !== 0) throw commandFailure(step, executor, result, options);
       return result;
     },

@@ -196,9 +196,8 @@ export async function findShell(
   const waiting: BootWaitOptions = { hang: 'as usual', ...options };
   for (let attempt = 0; attempt < SHELL_ATTEMPTS; attempt += 1) {
     const lines = watch.lineCount;
-    // The backslash passes by an alias; fish and nushell know "exec" without one. Where it is not allowed, the shell computes as
-    // well.
-    console.write(attempt % 2 === 0 ? '\\exec sh\n' : 'exec sh\n');
+    // fish, zsh and nushell know "exec" too; where it is not allowed, the shell computes as well. A backslash passes by an alias.
+    console.write(attempt % 2 === 0 ? 'exec sh\n' : '\\exec sh\n');
     await waitUntil(
       machine,
       ({ silentMs, idleMs }) =>
@@ -210,7 +209,8 @@ export async function findShell(
       waiting,
     );
     const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];
-    const answer = new RegExp(`=${a + b}=`);
+    // Not behind a word: that would be an alias of "echo".
+    const answer = new RegExp(`(?<![A-Za-z] ?)=${a + b}=`);
     console.skip();
     console.write(`echo "=$((${a}+${b}))="\n`);
     const found = await waitUntil(

@@ -46,15 +46,9 @@ export async function makeGrubCore(
 async function findPlatform(step: StepRunner, platform: string, grubFolder: string | undefined): Promise<string> {
   const folders =
     grubFolder === undefined ? [...new Set([...(await searchedFolders(step)), '/usr/lib/grub'])] : [grubFolder];
-  const found = await step.tryRun([
-    'find',
-    '-L',
-    ...folders.map((folder) => join(folder, platform)),
-    '-maxdepth',
-    '1',
-    '-name',
-    'moddep.lst',
-  ]);
+  const places = folders.map((folder) => join(folder, platform));
+  // It exits 1 for a folder that is not there.
+  const found = await step.tryRun(['find', '-L', ...places, '-maxdepth', '1', '-name', 'moddep.lst'], { answers: [1] });
   const [first] = found.stdout.toString('utf8').split('\n');
   if (first !== undefined && first !== '') return dirname(first);
   throw new ToolMissingError(step.step, `GRUB for ${platform}`, {

@@ -29,7 +29,7 @@ export async function makeBtrfs(
   source: TreeSource | undefined,
   file: string,
 ): Promise<RunResult> {
-  if (source === undefined) return step.tryRun(btrfsArgs(options, undefined, file));
+  if (source === undefined) return step.tryRun(btrfsArgs(options, undefined, file), { answers: 'any' });
   const made = await runOnMergedTree(step, source, file, (root) => btrfsArgs(options, root, file));
   if (made.exitCode !== 0) return made;
   await setBtrfsOwners(step.step, file, tree ?? []);

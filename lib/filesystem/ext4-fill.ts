@@ -86,6 +86,7 @@ async function runScript(
   const argv = ['debugfs', '-w', '-f', '-', location.name];
   let failure: unknown;
   const result = await step.tryRun(argv, {
+    answers: 'any',
     cwd: location.cwd,
     input: Readable.from(
       inPieces(script, (error) => {

@@ -20,7 +20,7 @@ export async function makeF2fs(
   source: TreeSource | undefined,
   file: string,
 ): Promise<RunResult> {
-  const made = await step.tryRun(f2fsArgs(options, file));
+  const made = await step.tryRun(f2fsArgs(options, file), { answers: 'any' });
   if (made.exitCode !== 0 || source === undefined) return made;
   return runOnMergedTree(step, source, file, (root) => ['sload.f2fs', '-P', '-f', root, file]);
 }

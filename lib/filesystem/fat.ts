@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
-import type { StepRunner } from '../step.ts';
+import type { RunResult } from '../executor.ts';
+import { commandFailure, type StepRunner } from '../step.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { FatVolume } from './fat-volume.ts';
 
@@ -108,14 +109,19 @@ export async function writeFatTree(
 
 /** Folders that a FAT has, in lower case, for FAT's names are the same in both. */
 async function listFolders(step: StepRunner, location: FatLocation): Promise<Set<string>> {
-  // It fails on an empty one.
-  const { stdout } = await step.tryRun(['mdir', '-b', '-/', '-a', '-i', mtoolsImage(location), '::/'], {
-    env: mtoolsEnvironment(undefined),
-  });
+  const argv = ['mdir', '-b', '-/', '-a', '-i', mtoolsImage(location), '::/'];
+  const listed = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined) });
+  if (listed.exitCode !== 0 && !saysEmpty(listed)) throw commandFailure(step.step, step.executor, listed);
+  const { stdout } = listed;
   const folders = new Set<string>();
   for (const line of stdout.toString('utf8').split('\n'))
     if (line.endsWith('/')) folders.add(line.replace(/^::\//, '').replace(/\/$/, '').toLowerCase());
   return folders;
+}
+
+/** mtools takes it for an error when a FAT has no files. */
+export function saysEmpty({ stdout, stderr }: RunResult): boolean {
+  return stdout.length === 0 && /^\S*m(?:dir|copy): File "::\/\*?" not found\s*$/.test(stderr.toString('utf8'));
 }
 
 function parentOf(path: string): string {

@@ -78,11 +78,12 @@ export async function runOnMergedTree(
   );
   await writeFile(owners, pairs.map((item) => `${item}\0`).join(''));
   const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-  return await step.tryRun([
+  const inNamespace = [
     ...['unshare', ...asRoot, '--mount', '--propagation', 'private', ...ENDS_WITH_IT, '--'],
     ...['sh', '-euc', IN_NAMESPACE, 'merged-tree', fstab, owners],
     ...command(merged),
-  ]);
+  ];
+  return await step.tryRun(inNamespace, { answers: 'any' });
 }
 
 /** As fstab(5) takes a path. */

@@ -28,7 +28,7 @@ export async function makeXfs(
   folders: readonly string[],
   file: string,
 ): Promise<RunResult> {
-  if (tree === undefined) return step.tryRun(xfsArgs(options, undefined, file));
+  if (tree === undefined) return step.tryRun(xfsArgs(options, undefined, file), { answers: 'any' });
   await checkExpressible(step.step, tree, (await stat(file)).size);
   // Where the files are on this host may have a space in its name too: they are named from here, through links.
   const cwd = dirname(file);
@@ -44,7 +44,7 @@ export async function makeXfs(
   // From 6.13 on, a comma in its name would begin an option.
   const prototype = 'prototype';
   await writeFile(join(cwd, prototype), Buffer.from(xfsPrototype(step.step, named), 'latin1'));
-  const made = await step.tryRun(xfsArgs(options, prototype, file), { cwd });
+  const made = await step.tryRun(xfsArgs(options, prototype, file), { answers: 'any', cwd });
   // A prototype has no sticky bit.
   const sticky = tree.filter(({ mode }) => (mode & 0o1000) !== 0);
   if (made.exitCode !== 0) return made;

@@ -42,11 +42,10 @@ export async function askProgram(
   };
   try {
     const signal = AbortSignal.any([budget.signal, flood.signal]);
-    const result = await step.tryRun(argv, { ...options, onStdout, maxOutputBytes: 4096, signal });
+    const result = await step.tryRun(argv, { ...options, answers, what, onStdout, maxOutputBytes: 4096, signal });
     const stdout = Buffer.concat(chunks);
     const stderr = result.stderr.toString('utf8');
-    const isAnswer = result.exitCode !== undefined && answers.includes(result.exitCode);
-    if (!isAnswer || (result.exitCode !== 0 && blamesTheHost(stderr)))
+    if (result.exitCode !== 0 && blamesTheHost(stderr))
       throw commandFailure(step.step, step.executor, result, { what });
     return { exitCode: result.exitCode, stdout, stderr, isCut: false };
   } catch (error) {

@@ -79,7 +79,7 @@ export async function readEfiBoot(
   }
   const started = first === undefined ? undefined : await behindShim(first, architecture, say);
   const program = await started?.file.program();
-  const menus = await bootMenus(budget, all, started?.volume, architecture);
+  const menus = await bootMenus(budget, volumes, started?.volume, architecture);
   const entries = await judgeMenus(menus, started, program?.kind, biosStartsGrub, architecture, say);
   const programs = await listPrograms(budget, all);
   const loaders = programs
@@ -241,18 +241,21 @@ interface Menus {
 
 async function bootMenus(
   budget: Budget,
-  volumes: readonly BootVolume[],
+  found: readonly { readonly volume: BootVolume; readonly isEsp: boolean }[],
   own: BootVolume | undefined,
   architecture: string,
 ): Promise<Menus> {
+  const volumes = found.map(({ volume }) => volume);
   const [beside] = volumes;
+  // It looks into no other ESP than its own.
+  const extended = found.filter(({ isEsp }) => !isEsp).map(({ volume }) => volume);
   const nothing: SystemdBootMenu = { entries: [], chosen: undefined, missing: undefined, waitsForEver: false };
   const first = own ?? beside;
   const systemdBoot =
     first === undefined
       ? nothing
       : await budget.part("systemd-boot's entries", nothing, () =>
-          readSystemdBoot(budget, first, volumes, architecture),
+          readSystemdBoot(budget, first, extended, architecture),
         );
   const grub: (GrubMenu & { readonly volume: BootVolume })[] = [];
   for (const volume of volumes) {

@@ -152,6 +152,7 @@ async function makeExt4(
 ): Promise<MadeFilesystem> {
   const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
   const made = await step.tryRun(makeFilesystemArgs(parsed), {
+    answers: 'any',
     cwd: dirname(parsed.image),
     env: timeEnvironment(parsed.timestamp),
   });

@@ -82,7 +82,7 @@ export async function nixosEnter(options: NixosEnterOptions, context?: StepConte
 /** The body of nixosEnter, for the steps that are made of it: their errors carry their own name. */
 export async function enterRoot(step: StepRunner, options: NixosEnterOptions, what?: string): Promise<RunResult> {
   const { root = '/mnt', command, env = {}, activate = true, nixosEnterTool } = options;
-  const marker = await step.tryRun(['test', '-e', `${root}/etc/NIXOS`]);
+  const marker = await step.tryRun(['test', '-e', `${root}/etc/NIXOS`], { answers: [1] });
   if (marker.exitCode !== 0)
     throw new UnexpectedStateError(step.step, `${root} is no NixOS installation`, {
       expected: `${root}/etc/NIXOS`,

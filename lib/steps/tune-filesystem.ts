@@ -35,9 +35,7 @@ export async function tuneFilesystem(options: TuneFilesystemOptions, context?: S
     const location = ext4Location(STEP, device, offsetBytes);
     const { name, cwd } = location;
     // Without -f: only a filesystem that was not unmounted cleanly is looked into. 1 means: mended.
-    const checked = await step.tryRun(['e2fsck', '-p', name], { cwd });
-    if (checked.exitCode === undefined || checked.exitCode > 1)
-      await step.run(['e2fsck', '-p', name], { cwd, what: `the filesystem of ${device} is damaged` });
+    await step.tryRun(['e2fsck', '-p', name], { answers: [1], cwd, what: `the filesystem of ${device} is damaged` });
     await step.run(tuneFilesystemArgs(name), { cwd });
     const { lastChecked, uuid } = await readExt4Superblock(step, location);
     return { lastChecked, uuid };

@@ -34,7 +34,7 @@ export async function writeConfigFile(
     // A link from contents must not lead out of the root, least of all on this host.
     const folder = await step.run(['realpath', root, `${root}/etc/nixos`]);
     const [realRoot, realFolder] = folder.stdout.toString('utf8').split('\n');
-    const isLink = (await step.tryRun(['test', '-L', target])).exitCode === 0;
+    const isLink = (await step.tryRun(['test', '-L', target], { answers: [1] })).exitCode === 0;
     if (isLink || realFolder !== `${realRoot}/etc/nixos`)
       throw new UnexpectedStateError(STEP, `${target} leads elsewhere through a symbolic link`, {
         expected: `${realRoot}/etc/nixos`,

@@ -1,12 +1,11 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { EXIT, errorText, exitCodeOf } from '../../../../cli/exit-codes.ts';
 import { packageFile } from '../../../../harness/cache-folder.ts';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
-import { findTool, TOOLS } from '../../../../lib/tools.ts';
 import { KERNEL, SYSTEMD_BOOT } from '../../../helpers/pe-file.ts';
+import { expectHostFailure, programsRunBy, replacePrograms } from '../../../helpers/replaced-programs.ts';
 import { run } from '../../../helpers/run.ts';
 import { makeSmallDisk } from '../../../helpers/small-disk.ts';
 import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
@@ -35,19 +34,6 @@ async function disks(folder: string): Promise<{ readonly a: string; readonly b: 
   return { a, b };
 }
 
-/** Puts programs in front of the real ones. @returns the file that each writes its name to. */
-async function replace(folder: string, script: (name: string) => string, ...names: string[]): Promise<string> {
-  const [bin, log] = [join(folder, 'bin'), join(folder, 'log')];
-  await mkdir(bin, { recursive: true });
-  await writeFile(log, '');
-  for (const name of names) {
-    await writeFile(join(bin, name), `#!/bin/sh\necho ${name} >> "$(dirname "$0")/../log"\n${script(name)}\n`);
-    await chmod(join(bin, name), 0o755);
-  }
-  vi.stubEnv('PATH', `${bin}${delimiter}${process.env.PATH}`);
-  return log;
-}
-
 const COMMANDS = {
   inspect: {
     programs: ['blkid', 'debugfs', 'e2fsck', 'flock', 'fsck.vfat', 'qemu-img'],
@@ -63,28 +49,18 @@ for (const [command, { programs, look }] of Object.entries(COMMANDS))
   test(`${command}: each program that it runs is killed, and exits with 77`, async () => {
     const both = await disks(await tempFolder());
     const good = await look(both);
-    const here = new Map<string, string>();
-    for (const { name } of TOOLS) here.set(name, (await findTool(name)) ?? '/nonexistent');
-    const log = await replace(await tempFolder(), (name) => `exec ${here.get(name)} "$@"`, ...here.keys());
-    expect(await look(both)).toEqual(good);
-    vi.unstubAllEnvs();
-    const run = [...new Set((await readFile(log, 'utf8')).trim().split('\n'))].sort();
+    let seen: unknown;
+    const run = await programsRunBy(async () => {
+      seen = await look(both);
+    });
+    expect(seen).toEqual(good);
     expect(run).toEqual(programs);
-    for (const name of run)
-      for (const end of ['kill -9 $$', 'exit 77']) {
-        await replace(await tempFolder(), () => end, name);
-        const error = await look(both).catch((thrown: unknown) => thrown);
-        vi.unstubAllEnvs();
-        expect(error, name).toBeInstanceOf(Error);
-        expect(exitCodeOf(error), name).toBe(EXIT.harness);
-        expect(errorText(error)).toContain(name);
-        expect(errorText(error), name).not.toMatch(/\n\s+at /);
-      }
+    for (const name of run) await expectHostFailure(name, () => look(both));
   });
 
 test('debugfs that answers nothing is a failure of the host', async () => {
   const { a } = await disks(await tempFolder());
-  await replace(await tempFolder(), () => 'exit 0', 'debugfs');
+  await replacePrograms(() => 'exit 0', ['debugfs']);
   const error = await inspectImage({ image: a }).catch((thrown: unknown) => thrown);
   expect(exitCodeOf(error)).toBe(EXIT.harness);
   expect(errorText(error)).toMatch(/debugfs answered 0 of 3 questions/);
@@ -92,7 +68,7 @@ test('debugfs that answers nothing is a failure of the host', async () => {
 
 test('qemu-img whose words are no JSON is a failure of the host', async () => {
   const { a } = await disks(await tempFolder());
-  await replace(await tempFolder(), () => 'echo "{"', 'qemu-img');
+  await replacePrograms(() => 'echo "{"', ['qemu-img']);
   const error = await inspectImage({ image: a }).catch((thrown: unknown) => thrown);
   expect(exitCodeOf(error)).toBe(EXIT.harness);
   expect(errorText(error)).toMatch(/qemu-img/);

@@ -69,16 +69,6 @@ export const DISK_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'block bitmap overwritten, and the root read-only on errors',
-    slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'filesystem-error', cause: /EXT4-fs error/ },
-    breakIt: async (image) => {
-      await image.tune('-e', 'remount-ro');
-      for (const [, block] of (await image.debugfs('stats')).matchAll(/block bitmap at (\d+)/g))
-        await image.overwrite(image.disk.root.offsetBytes + Number(block) * BLOCK_BYTES, randomBytes(BLOCK_BYTES));
-    },
-  },
-  {
     fault: 'root mounted read-only, and fstab has it otherwise',
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
     breakIt: async (image) => {

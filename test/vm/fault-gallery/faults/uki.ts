@@ -32,7 +32,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   {
     fault: 'UKI without .linux',
     slow: true,
-    ...{ base: 'uki', firmware: 'efi', stage: 'loader', name: 'uefi-shell', cause: /\.linux|no EFI loader/ },
+    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'uefi-shell', cause: /\.linux|no EFI loader/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.linux')),
   },
   {

@@ -1,0 +1,46 @@
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { expect, vi } from 'vitest';
+import { EXIT, errorText, exitCodeOf } from '../../cli/exit-codes.ts';
+import { findTool, TOOLS } from '../../lib/tools.ts';
+import { tempFolder } from './temp-folder.ts';
+
+/** Puts programs in front of the real ones.
+ *  @param script what each does; it has written its name into the log then.
+ *  @returns the log. */
+export async function replacePrograms(script: (name: string) => string, names: readonly string[]): Promise<string> {
+  const folder = await tempFolder();
+  const [bin, log] = [join(folder, 'bin'), join(folder, 'log')];
+  await mkdir(bin, { recursive: true });
+  await writeFile(log, '');
+  for (const name of names) {
+    await writeFile(join(bin, name), `#!/bin/sh\necho ${name} >> "$(dirname "$0")/../log"\n${script(name)}\n`);
+    await chmod(join(bin, name), 0o755);
+  }
+  vi.stubEnv('PATH', `${bin}${delimiter}${process.env.PATH}`);
+  return log;
+}
+
+/** Of the tools table, those that are run. */
+export async function programsRunBy(work: () => Promise<unknown>): Promise<string[]> {
+  const here = new Map<string, string>();
+  for (const { name } of TOOLS) here.set(name, (await findTool(name)) ?? '/nonexistent');
+  const log = await replacePrograms((name) => `exec ${here.get(name)} "$@"`, [...here.keys()]);
+  await work().finally(() => vi.unstubAllEnvs());
+  return [...new Set((await readFile(log, 'utf8')).trim().split('\n'))].sort();
+}
+
+/** Holds work to what must follow when a program that it runs is killed at its first call, or ends in a way that it does not
+ *  document: a failure of the host's, with the program's name. */
+export async function expectHostFailure(name: string, work: () => Promise<unknown>): Promise<void> {
+  for (const end of ['kill -9 $$', 'exit 77']) {
+    await replacePrograms(() => end, [name]);
+    const error = await work()
+      .catch((thrown: unknown) => thrown)
+      .finally(() => vi.unstubAllEnvs());
+    expect(error, `${name}: ${end}`).toBeInstanceOf(Error);
+    expect(exitCodeOf(error), `${name}: ${end}: ${errorText(error)}`).toBe(EXIT.harness);
+    expect(errorText(error)).toContain(name.startsWith('qemu-system') ? 'QEMU' : name);
+    expect(errorText(error), name).not.toMatch(/\n\s+at /);
+  }
+}

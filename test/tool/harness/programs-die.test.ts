@@ -1,0 +1,21 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { chooseAccelerator } from '../../../harness/builder/accelerator.ts';
+import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import { expectHostFailure, programsRunBy } from '../../helpers/replaced-programs.ts';
+import { makeSmallDisk } from '../../helpers/small-disk.ts';
+import { tempFolder } from '../../helpers/temp-folder.ts';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+test('verify: each program that it runs is killed, and exits with 77: nothing is said of the image', async () => {
+  await chooseAccelerator();
+  // One that comes to nothing within seconds, so that all that is run has been run.
+  const { image } = await makeSmallDisk(await tempFolder(), {});
+  const boot = () => verifyBoot({ image, firmware: 'legacy', accelerator: 'tcg' });
+  const run = await programsRunBy(async () => expect((await boot()).ok).toBe(false));
+  expect(run).toEqual(expect.arrayContaining(['debugfs', 'qemu-img', 'qemu-system-x86_64']));
+  // Reading the screen is an extra.
+  for (const name of run.filter((one) => one !== 'tesseract')) await expectHostFailure(name, boot);
+});
