@@ -40,7 +40,7 @@ export interface StepRunOptions {
   readonly hint?: string | undefined;
 }
 
-export interface Answers extends StepRunOptions {
+interface Answers extends StepRunOptions {
   /** The exit statuses beside 0 that its manual gives a meaning; "any" where it does not say which there are, and the caller
    *  takes each for a failure. */
   readonly answers: readonly number[] | 'any';

@@ -2,7 +2,7 @@ import type { Fault } from '../fault.ts';
 import { LOADER_CONF, text } from '../parts.ts';
 
 /** What looks broken and boots: the loader has another way. */
-export const HARMLESS: readonly Pick<Fault, 'fault' | 'base' | 'firmware' | 'breakIt'>[] = [
+export const HARMLESS: readonly Pick<Fault, 'fault' | 'base' | 'firmware' | 'breakIt' | 'slow'>[] = [
   {
     fault: 'loader.conf names an entry that is not there',
     ...{ base: 'systemd-boot', firmware: 'efi' },

@@ -4,10 +4,6 @@ import { anotherInit, changeEtc, changeParameters, inStage2 } from '../changes.t
 import type { Fault } from '../fault.ts';
 import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
 
-/** An instruction that is none. @see Intel, "Software Developer's Manual", volume 2, "UD" */
-const _UD2 = Buffer.from([0x0f, 0x0b]);
-const _FTRACE_CALL_BYTES = 5;
-
 /** The kernel and stage 1. */
 export const KERNEL_FAULTS: readonly Fault[] = [
   {
