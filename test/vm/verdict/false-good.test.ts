@@ -72,12 +72,6 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: NOBODY_ANSWERS },
   },
   {
-    boot: 'the initrd reads the disk, then prints a prompt at each Enter, without a login',
-    guest: { firmware: 'legacy', stage1: `dd if=/dev/vda1 of=/dev/null bs=1M count=8; ${PROMPTS_FOR_EVER}` },
-    options: { login: false },
-    verdict: { name: UNCONFIRMED, stage: 'stage 1' },
-  },
-  {
     boot: 'the initrd forges a whole login',
     guest: {
       firmware: 'legacy',
