@@ -121,7 +121,7 @@ async function listFolders(step: StepRunner, location: FatLocation): Promise<Set
 
 /** mtools takes it for an error when a FAT has no files. */
 export function saysEmpty({ stdout, stderr }: RunResult): boolean {
-  return stdout.length === 0 && /^\S*m(?:dir|copy): File "::\/\*?" not found\s*$/.test(stderr.toString('utf8'));
+  return stdout.length === 0 && /: File "::\/\*?" not found\s*$/m.test(stderr.toString('utf8'));
 }
 
 function parentOf(path: string): string {
