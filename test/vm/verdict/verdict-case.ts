@@ -41,7 +41,7 @@ export const FOREVER = 'sleep 1000000';
 const PROMPT = /\blogin: ?$/;
 
 /** Small guests that mostly wait: more at once than other machines. */
-const AT_ONCE = '5';
+const AT_ONCE = '3';
 
 /** Runs a table of cases. verifyBoot itself lets so many boot at once. */
 export function testVerdicts(cases: readonly VerdictCase[]): void {
