@@ -7,8 +7,9 @@ const project = (name: string, include: string[], timeoutMs: number, maxWorkers:
   test: { name, include, testTimeout: timeoutMs, hookTimeout: timeoutMs, maxWorkers },
 });
 
-/** Whole Debians of many kinds, which take minutes to make and to boot: run where ALL_VERDICTS is set. */
-const SLOW = ['test/vm/harness/foreign-debian-*.test.ts'];
+/** Whole Debians of many kinds, which take minutes to make and to boot, and verdicts that some runs on a loaded host had otherwise:
+ *  run where ALL_VERDICTS is set. */
+const SLOW = ['test/vm/harness/foreign-debian-*.test.ts', 'test/vm/verdict/{commands,shells}.test.ts'];
 
 export default defineConfig({
   test: {

@@ -19,7 +19,7 @@ export interface VerdictCase {
    *  login prompt; default: not looked at. Nothing is ever typed at the line of an `asks-…` verdict. */
   readonly typedAt?: readonly RegExp[];
   readonly also?: (report: BootReport) => void;
-  /** One of several of its kind, or of minutes: run where ALL_VERDICTS is set. */
+  /** One of several of its kind, or of minutes, or seen to be otherwise on a loaded host: run where ALL_VERDICTS is set. */
   readonly slow?: true;
 }
 
