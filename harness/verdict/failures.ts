@@ -149,6 +149,8 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     // It goes on by itself after ten seconds.
     ...{ shows: /Press any key to continue\.\.\./, by: 'loader', stage: 'loader', severity: 'fatal' },
     goesOnWithinMs: 12_000,
+    // Where the kernel was loaded and the initrd was not, it starts the kernel then.
+    explains: ['kernel-panic-no-root'],
     cause: 'GRUB cannot load the system',
     source: 'GRUB grub-core/normal/menu.c, grub_wait_after_message',
   },

@@ -166,8 +166,8 @@ const UNKNOWN_QUESTION: Question = {
   source: 'any program',
 };
 
-/** A loader that writes on two terminals, and both lead to the serial port: SeaBIOS shows the screen of a PC there too. */
-const TWICE = /^(.{4,}\S)(?:\s*\1)+$/;
+/** The line of a loader that writes to the screen and to the serial port, on a BIOS that copies the screen to the serial port. */
+const TWICE = /^(.{4,200}\S)(?:\s*\1)+$/;
 
 /** The question that the last line asks: of the table, or any that looks like one.
  *  @param finished whether the line has ended, so that the cursor stands on the next one. */

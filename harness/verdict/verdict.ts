@@ -47,6 +47,12 @@ export interface BootFacts {
   readonly lastByteMs: number;
 }
 
+/** What a failure means, with the line that tells most of it: GRUB's "Press any key" comes behind its error. */
+const told = ({ pattern, line }: FailureSeen, failures: readonly FailureSeen[]): string => {
+  const reason = reasonFor(pattern.name, failures);
+  return `${pattern.cause}: ${reason?.pattern.quiet === true ? reason.line : line}`;
+};
+
 const because = (name: string, failures: readonly FailureSeen[]): string => {
   const reason = reasonFor(name, failures);
   return reason === undefined ? '' : `${reason.pattern.cause}: ${reason.line}; `;
@@ -137,20 +143,16 @@ function unconfirmed({ stage, lastByteMs }: BootFacts, prompt: string): Cause {
 }
 
 function causeOfFailure(fatal: FailureSeen, { stage = 'firmware', failures }: BootFacts): Cause {
-  const { pattern, line, atMs } = fatal;
+  const { pattern, atMs } = fatal;
   const where = fatal.on === 'screen' ? ' (on the screen; the serial console shows nothing of it)' : '';
-  const own = `${pattern.cause}: ${line}${where}`;
   const reason = reasonFor(pattern.name, failures);
-  if (reason === undefined) return { name: pattern.name, stage: pattern.stage ?? stage, cause: own, seenAtMs: atMs };
+  const own = `${told(fatal, failures)}${where}`;
   // A quiet one says what happened, and is not a failure of its own.
-  if (reason.pattern.quiet === true)
-    return {
-      ...{ name: pattern.name, stage: pattern.stage ?? stage, seenAtMs: atMs },
-      cause: `${pattern.cause}: ${reason.line}${where}`,
-    };
+  if (reason === undefined || reason.pattern.quiet === true)
+    return { name: pattern.name, stage: pattern.stage ?? stage, cause: own, seenAtMs: atMs };
   return {
     ...{ name: reason.pattern.name, stage: reason.pattern.stage ?? stage, seenAtMs: atMs },
-    cause: `${reason.pattern.cause}: ${reason.line}; then ${own}`,
+    cause: `${told(reason, failures)}; then ${own}`,
   };
 }
 
@@ -227,8 +229,16 @@ export function shutdownCause(found: string): Cause {
 }
 
 /** What kept the guest from powering off. */
-export function shutdownFailure(name: string, reason: string): Cause {
-  return { name, stage: 'shutdown', cause: `the guest does not power off: ${reason}` };
+export function shutdownFailure({
+  failure: name,
+  reason,
+  seenAtMs,
+}: {
+  readonly failure: string;
+  readonly reason: string;
+  readonly seenAtMs: number | undefined;
+}): Cause {
+  return { name, stage: 'shutdown', seenAtMs, cause: `the guest does not power off: ${reason}` };
 }
 
 /** More was typed, or less, than the guest takes in the time that it was given. */

@@ -35,7 +35,7 @@ export async function shutDown(
   } catch (error) {
     if (mayPowerOff && error instanceof BootFailedError) {
       await machine.crash();
-      return { clean: false, cause: shutdownFailure(error.failure, error.reason), warning: undefined };
+      return { clean: false, cause: shutdownFailure(error), warning: undefined };
     }
     if (mayPowerOff || !(error instanceof WaitTimeoutError)) throw error;
     await machine.crash();

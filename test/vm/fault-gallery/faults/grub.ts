@@ -109,7 +109,6 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'initrd missing',
-    slow: true,
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-error', cause: /not found/ },
     breakIt: (image) => image.removeFromEsp(INITRD),
   },
