@@ -209,7 +209,7 @@ export async function findShell(
       waiting,
     );
     const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];
-    // Not behind a word: that would be an alias of "echo".
+    // Behind a word it is not what was to be printed: "echo" is an alias for something else.
     const answer = new RegExp(`(?<![A-Za-z] ?)=${a + b}=`);
     console.skip();
     console.write(`echo "=$((${a}+${b}))="\n`);

@@ -18,7 +18,8 @@ const TICK_MS = 50;
 const LOOK_MS = 500;
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
-/** Idleness of a machine whose screen shows a login, after which none is expected here: gettys start one after the other. */
+/** How long a machine may do nothing whose screen shows a login, until none is expected on the serial port: gettys start one after
+ *  the other. */
 const ELSEWHERE_MS = 8000;
 /** What is looked through for a loader's menu. */
 const RECENT_CHARACTERS = 4000;
@@ -243,7 +244,7 @@ class Wait<T> {
     if (this.#options.doomed === true) return silentMs > PAUSE_MS;
     // Whoever reads from the disk goes on.
     if (by === 'loader' && this.#processor.usedDisk) return false;
-    // By the time that the machine had: on a loaded host it goes on later.
+    // Without the time for which the host gave the processor to others: a loader counts its seconds by computing.
     if (goesOnWithinMs !== undefined)
       return silentMs > SETTLED_MS && this.#machine.now - seen.atMs - this.#waitedSince(seen) > goesOnWithinMs;
     if (by === 'init') return silentMs > (this.#idleMs > UNITS_SETTLED_MS ? UNITS_SETTLED_MS : UNITS_COMPUTING_MS);

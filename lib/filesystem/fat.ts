@@ -109,18 +109,21 @@ export async function writeFatTree(
 
 /** Folders that a FAT has, in lower case, for FAT's names are the same in both. */
 async function listFolders(step: StepRunner, location: FatLocation): Promise<Set<string>> {
-  const argv = ['mdir', '-b', '-/', '-a', '-i', mtoolsImage(location), '::/'];
-  const listed = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined) });
-  if (listed.exitCode !== 0 && !saysEmpty(listed)) throw commandFailure(step.step, step.executor, listed);
-  const { stdout } = listed;
+  const { stdout } = await readWholeFat(step, ['mdir', '-b', '-/', '-a', '-i', mtoolsImage(location), '::/']);
   const folders = new Set<string>();
   for (const line of stdout.toString('utf8').split('\n'))
     if (line.endsWith('/')) folders.add(line.replace(/^::\//, '').replace(/\/$/, '').toLowerCase());
   return folders;
 }
 
-/** mtools takes it for an error when a FAT has no files. */
-export function saysEmpty({ stdout, stderr }: RunResult): boolean {
+/** Runs one of mtools that reads all of a FAT. It exits 1 when there is nothing on it, as for any error. */
+export async function readWholeFat(step: StepRunner, argv: readonly string[]): Promise<RunResult> {
+  const result = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined) });
+  if (result.exitCode !== 0 && !saysEmpty(result)) throw commandFailure(step.step, step.executor, result);
+  return result;
+}
+
+function saysEmpty({ stdout, stderr }: RunResult): boolean {
   return stdout.length === 0 && /: File "::\/\*?" not found\s*$/m.test(stderr.toString('utf8'));
 }
 

@@ -3,11 +3,11 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
 import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4.ts';
-import { mtoolsEnvironment, mtoolsImage, saysEmpty } from '../filesystem/fat.ts';
+import { mtoolsImage, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'extractFilesystem';
 
@@ -56,9 +56,7 @@ export async function extractFilesystem(
 type Parsed = z.output<typeof schema>;
 
 async function extractFat(step: StepRunner, { image, partition, folder }: Parsed): Promise<TreeEntry[]> {
-  const argv = ['mcopy', '-s', '-n', '-m', '-i', mtoolsImage({ image, ...partition }), '::/*', folder];
-  const copied = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined) });
-  if (copied.exitCode !== 0 && !saysEmpty(copied)) throw commandFailure(step.step, step.executor, copied);
+  await readWholeFat(step, ['mcopy', '-s', '-n', '-m', '-i', mtoolsImage({ image, ...partition }), '::/*', folder]);
   return listTree(step, { root: folder });
 }
 
