@@ -55,7 +55,6 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'journal’s superblock zeroed',
-    slow: true,
     ...{
       base: 'hybrid',
       firmware: 'legacy',

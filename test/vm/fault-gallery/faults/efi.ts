@@ -109,7 +109,6 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'another ESP has the loader, and no entries',
-    slow: true,
     ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /no entry/ },
     breakIt: async (image) => {
       const loader = await image.readFromEsp(BOOTX64);

@@ -201,7 +201,6 @@ ExecStart=/bin/sleep infinity
   },
   {
     fault: 'kernel panics at the shutdown',
-    slow: true,
     ...{ base: 'hybrid', firmware: 'legacy', stage: 'shutdown', name: 'kernel-panic', cause: /sysrq triggered crash/ },
     breakIt: (image) =>
       changeInittab(image, (table) => `::shutdown:/bin/sh -c 'echo c > /proc/sysrq-trigger'\n${table}`),

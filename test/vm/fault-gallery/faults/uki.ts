@@ -31,7 +31,6 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .linux',
-    slow: true,
     ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'uefi-shell', cause: /\.linux|no EFI loader/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.linux')),
   },
@@ -47,7 +46,6 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .osrel, which systemd-boot passes by',
-    slow: true,
     ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /no entry|\.osrel/ },
     breakIt: (image) => image.changeOnEsp(UKI, without('.osrel')),
   },
