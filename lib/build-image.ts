@@ -147,7 +147,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   const outFolder = resolve(outDir);
   const target = join(outFolder, imageFileName(spec.baseName, spec.format));
   await using work = await makePrivateFolder(outFolder).catch((cause: unknown) => {
-    // A program that failed is no fault of the directory's.
+    // A program failed; the directory may be fine.
     if (cause instanceof DiskImageError) throw cause;
     throw new InvalidOptionsError(
       'buildImage',

@@ -196,7 +196,7 @@ export async function findShell(
   const waiting: BootWaitOptions = { hang: 'as usual', ...options };
   for (let attempt = 0; attempt < SHELL_ATTEMPTS; attempt += 1) {
     const lines = watch.lineCount;
-    // fish, zsh and nushell know "exec" too; where it is not allowed, the shell computes as well. A backslash passes by an alias.
+    // fish, zsh and nushell know "exec" too; where it is not allowed, the shell computes as well. A backslash keeps an alias out.
     console.write(attempt % 2 === 0 ? 'exec sh\n' : '\\exec sh\n');
     await waitUntil(
       machine,
@@ -209,7 +209,7 @@ export async function findShell(
       waiting,
     );
     const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];
-    // Behind a word it is not what was to be printed: "echo" is an alias for something else.
+    // If a word comes before it, "echo" is an alias for something else.
     const answer = new RegExp(`(?<![A-Za-z] ?)=${a + b}=`);
     console.skip();
     console.write(`echo "=$((${a}+${b}))="\n`);

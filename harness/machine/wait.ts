@@ -50,7 +50,7 @@ const NUDGE_MS = 8000;
 /** The same where a line was seen in the middle of a prompt. */
 const LOST_PROMPT_MS = 1000;
 const MOST_NUDGES = 3;
-/** How long the echo of it may take. */
+/** How long the guest may take to echo that Enter. */
 const NUDGE_ECHO_MS = 2000;
 
 /** A systemd job with a limit ends by itself then; it may take a moment to say so. */
@@ -136,7 +136,7 @@ class Wait<T> {
   /** What was answered last, and how much had come then. */
   #answered: { readonly line: string; readonly bytes: number; readonly lines: number } | undefined;
   readonly #answers = new Map<string, number>();
-  /** How long the machine had waited for a processor when something was seen that it may go on from. */
+  /** For each failure that may be temporary: how long the machine had waited for a processor when it was first seen. */
   readonly #waitedAt = new Map<FailureSeen, number>();
   #finish: (result: { value: T } | Ended) => void = () => {};
 

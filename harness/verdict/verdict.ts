@@ -47,7 +47,7 @@ export interface BootFacts {
   readonly lastByteMs: number;
 }
 
-/** What a failure means, with the line that tells most of it: GRUB's "Press any key" comes behind its error. */
+/** The meaning of a failure and its most telling line: GRUB's error, for instance, not the "Press any key" that follows. */
 const told = ({ pattern, line }: FailureSeen, failures: readonly FailureSeen[]): string => {
   const reason = reasonFor(pattern.name, failures);
   return `${pattern.cause}: ${reason?.pattern.quiet === true ? reason.line : line}`;

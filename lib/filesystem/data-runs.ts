@@ -90,7 +90,7 @@ export async function dataRanges(
   // -s: what is still only in memory has no extents yet.
   const { exitCode, stdout } = await step.tryRun(['filefrag', '-s', '-e', '-b4096', `./${basename(file)}`], {
     cwd: dirname(file),
-    // The number of the error, where the filesystem of this host does not tell.
+    // It exits with an errno where the filesystem of this host cannot list extents.
     answers: 'any',
   });
   if (exitCode !== 0) return undefined;

@@ -116,7 +116,7 @@ async function listFolders(step: StepRunner, location: FatLocation): Promise<Set
   return folders;
 }
 
-/** Runs one of mtools that reads all of a FAT. It exits 1 when there is nothing on it, as for any error. */
+/** Runs a program of mtools that reads a whole FAT. For an empty FAT they exit with 1, as they do for every error. */
 export async function readWholeFat(step: StepRunner, argv: readonly string[]): Promise<RunResult> {
   const result = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined) });
   if (result.exitCode !== 0 && !saysEmpty(result)) throw commandFailure(step.step, step.executor, result);

@@ -247,7 +247,7 @@ async function bootMenus(
 ): Promise<Menus> {
   const volumes = found.map(({ volume }) => volume);
   const [beside] = volumes;
-  // It looks into no other ESP than its own.
+  // systemd-boot reads entries from its own ESP and from XBOOTLDR partitions, and from no other ESP.
   const extended = found.filter(({ isEsp }) => !isEsp).map(({ volume }) => volume);
   const nothing: SystemdBootMenu = { entries: [], chosen: undefined, missing: undefined, waitsForEver: false };
   const first = own ?? beside;

@@ -47,7 +47,7 @@ export async function readSystemdBoot(
         budget.leaveOut(`loader entries behind the first ${MOST_ENTRIES}`);
         break;
       }
-      // A unified kernel that does not say of which system it is, is passed by.
+      // systemd-boot skips a UKI without an os-release.
       if (!isType1 && (await file.pe())?.sections.has('.osrel') === false) continue;
       const entry = isType1 ? await readType1(file, volume, architecture) : await readType2(file, volume);
       if (entry !== undefined) entries.push(entry);
