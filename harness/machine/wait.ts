@@ -19,8 +19,8 @@ const LOOK_MS = 500;
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
 /** How long a machine may do nothing whose screen shows a login, until none is expected on the serial port: gettys start one after
- *  the other. */
-const ELSEWHERE_MS = 8000;
+ *  the other. Less than NUDGE_MS, at which its idleness begins anew. */
+const ELSEWHERE_MS = 6000;
 /** What is looked through for a loader's menu. */
 const RECENT_CHARACTERS = 4000;
 /** A boot that shows more than this has lost itself. */
