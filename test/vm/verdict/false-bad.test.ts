@@ -50,11 +50,11 @@ EFI stub: ERROR: Failed to decompress kernel
 XZ-compressed data is corrupt
  -- System halted
 [    0.412000] Initramfs unpacking failed: invalid magic at start of compressed archive
-[    1.204411] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
-[    2.500412] BUG: kernel NULL pointer dereference, address: 0000000000000008
-[    2.500500] Out of memory: Killed process 211 (stress) total-vm:2048kB
-[    2.600412] I/O error, dev sr0, sector 0 op 0x0:(READ) flags 0x80700 phys_seg 1 prio class 2
-[    2.700412] EXT4-fs error (device sdb1): ext4_lookup:1855: inode #2: comm ls: deleted inode referenced: 12
+[    0.204411] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
+[    0.500412] BUG: kernel NULL pointer dereference, address: 0000000000000008
+[    0.500500] Out of memory: Killed process 211 (stress) total-vm:2048kB
+[    0.600412] I/O error, dev sr0, sector 0 op 0x0:(READ) flags 0x80700 phys_seg 1 prio class 2
+[    0.700412] EXT4-fs error (device sdb1): ext4_lookup:1855: inode #2: comm ls: deleted inode referenced: 12
 Gave up waiting for root file system device.  Common problems:
 ALERT!  UUID=0c9d does not exist.  Dropping to a shell!
 (initramfs) exit
