@@ -108,6 +108,8 @@ export class LiveMachine {
     );
     this.exited = qemu.exited.then(async (end) => {
       await this.#takeLost();
+      // The last event, which says why it ended, may be read after QEMU has gone.
+      await (await this.#qmp)?.closed;
       const reason = this.events.findLast(({ event }) => event === 'SHUTDOWN')?.data.reason;
       this.exit = { ...end, reason: typeof reason === 'string' ? reason : undefined, durationMs: this.now };
       this.wake();

@@ -32,6 +32,8 @@ export class QmpClient implements Disposable {
   readonly #socket: Socket;
   readonly #waiting = new Map<number, Waiting>();
   readonly #onEvent: (event: QmpEvent) => void;
+  /** Resolves when QEMU has closed the connection, behind the last event. */
+  readonly closed: Promise<void>;
   #nextId = 1;
   #rest = '';
   #closed = false;
@@ -42,7 +44,12 @@ export class QmpClient implements Disposable {
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => this.#receive(text));
     socket.on('error', () => this.#close());
-    socket.on('close', () => this.#close());
+    this.closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.#close();
+        resolve();
+      });
+    });
   }
 
   /** Connects, as soon as QEMU listens, and negotiates. `alive` ends the attempts when QEMU is gone. */
