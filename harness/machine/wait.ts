@@ -3,7 +3,7 @@ import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors
 import { ARCHITECTURES } from '../qemu/architecture.ts';
 import { processTimes } from '../qemu/process-times.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
-import { asksForLogin, type Question, questionIn } from '../verdict/questions.ts';
+import { asksForLogin, loaderMenuIn, type Question, questionIn } from '../verdict/questions.ts';
 import { isBefore } from '../verdict/stages.ts';
 import { type BootEnd, causeOf } from '../verdict/verdict.ts';
 import { type HangBudget, HangWatch, type Standstill } from './hang-watch.ts';
@@ -40,6 +40,8 @@ const UNITS_COMPUTING_MS = 12_000;
 const QUESTION_MS = 700;
 /** Silence behind a loader's wish for a key. */
 const LOADER_KEY_MS = 13_000;
+/** Silence that is longer than any after which a loader goes on by itself. */
+const LONGEST_PAUSE_MS = 90_000;
 /** How often the same question is answered. */
 const MOST_ANSWERS = 3;
 /** Silence behind an answer, after which it counts as not taken. */
@@ -73,8 +75,16 @@ function usualBudget(machine: LiveMachine, speed: HostSpeed): HangBudget {
   const factor = Math.max(slowness, speed.slowness);
   // SYSLINUX does not show how long its prompt still waits.
   if (early && /\bboot:\s*$/.test(machine.watch.prompt)) return { busyMs: 60_000, idleMs: 60_000 };
+  if (early && waitsUnseenInGrub(machine)) return { busyMs: 40_000 * factor, idleMs: 40_000 };
   const busyMs = (accelerator === 'kvm' ? 10_000 : early ? 15_000 : 25_000) * factor;
   return { busyMs, idleMs: early ? 15_000 : 120_000 };
+}
+
+/** Whether GRUB runs, and does not show that it waits: for a hidden menu's timeout, or after a message. It measures its clock within
+ *  a millisecond, so that a second of it may be several on a loaded host. @see GRUB grub-core/kern/i386/tsc_pmtimer.c */
+function waitsUnseenInGrub({ console }: LiveMachine): boolean {
+  const recent = console.text.slice(-RECENT_CHARACTERS);
+  return recent.includes('GRUB') && loaderMenuIn(recent) === undefined;
 }
 
 /** The one wait. Races what is waited for against everything that can end a machine, or a boot: a failure that it does not go on
@@ -244,6 +254,7 @@ class Wait<T> {
     if (this.#options.doomed === true) return silentMs > PAUSE_MS;
     // Whoever reads from the disk goes on.
     if (by === 'loader' && this.#processor.usedDisk) return false;
+    if (by === 'loader' && silentMs > COMPUTING_MS && this.#cameBackToMenu(seen)) return true;
     // Without the time for which the host gave the processor to others: a loader counts its seconds by computing.
     if (goesOnWithinMs !== undefined)
       return silentMs > SETTLED_MS && this.#machine.now - seen.atMs - this.#waitedSince(seen) > goesOnWithinMs;
@@ -255,6 +266,13 @@ class Wait<T> {
       return this.#processor.isInKernel || silentMs > COMPUTING_MS * 3;
     }
     return unfinished === true || this.#idleMs > SETTLED_MS - TICK_MS * 2 || silentMs > COMPUTING_MS;
+  }
+
+  /** Whether the loader shows its menu behind something that it said, and counts no seconds there. */
+  #cameBackToMenu({ line }: FailureSeen): boolean {
+    const recent = this.#machine.console.text.slice(-RECENT_CHARACTERS);
+    const at = recent.lastIndexOf(line);
+    return at >= 0 && loaderMenuIn(recent.slice(at + line.length)) !== undefined;
   }
 
   /** Milliseconds for which the host gave the processor to others since something was first looked at. */
@@ -300,8 +318,7 @@ class Wait<T> {
     const isKnown = question.standsMs === undefined || question.name !== 'asks-a-question';
     // Firmware and loaders wait for a key by computing.
     if (isBefore(furthest, 'kernel')) {
-      // GRUB goes on by itself ten seconds after "Press any key to continue...".
-      if (question.name === 'asks-a-question') return isKnown && this.#silentMs > LOADER_KEY_MS;
+      if (question.name === 'asks-a-question') return isKnown && this.#silentMs > LOADER_KEY_MS && !this.#mayGoOn;
       return unfinished || this.#silentMs > COMPUTING_MS;
     }
     if (isKnown && unfinished) return true;
@@ -361,7 +378,13 @@ class Wait<T> {
     }
   }
 
+  /** Whether something fatal was said that the machine may still go on from: that has a time of its own. */
+  get #mayGoOn(): boolean {
+    return this.#machine.watch.fatal.some(({ pattern }) => pattern.goesOnWithinMs !== undefined);
+  }
+
   #budget(hang: HangBudget | 'as usual'): HangBudget {
+    if (hang === 'as usual' && this.#mayGoOn) return { busyMs: LONGEST_PAUSE_MS, idleMs: LONGEST_PAUSE_MS };
     const budget = hang === 'as usual' ? usualBudget(this.#machine, this.#speed) : hang;
     return { ...budget, idleMs: Math.min(budget.idleMs, this.#options.idleMs ?? budget.idleMs) };
   }

@@ -5,6 +5,7 @@ import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
 import { boundedBy, boundedBytes } from './bounded.ts';
 import { setBtrfsOwners } from './btrfs-owners.ts';
+import { crc32c, WRONG_CHECKSUM } from './crc32c.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry, TreeSource } from './tree.ts';
@@ -47,7 +48,17 @@ export function btrfsBytes({ dataBlocks, inodes }: TreeUsage): number {
 
 /** Offsets in the superblock, which is at 64 KiB. @see btrfs(5), "On-disk format" */
 export const SUPERBLOCK_AT = 0x1_0000;
-const AT = { uuid: 0x20, magic: 0x40, totalBytes: 0x70, bytesUsed: 0x78, label: 0x12b };
+const AT = {
+  uuid: 0x20,
+  magic: 0x40,
+  totalBytes: 0x70,
+  bytesUsed: 0x78,
+  checksum: 0xc4,
+  deviceBytes: 0xd1,
+  label: 0x12b,
+};
+/** Of the kinds of checksum, the one that mkfs.btrfs chooses. */
+const CRC32C = 0;
 
 export async function readBtrfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
   await using handle = await open(image, 'r');
@@ -66,5 +77,11 @@ export function parseBtrfs(buffer: Buffer): FilesystemFacts | undefined {
     label: buffer.toString('latin1', AT.label, AT.label + 256).replace(/\0.*$/s, ''),
     sizeBytes,
     freeBytes: boundedBy(sizeBytes - boundedBytes(buffer.readBigUInt64LE(AT.bytesUsed), 1), sizeBytes),
+    deviceBytes: boundedBytes(buffer.readBigUInt64LE(AT.deviceBytes), 1),
+    damage:
+      buffer.readUInt16LE(AT.checksum) === CRC32C &&
+      ~crc32c(~0, buffer.subarray(0x20, 4096)) >>> 0 !== buffer.readUInt32LE(0)
+        ? WRONG_CHECKSUM
+        : undefined,
   };
 }

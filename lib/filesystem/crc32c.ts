@@ -4,6 +4,9 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return remainder;
 });
 
+/** Of a filesystem whose superblock has another checksum than it says. */
+export const WRONG_CHECKSUM = 'has a superblock whose checksum is wrong';
+
 /** CRC-32C (Castagnoli) carried on from `seed`, without the last inversion, as ext4 has it. Node's zlib has only CRC-32. */
 export function crc32c(seed: number, bytes: Uint8Array): number {
   let crc = seed;

@@ -43,6 +43,10 @@ export interface FilesystemFacts {
   readonly sizeBytes: number;
   /** Undefined where the superblock does not tell. */
   readonly freeBytes: number | undefined;
+  /** What of it is on this device, where it may have several; default: all. */
+  readonly deviceBytes?: number;
+  /** Why no kernel mounts it, as what follows "the filesystem": "has a superblock whose checksum is wrong". */
+  readonly damage?: string | undefined;
 }
 
 /** What a tree takes, in the units of most filesystems. */

@@ -5,6 +5,7 @@ import type { RunResult } from '../executor.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
 import { boundedBy, boundedBytes } from './bounded.ts';
+import { crc32c, WRONG_CHECKSUM } from './crc32c.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry } from './tree.ts';
 
@@ -120,19 +121,24 @@ export function xfsBytes({ dataBlocks, inodes, largestBytes }: TreeUsage): numbe
 }
 
 /** Offsets in the superblock. @see XFS Algorithms & Data Structures, "Superblocks" */
-const AT = { blockSize: 4, blocks: 8, uuid: 32, label: 108, freeBlocks: 144 };
+const AT = {
+  ...{ blockSize: 4, blocks: 8, uuid: 32, version: 100, sectorSize: 102, label: 108, freeBlocks: 144 },
+  ...{ incompatible: 216, checksum: 224 },
+};
+/** A feature that xfs_repair(8) takes away again. */
+const NEEDS_REPAIR = 0x10;
 
 export async function readXfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
   await using handle = await open(image, 'r');
-  const { buffer } = await handle.read(Buffer.alloc(512), 0, 512, offsetBytes);
+  const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, offsetBytes);
   const facts = parseXfs(buffer);
   if (facts === undefined) throw new UnexpectedStateError(step, `there is no xfs at byte ${offsetBytes} of ${image}`);
   return facts;
 }
 
-/** @param buffer from the filesystem's first byte on. @returns undefined when it is none. */
+/** @param buffer from the filesystem's first byte on, a whole sector of its own. @returns undefined when it is none. */
 export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
-  if (buffer.length < 512 || buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
+  if (buffer.length < 4096 || buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
   const blockBytes = buffer.readUInt32BE(AT.blockSize);
   const sizeBytes = boundedBytes(buffer.readBigUInt64BE(AT.blocks), blockBytes);
   return {
@@ -140,5 +146,17 @@ export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
     label: buffer.toString('latin1', AT.label, AT.label + 12).replace(/\0.*$/s, ''),
     sizeBytes,
     freeBytes: boundedBy(boundedBytes(buffer.readBigUInt64BE(AT.freeBlocks), blockBytes), sizeBytes),
+    damage: damageOf(buffer),
   };
+}
+
+function damageOf(buffer: Buffer): string | undefined {
+  // Only since version 5 there are checksums.
+  if ((buffer.readUInt16BE(AT.version) & 0xf) !== 5) return undefined;
+  const sector = Buffer.from(buffer.subarray(0, buffer.readUInt16BE(AT.sectorSize)));
+  if (sector.length < AT.checksum + 4) return 'has a superblock that claims an impossible sector size';
+  const stored = sector.readUInt32LE(AT.checksum);
+  sector.writeUInt32LE(0, AT.checksum);
+  if (~crc32c(~0, sector) >>> 0 !== stored) return WRONG_CHECKSUM;
+  return (buffer.readUInt32BE(AT.incompatible) & NEEDS_REPAIR) === 0 ? undefined : 'is marked as in need of xfs_repair';
 }

@@ -1,6 +1,6 @@
 import { boundedBy, boundedBytes } from '../filesystem/bounded.ts';
 import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, parseBtrfs } from '../filesystem/btrfs.ts';
-import { crc32c } from '../filesystem/crc32c.ts';
+import { crc32c, WRONG_CHECKSUM } from '../filesystem/crc32c.ts';
 import { SUPERBLOCK_AT as F2FS_SUPERBLOCK_AT, parseF2fs } from '../filesystem/f2fs.ts';
 import { parseFatLayout } from '../filesystem/fat-layout.ts';
 import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
@@ -134,7 +134,7 @@ const ext4: Reader = (head, { number, sizeBytes: room }) => {
   const blockBytes = 1024 << Math.min(logBlock, LARGEST_LOG_BLOCK);
   const sizeBytes = boundedBytes(blocks, blockBytes);
   const freeBytes = boundedBy(boundedBytes(free, blockBytes), sizeBytes);
-  if (!isSound) say('superblock-damaged', 'fatal', 'has a superblock whose checksum is wrong');
+  if (!isSound) say('superblock-damaged', 'fatal', WRONG_CHECKSUM);
   else if (logBlock > LARGEST_LOG_BLOCK)
     say('superblock-damaged', 'fatal', `has a superblock that claims blocks of 2^${logBlock + 10} bytes`);
   else if (free > blocks)
@@ -153,12 +153,29 @@ const ext4: Reader = (head, { number, sizeBytes: room }) => {
   };
 };
 
-const btrfs: Reader = (head) => known('btrfs', parseBtrfs(head.subarray(BTRFS_SUPERBLOCK_AT)));
-const xfs: Reader = (head) => known('xfs', parseXfs(head));
-const f2fs: Reader = (head) => known('f2fs', parseF2fs(head.subarray(F2FS_SUPERBLOCK_AT)));
+const btrfs: Reader = (head, place) => known('btrfs', parseBtrfs(head.subarray(BTRFS_SUPERBLOCK_AT)), place, 'fatal');
+const xfs: Reader = (head, place) => known('xfs', parseXfs(head), place, 'fatal');
+// It is mounted, and fails when it comes to what is not there.
+const f2fs: Reader = (head, place) => known('f2fs', parseF2fs(head.subarray(F2FS_SUPERBLOCK_AT)), place, 'error');
 
-function known(type: string, facts: FilesystemFacts | undefined): FoundFilesystem | undefined {
-  return facts === undefined ? undefined : { type, ...facts, findings: [] };
+/** @param whenTooLarge what comes of a filesystem that is larger than its partition. */
+function known(
+  type: string,
+  facts: FilesystemFacts | undefined,
+  { number, sizeBytes: room }: Place,
+  whenTooLarge: Finding['severity'],
+): FoundFilesystem | undefined {
+  if (facts === undefined) return undefined;
+  const { uuid, label, sizeBytes, freeBytes, deviceBytes = sizeBytes, damage } = facts;
+  const findings: Finding[] = [];
+  const say = (name: string, severity: Finding['severity'], message: string) =>
+    findings.push(finding(name, severity, 'stage 1', `the ${type} of partition ${number} ${message}`, undefined));
+  if (damage !== undefined) say('superblock-damaged', 'fatal', damage);
+  if (deviceBytes > room)
+    say('filesystem-too-large', whenTooLarge, `has ${deviceBytes} bytes, and the partition has ${room}`);
+  if (freeBytes !== undefined && freeBytes < NEARLY_FULL_BYTES)
+    say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
+  return { type, label, uuid, sizeBytes, freeBytes, findings };
 }
 
 const fat: Reader = (head, { number, sizeBytes: room }) => {

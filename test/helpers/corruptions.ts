@@ -42,11 +42,12 @@ export interface Region {
 
 const SECTOR = 512;
 
-/** Where a small disk has what. @param bytes of the image. */
-export function regionsOf({ esp, root }: SmallDisk, bytes: Buffer): Region[] {
+/** Where a disk with a GPT, GRUB's boot sector, an ESP and an ext4 has what. @param bytes of the image. */
+export function regionsOf({ esp, root }: Pick<SmallDisk, 'esp' | 'root'>, bytes: Buffer): Region[] {
   const fat = {
     reserved: bytes.readUInt16LE(esp + 14) * SECTOR,
-    table: bytes.readUInt16LE(esp + 22) * SECTOR,
+    // FAT12 and FAT16 have the length of a table here, FAT32 there.
+    table: (bytes.readUInt16LE(esp + 22) || bytes.readUInt32LE(esp + 36)) * SECTOR,
     root: bytes.readUInt16LE(esp + 17) * 32,
   };
   const blockBytes = 1024 << bytes.readUInt32LE(root + 1024 + 0x18);
@@ -58,7 +59,7 @@ export function regionsOf({ esp, root }: SmallDisk, bytes: Buffer): Region[] {
     { name: 'GPT entries', at: 2 * SECTOR, size: 5 * 128, mend: mendGpt },
     { name: 'GPT entries, checksums wrong', at: 2 * SECTOR, size: 5 * 128 },
     { name: 'backup GPT', at: bytes.length - 33 * SECTOR, size: 33 * SECTOR },
-    { name: 'GRUB core', at: 2048 * SECTOR, size: SECTOR },
+    { name: 'GRUB core', at: Number(bytes.readBigUInt64LE(0x5c)) * SECTOR, size: SECTOR },
     { name: 'FAT boot sector', at: esp, size: 90 },
     { name: 'FAT', at: esp + fat.reserved, size: 64 },
     { name: 'FAT root', at: esp + fat.reserved + 2 * fat.table, size: 512 },
@@ -70,6 +71,12 @@ export function regionsOf({ esp, root }: SmallDisk, bytes: Buffer): Region[] {
     { name: 'ext4 blocks', at: inodeTable, size: 512 * 1024 },
   ];
 }
+
+/** The same for the tables of a qcow2 container. @see docs/interop/qcow2.txt in QEMU */
+export const QCOW2_REGIONS: readonly Region[] = [
+  { name: 'qcow2 header', at: 0, size: 112 },
+  { name: 'qcow2 tables', at: 65_536, size: 4 * 65_536 },
+];
 
 function mendGpt(image: Buffer): Patch[] {
   const header = Buffer.from(image.subarray(SECTOR, 2 * SECTOR));

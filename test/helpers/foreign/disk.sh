@@ -60,5 +60,7 @@ btrfs_root() {
   tree="$work/top/@"
   "$tree/lib64/ld-linux-x86-64.so.2" --library-path "$tree/usr/lib/x86_64-linux-gnu" "$tree/usr/sbin/mkfs.btrfs" \
     --quiet --label foreign --rootdir "$work/top" --subvol @ "$work/btrfs"
+  # A file that is too small for the tree it enlarges without a word.
+  [ "$(stat -c %s "$work/btrfs")" = $((root_mib << 20)) ]
   dd if="$work/btrfs" of="$image" bs=1M seek=$((root_at >> 20)) conv=notrunc,sparse status=none
 }

@@ -11,6 +11,9 @@ testForeignBoots([
   },
   { name: 'debian-12-openrc', firmware: 'legacy', login: ROOT, check: 'rc-status -s default > /dev/null' },
   { name: 'debian-12-quiet-german', firmware: 'legacy', login: ROOT, check: 'grep -q "^[^ ]* / ext4 ro" /proc/mounts' },
-  { name: 'debian-12-sysvinit', firmware: 'legacy', login: PLAIN, check: 'test "$(cat /proc/1/comm)" = init' },
+  {
+    ...{ name: 'debian-12-sysvinit', firmware: 'legacy', login: PLAIN, staysOn: true },
+    check: 'test "$(cat /proc/1/comm)" = init',
+  },
   { name: 'debian-12-troubled', firmware: 'legacy', login: ROOT, check: 'systemctl is-failed scanner.service' },
 ]);

@@ -3,6 +3,6 @@ debian
 echo 'LABEL=foreign / btrfs subvol=@ 0 0' | fstab
 systemd_boot
 unified_kernel_image "$esp/EFI/Linux/debian-13.efi" 'root=LABEL=foreign rootflags=subvol=@ ro console=tty0 console=ttyS0'
-gpt_disk 80 512
+gpt_disk 80 768
 fat_filesystem
 btrfs_root

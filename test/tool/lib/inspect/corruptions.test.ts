@@ -7,7 +7,7 @@ import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { DiskImageError } from '../../../../lib/errors.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { printableJson } from '../../../../lib/printable.ts';
-import { corrupt, Random, type Region, regionsOf, withPatches } from '../../../helpers/corruptions.ts';
+import { corrupt, QCOW2_REGIONS, Random, regionsOf, withPatches } from '../../../helpers/corruptions.ts';
 import { KERNEL, SYSTEMD_BOOT, uki } from '../../../helpers/pe-file.ts';
 import { run } from '../../../helpers/run.ts';
 import { makeSmallDisk } from '../../../helpers/small-disk.ts';
@@ -69,15 +69,11 @@ test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 6000 }, asy
   await copyFile(qcow2, badQcow2);
   const [raw, container] = [await readFile(disk.image), await readFile(qcow2)];
   const regions = regionsOf(disk, raw);
-  const ofContainer: Region[] = [
-    { name: 'qcow2 header', at: 0, size: 112 },
-    { name: 'qcow2 tables', at: 65_536, size: 4 * 65_536 },
-  ];
   const random = new Random(SEED);
   const counts = new Map<string, number>();
   for (let index = 0; index < COUNT; index += 1) {
     const inContainer = random.below(8) === 0;
-    const region = random.pick(inContainer ? ofContainer : regions);
+    const region = random.pick(inContainer ? QCOW2_REGIONS : regions);
     const [file, good, bytes] = inContainer ? [badQcow2, qcow2, container] : [bad, disk.image, raw];
     const what = `corruption ${index} of seed ${SEED}, ${region.name}`;
     await withPatches(file, corrupt(random, region, bytes), async () => {

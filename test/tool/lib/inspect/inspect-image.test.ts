@@ -1,5 +1,6 @@
+import { open, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
@@ -50,4 +51,39 @@ test.each([
     label: /^LABEL=(.*)$/m.exec(known)?.[1],
   });
   expect(known).toMatch(new RegExp(`^TYPE=${type}$`, 'm'));
+});
+
+describe.each([
+  ['ext4', ['mkfs.ext4', '-q'], { superblock: 1024 + 0x20, tooLarge: 'fatal', damaged: true }],
+  ['btrfs', ['mkfs.btrfs', '-q'], { superblock: 0x1_0000 + 0x90, tooLarge: 'fatal', damaged: true }],
+  ['xfs', ['mkfs.xfs', '-q'], { superblock: 0x50, tooLarge: 'fatal', damaged: true }],
+  // It has its superblock twice.
+  ['f2fs', ['mkfs.f2fs', '-q'], { superblock: 1024 + 0x20, tooLarge: 'error', damaged: false }],
+] as const)('the root filesystem is a %s', (type, mkfs, { superblock, tooLarge, damaged }) => {
+  const findingsAfter = async (change: (image: string) => Promise<unknown>): Promise<string[]> => {
+    const image = join(await tempFolder(), 'disk.img');
+    await createDisk({ image, sizeBytes: 320 * MIB });
+    await run([...mkfs, image]);
+    await change(image);
+    const { findings } = await inspectImage({ image });
+    return findings
+      .filter(({ message }) => message.includes(`the ${type} of `))
+      .map(({ name, severity }) => `${name}: ${severity}`);
+  };
+
+  test('nothing is said of a good one', async () => {
+    expect(await findingsAfter(async () => {})).toEqual([]);
+  });
+
+  test('one that is larger than its place is found', async () => {
+    expect(await findingsAfter((image) => truncate(image, 304 * MIB))).toEqual([`filesystem-too-large: ${tooLarge}`]);
+  });
+
+  test('a superblock whose checksum is wrong is found', async () => {
+    const found = await findingsAfter(async (image) => {
+      await using handle = await open(image, 'r+');
+      await handle.write(Buffer.from([0xa5, 0x5a]), 0, 2, superblock);
+    });
+    expect(found.slice(0, 1)).toEqual(damaged ? ['superblock-damaged: fatal'] : []);
+  });
 });

@@ -156,3 +156,17 @@ test('a guest that shows the same for ever takes no memory', () => {
     for (const [, text] of SAMPLES) for (const line of text.split('\n')) watcher.line(line, round, undefined);
   expect(watcher.seen.length).toBeLessThanOrEqual(60);
 });
+
+test.each([
+  ['[   51.489654] BTRFS error (device vda3): open_ctree failed: -22', 'vda3'],
+  ['[   51.489654] BTRFS error (device vda3: state C): open_ctree failed', 'vda3'],
+  ['[    1.800000] XFS (vda3): last sector read failed', 'vda3'],
+  ["[    1.800000] SQUASHFS error: Can't find a SQUASHFS superblock on vda3", undefined],
+  ['[    1.800000] erofs: (device vda3): cannot find valid erofs superblock', 'vda3'],
+  ['[    1.800000] F2FS-fs (vda3): Magic Mismatch, valid(0xf2f52010) - read(0x0)', 'vda3'],
+  ['[    1.800000] FAT-fs (vda1): bogus number of reserved sectors', 'vda1'],
+])('a filesystem that the kernel does not mount: %s', (line, device) => {
+  const watcher = new FailureWatcher();
+  watcher.line(line, 1, 'stage 1');
+  expect(watcher.seen).toMatchObject([{ pattern: { name: 'filesystem-not-mountable' }, device }]);
+});

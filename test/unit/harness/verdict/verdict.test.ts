@@ -41,6 +41,27 @@ test('an initrd that GRUB did not find is the cause, whether GRUB still waits or
   expect(started.cause).toMatch(/initrd\.efi' not found.*; then .*Unable to mount root fs/);
 });
 
+test('a root that cannot be mounted is the cause, whatever the kernel said of what stands behind the initrd', () => {
+  // Debian 13's unified kernel image, from a real boot: the kernel says that of the zeros behind the initrd.
+  const { name, cause } = causeAfter([
+    ['[    4.821152] Initramfs unpacking failed: Decoding failed', 'kernel'],
+    [
+      '[   51.320690] BTRFS info (device vda3): first mount of filesystem c94d6834-560f-4ecf-ba54-d75a288c4e26',
+      'stage 1',
+    ],
+    [
+      '[   51.452907] BTRFS error (device vda3): device total_bytes should be at most 536870912 but found 726663168',
+      'stage 1',
+    ],
+    ['[   51.461036] BTRFS error (device vda3): failed to read chunk tree: -22', 'stage 1'],
+    ['[   51.489654] BTRFS error (device vda3): open_ctree failed: -22', 'stage 1'],
+    ['[FAILED] Failed to mount sysroot.mount - /sysroot.', 'stage 1'],
+    ['Cannot open access to console, the root account is locked.', 'stage 1'],
+  ]);
+  expect(name).toBe('mount-failed');
+  expect(cause).toMatch(/^a filesystem cannot be mounted: BTRFS error .*total_bytes.*; then .*emergency mode/);
+});
+
 test('a kernel without an initrd alone is the cause itself', () => {
   expect(
     causeAfter([
