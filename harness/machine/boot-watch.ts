@@ -104,7 +104,7 @@ export class BootWatch {
       this.#take(this.#rest.slice(0, LONGEST_LINE), atMs);
       this.#rest = this.#rest.slice(LONGEST_LINE);
     }
-    if (this.#rest !== '') this.stages.line(this.#rest, atMs);
+    if (this.#rest !== '') this.stages.line(this.#rest, atMs, false);
   }
 
   /** Takes what the screen shows. */

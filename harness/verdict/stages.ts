@@ -127,13 +127,13 @@ export class StageTracker {
   }
 
   /** Takes a line, or the part of one that is there. */
-  line(line: string, atMs: number): void {
+  line(line: string, atMs: number, finished = true): void {
     for (const { stage, shows } of MARKS) {
       // What one stage shows, another may quote later.
       if (isBefore(this.reached, stage) && shows.test(line)) this.note(stage, atMs);
     }
     if (SYSTEMD_STARTS.test(line)) this.#systemdStarted = true;
     else if (/Running in (?:initrd|initial RAM disk)\./.test(line)) this.#systemdStarted = false;
-    else if (this.#systemdStarted && SYSTEMD_GOES_ON.test(line)) this.note('init', atMs);
+    else if (this.#systemdStarted && finished && SYSTEMD_GOES_ON.test(line)) this.note('init', atMs);
   }
 }

@@ -32,6 +32,11 @@ const ROWS: Readonly<Record<string, Row>> = {
   'busybox-uki': { stages: TINY, asks: ['login', 'asks-for-password'] },
   'busybox-uki-systemd-boot': { stages: QUIET, asks: ['login', 'asks-for-password'] },
   'busybox-syslinux': { stages: TINY, asks: ['console-wants-enter'] },
+  'debian-12-luks': { stages: ALL, asks: ['asks-for-passphrase', 'login', 'asks-for-password'] },
+  'debian-12-openrc': { stages: ALL, asks: ['login', 'asks-for-password'] },
+  'debian-12-quiet-german': { stages: QUIET, asks: ['login', 'asks-for-password'] },
+  'debian-13-luks-japanese': { stages: ALL, asks: ['asks-for-passphrase', 'login', 'asks-for-password'] },
+  'debian-13-systemd-boot': { stages: ALL, asks: ['login', 'asks-for-password'] },
   'debian-12-bios': { stages: ALL, asks: ['login', 'asks-for-password'] },
   'debian-12-sysvinit': {
     stages: ALL,
