@@ -42,6 +42,8 @@ export interface FailurePattern {
   readonly wraps?: boolean;
   /** The line before it says what happened. */
   readonly withLineBefore?: boolean;
+  /** A boot that comes so far shows that it meant nothing. */
+  readonly harmlessFrom?: BootStage;
   /** Emulated machines on a loaded host show it without being at fault. */
   readonly harmlessUnderTcg?: boolean;
   /** Where it is printed. */
@@ -217,6 +219,8 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'initrd-damaged',
     ...{ shows: /^Initramfs unpacking failed/, by: 'kernel', stage: 'kernel', severity: 'warning' },
+    // The kernel says it of zeros behind the initrd as well, as unified kernel images have them.
+    harmlessFrom: 'init',
     cause: 'the initrd is damaged or cut off',
     explains: [...NO_INIT, ...STOPS],
     source: 'Linux init/initramfs.c',
@@ -509,6 +513,11 @@ export function hasGoneOn({ pattern, reached }: FailureSeen, furthest: BootStage
   if (furthest === undefined || !isBefore(reached, furthest)) return false;
   const { last } = SPEAKERS[pattern.by];
   return last === 'login' || isBefore(last, furthest);
+}
+
+/** Whether the boot came too far for this to have meant anything. */
+export function isHarmless({ pattern }: FailureSeen, furthest: BootStage | undefined): boolean {
+  return pattern.harmlessFrom !== undefined && !isBefore(furthest, pattern.harmlessFrom);
 }
 
 /** Why something happened: what was seen before it and explains it. */

@@ -12,6 +12,7 @@ import type { MachineContext, MachineSpec, WaitOptions } from '../machine/machin
 import { machineRules, machineSpecSchema } from '../machine/machine-spec-schema.ts';
 import { startMachine } from '../machine/start-machine.ts';
 import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
+import { isHarmless } from '../verdict/failures.ts';
 import { isBefore } from '../verdict/stages.ts';
 import {
   blame,
@@ -280,6 +281,7 @@ class Boot {
     }
     for (const seen of machine.failures) {
       if (seen.pattern.name === this.#failure?.name) continue;
+      if (isHarmless(seen, machine.screenStage ?? machine.stages.reached)) continue;
       const { severity, quiet } = seen.pattern;
       const isOver = severity === 'fatal' && !machine.unsettled.includes(seen);
       const isElsewhere = severity === 'error' && !concernsRoot(seen, this.#root);

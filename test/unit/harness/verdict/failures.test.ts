@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FAILURE_PATTERNS, FailureWatcher, hasGoneOn, reasonFor } from '../../../../harness/verdict/failures.ts';
+import { FAILURE_PATTERNS, FailureWatcher, hasGoneOn, isHarmless, reasonFor } from '../../../../harness/verdict/failures.ts';
 import type { BootStage } from '../../../../harness/verdict/stages.ts';
 
 /** What each pattern's program prints, as it was seen or stands in its source. */
@@ -169,4 +169,12 @@ test.each([
   const watcher = new FailureWatcher();
   watcher.line(line, 1, 'stage 1');
   expect(watcher.seen).toMatchObject([{ pattern: { name: 'filesystem-not-mountable' }, device }]);
+});
+
+test('zeros behind an initrd are harmless when its system starts, and a reason when it does not', () => {
+  const watcher = new FailureWatcher();
+  watcher.line('[    4.821152] Initramfs unpacking failed: Decoding failed', 1, 'kernel');
+  const [seen] = watcher.seen;
+  expect(seen && isHarmless(seen, 'stage 1')).toBe(false);
+  expect(seen && isHarmless(seen, 'init')).toBe(true);
 });
