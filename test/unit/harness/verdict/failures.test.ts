@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { FAILURE_PATTERNS, FailureWatcher, hasGoneOn, isHarmless, reasonFor } from '../../../../harness/verdict/failures.ts';
+import {
+  FAILURE_PATTERNS,
+  FailureWatcher,
+  hasGoneOn,
+  isHarmless,
+  reasonFor,
+} from '../../../../harness/verdict/failures.ts';
 import type { BootStage } from '../../../../harness/verdict/stages.ts';
 
 /** What each pattern's program prints, as it was seen or stands in its source. */
