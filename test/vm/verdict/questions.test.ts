@@ -223,7 +223,6 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the password must be changed, and is',
-    slow: true,
     guest: { stage2: SYSVINIT, files: realLogin() },
     options: {
       checks,
@@ -387,7 +386,6 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'an answer for a question that is not asked',
-    slow: true,
     guest: { stage2: SYSVINIT },
     options: { checks, passphrase: 'foreign', answers: [{ pattern: /Proceed\?/, text: 'y' }] },
     verdict: 'good',
