@@ -1,6 +1,8 @@
 import { open } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
+import { type SafeName, safeName } from '../programs/safe-name.ts';
 import { commandFailure, type StepRunner } from '../step.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { FatVolume } from './fat-volume.ts';
@@ -31,9 +33,10 @@ export function mtoolsEnvironment(timestamp: number | undefined): Record<string,
   };
 }
 
-/** How mtools are told of a filesystem inside an image. */
-export function mtoolsImage({ image, offsetBytes }: FatLocation): string {
-  return `${image}@@${offsetBytes}`;
+/** How mtools are told of a FAT that is in an image, when they run in a directory: other names must be absolute. */
+export async function mtoolsName({ image, offsetBytes }: FatLocation): Promise<SafeName> {
+  const { cwd, name, [Symbol.asyncDispose]: dispose } = await safeName(image);
+  return { cwd, name: `${name}@@${offsetBytes}`, [Symbol.asyncDispose]: dispose };
 }
 
 export interface FatFacts {
@@ -93,14 +96,17 @@ export async function writeFatTree(
     );
   }
   const env = mtoolsEnvironment(timestamp);
-  const image = mtoolsImage(location);
-  const there = await listFolders(step, location);
+  await using image = await mtoolsName(location);
+  const { cwd } = image;
+  const there = await listFolders(step, image);
   const missing = folders.filter((folder) => !there.has(folder.toLowerCase()));
-  if (missing.length > 0) await step.run(['mmd', '-i', image, ...missing.map((folder) => `::/${folder}`)], { env });
+  if (missing.length > 0)
+    await step.run(['mmd', '-i', image.name, ...missing.map((folder) => `::/${folder}`)], { env, cwd });
   for (const { path, content } of files) {
-    const [source, input] = 'source' in content ? [content.source, undefined] : ['-', content.text];
-    await step.run(['mcopy', '-o', '-i', image, source, `::/${path}`], {
+    const [source, input] = 'source' in content ? [resolve(content.source), undefined] : ['-', content.text];
+    await step.run(['mcopy', '-o', '-i', image.name, source, `::/${path}`], {
       env,
+      cwd,
       input,
       what: `cannot write ${path} to the boot partition "${label}"`,
     });
@@ -108,8 +114,8 @@ export async function writeFatTree(
 }
 
 /** Folders that a FAT has, in lower case, for FAT's names are the same in both. */
-async function listFolders(step: StepRunner, location: FatLocation): Promise<Set<string>> {
-  const { stdout } = await readWholeFat(step, ['mdir', '-b', '-/', '-a', '-i', mtoolsImage(location), '::/']);
+async function listFolders(step: StepRunner, { cwd, name }: SafeName): Promise<Set<string>> {
+  const { stdout } = await readWholeFat(step, ['mdir', '-b', '-/', '-a', '-i', name, '::/'], cwd);
   const folders = new Set<string>();
   for (const line of stdout.toString('utf8').split('\n'))
     if (line.endsWith('/')) folders.add(line.replace(/^::\//, '').replace(/\/$/, '').toLowerCase());
@@ -117,8 +123,8 @@ async function listFolders(step: StepRunner, location: FatLocation): Promise<Set
 }
 
 /** Runs a program of mtools that reads a whole FAT. For an empty FAT they exit with 1, as they do for every error. */
-export async function readWholeFat(step: StepRunner, argv: readonly string[]): Promise<RunResult> {
-  const result = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined) });
+export async function readWholeFat(step: StepRunner, argv: readonly string[], cwd: string): Promise<RunResult> {
+  const result = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined), cwd });
   if (result.exitCode !== 0 && !saysEmpty(result)) throw commandFailure(step.step, step.executor, result);
   return result;
 }

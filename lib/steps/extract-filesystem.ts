@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
 import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4.ts';
-import { mtoolsImage, readWholeFat } from '../filesystem/fat.ts';
+import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
@@ -56,7 +56,8 @@ export async function extractFilesystem(
 type Parsed = z.output<typeof schema>;
 
 async function extractFat(step: StepRunner, { image, partition, folder }: Parsed): Promise<TreeEntry[]> {
-  await readWholeFat(step, ['mcopy', '-s', '-n', '-m', '-i', mtoolsImage({ image, ...partition }), '::/*', folder]);
+  await using fat = await mtoolsName({ image, ...partition });
+  await readWholeFat(step, ['mcopy', '-s', '-n', '-m', '-i', fat.name, '::/*', resolve(folder)], fat.cwd);
   return listTree(step, { root: folder });
 }
 

@@ -1,6 +1,6 @@
 import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { mtoolsEnvironment, mtoolsImage, writeFatTree } from '../../../lib/filesystem/fat.ts';
+import { mtoolsEnvironment, writeFatTree } from '../../../lib/filesystem/fat.ts';
 import { localExecutor } from '../../../lib/local-executor.ts';
 import { runStep } from '../../../lib/step.ts';
 import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
@@ -194,7 +194,7 @@ export class BrokenImage {
   }
 
   async #mtools(tool: string, ...args: string[]): Promise<string> {
-    const at = mtoolsImage({ image: this.file, offsetBytes: this.esp.offsetBytes });
+    const at = `${this.file}@@${this.esp.offsetBytes}`;
     return run([tool, '-i', at, ...args], { env: mtoolsEnvironment(undefined) });
   }
 }

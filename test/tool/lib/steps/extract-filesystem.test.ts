@@ -1,4 +1,4 @@
-import { chmod, link, mkdir, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
@@ -8,6 +8,7 @@ import { fillEsp } from '../../../../lib/steps/fill-esp.ts';
 import { formatEsp } from '../../../../lib/steps/format-esp.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
+import { HOSTILE_NAMES } from '../../../helpers/hostile-names.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
@@ -81,4 +82,25 @@ test('FAT: what is taken out and laid out again gives the same bytes', async () 
   ]);
   await fillEsp({ image: b, partition, entries: taken, timestamp: 1 });
   await run(['cmp', a, b]);
+});
+
+test.each(HOSTILE_NAMES)('a FAT in an image of the name %j is written and read, and nothing is run', async (name) => {
+  const folder = join(await tempFolder(), 'in $(touch ran)');
+  await mkdir(folder);
+  const image = join(folder, name);
+  await createDisk({ image, sizeBytes: 4 * MIB });
+  const esp = { offsetBytes: MIB, sizeBytes: 2 * MIB };
+  await formatEsp({ image, partition: esp });
+  const source = join(folder, `file of ${name}`.slice(0, 200));
+  await writeFile(source, 'content');
+  const entry = {
+    ...{ path: 'EFI/a.efi', type: 'file' as const, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, mtime: 1 },
+    ...{ source, target: '', hardLink: undefined },
+  };
+  await fillEsp({ image, partition: esp, entries: [entry] });
+  const taken = join(folder, `taken ${name}`.slice(0, 200));
+  const entries = await extractFilesystem({ image, partition: esp, fsType: 'vfat', folder: taken });
+  expect(entries.map(({ path }) => path)).toEqual(['', 'EFI', 'EFI/a.efi']);
+  for (const place of [folder, join(folder, '..'), taken, process.cwd()])
+    expect(await readdir(place)).not.toContain('ran');
 });

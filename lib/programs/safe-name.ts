@@ -1,0 +1,25 @@
+import { symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { makePrivateFolder } from '../private-output.ts';
+
+/** A name of a file that means this file and nothing else to any program, when it runs in a directory. */
+export interface SafeName extends AsyncDisposable {
+  /** Where the program must run. */
+  readonly cwd: string;
+  readonly name: string;
+}
+
+/** What no program has a syntax for. */
+const PLAIN = /^\w[\w.+-]*$/;
+
+/** Names a file for a program that would read more than a file out of its name: mtools gives a name with `$` or a backquote in it to
+ *  a shell, and takes what follows `@@` for a position. A name that is not plain is linked to from a private directory, in the one
+ *  for temporary files, which a container has too. @see mtools' expand.c. Runs: flock. */
+export async function safeName(file: string): Promise<SafeName> {
+  if (PLAIN.test(basename(file)))
+    return { cwd: dirname(file), name: `./${basename(file)}`, [Symbol.asyncDispose]: async () => {} };
+  const folder = await makePrivateFolder(tmpdir());
+  await symlink(resolve(file), join(folder.path, 'image'));
+  return { cwd: folder.path, name: './image', [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+}

@@ -1,0 +1,23 @@
+/** Names that some program or shell reads as more than a file's. A command in one makes a file "ran". */
+export const HOSTILE_NAMES: readonly string[] = [
+  'x$(touch ran).img',
+  'x`touch ran`.img',
+  'x;touch ran;.img',
+  'x|touch ran|.img',
+  'price$5.img',
+  'a b  c.img',
+  "it's.img",
+  'q"uote.img',
+  '-i.img',
+  '@@512.img',
+  'x@@512.img',
+  'x?offset=512.img',
+  'x,format=qcow2.img',
+  'nbd:x.img',
+  'back\\slash.img',
+  'new\nline.img',
+  '*.img',
+  '~.img',
+  'ünïcödé.img',
+  `${'l'.repeat(251)}.img`,
+];
