@@ -79,10 +79,14 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
     const inContainer = await budget.part(`the tables of the ${facts.format}`, [], () =>
       containerFindings(step, budget, facts),
     );
-    if (inContainer.length > 0) return unreadable(facts, inContainer);
+    if (inContainer.some(({ severity }) => severity === 'fatal')) return unreadable(facts, inContainer);
     await using image = await openImage(step, budget, facts);
     try {
-      return await inspectDisk(step, budget, image, facts, { architecture, deep });
+      const found = await inspectDisk(step, budget, image, facts, { architecture, deep });
+      // What is wrong in a damaged container is wrong because of it.
+      const isFatal = found.findings.some(({ severity }) => severity === 'fatal');
+      const container = isFatal ? inContainer.map((one) => ({ ...one, severity: 'fatal' as const })) : inContainer;
+      return { ...found, findings: [...container, ...found.findings] };
     } catch (error) {
       if (!(error instanceof ContainerDamaged)) throw error;
       return unreadable(facts, [damagedContainer(facts, error.message)]);
@@ -205,9 +209,11 @@ async function containerFindings(step: StepRunner, budget: Budget, facts: DiskIm
     what: `cannot check ${file}`,
   });
   if (exitCode !== undefined && exitCode !== 1 && exitCode !== 2) return [];
-  return [damagedContainer(facts, `${stderr}${stdout.toString('utf8')}`.trim().split('\n')[0] ?? '')];
+  const [said = ''] = `${stderr}${stdout.toString('utf8')}`.trim().split('\n');
+  // What is counted wrong is no hindrance to whoever reads.
+  return [damagedContainer(facts, said, exitCode === 2 ? 'error' : 'fatal')];
 }
 
-function damagedContainer({ format }: DiskImageFacts, said: string): Finding {
-  return finding('container-damaged', 'fatal', 'firmware', `the ${format} is damaged: ${said}`, undefined);
+function damagedContainer({ format }: DiskImageFacts, said: string, severity: Finding['severity'] = 'fatal'): Finding {
+  return finding('container-damaged', severity, 'firmware', `the ${format} is damaged: ${said}`, undefined);
 }

@@ -3,15 +3,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../../lib/private-output.ts';
+import { formatDuration } from '../../../lib/units.ts';
 import { corrupt, type Patch, QCOW2_REGIONS, Random, type Region, regionsOf } from '../../helpers/corruptions.ts';
 import { type PlainBoot, plainBoot, SAYS_DAMAGE } from '../../helpers/plain-boot.ts';
 import { run } from '../../helpers/run.ts';
 import { Bases, copySparse } from '../fault-gallery/bases/bases.ts';
 
 // The verdict on corrupted images, held against what somebody sees who boots them by hand. NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS
-// says how many, _SEED which; _LOG names a file for the outcomes.
+// says how many, _FROM the first and _SEED which; _LOG names a file for the outcomes.
 
 const COUNT = Number(process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS ?? 6);
+const FROM = Number(process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS_FROM ?? 0);
 const SEED = Number(process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS_SEED ?? 1);
 const LOG = process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS_LOG;
 /** By hand and by verifyBoot, beside each other. */
@@ -38,17 +40,18 @@ beforeAll(async () => {
   const bytes = { raw: await readFile(image), qcow2: await readFile(container) };
   const regions = regionsOf({ esp: disk.esp.offsetBytes, root: disk.root.offsetBytes }, bytes.raw);
   const random = new Random(SEED);
-  for (let index = 0; index < COUNT; index += 1) {
-    const format = random.below(8) === 0 ? 'qcow2' : 'raw';
+  for (let index = 0; index < FROM + COUNT; index += 1) {
+    const format: Corruption['format'] = random.below(8) === 0 ? 'qcow2' : 'raw';
     const region: Region = random.pick(format === 'qcow2' ? QCOW2_REGIONS : regions);
     const firmware = random.pick(['legacy', 'efi'] as const);
     const patches = corrupt(random, region, bytes[format]);
-    corruptions.push({
+    const one: Corruption = {
       what: `corruption ${index} of seed ${SEED}, ${region.name}, ${firmware}`,
       format,
       firmware,
       patches,
-    });
+    };
+    if (index >= FROM) corruptions.push(one);
   }
 });
 afterAll(() => removeTree(folder));
@@ -83,9 +86,11 @@ async function compare({ format, firmware, patches }: Corruption): Promise<{ out
     for (const { at, bytes } of patches) await handle.write(bytes, 0, bytes.length, at);
     await handle.close();
     const byHand = await plainBoot(image, format, firmware, { folder: work });
-    const { ok, failure } = await verifyBoot({ image, format, firmware });
+    const { ok, failure, durationMs, console } = await verifyBoot({ image, format, firmware });
     const verdict = ok ? 'GOOD' : `${failure?.name} in ${failure?.stage}: ${failure?.cause}`;
-    return { outcome: `by hand it ${told(byHand)}; the verdict is ${verdict}`, isWrong: isWrong(byHand, failure) };
+    const wrong = isWrong(byHand, failure);
+    const shown = wrong ? ` after ${formatDuration(durationMs)}\n${console.slice(-12).join('\n')}` : '';
+    return { outcome: `by hand it ${told(byHand)}; the verdict is ${verdict}${shown}`, isWrong: wrong };
   } finally {
     await removeTree(work);
   }
