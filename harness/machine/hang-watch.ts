@@ -38,6 +38,13 @@ const SPACES_IN_LOOP = 2;
 const MOST_ADDRESSES = 400;
 const PAGE_BITS = 12n;
 
+/** One program may compute for so many times what a loop is given: a large key takes minutes to make in an emulator. Of one that
+ *  stays in so few pages nothing is expected. */
+const PROGRAM_FACTOR = 8;
+const TIGHT_PAGES = 2;
+/** Linux's own addresses are above it. */
+const KERNEL_PAGES = 1n << 51n;
+
 /** A machine that works in silence for this many times what one in a loop is given is not believed to end. */
 const SILENT_FACTOR = 20;
 
@@ -95,8 +102,15 @@ export class HangWatch {
     if (this.repeatedMs > budget.idleMs || (this.repeatedMs > 0 && this.silentMs > budget.idleMs)) return 'repeats';
     if (this.idleMs > budget.idleMs) return 'idle';
     if (this.busyMs > budget.busyMs * SILENT_FACTOR) return 'silent';
-    if (this.busyMs <= budget.busyMs || !(early || this.#staysInPlace())) return undefined;
+    const patienceMs = budget.busyMs * (!early && this.#isProgram() ? PROGRAM_FACTOR : 1);
+    if (this.busyMs <= patienceMs || !(early || this.#staysInPlace())) return undefined;
     return this.repeatedMs > this.silentMs / 2 ? 'repeats' : 'loop';
+  }
+
+  /** Whether what computes is a program, and not the kernel, nor a few instructions. */
+  #isProgram(): boolean {
+    const inPrograms = this.#pages.filter((page) => page < KERNEL_PAGES);
+    return inPrograms.length > this.#pages.length / 2 && new Set(inPrograms).size > TIGHT_PAGES;
   }
 
   /** Whether the processor comes to no new places: what works goes through a program, what is in a loop stays in it. */

@@ -2,6 +2,7 @@ import { appendFile, mkdtemp, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import { InvalidOptionsError } from '../../../lib/errors.ts';
 import { removeTree } from '../../../lib/private-output.ts';
 import { formatDuration } from '../../../lib/units.ts';
 import { corrupt, type Patch, QCOW2_REGIONS, Random, type Region, regionsOf } from '../../helpers/corruptions.ts';
@@ -86,7 +87,14 @@ async function compare({ format, firmware, patches }: Corruption): Promise<{ out
     for (const { at, bytes } of patches) await handle.write(bytes, 0, bytes.length, at);
     await handle.close();
     const byHand = await plainBoot(image, format, firmware, { folder: work });
-    const { ok, failure, durationMs, console } = await verifyBoot({ image, format, firmware });
+    const report = await verifyBoot({ image, format, firmware }).catch((error: unknown) => {
+      // What QEMU does not open is no disk image.
+      if (error instanceof InvalidOptionsError) return error;
+      throw error;
+    });
+    if (report instanceof InvalidOptionsError)
+      return { outcome: `by hand it ${told(byHand)}; it is refused: ${report.message}`, isWrong: byHand.boots };
+    const { ok, failure, durationMs, console } = report;
     const verdict = ok ? 'GOOD' : `${failure?.name} in ${failure?.stage}: ${failure?.cause}`;
     const wrong = isWrong(byHand, failure);
     const shown = wrong ? ` after ${formatDuration(durationMs)}\n${console.slice(-12).join('\n')}` : '';

@@ -237,6 +237,15 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
+    boot: 'one program computes for a minute in silence',
+    guest: {
+      stage2: `${SYSVINIT}\necho 'Generating public/private rsa key pair.'
+        awk 'BEGIN { for (i = 0; i < 9000000; i++) s = (s * 31 + i) % 65537 }'`,
+    },
+    verdict: 'good',
+    typedAt: [],
+  },
+  {
     boot: 'a root in a file, by a loop device',
     guest: { firmware: 'legacy', stage1: LOOP },
     verdict: 'good',

@@ -22,10 +22,14 @@ function watch(
   return undefined;
 }
 
-test('a processor that stays in a few places of one process is in a loop', () => {
-  const found = watch(60, (look) => ({ address: 0x401000n + BigInt(look % 5) * 4096n, space: 7n }));
+test.each([
+  ['a few places of the kernel', 0xffff_ffff_8100_0000n, 5, 25],
+  ['one or two pages of a program', 0x40_1000n, 2, 25],
+  ['more of a program, which may make a large key', 0x40_1000n, 5, 200],
+])('a processor that stays in %s is in a loop', (_, first, pages, seconds) => {
+  const found = watch(300, (look) => ({ address: first + BigInt(look % pages) * 4096n, space: 7n }));
   expect(found?.[0]).toBe('loop');
-  expect(found?.[1]).toBeCloseTo(25, 0);
+  expect(found?.[1]).toBeCloseTo(seconds, 0);
 });
 
 test('one that comes to new places works, and so does one that goes from process to process, or reads its disk', () => {
