@@ -33,7 +33,7 @@ import type { PartitionedDisk } from './steps/partition-disk.ts';
 import { partitionDisk } from './steps/partition-disk.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
 import { resolveOwners } from './steps/resolve-owners.ts';
-import { type StagedContents, stageContents } from './steps/stage-contents.ts';
+import { refuseInsideSource, type StagedContents, stageContents } from './steps/stage-contents.ts';
 import { switchToConfiguration } from './steps/switch-to-configuration.ts';
 import { tuneFilesystem } from './steps/tune-filesystem.ts';
 import { unmountRoot } from './steps/unmount-root.ts';
@@ -145,6 +145,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
       : [];
 
   const outFolder = resolve(outDir);
+  await refuseInsideSource('buildImage', spec.contents, outFolder);
   const target = join(outFolder, imageFileName(spec.baseName, spec.format));
   await using work = await makePrivateFolder(outFolder).catch((cause: unknown) => {
     // A program failed; the directory may be fine.

@@ -73,10 +73,10 @@ const fileMode = z
     'must be a mode such as "755" or "u=rw,go=r"',
   );
 
-/** A user or group name, as useradd(8) takes it, or a number. */
+/** A user or group name, as useradd(8) and userborn take it, or a number. */
 export const ownerName = z
   .string()
-  .regex(/^([a-z_][a-z0-9_-]{0,31}\$?|\d{1,10})$/i, 'must be a user or group name, or a number');
+  .regex(/^([a-z_][a-z0-9_.-]{0,31}\$?|\d{1,10})$/i, 'must be a user or group name, or a number');
 
 export const partitionTableType = z.enum(PARTITION_TABLE_TYPES);
 

@@ -16,7 +16,8 @@ export interface StageContentsOptions {
   /** The folder that becomes the image's root; made when it is not there. */
   readonly root: string;
   /** What to graft into it. `source` may hold `*`, then `target` is a folder; a folder is copied *onto* `target`.
-   *  `mode` goes to rsync's --chmod. `user` and `group` are for chownContents: names mean something only in the image. */
+   *  A link to a file gives the file. Who may read a folder by its `mode` may also enter it. `user` and `group` are for
+   *  chownContents: names mean something only in the image. */
   readonly contents: readonly ContentsEntry[];
 }
 
@@ -38,11 +39,49 @@ export function stageContentsArgs(source: string, target: string, mode?: string)
     '--sparse',
     '--no-owner',
     '--no-group',
-    ...(mode === undefined ? [] : [`--chmod=${mode}`]),
+    ...(mode === undefined ? [] : [`--chmod=${chmodOf(mode)}`]),
     '--',
     source,
     target,
   ];
+}
+
+/** A mode for rsync, with the x of folders where there is an r, as chmod(1)'s X has it: a folder without it is closed. */
+function chmodOf(mode: string): string {
+  return mode
+    .split(',')
+    .map((clause) => {
+      if (/^[0-7]+$/.test(clause)) {
+        const bits = Number.parseInt(clause, 8);
+        return `F${clause},D${(bits | ((bits & 0o444) >> 2)).toString(8)}`;
+      }
+      return `F${clause},D${clause.replace(/[+=][wXst]*r(?!.*x).*$/, '$&x')}`;
+    })
+    .join(',');
+}
+
+/** Refuses to copy a folder into itself.
+ *  @param folder need not be there. @throws {InvalidOptionsError} */
+export async function refuseInsideSource(
+  step: string,
+  contents: readonly ContentsEntry[],
+  folder: string,
+): Promise<void> {
+  const into = await realpathOfExisting(resolve(folder));
+  for (const [index, entry] of contents.entries())
+    for (const source of await expandSource(entry, index)) {
+      const from = await realpath(source).catch(() => source);
+      if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
+        throw new InvalidOptionsError(step, [
+          { path: `contents[${index}].source`, message: `${source} holds ${folder}, and would be copied into itself` },
+        ]);
+    }
+}
+
+/** The real path of a folder, part of which may not be there yet. */
+async function realpathOfExisting(path: string): Promise<string> {
+  if (path === '/') return path;
+  return realpath(path).catch(async () => join(await realpathOfExisting(dirname(path)), basename(path)));
 }
 
 /** Grafts files and folders into a root folder, as make-disk-image's `contents`.
@@ -55,6 +94,7 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
   return runStep(STEP, context, `${contents.length} entries`, async (step) => {
     await mkdir(root, { recursive: true });
     const realRoot = await realpath(root);
+    await refuseInsideSource(STEP, contents, realRoot);
     // All sources are looked up before the first is copied.
     const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
     const entries = [];
@@ -70,15 +110,11 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
             expected: 'no such path in the root',
             found: hostTarget,
           });
-        const folder = (await stat(source).catch(() => undefined))?.isDirectory() ?? false;
+        // A link to what is on this host means nothing in the image.
+        const file = await realpath(source);
+        const isFolder = (await stat(file)).isDirectory();
         // rsync takes `host:path` for remote only before the first slash, and both paths are absolute.
-        await step.run(
-          stageContentsArgs(
-            folder && !isGlob(entry) ? `${source}/` : source,
-            isGlob(entry) ? `${dirname(hostTarget)}/` : hostTarget,
-            entry.mode,
-          ),
-        );
+        await step.run(stageContentsArgs(isFolder ? `${file}/` : file, hostTarget, entry.mode));
         staged.push(target);
       }
       entries.push({ target: absoluteTarget(entry.target), sources, staged });
@@ -111,6 +147,15 @@ async function expandSource(entry: ContentsEntry, index: number): Promise<string
         message: isGlob(entry) ? `${entry.source} matches nothing` : `${entry.source} does not exist`,
       },
     ]);
+  for (const match of matches)
+    await stat(match).catch((cause: unknown) => {
+      const why = isErrno(cause, 'ENOENT')
+        ? 'is a link to what does not exist'
+        : `cannot be read: ${cause instanceof Error ? cause.message : cause}`;
+      throw new InvalidOptionsError(STEP, [{ path: `contents[${index}].source`, message: `${match} ${why}` }], {
+        cause,
+      });
+    });
   return matches;
 }
 

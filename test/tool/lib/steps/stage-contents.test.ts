@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { InvalidOptionsError, UnexpectedStateError } from '../../../../lib/errors.ts';
@@ -104,4 +104,47 @@ test('an abort stops it', async () => {
       { signal: AbortSignal.abort() },
     ),
   ).rejects.toMatchObject({ code: 'E_ABORTED' });
+});
+
+test('a link to a file gives the file, a link to a folder what is in it, and a dangling one is refused', async () => {
+  const { root, source } = await fixture();
+  await symlink('file', join(source, 'to-file'));
+  await symlink('tree', join(source, 'to-tree'));
+  await symlink('nothing', join(source, 'to-nothing'));
+  const contents = ['to-file', 'to-tree'].map((name) => ({ source: join(source, name), target: `/srv/${name}` }));
+  await stageContents({ root, contents: [...contents, { source: join(source, 'to-f*'), target: '/opt' }] });
+  for (const path of ['srv/to-file', 'opt/to-file']) {
+    expect((await lstat(join(root, path))).isFile()).toBe(true);
+    expect(await readFile(join(root, path), 'utf8')).toBe('content');
+  }
+  expect(await readFile(join(root, 'srv/to-tree/deep/leaf'), 'utf8')).toBe('leaf');
+  await expect(
+    stageContents({ root: `${root}2`, contents: [{ source: join(source, 'to-nothing'), target: '/x' }] }),
+  ).rejects.toThrow(/contents\[0\]\.source: .*to-nothing is a link to what does not exist/);
+});
+
+test.each([
+  ['644', 0o755, 0o644],
+  ['600', 0o700, 0o600],
+  ['2750', 0o2750, 0o2750],
+  ['u=rw,go=r', 0o755, 0o644],
+  ['u=rwX,go=', 0o700, 0o600],
+])('whoever may read a folder of mode %s may enter it', async (mode, folderMode, fileMode) => {
+  const { root, source } = await fixture();
+  await stageContents({ root, contents: [{ source: join(source, 'tree'), target: '/srv/tree', mode }] });
+  for (const [path, expected] of [
+    ['srv/tree', folderMode],
+    ['srv/tree/deep', folderMode],
+    ['srv/tree/deep/leaf', fileMode],
+  ] as const)
+    expect([path, (await stat(join(root, path))).mode & 0o7777]).toEqual([path, expected]);
+});
+
+test('a folder is not copied into itself', async () => {
+  const { source } = await fixture();
+  const root = join(source, 'out/root');
+  for (const from of [source, join(source, '../sour*')])
+    await expect(stageContents({ root, contents: [{ source: from, target: '/x' }] })).rejects.toThrow(
+      /contents\[0\]\.source: .* would be copied into itself/,
+    );
 });

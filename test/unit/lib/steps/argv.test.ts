@@ -73,7 +73,7 @@ test('the rest, each a line', () => {
   ).toBe('cptofs -p -P 2 -t ext4 -i /i /s/a /s/b /');
   expect(createEspArgs('/dev/vda1', 'ESP', 'abcd1234').join(' ')).toBe('mkfs.vfat -n ESP -i abcd1234 /dev/vda1');
   expect(stageContentsArgs('/a', '/b', '755').join(' ')).toBe(
-    'rsync --archive --hard-links --sparse --no-owner --no-group --chmod=755 -- /a /b',
+    'rsync --archive --hard-links --sparse --no-owner --no-group --chmod=F755,D755 -- /a /b',
   );
   expect(tuneFilesystemArgs('./d?offset=1').join(' ')).toBe('tune2fs -T now -c 0 -i 0 ./d?offset=1');
   expect(copyClosureArgs('/r', ['/nix/store/x'], '/s')).toContain('local?root=/s');
