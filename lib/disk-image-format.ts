@@ -5,8 +5,8 @@ import { z } from 'zod';
 import { InvalidOptionsError, quoteForDisplay } from './errors.ts';
 import type { Executor, RunResult } from './executor.ts';
 import { foreignFormat, MAGIC_BYTES } from './foreign-formats.ts';
+import { isErrno } from './host-files/errno.ts';
 import { localExecutor } from './local-executor.ts';
-import { isErrno } from './private-output.ts';
 import { commandFailure } from './step.ts';
 import { roundUp, SECTOR_BYTES } from './units.ts';
 

@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { ExecaError, execa } from 'execa';
-import { AbortedError, ToolMissingError } from './errors.ts';
+import { AbortedError, ToolMissingError, UnexpectedStateError } from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
+import { wordsFor } from './host-files/errno.ts';
 import { killOnExit } from './kill-on-exit.ts';
 import { OutputCollector } from './output-collector.ts';
 import { searchPath } from './search-path.ts';
@@ -70,7 +72,9 @@ function inputOption(
 }
 
 function spawnFailure(tool: string, error: Error, code: string | undefined, options: RunOptions): Error {
-  if (code === 'ENOENT' && options.cwd === undefined)
-    return new ToolMissingError('run', tool, { cause: error, hint: packageHint(tool) });
-  return error;
+  // The same word is said of a program and of a directory to run it in.
+  if (options.cwd !== undefined && !existsSync(options.cwd))
+    return new UnexpectedStateError('run', `${options.cwd}: it does not exist`, { cause: error });
+  if (code === 'ENOENT') return new ToolMissingError('run', tool, { cause: error, hint: packageHint(tool) });
+  return new UnexpectedStateError('run', `${tool} could not be started: ${wordsFor(error)}`, { cause: error });
 }

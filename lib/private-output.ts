@@ -1,5 +1,6 @@
-import { chmod, lstat, mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectories } from './host-files/given-paths.ts';
 import { type KernelLock, tryLock, waitForLock } from './kernel-lock.ts';
 
 const PREFIX = '.nixos-disk-image-';
@@ -17,7 +18,7 @@ export interface PrivateFolder extends AsyncDisposable {
  *  that a killed process left in `parent` are removed first: nobody holds their lock.
  *  Runs: flock. */
 export async function makePrivateFolder(parent: string): Promise<PrivateFolder> {
-  await mkdir(parent, { recursive: true });
+  await makeDirectories(parent);
   await removeAbandoned(parent);
   const path = await mkdtemp(join(parent, PREFIX));
   const lock = await lockNewFolder(path).catch(async (error: unknown) => {
@@ -57,10 +58,6 @@ export async function publishFile(finished: string, target: string): Promise<voi
 export async function removeTree(path: string): Promise<void> {
   if (process.getuid?.() !== 0) await makeWritable(path);
   await rm(path, { recursive: true, force: true });
-}
-
-export function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }
 
 async function makeWritable(path: string): Promise<void> {

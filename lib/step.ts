@@ -1,5 +1,13 @@
-import { AbortedError, NoSpaceError, ToolFailedError, type ToolFailure } from './errors.ts';
+import {
+  AbortedError,
+  DiskImageError,
+  NoSpaceError,
+  ToolFailedError,
+  type ToolFailure,
+  UnexpectedStateError,
+} from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
+import { isErrno, wordsFor } from './host-files/errno.ts';
 import { localExecutor } from './local-executor.ts';
 
 /** What a step says while it works. */
@@ -101,9 +109,21 @@ export async function runStep<T>(
 
   throwIfAborted(step, signal);
   emit(detail === undefined ? { type: 'start', step } : { type: 'start', step, detail });
-  const value = await body(runner);
+  const value = await body(runner).catch((error: unknown) => {
+    throw ofStep(step, error);
+  });
   emit({ type: 'finish', step, durationMs: performance.now() - startedAt, ...(bytes === undefined ? {} : { bytes }) });
   return value;
+}
+
+/** An error of the system, such as EACCES, as one of this project: with the step, the path and words. */
+function ofStep(step: string, error: unknown): unknown {
+  if (error instanceof DiskImageError || !(error instanceof Error) || !('syscall' in error)) return error;
+  const path = 'path' in error ? `${error.path}` : '';
+  if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT'))
+    return new NoSpaceError(step, path === '' ? 'the directory that it writes to' : path, {}, { cause: error });
+  const what = path === '' ? `${error.syscall}` : path;
+  return new UnexpectedStateError(step, `${what}: ${wordsFor(error)}`, { cause: error });
 }
 
 function throwIfAborted(step: string, signal: AbortSignal | undefined): void {

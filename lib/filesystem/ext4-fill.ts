@@ -2,7 +2,7 @@ import { stat, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
-import { isErrno } from '../private-output.ts';
+import { isErrno } from '../host-files/errno.ts';
 import type { StepRunner } from '../step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { BLOCK_BYTES, type BlockRun, dataRuns, pauses } from './data-runs.ts';

@@ -89,7 +89,8 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
       return { ...found, findings: [...container, ...found.findings] };
     } catch (error) {
       if (!(error instanceof ContainerDamaged)) throw error;
-      return unreadable(facts, [damagedContainer(facts, error.message)]);
+      // A machine may never come to what cannot be read.
+      return unreadable(facts, [damagedContainer(facts, error.message, 'error')]);
     }
   });
 }
@@ -214,6 +215,6 @@ async function containerFindings(step: StepRunner, budget: Budget, facts: DiskIm
   return [damagedContainer(facts, said, exitCode === 2 ? 'error' : 'fatal')];
 }
 
-function damagedContainer({ format }: DiskImageFacts, said: string, severity: Finding['severity'] = 'fatal'): Finding {
+function damagedContainer({ format }: DiskImageFacts, said: string, severity: Finding['severity']): Finding {
   return finding('container-damaged', severity, 'firmware', `the ${format} is damaged: ${said}`, undefined);
 }

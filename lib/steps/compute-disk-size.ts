@@ -4,6 +4,7 @@ import { f2fsBytes } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesystem/root-filesystem.ts';
 import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
+import { requireDirectory } from '../host-files/given-paths.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
 import { closureSource, iecSize, partitionTableType, path, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
@@ -69,6 +70,7 @@ const INODE_RATIO_BYTES = 16 * KIB;
 export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
   const parsed = parseOptions(STEP, schema, options);
   const { root, closure, entries, partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
+  await requireDirectory(STEP, root, 'root');
   return runStep(STEP, context, root, async (step) =>
     sumDiskSize(treeUsage(await listTree(step, { root, closure, entries })), type, bootSize, additionalSpace, fsType),
   );

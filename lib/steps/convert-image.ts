@@ -3,6 +3,7 @@ import { rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError } from '../errors.ts';
+import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
 import { fixImageIdentity } from '../image-identity.ts';
 import { path, timestamp } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
@@ -81,6 +82,8 @@ export async function convertImage(options: ConvertImageOptions, context?: StepC
   // Absolute, because qemu-img takes `name:rest` for a protocol.
   const source = resolve(files.source);
   const target = resolve(files.target);
+  await requireDisk(STEP, source, [], 'source');
+  await requireReplaceable(STEP, target, 'target');
   return runStep(STEP, context, format, async (step) => {
     if (source === target) throw new InvalidOptionsError(STEP, [{ path: 'target', message: 'is the source itself' }]);
     // Under a private name until it is whole: a target that is there is replaced only by a finished one.

@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
 import { BOOT_CODE_BYTES } from '../boot-loader/grub-core.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -34,6 +35,8 @@ export interface CopyBootCodeOptions {
  *  or in the BIOS boot partition. Runs: nothing. */
 export async function copyBootCode(options: CopyBootCodeOptions, context?: StepContext): Promise<void> {
   const { from, to, disk } = parseOptions(STEP, schema, options);
+  await requireDisk(STEP, from, disk.partitions, 'from');
+  await requireDisk(STEP, to, disk.partitions, 'to');
   return runStep(STEP, context, disk.table, async () => {
     if (disk.table === 'none') return;
     const first = Math.min(...disk.partitions.map(({ offsetBytes }) => offsetBytes));

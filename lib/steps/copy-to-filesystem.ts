@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
 import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -69,6 +70,7 @@ export async function copyToFilesystem(
 ): Promise<CopiedToFilesystem> {
   const parsed = parseOptions(STEP, schema, options);
   const sources = parsed.sources.map((source) => resolve(source));
+  await requireDisk(STEP, parsed.image);
   await refuseUnnameable(parsed.sources);
   return runStep(STEP, context, `${sources.length} sources`, async (step) => {
     const argv = copyToFilesystemArgs({ ...parsed, fsType: 'ext4', image: resolve(parsed.image), sources });

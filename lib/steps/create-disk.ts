@@ -1,7 +1,7 @@
 import { open, rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
-import { isErrno } from '../private-output.ts';
+import { isErrno } from '../host-files/errno.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';

@@ -1,10 +1,11 @@
-import { mkdir, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
 import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4.ts';
 import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
+import { makeDirectories, requireDisk } from '../host-files/given-paths.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
@@ -46,8 +47,9 @@ export async function extractFilesystem(
       if (leaveOut.has(at)) return false;
     return true;
   };
+  await requireDisk(STEP, parsed.image, [parsed.partition]);
   return runStep(STEP, context, parsed.fsType, async (step) => {
-    await mkdir(parsed.folder, { recursive: true });
+    await makeDirectories(parsed.folder);
     const entries = parsed.fsType === 'ext4' ? await extractExt4(step, parsed, isKept) : await extractFat(step, parsed);
     return entries.filter(({ path: name }) => isKept(name));
   });

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { writeFatTree } from '../filesystem/fat.ts';
 import type { TreeEntry } from '../filesystem/tree.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import { partitionExtent, path, timestamp, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -29,6 +30,7 @@ export interface FillEspOptions {
  *  @throws {NoSpaceError} with bytes needed and available, before anything is written. Runs: mmd, mdir, mcopy. */
 export async function fillEsp(options: FillEspOptions, context?: StepContext): Promise<void> {
   const { image, partition, entries, timestamp: time } = parseOptions(STEP, schema, options);
+  await requireDisk(STEP, image, [partition]);
   return runStep(STEP, context, `${entries.length} entries`, async (step) => {
     const folders = entries
       .filter(({ type, path: name }) => type === 'folder' && name !== '')

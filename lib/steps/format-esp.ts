@@ -1,6 +1,7 @@
 import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 import { FAT_EPOCH, type FatFacts, fatBits, readFat } from '../filesystem/fat.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import { fatLabel, partitionExtent, path, timestamp, volumeId } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -47,6 +48,7 @@ export function formatEspArgs(options: FormatEspOptions): string[] {
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat. */
 export async function formatEsp(options: FormatEspOptions, context?: StepContext): Promise<FatFacts> {
   const parsed = parseOptions(STEP, schema, options);
+  await requireDisk(STEP, parsed.image, [parsed.partition]);
   return runStep(STEP, context, parsed.label, async (step) => {
     await step.run(formatEspArgs(parsed), {
       cwd: dirname(parsed.image),

@@ -6,6 +6,7 @@ import { embedGrubCore, GRUB_MODULES, makeGrubCore } from '../boot-loader/grub-c
 import { InvalidOptionsError } from '../errors.ts';
 import { type FatFile, readFat, writeFatTree } from '../filesystem/fat.ts';
 import { GRUB_MODULE, ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import { writeInside } from '../inside-root.ts';
 import { efiArchitecture, type Generation, readGeneration } from '../nix/bootspec.ts';
 import { makePrivateFolder } from '../private-output.ts';
@@ -95,6 +96,7 @@ export interface InstalledGrub {
 export async function installGrub(options: InstallGrubOptions, context?: StepContext): Promise<InstalledGrub> {
   const parsed = parseOptions(STEP, schema, options);
   const { image, disk, firmware, timestamp: time } = parsed;
+  await requireDisk(STEP, image, disk.partitions);
   const root = resolve(parsed.root);
   const systems: Generation[] = [];
   for (const generation of parsed.generations) systems.push(await readGeneration(STEP, generation, parsed));

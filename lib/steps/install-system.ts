@@ -2,6 +2,8 @@ import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from '
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { isErrno } from '../host-files/errno.ts';
+import { makeDirectories } from '../host-files/given-paths.ts';
 import {
   loadRegistrations,
   parseRegistrations,
@@ -10,7 +12,6 @@ import {
   runNix,
 } from '../nix/registration.ts';
 import { resolveStorePath, STORE_PATH, storeUri } from '../nix/store.ts';
-import { isErrno } from '../private-output.ts';
 import { path, timestamp } from '../spec/fields.ts';
 import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from '../step.ts';
@@ -287,7 +288,7 @@ async function chmodTree(folder: string): Promise<void> {
 }
 
 async function makeFolders(root: string): Promise<void> {
-  await mkdir(root, { recursive: true });
+  await makeDirectories(root);
   for (const [folder] of FOLDERS) {
     const target = join(root, folder);
     try {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError } from '../errors.ts';
 import { type FatFile, writeFatTree } from '../filesystem/fat.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import {
   type BootFile,
   type Bootspec,
@@ -79,6 +80,7 @@ export async function installSystemdBoot(
 ): Promise<InstalledSystemdBoot> {
   const parsed = parseOptions(STEP, schema, options);
   const { image, esp, xbootldr, store, storePaths, timestamp: time } = parsed;
+  await requireDisk(STEP, image, [esp, ...(xbootldr === undefined ? [] : [xbootldr])]);
   const systems: Generation[] = [];
   for (const generation of parsed.generations)
     systems.push(await readGeneration(STEP, generation, { store, storePaths }));

@@ -1,7 +1,7 @@
-import { open, stat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4.ts';
@@ -11,6 +11,7 @@ import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '.
 import { spliceSparse } from '../filesystem/splice.ts';
 import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
+import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateFolder } from '../private-output.ts';
 import {
   closureSource,
@@ -133,7 +134,8 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   const parsed = { ...given, populateFrom };
   if (context?.executor === undefined) await requireFilesystemTools(STEP, parsed.fsType);
   if (context?.executor === undefined || context.executor.seesHostFiles === true)
-    await checkFits(parsed.image, parsed.partition);
+    await requireDisk(STEP, parsed.image, [parsed.partition]);
+  if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
   return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
     const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
     const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;
@@ -216,18 +218,6 @@ const tooSmall =
 /** How the programs of e2fsprogs are told the time: from 1.47.1 on by SOURCE_DATE_EPOCH, before by a name of their own. */
 function timeEnvironment(time: number | undefined): Record<string, string> {
   return time === undefined ? {} : { E2FSPROGS_FAKE_TIME: `${time}`, SOURCE_DATE_EPOCH: `${time}` };
-}
-
-/** mkfs would make a missing image, and write past the end of a small one. */
-async function checkFits(image: string, { offsetBytes, sizeBytes }: MakeFilesystemOptions['partition']): Promise<void> {
-  const facts = await stat(image).catch(() => undefined);
-  const message =
-    facts === undefined
-      ? `${image} does not exist`
-      : facts.isFile() && facts.size < offsetBytes + sizeBytes
-        ? `${image} has ${facts.size} bytes, and the partition ends at ${offsetBytes + sizeBytes}`
-        : undefined;
-  if (message !== undefined) throw new InvalidOptionsError(STEP, [{ path: 'image', message }]);
 }
 
 /** Inodes that are not for files (1 to 10, the root among them), and lost+found. */

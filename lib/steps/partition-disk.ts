@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
 import {
   bootPartitionStartBytes,
   DETERMINISTIC_DISK_GUID,
@@ -116,6 +117,7 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
 export async function partitionDisk(options: PartitionDiskOptions, context?: StepContext): Promise<PartitionedDisk> {
   const parsed = parseOptions(STEP, schema, options, [bootSizeRule]);
   const type = parsed.partitionTableType;
+  await requireDisk(STEP, parsed.image);
   return runStep(STEP, context, type, async (step) => {
     const { size } = await stat(parsed.image);
     const layout = PARTITION_LAYOUTS[type];

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { requireDirectory } from '../host-files/given-paths.ts';
 import { absolutePath } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -14,6 +15,7 @@ export async function removeMachineId(
   context?: StepContext,
 ): Promise<void> {
   const { root } = parseOptions(STEP, schema, options);
+  if (context?.executor?.seesHostFiles ?? true) await requireDirectory(STEP, root, 'root');
   return runStep(STEP, context, undefined, async (step) => {
     await step.run(['rm', '-f', `${root}/etc/machine-id`]);
   });

@@ -1,9 +1,10 @@
-import { lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { isErrno } from '../host-files/errno.ts';
+import { makeDirectories } from '../host-files/given-paths.ts';
 import { makeFolderInside } from '../inside-root.ts';
-import { isErrno } from '../private-output.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -92,7 +93,7 @@ async function realpathOfExisting(path: string): Promise<string> {
 export async function stageContents(options: StageContentsOptions, context?: StepContext): Promise<StagedContents> {
   const { root, contents } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${contents.length} entries`, async (step) => {
-    await mkdir(root, { recursive: true });
+    await makeDirectories(root);
     const realRoot = await realpath(root);
     await refuseInsideSource(STEP, contents, realRoot);
     // All sources are looked up before the first is copied.
@@ -147,8 +148,8 @@ async function expandSource(entry: ContentsEntry, index: number): Promise<string
         message: isGlob(entry) ? `${entry.source} matches nothing` : `${entry.source} does not exist`,
       },
     ]);
-  for (const match of matches)
-    await stat(match).catch((cause: unknown) => {
+  for (const match of matches) {
+    const facts = await stat(match).catch((cause: unknown) => {
       const why = isErrno(cause, 'ENOENT')
         ? 'is a link to what does not exist'
         : `cannot be read: ${cause instanceof Error ? cause.message : cause}`;
@@ -156,6 +157,11 @@ async function expandSource(entry: ContentsEntry, index: number): Promise<string
         cause,
       });
     });
+    if (!facts.isFile() && !facts.isDirectory() && !facts.isFIFO())
+      throw new InvalidOptionsError(STEP, [
+        { path: `contents[${index}].source`, message: `${match} is a device or a socket, which no image holds` },
+      ]);
+  }
   return matches;
 }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { requireDirectory, requireFile } from '../host-files/given-paths.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -23,6 +24,8 @@ export async function writeConfigFile(
   context?: StepContext,
 ): Promise<{ readonly path: string }> {
   const { root, configFile } = parseOptions(STEP, schema, options);
+  await requireFile(STEP, configFile, 'configFile');
+  if (context?.executor?.seesHostFiles ?? true) await requireDirectory(STEP, root, 'root');
   const text = await readFile(configFile).catch((cause: unknown) => {
     throw new InvalidOptionsError(STEP, [{ path: 'configFile', message: `${configFile} cannot be read` }], { cause });
   });

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
 import { efiGuidBytes } from '../guid.ts';
+import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
 import { guid, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -53,6 +54,8 @@ export interface WriteEfiVariablesOptions {
  *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs: nothing. */
 export async function writeEfiVariables(options: WriteEfiVariablesOptions, context?: StepContext): Promise<void> {
   const { template, target, entries } = parseOptions(STEP, schema, options);
+  await requireFile(STEP, template, 'template');
+  await requireReplaceable(STEP, target, 'target');
   return runStep(STEP, context, target, async () => {
     const store = await readFile(template);
     const at = firstVariable(store, template);

@@ -225,11 +225,10 @@ test('after tuning, resize2fs takes the filesystem without a check first', async
 
 test('a root whose name looks like an option is a folder’s name', async () => {
   const folder = await tempFolder();
-  const before = process.cwd();
   await mkdir(join(folder, '-delete'));
   await writeFile(join(folder, 'victim'), 'x');
   // vitest's workers have no chdir: the name is resolved against this process's folder, and is not there.
-  await expect(computeDiskSize({ root: '-delete' })).rejects.toThrow(new RegExp(`cannot read ${before}/-delete`));
+  await expect(computeDiskSize({ root: '-delete' })).rejects.toThrow(/root: -delete does not exist/);
 });
 
 test('an image that is missing or too small is not made, nor written past its end', async () => {

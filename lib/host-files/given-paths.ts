@@ -1,0 +1,105 @@
+import { lstat, mkdir, realpath, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { InvalidOptionsError } from '../errors.ts';
+import { isErrno, wordsFor } from './errno.ts';
+
+/** What somebody's path must be, said with the option's name before anything is made. */
+
+interface Extent {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+/** A raw disk image, or a disk, that is there and has each of the partitions. A tool would make a missing file, and write past the
+ *  end of a small one.
+ *  @throws {InvalidOptionsError} */
+export async function requireDisk(
+  step: string,
+  image: string,
+  partitions: readonly Extent[] = [],
+  option = 'image',
+): Promise<void> {
+  const facts = await look(step, image, option);
+  if (facts.isBlockDevice()) return;
+  if (!facts.isFile()) throw refusal(step, option, `${image} is ${kindOf(facts)}, not a disk image`);
+  for (const { offsetBytes, sizeBytes } of partitions)
+    if (facts.size < offsetBytes + sizeBytes)
+      throw refusal(
+        step,
+        option,
+        `${image} has ${facts.size} bytes, and the partition ends at ${offsetBytes + sizeBytes}`,
+      );
+}
+
+/** A file to read: a pipe would be waited for. @throws {InvalidOptionsError} */
+export async function requireFile(step: string, path: string, option: string): Promise<void> {
+  const facts = await look(step, path, option);
+  if (!facts.isFile()) throw refusal(step, option, `${path} is ${kindOf(facts)}, not a file`);
+}
+
+/** A directory that is there. @throws {InvalidOptionsError} */
+export async function requireDirectory(step: string, path: string, option: string): Promise<void> {
+  const facts = await look(step, path, option);
+  if (!facts.isDirectory()) throw refusal(step, option, `${path} is ${kindOf(facts)}, not a directory`);
+}
+
+/** Where a file may be written, and may replace one: a device's name, for instance, would be taken from it.
+ *  @throws {InvalidOptionsError} */
+export async function requireReplaceable(step: string, path: string, option: string): Promise<void> {
+  const facts = await lstat(path).catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw refusal(step, option, `${path} cannot be written: ${wordsFor(error)}`, error);
+  });
+  if (facts === undefined) {
+    const parent = await stat(dirname(path)).catch(() => undefined);
+    if (parent === undefined)
+      throw refusal(step, option, `${path} cannot be written: there is no directory ${dirname(path)}`);
+    return;
+  }
+  const real = facts.isSymbolicLink() ? await stat(path).catch(() => undefined) : facts;
+  if (real !== undefined && !real.isFile())
+    throw refusal(step, option, `${path} is ${kindOf(real)}; only a file is replaced`);
+}
+
+/** mkdir -p. Node's own does not end in /proc. */
+export async function makeDirectories(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST') && (await stat(path)).isDirectory()) return;
+    const parent = dirname(path);
+    if (!isErrno(error, 'ENOENT') || parent === path || (await isThere(parent))) throw error;
+    await makeDirectories(parent);
+    await makeDirectories(path);
+  }
+}
+
+async function look(step: string, path: string, option: string): Promise<Awaited<ReturnType<typeof stat>>> {
+  return stat(path).catch((error: unknown) => {
+    throw refusal(
+      step,
+      option,
+      isErrno(error, 'ENOENT') ? `${path} does not exist` : `${path} cannot be used: ${wordsFor(error)}`,
+      error,
+    );
+  });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return realpath(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function kindOf(facts: Awaited<ReturnType<typeof stat>>): string {
+  if (facts.isDirectory()) return 'a directory';
+  if (facts.isFIFO()) return 'a named pipe (FIFO)';
+  if (facts.isSocket()) return 'a socket';
+  if (facts.isCharacterDevice()) return 'a character device';
+  return facts.isBlockDevice() ? 'a block device' : 'a file';
+}
+
+function refusal(step: string, option: string, message: string, cause?: unknown): InvalidOptionsError {
+  return new InvalidOptionsError(step, [{ path: option, message }], cause === undefined ? {} : { cause });
+}
