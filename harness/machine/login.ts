@@ -29,6 +29,10 @@ const ROOT_BYTES = 512 * 1024;
 /** Ends of a line behind which a shell waits; not ">", behind which many programs ask, nor a percentage. */
 const SHELL_PROMPT = /(?<!(?:^|[^\p{L}-])\d+(?:[.,]\d+)? ?)%\s*$|[#$❯➜→λ»›⟩]\s*$/u;
 
+/** What nothing but a shell's prompt ends in: it is believed sooner. */
+const USUAL_PROMPT = /[#$] ?$/;
+const USUAL_PROMPT_MS = 150;
+
 /** How long an idle machine has whose only prompt was none. */
 const UNCONFIRMED_MS = 15_000;
 
@@ -171,7 +175,7 @@ function waitingAt({ watch }: LiveMachine, { silentMs, idleMs }: Quiet, lines: n
   if (asksForLogin(prompt)) return silentMs > 2 * PROMPT_MS ? 'login' : undefined;
   if (questionIn(prompt, false)?.answer !== undefined) return undefined;
   if (asksForPassword(prompt)) return questionIn(prompt, false)?.name === 'asks-for-password' ? 'password' : undefined;
-  const waits = idleMs > WAITS_MS || silentMs > COMPUTES_MS;
+  const waits = idleMs > (USUAL_PROMPT.test(prompt) ? USUAL_PROMPT_MS : WAITS_MS) || silentMs > COMPUTES_MS;
   if (prompt.trim() !== '') {
     const question = questionIn(prompt, false);
     // Nothing is typed at a question but the password that is expected.

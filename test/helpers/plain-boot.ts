@@ -47,7 +47,7 @@ export async function plainBoot(
   let promptMs: number | undefined;
   const steps = [
     { see: /login: ?$/, type: 'root\n' },
-    { see: /[#$] ?$/, type: 'echo plain-$((6*7)); poweroff -f\n' },
+    { see: /[#$] ?$/, type: 'echo plain-$((6*7)); poweroff\n' },
   ];
   qemu.stdout.on('data', (data: Buffer) => {
     text += data.toString('latin1');
