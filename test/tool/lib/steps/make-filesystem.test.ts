@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chown, link, mkdir, open, stat, symlink, writeFile } from 'node:fs/promises';
+import { chown, link, mkdir, open, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -239,4 +239,35 @@ test('an image that is missing or too small is not made, nor written past its en
   await createDisk({ image, sizeBytes: 16 * MIB });
   await expect(makeFilesystem({ image, partition })).rejects.toThrow(/the partition ends at/);
   expect((await stat(image)).size).toBe(16 * MIB);
+});
+
+test('times before 1970 and from 2038 on are kept, and one that ext4 does not have is refused', async () => {
+  const folder = await tempFolder();
+  const root = join(folder, 'root');
+  const image = join(folder, 'disk.img');
+  const partition = { offsetBytes: MIB, sizeBytes: 32 * MIB };
+  await mkdir(join(root, 'late'), { recursive: true });
+  const times = { old: -86_400, last: 2 ** 31 - 1, first: 2 ** 31, far: 15_000_000_000 };
+  for (const [name, seconds] of Object.entries(times)) {
+    await writeFile(join(root, name), name);
+    // Node's utimes takes a time before 1970 for now.
+    await run(['touch', '-d', `@${seconds}`, join(root, name)]);
+  }
+  await utimes(join(root, 'late'), 2_200_000_000, 2_200_000_000);
+  await createDisk({ image, sizeBytes: 40 * MIB });
+  await makeFilesystem({ image, partition, populateFrom: root });
+  const at = `./disk.img?offset=${MIB}`;
+  for (const [name, seconds] of [...Object.entries(times), ['late', 2_200_000_000] as const]) {
+    const stat = await run(['debugfs', '-R', `stat /${name}`, at], { cwd: folder, env: { TZ: 'UTC' } });
+    const year = new Date(seconds * 1000).getUTCFullYear();
+    for (const time of ['mtime', 'ctime', 'crtime'])
+      expect(stat, name).toMatch(new RegExp(`${time}: 0x[0-9a-f:]+ -- .* ${year}$`, 'm'));
+  }
+  await run(['e2fsck', '-fn', at], { cwd: folder });
+  // Of this host's own filesystems none has such a time.
+  const entry = {
+    ...{ path: 'far', type: 'symlink' as const, mode: 0o777, uid: 0, gid: 0, sizeBytes: 1, mtime: 2 ** 34 },
+    ...{ source: '', target: 'x', hardLink: undefined },
+  };
+  await expect(makeFilesystem({ image, partition, entries: [entry] })).rejects.toThrow(/far has a time that ext4 does/);
 });
