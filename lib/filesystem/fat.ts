@@ -79,6 +79,7 @@ export async function writeFatTree(
 ): Promise<void> {
   const files = [...tree.files].sort((a, b) => (a.path < b.path ? -1 : 1));
   const folders = withParents([...tree.folders, ...files.map(({ path }) => parentOf(path))]);
+  checkNames(step.step, folders, files);
   const { clusterBytes, freeBytes, label } = await readFat(step.step, location);
   const sizeOf = ({ content }: FatFile): number =>
     'source' in content ? content.sizeBytes : Buffer.byteLength(content.text);
@@ -99,7 +100,9 @@ export async function writeFatTree(
   await using image = await mtoolsName(location);
   const { cwd } = image;
   const there = await listFolders(step, image);
-  const missing = folders.filter((folder) => !there.has(folder.toLowerCase()));
+  const missing = [...new Map(folders.map((folder) => [folder.toLowerCase(), folder])).values()].filter(
+    (folder) => !there.has(folder.toLowerCase()),
+  );
   if (missing.length > 0)
     await step.run(['mmd', '-i', image.name, ...missing.map((folder) => `::/${folder}`)], { env, cwd });
   for (const { path, content } of files) {
@@ -110,6 +113,36 @@ export async function writeFatTree(
       input,
       what: `cannot write ${path} to the boot partition "${label}"`,
     });
+  }
+}
+
+/** What no long name holds. @see Microsoft FAT specification, section 7 */
+const FORBIDDEN = /["*:<>?\\|\p{Cc}]|[. ]$/u;
+const LONGEST_NAME = 255;
+
+/** @throws {UnexpectedStateError} for names that FAT does not have, and for two that are one: capitals do not tell them apart. */
+function checkNames(step: string, folders: readonly string[], files: readonly FatFile[]): void {
+  const paths = files.map(({ path }) => path);
+  for (const path of [...folders, ...paths])
+    for (const name of path.split('/')) {
+      const wrong = FORBIDDEN.exec(name)?.[0];
+      if (wrong !== undefined)
+        throw new UnexpectedStateError(
+          step,
+          `a FAT filesystem has no name with ${JSON.stringify(wrong)}: /${path}`,
+          {},
+        );
+      if (name.length > LONGEST_NAME)
+        throw new UnexpectedStateError(step, `a FAT filesystem has no name of ${name.length} characters: /${path}`, {});
+    }
+  const taken = new Map(folders.map((folder) => [folder.toLowerCase(), folder]));
+  for (const path of paths) {
+    const other = taken.get(path.toLowerCase());
+    if (other !== undefined)
+      throw new UnexpectedStateError(step, `/${other} and /${path} are one name on a FAT filesystem`, {
+        expected: 'names that differ in more than capitals',
+      });
+    taken.set(path.toLowerCase(), path);
   }
 }
 

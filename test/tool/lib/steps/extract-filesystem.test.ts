@@ -104,3 +104,27 @@ test.each(HOSTILE_NAMES)('a FAT in an image of the name %j is written and read, 
   for (const place of [folder, join(folder, '..'), taken, process.cwd()])
     expect(await readdir(place)).not.toContain('ran');
 });
+
+test.each([
+  [
+    ['loader/entries/nixos-Gaming.conf', 'loader/entries/nixos-gaming.conf'],
+    /Gaming\.conf and .*gaming\.conf are one name/,
+  ],
+  [['EFI/a', 'efi'], /\/EFI and \/efi are one name/],
+  [['what: a name.conf'], /no name with ":"/],
+  [['back\\slash'], /no name with "\\\\"/],
+  [['dot.'], /no name with "\."/],
+  [[`${'x'.repeat(256)}`], /no name of 256 characters/],
+])('names that FAT does not have, or has once: %j', async (paths, message) => {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 4 * MIB });
+  const esp = { offsetBytes: MIB, sizeBytes: 2 * MIB };
+  await formatEsp({ image, partition: esp });
+  await writeFile(join(folder, 'source'), 'content');
+  const entries = paths.map((path) => ({
+    ...{ path, type: 'file' as const, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, mtime: 1 },
+    ...{ source: join(folder, 'source'), target: '', hardLink: undefined },
+  }));
+  await expect(fillEsp({ image, partition: esp, entries })).rejects.toThrow(message);
+});
