@@ -2,6 +2,7 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { execa } from 'execa';
+import { ARCHITECTURES } from '../../harness/qemu/architecture.ts';
 import { findUefiFirmware } from '../../harness/qemu/firmware.ts';
 import { tempFolder } from './temp-folder.ts';
 
@@ -42,7 +43,7 @@ export async function plainBoot(
     ...(firmware === 'efi' ? await flash(work) : []),
   ];
   const startedAt = performance.now();
-  const qemu = execa('qemu-system-x86_64', args, { buffer: false, reject: false, stdin: 'pipe', cleanup: true });
+  const qemu = execa(ARCHITECTURES.x86_64.qemu, args, { buffer: false, reject: false, stdin: 'pipe', cleanup: true });
   let [text, lastAt, done] = ['', startedAt, 0];
   let promptMs: number | undefined;
   const steps = [
