@@ -24,7 +24,7 @@ import {
   treeOwners,
 } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { commandFailure, runStep, type StepContext, type StepRunner } from '../step.ts';
+import { commandFailure, runStep, type StepContext, type StepRunner, seesHost } from '../step.ts';
 import { KIB } from '../units.ts';
 import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
@@ -133,9 +133,8 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
   const parsed = { ...given, populateFrom };
   if (context?.executor === undefined) await requireFilesystemTools(STEP, parsed.fsType);
-  if (context?.executor === undefined || context.executor.seesHostFiles === true)
-    await requireDisk(STEP, parsed.image, [parsed.partition]);
-  if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
+  if (seesHost(context)) await requireDisk(STEP, parsed.image, [parsed.partition]);
+  if (populateFrom !== undefined && seesHost(context)) await requireDirectory(STEP, populateFrom, 'populateFrom');
   return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
     const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
     const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;

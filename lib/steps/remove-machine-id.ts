@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { requireDirectory } from '../host-files/given-paths.ts';
 import { absolutePath } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
+import { runStep, type StepContext, seesHost } from '../step.ts';
 
 const STEP = 'removeMachineId';
 
@@ -15,7 +15,7 @@ export async function removeMachineId(
   context?: StepContext,
 ): Promise<void> {
   const { root } = parseOptions(STEP, schema, options);
-  if (context?.executor?.seesHostFiles ?? true) await requireDirectory(STEP, root, 'root');
+  if (seesHost(context)) await requireDirectory(STEP, root, 'root');
   return runStep(STEP, context, undefined, async (step) => {
     await step.run(['rm', '-f', `${root}/etc/machine-id`]);
   });

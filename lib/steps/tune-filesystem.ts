@@ -3,7 +3,7 @@ import { ext4Location, readExt4Superblock } from '../filesystem/ext4.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
+import { runStep, type StepContext, seesHost } from '../step.ts';
 
 const STEP = 'tuneFilesystem';
 
@@ -32,7 +32,7 @@ export function tuneFilesystemArgs(name: string): string[] {
  *  @see tune2fs(8), resize2fs(8). Runs: e2fsck, tune2fs, debugfs. */
 export async function tuneFilesystem(options: TuneFilesystemOptions, context?: StepContext): Promise<TunedFilesystem> {
   const { device, offsetBytes } = parseOptions(STEP, schema, options);
-  if (context?.executor?.seesHostFiles ?? true) await requireDisk(STEP, device, [], 'device');
+  if (seesHost(context)) await requireDisk(STEP, device, [], 'device');
   return runStep(STEP, context, device, async (step) => {
     const location = ext4Location(STEP, device, offsetBytes);
     const { name, cwd } = location;

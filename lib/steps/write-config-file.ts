@@ -4,7 +4,7 @@ import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import { requireDirectory, requireFile } from '../host-files/given-paths.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
+import { runStep, type StepContext, seesHost } from '../step.ts';
 
 const STEP = 'writeConfigFile';
 
@@ -25,7 +25,7 @@ export async function writeConfigFile(
 ): Promise<{ readonly path: string }> {
   const { root, configFile } = parseOptions(STEP, schema, options);
   await requireFile(STEP, configFile, 'configFile');
-  if (context?.executor?.seesHostFiles ?? true) await requireDirectory(STEP, root, 'root');
+  if (seesHost(context)) await requireDirectory(STEP, root, 'root');
   const text = await readFile(configFile).catch((cause: unknown) => {
     throw new InvalidOptionsError(STEP, [{ path: 'configFile', message: `${configFile} cannot be read` }], { cause });
   });
