@@ -68,7 +68,7 @@ test('writeConfigFile writes the file', async () => {
   await writeConfigFile({ configFile: join(folder, 'configuration.nix') }, { executor: vm });
   expect(await inside('cat', '/mnt/etc/nixos/configuration.nix')).toBe('{ }');
   await expect(writeConfigFile({ configFile: join(folder, 'missing') }, { executor: vm })).rejects.toThrow(
-    /cannot be read/,
+    /configFile: .*missing does not exist/,
   );
 });
 
