@@ -178,10 +178,10 @@ export async function* fillScript(
   let now = timestamp;
   yield `set_current_time @${now}\n`;
   for (const entry of tree) {
+    checkTime(step.step, entry);
     if (entry.path === '') {
       yield* attributes(entry, '"/"', 0o040000, 0o755);
       if (entry.mtime !== now) yield `sif "/" mtime @${entry.mtime}\n`;
-      yield* epochs(step.step, entry, '"/"', ['mtime']);
       continue;
     }
     // A new entry has the current time; setting it by itself would look up every file once more.
@@ -211,24 +211,19 @@ export async function* fillScript(
     if (entry.hardLink !== undefined) links.set(entry.hardLink, { path: entry.path, count: 1 });
     // By its number, an inode need not be looked up.
     const inode = plan === undefined ? name : `<${plan.nextInode()}>`;
-    const epoch = epochs(step.step, entry, inode, ['atime', 'ctime', 'mtime', 'crtime']);
     if (entry.type === 'folder') {
       yield `mkdir ${name}\n`;
       yield* attributes(entry, inode, 0o040000, 0o755);
-      yield* epoch;
     } else if (entry.type === 'symlink') {
       yield `symlink ${name} ${quote(entry.target)}\n`;
       yield* attributes(entry, inode, 0o120000, entry.mode);
-      yield* epoch;
     } else if (entry.type === 'fifo') {
       yield `mknod ${name} p\n`;
       yield* attributes(entry, inode, 0o010000, -1);
-      yield* epoch;
     } else {
       yield `write ${plan === undefined ? quote(entry.source) : '/dev/null'} ${name}\n`;
       // It takes the source's mode.
       yield* attributes(entry, inode, 0o100000, -1);
-      yield* epoch;
       if (plan === undefined || entry.sizeBytes === 0) continue;
       for (const { start, count } of await plan.runs(entry)) yield `fallocate ${inode} ${start} ${start + count - 1}\n`;
       yield `sif ${inode} size ${entry.sizeBytes}\n`;
@@ -237,21 +232,16 @@ export async function* fillScript(
   if (now !== timestamp) yield `set_current_time @${timestamp}\n`;
 }
 
-/** Seconds that an inode's time has in 32 bits; two more bits count how often they went round.
- *  @see https://docs.kernel.org/filesystems/ext4/inodes.html, "Inode Timestamps" */
-const ROUND = 2 ** 32;
+/** What every debugfs sets: from 1.47.1 on it makes 2038 of what is later, and before that 1903. */
 const EARLIEST = -(2 ** 31);
-const LATEST = 2 ** 34 - 2 ** 31 - 1;
+const LATEST = 2 ** 31 - 1;
 
-/** The upper bits of an entry's times, from 2038 on: debugfs sets the lower ones alone.
- *  @throws {UnexpectedStateError} for a time that an ext4 does not have. */
-function* epochs(step: string, { path, mtime }: TreeEntry, inode: string, times: readonly string[]): Generator<string> {
+/** @throws {UnexpectedStateError} for a time that debugfs would change. */
+function checkTime(step: string, { path, mtime }: TreeEntry): void {
   if (mtime < EARLIEST || mtime > LATEST)
-    throw new UnexpectedStateError(step, `/${path} has a time that ext4 does not have: ${mtime} s since 1970`, {
-      expected: 'from 1901 to 2446',
+    throw new UnexpectedStateError(step, `/${path} has a time that debugfs does not set: ${mtime} s since 1970`, {
+      expected: 'from 1901 to 2038',
     });
-  const epoch = (mtime - (mtime | 0)) / ROUND;
-  if (epoch > 0) for (const time of times) yield `sif ${inode} ${time}_extra ${epoch}\n`;
 }
 
 /** What differs from what debugfs gives a new entry: root's, its own mode. */

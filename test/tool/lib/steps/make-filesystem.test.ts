@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chown, link, mkdir, open, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chown, link, mkdir, open, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -241,23 +241,22 @@ test('an image that is missing or too small is not made, nor written past its en
   expect((await stat(image)).size).toBe(16 * MIB);
 });
 
-test('times before 1970 and from 2038 on are kept, and one that ext4 does not have is refused', async () => {
+test('times before 1970 and until 2038 are kept, and later ones are refused', async () => {
   const folder = await tempFolder();
   const root = join(folder, 'root');
   const image = join(folder, 'disk.img');
   const partition = { offsetBytes: MIB, sizeBytes: 32 * MIB };
-  await mkdir(join(root, 'late'), { recursive: true });
-  const times = { old: -86_400, last: 2 ** 31 - 1, first: 2 ** 31, far: 15_000_000_000 };
+  await mkdir(root, { recursive: true });
+  const times = { old: -86_400, last: 2 ** 31 - 1 };
   for (const [name, seconds] of Object.entries(times)) {
     await writeFile(join(root, name), name);
     // Node's utimes takes a time before 1970 for now.
     await run(['touch', '-d', `@${seconds}`, join(root, name)]);
   }
-  await utimes(join(root, 'late'), 2_200_000_000, 2_200_000_000);
   await createDisk({ image, sizeBytes: 40 * MIB });
   await makeFilesystem({ image, partition, populateFrom: root });
   const at = `./disk.img?offset=${MIB}`;
-  for (const [name, seconds] of [...Object.entries(times), ['late', 2_200_000_000] as const]) {
+  for (const [name, seconds] of Object.entries(times)) {
     const stat = await run(['debugfs', '-R', `stat /${name}`, at], { cwd: folder, env: { TZ: 'UTC' } });
     // The bits themselves: not every debugfs says the date that Linux makes of them.
     const low = (seconds >>> 0).toString(16).padStart(8, '0');
@@ -268,8 +267,10 @@ test('times before 1970 and from 2038 on are kept, and one that ext4 does not ha
   await run(['e2fsck', '-fn', at], { cwd: folder });
   // Of this host's own filesystems none has such a time.
   const entry = {
-    ...{ path: 'far', type: 'symlink' as const, mode: 0o777, uid: 0, gid: 0, sizeBytes: 1, mtime: 2 ** 34 },
+    ...{ path: 'far', type: 'symlink' as const, mode: 0o777, uid: 0, gid: 0, sizeBytes: 1, mtime: 2 ** 31 },
     ...{ source: '', target: 'x', hardLink: undefined },
   };
-  await expect(makeFilesystem({ image, partition, entries: [entry] })).rejects.toThrow(/far has a time that ext4 does/);
+  await expect(makeFilesystem({ image, partition, entries: [entry] })).rejects.toThrow(
+    /far has a time that debugfs does not set/,
+  );
 });
