@@ -29,7 +29,7 @@ const ROOT_BYTES = 512 * 1024;
 /** Ends of a line behind which a shell waits; not ">", behind which many programs ask, nor a percentage. */
 const SHELL_PROMPT = /(?<!(?:^|[^\p{L}-])\d+(?:[.,]\d+)? ?)%\s*$|[#$❯➜→λ»›⟩]\s*$/u;
 
-/** What nothing but a shell's prompt ends in: it is believed sooner. */
+/** How most shells' prompts end. Such a line is believed sooner than another. */
 const USUAL_PROMPT = /[#$] ?$/;
 const USUAL_PROMPT_MS = 150;
 

@@ -2,7 +2,7 @@ import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
-import { isErrno } from '../host-files/errno.ts';
+import { isErrno, wordsFor } from '../host-files/errno.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import { makeFolderInside } from '../inside-root.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
@@ -68,9 +68,13 @@ export async function refuseInsideSource(
   contents: readonly ContentsEntry[],
   folder: string,
 ): Promise<void> {
+  await refuseInside(step, await Promise.all(contents.map((entry, index) => expandSource(entry, index))), folder);
+}
+
+async function refuseInside(step: string, plans: readonly (readonly string[])[], folder: string): Promise<void> {
   const into = await realpathOfExisting(resolve(folder));
-  for (const [index, entry] of contents.entries())
-    for (const source of await expandSource(entry, index)) {
+  for (const [index, sources] of plans.entries())
+    for (const source of sources) {
       const from = await realpath(source).catch(() => source);
       if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
         throw new InvalidOptionsError(step, [
@@ -93,11 +97,11 @@ async function realpathOfExisting(path: string): Promise<string> {
 export async function stageContents(options: StageContentsOptions, context?: StepContext): Promise<StagedContents> {
   const { root, contents } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${contents.length} entries`, async (step) => {
+    // All sources are looked up before anything is made.
+    const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
+    await refuseInside(STEP, plans, root);
     await makeDirectories(root);
     const realRoot = await realpath(root);
-    await refuseInsideSource(STEP, contents, realRoot);
-    // All sources are looked up before the first is copied.
-    const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
     const entries = [];
     for (const [index, entry] of contents.entries()) {
       const sources = plans[index] ?? [];
@@ -150,9 +154,7 @@ async function expandSource(entry: ContentsEntry, index: number): Promise<string
     ]);
   for (const match of matches) {
     const facts = await stat(match).catch((cause: unknown) => {
-      const why = isErrno(cause, 'ENOENT')
-        ? 'is a link to what does not exist'
-        : `cannot be read: ${cause instanceof Error ? cause.message : cause}`;
+      const why = isErrno(cause, 'ENOENT') ? 'is a link to what does not exist' : `cannot be read: ${wordsFor(cause)}`;
       throw new InvalidOptionsError(STEP, [{ path: `contents[${index}].source`, message: `${match} ${why}` }], {
         cause,
       });
