@@ -6,6 +6,7 @@ import { InvalidOptionsError, quoteForDisplay } from './errors.ts';
 import type { Executor, RunResult } from './executor.ts';
 import { foreignFormat, MAGIC_BYTES } from './foreign-formats.ts';
 import { isErrno } from './host-files/errno.ts';
+import { kindOf } from './host-files/given-paths.ts';
 import { localExecutor } from './local-executor.ts';
 import { commandFailure } from './step.ts';
 import { roundUp, SECTOR_BYTES } from './units.ts';
@@ -37,16 +38,7 @@ export async function inspectDiskImage(
   const facts = await stat(image).catch((cause: unknown) => {
     throw refusal(isErrno(cause, 'ENOENT') ? `${image} does not exist` : `${image} cannot be read`, { cause });
   });
-  const kind = facts.isDirectory()
-    ? 'a folder'
-    : facts.isFIFO()
-      ? 'a named pipe (FIFO)'
-      : facts.isSocket()
-        ? 'a socket'
-        : facts.isCharacterDevice()
-          ? 'a character device'
-          : undefined;
-  if (kind !== undefined) throw refusal(`${image} is ${kind}, not a disk image`);
+  if (!facts.isFile() && !facts.isBlockDevice()) throw refusal(`${image} is ${kindOf(facts)}, not a disk image`);
   const isDevice = facts.isBlockDevice();
   const { detected, foreign } = await detectFormat(image, facts.size).catch((cause: unknown) => {
     throw isErrno(cause, 'EACCES') ? refusal(`${image} may not be read by this user`, { cause }) : cause;

@@ -92,7 +92,8 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-function kindOf(facts: Awaited<ReturnType<typeof stat>>): string {
+/** What is at a path, in words. */
+export function kindOf(facts: Awaited<ReturnType<typeof stat>>): string {
   if (facts.isDirectory()) return 'a directory';
   if (facts.isFIFO()) return 'a named pipe (FIFO)';
   if (facts.isSocket()) return 'a socket';

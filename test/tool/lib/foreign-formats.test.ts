@@ -86,7 +86,7 @@ test('what would block whoever opens it is refused at once', async () => {
     [join(folder, 'pipe'), /is a named pipe \(FIFO\), not a disk image/],
     [join(folder, 's'), /is a socket, not a disk image/],
     ['/dev/zero', /is a character device, not a disk image/],
-    [folder, /is a folder, not a disk image/],
+    [folder, /is a directory, not a disk image/],
   ] as const) {
     expect((await refused(path)).message).toMatch(what);
     await expect(diffImages({ a: path, b: path })).rejects.toThrow(what);
