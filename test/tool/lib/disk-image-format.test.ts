@@ -12,7 +12,7 @@ test('what is no disk image is told as such', async () => {
   await writeFile(join(folder, 'text'), 'hello');
   await mkdir(join(folder, 'folder'));
   await expect(inspectDiskImage(join(folder, 'nothing'))).rejects.toThrow(/does not exist/);
-  await expect(inspectDiskImage(join(folder, 'folder'))).rejects.toThrow(/is a folder/);
+  await expect(inspectDiskImage(join(folder, 'folder'))).rejects.toThrow(/is a directory/);
   await expect(inspectDiskImage(join(folder, 'text'))).rejects.toThrow(/too small for a disk image/);
   await createDisk({ image: join(folder, 'raw'), sizeBytes: 4 * MIB });
   await expect(inspectDiskImage(join(folder, 'raw'), 'qcow2')).rejects.toThrow(/told to be qcow2, and is raw/);
