@@ -125,5 +125,5 @@ test('partition table and boot sector', async () => {
 test('what is no image is refused', async () => {
   const { a, folder } = await pair();
   await expect(diffImages({ a, b: join(folder, 'none') })).rejects.toThrow(/does not exist/);
-  await expect(diffImages({ a, b: folder })).rejects.toThrow(/is a folder/);
+  await expect(diffImages({ a, b: folder })).rejects.toThrow(/is a directory/);
 });
