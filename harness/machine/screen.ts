@@ -54,8 +54,13 @@ export async function screenText(screen: Screen): Promise<{ readonly lines: stri
   if (screen.lines !== undefined)
     return { lines: [...screen.lines], showsPrompt: screen.lines.some((line) => /\blogin: ?$/.test(line)) };
   const lines = await readPicture(screen.png);
-  // A picture is read with mistakes, and the cursor stands behind the prompt half of the time.
-  return { lines, showsPrompt: /\blogin\W{0,4}$/.test(lines.join('\n').trimEnd()) };
+  return { lines, showsPrompt: endsWithPrompt(lines) };
+}
+
+/** Whether what was read from a picture ends with a login prompt. It is read with mistakes, and half of the time the cursor stands
+ *  behind the prompt: an underscore, or a block that is read as any character. */
+export function endsWithPrompt(lines: readonly string[]): boolean {
+  return /\blogin\b.{0,4}$/.test(lines.join('\n').trimEnd());
 }
 
 /** The lines of a picture, where tesseract(1) is there to read them; else none. */
