@@ -65,6 +65,7 @@ export class LiveMachine {
   #recordedBytes = 0;
   #saidSinceReset = true;
   #loggedBytes = 0;
+  #picture: Buffer | undefined;
   #screenText = '';
 
   private constructor(
@@ -192,7 +193,8 @@ export class LiveMachine {
   /** Looks at the screen for what the console does not show. */
   async lookAtScreen(): Promise<void> {
     const screen = await this.screenshot().catch(() => undefined);
-    if (screen === undefined) return;
+    if (screen === undefined || this.#picture?.equals(screen.png)) return;
+    this.#picture = screen.png;
     const { lines, showsPrompt } = await screenText(screen);
     const text = lines.join('\n');
     if (text === this.#screenText) return;
@@ -275,6 +277,8 @@ export class LiveMachine {
       this.#saidSinceReset = false;
       this.reboots += 1;
       this.watch.restart();
+      this.#picture = undefined;
+      this.#screenText = '';
     }
     this.wake();
   }

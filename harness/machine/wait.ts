@@ -18,6 +18,8 @@ const TICK_MS = 50;
 const LOOK_MS = 500;
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
+/** While the machine computes, it is left alone for so many times what a look took: a picture full of text takes seconds to read. */
+const SCREEN_REST = 10;
 /** How long a machine may do nothing whose screen shows a login, until none is expected on the serial port: gettys start one after
  *  the other. Less than NUDGE_MS, at which its idleness begins anew. */
 const ELSEWHERE_MS = 6000;
@@ -140,7 +142,7 @@ class Wait<T> {
   #sinceLookMs = 0;
   #lastLook: { at: number; computedMs: number; waitedMs: number; news: number; bytes: number };
   #looking = false;
-  #lookedAtScreenAt = 0;
+  #nextScreenAt = 0;
   #nudges = 0;
   #nudgedAt = Number.NEGATIVE_INFINITY;
   /** What was answered last, and how much had come then. */
@@ -370,9 +372,10 @@ class Wait<T> {
     if (standstill !== undefined && !this.#waitsForJob(standstill)) this.#finish({ how: 'standstill', standstill });
     else if (console.receivedBytes > FLOOD_BYTES) this.#finish({ how: 'flood' });
     else this.#nudge();
-    if (parts.hasScreen && this.#hang.silentMs > SCREEN_MS && at - this.#lookedAtScreenAt > SCREEN_MS) {
-      this.#lookedAtScreenAt = at;
+    const mayLook = at > this.#nextScreenAt || this.#hang.idleMs > SCREEN_MS;
+    if (parts.hasScreen && this.#hang.silentMs > SCREEN_MS && mayLook) {
       await machine.lookAtScreen();
+      this.#nextScreenAt = at + Math.max(SCREEN_MS, SCREEN_REST * (performance.now() - at));
       // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
       if (watch.screenStage === 'login' && this.#hang.idleMs > ELSEWHERE_MS) this.#finish({ how: 'screen' });
     }

@@ -21,6 +21,7 @@ const SOURCES = {
   'debian-13-uki-btrfs': 'trixie',
   'busybox-grub': 'kernel',
   'busybox-grub-menu': 'kernel',
+  'busybox-screen': 'kernel',
   'busybox-syslinux': 'kernel',
   'busybox-systemd-boot': 'kernel',
   'busybox-uki': 'kernel',

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
@@ -7,24 +5,6 @@ import { ROOT } from '../../helpers/foreign/foreign-boots.ts';
 import { foreignImage } from '../../helpers/foreign/foreign-image.ts';
 import { run } from '../../helpers/run.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
-
-// Debian by mmdebstrap with GRUB: an image that never heard of this project.
-
-const facts = async (file: string): Promise<unknown> => [
-  createHash('sha256')
-    .update(await readFile(file))
-    .digest('hex'),
-  (await stat(file)).mtimeMs,
-];
-
-test('it stays as it is', async () => {
-  const image = await foreignImage('debian-12');
-  const before = await facts(image);
-  const report = await verifyBoot({ image, firmware: 'legacy', login: ROOT });
-  expect(report.failure, report.console.slice(-20).join('\n')).toBeUndefined();
-  expect(report.warnings).toEqual([]);
-  expect(await facts(image)).toEqual(before);
-});
 
 /** Where the root of the image debian-12 begins: behind 1 MiB for the table, 1 MiB of GRUB, an ESP of 4 MiB. */
 const DEBIAN_12_ROOT = 6 << 20;
