@@ -79,7 +79,7 @@ export const TOOLS: readonly Tool[] = [
   tool('fsck.vfat', 'dosfstools', 'dosfstools', 'inspectImage with deep', ['--help'], true),
   tool('fsck.f2fs', 'f2fs-tools', 'f2fs-tools', 'inspectImage with deep', ['-V'], true),
   tool('unshare', 'util-linux', 'util-linux', 'nixosEnter; makeFilesystem: btrfs, f2fs'),
-  tool('find', 'findutils', 'findutils', 'makeFilesystem'),
+  tool('find', 'findutils', 'findutils', 'installGrub'),
   tool('qemu-img', 'qemu-utils', 'qemu-utils', 'convertImage, the private overlay of a boot'),
   tool('cptofs', 'none in Debian', 'lkl', 'copyToFilesystem', ['--version'], true),
   tool('qemu-system-x86_64', 'qemu-system-x86', 'qemu', 'the builder VM, verify and run'),

@@ -1,4 +1,4 @@
-import { type Ext4Node, parseListing, parseStat } from '../filesystem/ext4.ts';
+import { type Ext4Node, parseListing, parseStat } from '../filesystem/ext4/debugfs.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { askDebugfs } from '../inspect/debugfs.ts';
 import type { RawPlace } from '../inspect/image-reader.ts';

@@ -1,11 +1,11 @@
 import { open } from 'node:fs/promises';
 import { UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
+import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
 import { boundedBy, boundedBytes } from './bounded.ts';
 import { setBtrfsOwners } from './btrfs-owners.ts';
-import { crc32c, WRONG_CHECKSUM } from './crc32c.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry, TreeSource } from './tree.ts';

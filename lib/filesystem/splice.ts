@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
 import type { StepRunner } from '../step.ts';
-import { BLOCK_BYTES, dataRanges } from './data-runs.ts';
+import { dataRanges } from './data-runs.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);

@@ -1,6 +1,8 @@
+import { lstatSync, readdirSync, readlinkSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { UnexpectedStateError } from '../errors.ts';
 import type { StepRunner } from '../step.ts';
+import { pauses } from './data-runs.ts';
 
 /** What goes into a filesystem: a staged folder, and store paths that stay where they are until they are written. */
 export interface TreeSource {
@@ -54,82 +56,114 @@ export interface TreeEntry {
   readonly hardLink: string | undefined;
 }
 
-const TYPES: Readonly<Record<string, TreeEntryType>> = { f: 'file', d: 'folder', l: 'symlink', p: 'fifo' };
+/** Walks a tree in one order, whatever order the host's directories have: parents first, names by their bytes. It can be walked
+ *  several times; only the names of the directories on the way to the current entry are in memory.
+ *  @throws {UnexpectedStateError} for what no image should hold (devices, sockets), and for a path that two sources have. */
+export function walkTree(step: StepRunner, source: TreeSource): Iterable<TreeEntry> {
+  return { [Symbol.iterator]: () => merged(step, source) };
+}
 
-/** Starting points on one command line. */
-const CHUNK = 1000;
-
-/** Lists a tree in one order, whatever order the host's folders have: parents first, names by their bytes.
- *  @throws {UnexpectedStateError} for what no image should hold (devices, sockets), and for a store path that is in the
- *  staged folder too. Runs: find. */
+/** All of walkTree. */
 export async function listTree(step: StepRunner, source: TreeSource): Promise<TreeEntry[]> {
+  const pause = pauses(step);
   const entries: TreeEntry[] = [];
-  const owners = (source.owners ?? []).map(({ target, uid, gid }) => ({
-    path: Buffer.from(target, 'utf8')
-      .toString('latin1')
-      .replace(/^\/+|\/+$/g, ''),
-    uid,
-    gid,
-  }));
-  const ownerOf = (path: string): { uid: number; gid: number } | undefined =>
-    owners.findLast((owner) => path === owner.path || path.startsWith(`${owner.path}/`));
-  const visit = (place: (start: string, below: string) => string, splitLinks: boolean) => (found: Found) => {
-    const path = place(found.start, found.below);
-    const type = TYPES[found.type];
-    if (type === undefined)
-      throw new UnexpectedStateError(step.step, `cannot put /${path} into an image`, {
-        expected: 'a file, a folder, a symbolic link or a FIFO',
-        found: `a file of type "${found.type}" (find -printf %y)`,
-      });
-    const owner = ownerOf(path);
-    entries.push({
-      path,
-      type,
-      mode: found.mode,
-      uid: owner?.uid ?? 0,
-      gid: owner?.gid ?? 0,
-      sizeBytes: found.sizeBytes,
-      mtime: source.timestamp ?? found.mtime,
-      source: found.below === '' ? found.start : `${found.start}/${found.below}`,
-      target: found.target,
-      hardLink: found.links > 1 && type === 'file' && !splitLinks ? found.inode : undefined,
-    });
-  };
-  if (source.root !== undefined)
-    await find(
-      step,
-      [resolve(source.root)],
-      visit((_, below) => below, false),
-    );
-  const listed = new Set(entries.map(({ path }) => path));
-  // Folders on the way to a closure are the staged root's, where it has them.
-  for (const entry of source.entries ?? [])
-    if (!(isOnTheWay(entry.path) && listed.has(entry.path)))
-      entries.push({ ...entry, mtime: source.timestamp ?? entry.mtime });
-  const newFolder = { ...NEW_FOLDER, mtime: source.timestamp ?? NEW_FOLDER.mtime };
-  if (!entries.some(({ path }) => path === '')) entries.push(newFolder);
-  const { store, storePaths = [] } = source.closure ?? {};
-  const files = storePaths.map((storePath) => join(resolve(store ?? '/'), storePath));
-  // Which files of a store are links to each other depends on how that store was optimised, not on the closure.
-  const splitLinks = source.timestamp !== undefined;
-  const inStore = (start: string, below: string): string =>
-    `nix/store/${basename(start)}${below === '' ? '' : `/${below}`}`;
-  for (let index = 0; index < files.length; index += CHUNK)
-    await find(step, files.slice(index, index + CHUNK), visit(inStore, splitLinks));
-  if (storePaths.length > 0) {
-    const there = new Set(entries.map(({ path }) => path));
-    for (const path of ['nix', 'nix/store']) if (!there.has(path)) entries.push({ ...newFolder, path });
+  for (const entry of walkTree(step, source)) {
+    await pause();
+    entries.push(entry);
   }
-  return inOrder(step, entries);
+  return entries;
 }
 
-/** Whether a path is one of those that listTree adds to a closure. */
-function isOnTheWay(path: string): boolean {
-  return path === '' || path === 'nix' || path === 'nix/store';
+/** Directories that a closure needs, and nobody has. */
+const ON_THE_WAY = ['', 'nix', 'nix/store'];
+
+function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
+  const { root, closure, entries = [], timestamp } = source;
+  const ownerOf = ownersOf(source.owners ?? []);
+  const own = (entry: TreeEntry): TreeEntry => {
+    const owner = ownerOf(entry.path);
+    return owner === undefined && timestamp === undefined
+      ? entry
+      : { ...entry, ...owner, mtime: timestamp ?? entry.mtime };
+  };
+  const onTheWay = (closure?.storePaths ?? []).length > 0 ? ON_THE_WAY : [''];
+  const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
+  // Where several have a directory on the way to a closure, the first one's counts.
+  const streams = [
+    root === undefined ? [] : new HostWalk(step.step, false).below(resolve(root), ''),
+    sorted,
+    // Which files of a store are links to each other depends on how that store was optimised, not on the closure.
+    closure === undefined ? [] : closureEntries(new HostWalk(step.step, timestamp !== undefined), closure),
+    onTheWay.map((path) => ({ ...NEW_DIRECTORY, path })),
+  ].map((stream) => stream[Symbol.iterator]());
+  const heads = streams.map((stream) => stream.next());
+  const next = (index: number): void => {
+    heads[index] = streams[index]?.next() ?? { done: true, value: undefined };
+  };
+  for (;;) {
+    let first = -1;
+    for (const [index, head] of heads.entries()) {
+      if (head.done) continue;
+      const least = heads[first];
+      if (least === undefined || least.done) first = index;
+      else {
+        const order = comparePaths(head.value.path, least.value.path);
+        if (order < 0) first = index;
+        else if (order === 0) {
+          if (!ON_THE_WAY.includes(head.value.path)) throw duplicate(step, least.value, head.value);
+          next(index);
+        }
+      }
+    }
+    const chosen = heads[first];
+    if (chosen === undefined || chosen.done) return;
+    // The user's own entries have their owners.
+    yield first === 1 ? { ...chosen.value, mtime: timestamp ?? chosen.value.mtime } : own(chosen.value);
+    next(first);
+    const after = heads[first];
+    if (after?.done === false && after.value.path === chosen.value.path)
+      throw duplicate(step, chosen.value, after.value);
+  }
 }
 
-/** A folder that no source has. */
-const NEW_FOLDER: TreeEntry = {
+function* closureEntries(walk: HostWalk, { store = '/', storePaths }: Closure): Generator<TreeEntry> {
+  const byName = storePaths.map((storePath) => ({ name: latin1(basename(storePath)), storePath }));
+  byName.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  for (const { name, storePath } of byName) yield* walk.from(join(resolve(store), storePath), `nix/store/${name}`);
+}
+
+/** By the last that names a path, or what it is below of. */
+function ownersOf(owners: readonly TreeOwner[]): (path: string) => { uid: number; gid: number } | undefined {
+  const given = owners.map(({ target, uid, gid }) => ({ path: latin1(target).replace(/^\/+|\/+$/g, ''), uid, gid }));
+  return (path) => {
+    const owner = given.findLast((one) => path === one.path || path.startsWith(`${one.path}/`));
+    return owner === undefined ? undefined : { uid: owner.uid, gid: owner.gid };
+  };
+}
+
+/** In the order of their directories: a slash comes before every byte of a name. */
+function comparePaths(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let at = 0; at < length; at += 1) {
+    const [one, other] = [a.charCodeAt(at), b.charCodeAt(at)];
+    if (one === other) continue;
+    if (one === SLASH) return -1;
+    return other === SLASH ? 1 : one - other;
+  }
+  return a.length - b.length;
+}
+
+const SLASH = '/'.charCodeAt(0);
+
+function duplicate(step: StepRunner, one: TreeEntry, other: TreeEntry): UnexpectedStateError {
+  return new UnexpectedStateError(step.step, `duplicate entry /${one.path}`, {
+    expected: 'each path once',
+    found: `${one.source} and ${other.source}`,
+  });
+}
+
+/** A directory that no source has. */
+const NEW_DIRECTORY: TreeEntry = {
   path: '',
   type: 'folder',
   mode: 0o755,
@@ -142,65 +176,95 @@ const NEW_FOLDER: TreeEntry = {
   hardLink: undefined,
 };
 
-function inOrder(step: StepRunner, entries: readonly TreeEntry[]): TreeEntry[] {
-  // A NUL sorts before every byte of a name, so that a folder's entries stand together behind it.
-  const keyed = entries.map((entry) => ({ key: entry.path.replaceAll('/', '\0'), entry }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-  for (let index = 1; index < keyed.length; index += 1)
-    if (keyed[index]?.key === keyed[index - 1]?.key)
-      throw new UnexpectedStateError(step.step, `duplicate entry /${keyed[index]?.entry.path}`, {
-        expected: 'each path once',
-        found: `${keyed[index - 1]?.entry.source} and ${keyed[index]?.entry.source}`,
-      });
-  return keyed.map(({ entry }) => entry);
+/** A name's bytes, read as latin1. */
+function latin1(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1');
 }
 
-interface Found {
-  readonly type: string;
-  readonly mode: number;
-  readonly sizeBytes: number;
-  readonly mtime: number;
-  readonly inode: string;
-  readonly links: number;
-  readonly start: string;
-  readonly below: string;
-  readonly target: string;
+/** A directory of this host that is being read. */
+interface OpenDirectory {
+  readonly source: string;
+  readonly path: string;
+  readonly names: readonly string[];
+  next: number;
 }
 
-const FORMAT = '%y %m %s %T@ %D:%i %n\\0%H\\0%P\\0%l\\0';
+/** Reads trees of this host. Calls that block: a promise for each file would take longer than the file. */
+class HostWalk {
+  readonly #step: string;
+  readonly #splitLinks: boolean;
 
-async function find(step: StepRunner, starts: readonly string[], visit: (found: Found) => void): Promise<void> {
-  let rest = '';
-  let failure: unknown;
-  const take = (chunk: Buffer): void => {
-    const fields = (rest + chunk.toString('latin1')).split('\0');
-    const whole = fields.length - 1 - ((fields.length - 1) % 4);
-    for (let index = 0; index < whole; index += 4) {
-      const [type = '', mode = '', size, mtime, inode = '', links] = (fields[index] ?? '').split(' ');
-      const [start = '', below = '', target = ''] = fields.slice(index + 1, index + 4);
-      visit({
-        type,
-        mode: Number.parseInt(mode, 8),
-        sizeBytes: Number(size),
-        mtime: Math.floor(Number(mtime)),
-        inode,
-        links: Number(links),
-        start,
-        below,
-        target,
-      });
-    }
-    rest = fields.slice(whole).join('\0');
-  };
-  await step.run(['find', ...starts, '-printf', FORMAT], {
-    what: `cannot read ${starts[0]}`,
-    onStdout: (chunk) => {
-      try {
-        take(chunk);
-      } catch (error) {
-        failure ??= error;
+  constructor(step: string, splitLinks: boolean) {
+    this.#step = step;
+    this.#splitLinks = splitLinks;
+  }
+
+  /** What is in a directory, and the directory itself. @param start may be a link to it. */
+  *below(start: string, path: string): Generator<TreeEntry> {
+    yield* this.#walk(latin1(start), path, statSync(start));
+  }
+
+  /** A file, a link, or a directory with all that is in it. */
+  *from(start: string, path: string): Generator<TreeEntry> {
+    yield* this.#walk(latin1(start), path, lstatSync(start));
+  }
+
+  *#walk(start: string, startPath: string, startFacts: Stats): Generator<TreeEntry> {
+    yield this.#entry(start, startPath, startFacts);
+    if (!startFacts.isDirectory()) return;
+    const open = [readNames(start, startPath)];
+    for (let last = open.at(-1); last !== undefined; last = open.at(-1)) {
+      const name = last.names[last.next];
+      if (name === undefined) {
+        open.pop();
+        continue;
       }
-    },
-  });
-  if (failure !== undefined) throw failure;
+      last.next += 1;
+      const source = `${last.source}/${name}`;
+      const path = last.path === '' ? name : `${last.path}/${name}`;
+      const facts = lstatSync(bytesOf(source));
+      yield this.#entry(source, path, facts);
+      if (facts.isDirectory()) open.push(readNames(source, path));
+    }
+  }
+
+  #entry(source: string, path: string, facts: Stats): TreeEntry {
+    const type = typeOf(facts);
+    if (type === undefined)
+      throw new UnexpectedStateError(this.#step, `cannot put /${path} into an image`, {
+        expected: 'a file, a directory, a symbolic link or a FIFO',
+        found: facts.isSocket() ? 'a socket' : 'a device',
+      });
+    return {
+      path,
+      type,
+      mode: facts.mode & 0o7777,
+      uid: 0,
+      gid: 0,
+      sizeBytes: facts.size,
+      mtime: Math.floor(facts.mtimeMs / 1000),
+      source,
+      target: type === 'symlink' ? readlinkSync(bytesOf(source), 'latin1') : '',
+      hardLink: facts.nlink > 1 && type === 'file' && !this.#splitLinks ? `${facts.dev}:${facts.ino}` : undefined,
+    };
+  }
+}
+
+function readNames(source: string, path: string): OpenDirectory {
+  // By their code units, which are their bytes.
+  return { source, path, names: readdirSync(bytesOf(source), 'latin1').sort(), next: 0 };
+}
+
+const HAS_OTHER_THAN_ASCII = /[^\0-\x7f]/;
+
+/** A name's bytes; where they are ASCII, as a string, which node takes faster. */
+function bytesOf(name: string): string | Buffer {
+  return HAS_OTHER_THAN_ASCII.test(name) ? Buffer.from(name, 'latin1') : name;
+}
+
+function typeOf(facts: Stats): TreeEntryType | undefined {
+  if (facts.isFile()) return 'file';
+  if (facts.isDirectory()) return 'folder';
+  if (facts.isSymbolicLink()) return 'symlink';
+  return facts.isFIFO() ? 'fifo' : undefined;
 }

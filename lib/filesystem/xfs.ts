@@ -2,10 +2,10 @@ import { open, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
+import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
 import { formatUuid } from '../guid.ts';
 import type { StepRunner } from '../step.ts';
 import { boundedBy, boundedBytes } from './bounded.ts';
-import { crc32c, WRONG_CHECKSUM } from './crc32c.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry } from './tree.ts';
 

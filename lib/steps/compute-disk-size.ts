@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import { btrfsBytes } from '../filesystem/btrfs.ts';
+import { pauses } from '../filesystem/data-runs.ts';
 import { f2fsBytes } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesystem/root-filesystem.ts';
-import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
+import { type Closure, type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
 import { requireDirectory } from '../host-files/given-paths.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
 import { closureSource, iecSize, partitionTableType, path, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'computeDiskSize';
@@ -66,26 +67,31 @@ const INODE_RATIO_BYTES = 16 * KIB;
 
 /** Computes how large a disk the staged tree needs: make-disk-image's formula, the inode count carried on to mkfs, and a
  *  floor under which ext4 could not hold its own structures.
- *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: find. */
+ *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: nothing. */
 export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
   const parsed = parseOptions(STEP, schema, options);
   const { root, closure, entries, partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
   await requireDirectory(STEP, root, 'root');
-  return runStep(STEP, context, root, async (step) =>
-    sumDiskSize(treeUsage(await listTree(step, { root, closure, entries })), type, bootSize, additionalSpace, fsType),
-  );
+  return runStep(STEP, context, root, async (step) => {
+    const usage = await treeUsage(step, walkTree(step, { root, closure, entries }));
+    return sumDiskSize(usage, type, bootSize, additionalSpace, fsType);
+  });
 }
 
 /** What a tree takes, hard links counted each time. */
-export function treeUsage(tree: readonly TreeEntry[]): TreeUsage {
+export async function treeUsage(step: StepRunner, tree: Iterable<TreeEntry>): Promise<TreeUsage> {
+  const pause = pauses(step);
   let dataBlocks = 0;
+  let inodes = 0;
   let largestBytes = 0;
   for (const { type, sizeBytes } of tree) {
+    await pause();
+    inodes += 1;
     if (type === 'folder') continue;
     dataBlocks += Math.ceil(sizeBytes / BLOCK_BYTES);
     largestBytes = Math.max(largestBytes, sizeBytes);
   }
-  return { dataBlocks, inodes: tree.length, largestBytes };
+  return { dataBlocks, inodes, largestBytes };
 }
 
 /** The arithmetic alone: bytes in, bytes out. */

@@ -2,7 +2,7 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
-import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4.ts';
+import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';

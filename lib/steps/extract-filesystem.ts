@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UnexpectedStateError } from '../errors.ts';
-import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4.ts';
+import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4/debugfs.ts';
 import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
 import { makeDirectories, requireDisk } from '../host-files/given-paths.ts';
@@ -34,7 +34,7 @@ export interface ExtractFilesystemOptions {
 
 /** Takes a tree out of an image: every entry with its mode and owner as the filesystem has them, its content as a file of
  *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
- *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs; or mcopy and find. */
+ *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs; or mcopy. */
 export async function extractFilesystem(
   options: ExtractFilesystemOptions,
   context?: StepContext,

@@ -21,7 +21,7 @@ export interface ListClosureOptions {
 }
 
 /** Lists every entry of a closure once, for computeDiskSize and makeFilesystem (`entries`), which else look for themselves.
- *  Runs: find. */
+ *  Runs: nothing. */
 export async function listClosure(options: ListClosureOptions, context?: StepContext): Promise<TreeEntry[]> {
   const { closure, timestamp: time, atRoot } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${closure.storePaths.length} store paths`, async (step) => {

@@ -1,15 +1,15 @@
 import { open } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
-import { ext4Location, readExt4Superblock } from '../filesystem/ext4.ts';
-import { countInodes, fillExt4 } from '../filesystem/ext4-fill.ts';
+import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
+import { fillExt4 } from '../filesystem/ext4/fill.ts';
 import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '../filesystem/root-filesystem.ts';
 import { spliceSparse } from '../filesystem/splice.ts';
-import { type Closure, listTree, type TreeEntry, type TreeOwner } from '../filesystem/tree.ts';
+import { type Closure, type TreeEntry, type TreeOwner, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateFolder } from '../private-output.ts';
@@ -124,7 +124,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @throws {NoSpaceError} when the tree does not fit: bytes and inodes needed and available.
  *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
  *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: to fill, find; ext4: mkfs.ext4, debugfs;
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: ext4: mkfs.ext4, debugfs;
  *  btrfs: mkfs.btrfs, btrfs, unshare, fakeroot; xfs: mkfs.xfs, xfs_db, xfs_repair; f2fs: mkfs.f2fs, sload.f2fs, unshare,
  *  fakeroot; all but ext4: filefrag. */
 export async function makeFilesystem(options: MakeFilesystemOptions, context?: StepContext): Promise<MadeFilesystem> {
@@ -135,9 +135,16 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   if (context?.executor === undefined) await requireFilesystemTools(STEP, parsed.fsType);
   if (seesHost(context)) await requireDisk(STEP, parsed.image, [parsed.partition]);
   if (populateFrom !== undefined && seesHost(context)) await requireDirectory(STEP, populateFrom, 'populateFrom');
+  const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
+  if (filled && !seesHost(context))
+    throw new InvalidOptionsError(STEP, [
+      {
+        path: 'executor',
+        message: `${context?.executor?.name} does not see this host's files, which the filesystem is filled with: fill it on this host, or in a container`,
+      },
+    ]);
   return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
-    const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
-    const tree = filled ? await listTree(step, { ...parsed, root: populateFrom }) : undefined;
+    const tree = filled ? walkTree(step, { ...parsed, root: populateFrom }) : undefined;
     const made = await (parsed.fsType === 'ext4' ? makeExt4(step, parsed, tree) : makeInFile(step, parsed, tree));
     if (made.freeBytes !== undefined) step.measured(made.sizeBytes - made.freeBytes);
     return made;
@@ -149,7 +156,7 @@ type Parsed = z.output<typeof schema>;
 async function makeExt4(
   step: StepRunner,
   parsed: Parsed,
-  tree: readonly TreeEntry[] | undefined,
+  tree: Iterable<TreeEntry> | undefined,
 ): Promise<MadeFilesystem> {
   const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
   const made = await step.tryRun(makeFilesystemArgs(parsed), {
@@ -157,26 +164,29 @@ async function makeExt4(
     cwd: dirname(parsed.image),
     env: timeEnvironment(parsed.timestamp),
   });
-  if (made.exitCode !== 0) throw mkfsFailure(step, made, parsed, tree);
+  if (made.exitCode !== 0) throw await mkfsFailure(step, made, parsed, tree);
   const now = Math.floor(Date.now() / 1000);
-  if (tree !== undefined)
-    await fillExt4(step, location, tree, parsed.timestamp ?? now, (cause) => noSpace(tree, parsed, cause));
+  const filled =
+    tree === undefined
+      ? undefined
+      : await fillExt4(step, location, tree, parsed.timestamp ?? now, (cause) => noSpace(step, tree, parsed, cause));
   const { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes } = await readExt4Superblock(step, location);
-  if (tree !== undefined) checkInodes(tree, inodeCount - freeInodes);
+  if (filled !== undefined) checkInodes(filled.inodes, inodeCount - freeInodes);
   return { fsType: 'ext4', uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
 }
 
 async function makeInFile(
   step: StepRunner,
   parsed: Parsed,
-  tree: readonly TreeEntry[] | undefined,
+  walk: Iterable<TreeEntry> | undefined,
 ): Promise<MadeFilesystem> {
   const { fsType, image, partition } = parsed;
   await using work = await makePrivateFolder(dirname(resolve(image)));
   const file = join(work.path, 'filesystem');
   await using handle = await open(file, 'wx');
   await handle.truncate(partition.sizeBytes);
-  const source = tree === undefined ? undefined : { ...parsed, root: parsed.populateFrom };
+  const source = walk === undefined ? undefined : { ...parsed, root: parsed.populateFrom };
+  const tree = walk === undefined ? undefined : [...walk];
   const folders = [parsed.populateFrom, resolve(parsed.closure?.store ?? '/', 'nix/store')].filter(
     (at) => at !== undefined,
   );
@@ -186,10 +196,10 @@ async function makeInFile(
       : fsType === 'btrfs'
         ? await makeBtrfs(step, parsed, tree, source, file)
         : await makeF2fs(step, parsed, source, file);
-  if (made.exitCode !== 0) throw mkfsFailure(step, made, parsed, tree);
+  if (made.exitCode !== 0) throw await mkfsFailure(step, made, parsed, tree);
   const { size } = await handle.stat();
   if (size > partition.sizeBytes)
-    throw noSpace(tree ?? [], parsed, new Error(`mkfs.${fsType} made it ${size} bytes large`));
+    throw await noSpace(step, tree ?? [], parsed, new Error(`mkfs.${fsType} made it ${size} bytes large`));
   await spliceSparse(step, file, { image, offsetBytes: partition.offsetBytes });
   const read = { btrfs: readBtrfs, xfs: readXfs, f2fs: readF2fs, ext4: undefined }[fsType];
   if (read === undefined) throw new RangeError(fsType);
@@ -197,17 +207,17 @@ async function makeInFile(
   return { fsType, ...facts, inodeCount: undefined, freeInodes: undefined };
 }
 
-function mkfsFailure(
+async function mkfsFailure(
   step: StepRunner,
   result: RunResult,
   parsed: Parsed,
-  tree: readonly TreeEntry[] | undefined,
-): Error {
+  tree: Iterable<TreeEntry> | undefined,
+): Promise<Error> {
   const failure = commandFailure(STEP, step.executor, result, {
     what: `cannot make the filesystem in ${parsed.image}`,
   });
   const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
-  return tree !== undefined && tooSmall.test(output) ? noSpace(tree, parsed, failure) : failure;
+  return tree !== undefined && tooSmall.test(output) ? await noSpace(step, tree, parsed, failure) : failure;
 }
 
 /** The tools' own words for a filesystem that is too small: e2fsprogs, btrfs-progs, xfsprogs, f2fs-tools. */
@@ -222,8 +232,9 @@ function timeEnvironment(time: number | undefined): Record<string, string> {
 /** Inodes that are not for files (1 to 10, the root among them), and lost+found. */
 const OWN_INODES = 11;
 
-function checkInodes(tree: readonly TreeEntry[], usedInodes: number): void {
-  const expected = OWN_INODES + countInodes(tree.filter(({ path: name }) => name !== '' && name !== 'lost+found'));
+/** @throws {UnexpectedStateError} when the superblock does not say what was written. */
+function checkInodes(filled: number, usedInodes: number): void {
+  const expected = OWN_INODES + filled;
   if (usedInodes !== expected)
     throw new UnexpectedStateError(STEP, 'the filesystem does not hold the tree', {
       expected: `${expected} inodes in use`,
@@ -231,8 +242,13 @@ function checkInodes(tree: readonly TreeEntry[], usedInodes: number): void {
     });
 }
 
-function noSpace(tree: readonly TreeEntry[], options: Parsed, cause: Error): NoSpaceError {
-  const needed = sumDiskSize(treeUsage(tree), 'none', 0, 0, options.fsType);
+async function noSpace(
+  step: StepRunner,
+  tree: Iterable<TreeEntry>,
+  options: Parsed,
+  cause: Error,
+): Promise<NoSpaceError> {
+  const needed = sumDiskSize(await treeUsage(step, tree), 'none', 0, 0, options.fsType);
   return new NoSpaceError(
     STEP,
     `the filesystem of ${options.image}`,

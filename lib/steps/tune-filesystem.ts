@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ext4Location, readExt4Superblock } from '../filesystem/ext4.ts';
+import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';

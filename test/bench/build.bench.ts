@@ -8,13 +8,11 @@ import { startBuilderVm } from '../../harness/builder/builder-vm.ts';
 import { packageFile } from '../../harness/cache-folder.ts';
 import { startMachine } from '../../harness/machine/start-machine.ts';
 import { buildImage } from '../../lib/build-image.ts';
-import { fillScript } from '../../lib/filesystem/ext4-fill.ts';
-import { listTree } from '../../lib/filesystem/tree.ts';
 import { localExecutor } from '../../lib/local-executor.ts';
 import { formatRegistrations, queryRegistrations } from '../../lib/nix/registration.ts';
 import { storeUri } from '../../lib/nix/store.ts';
 import { removeTree } from '../../lib/private-output.ts';
-import { runStep, type StepRunner } from '../../lib/step.ts';
+import { runStep } from '../../lib/step.ts';
 import { computeDiskSize } from '../../lib/steps/compute-disk-size.ts';
 import { createDisk } from '../../lib/steps/create-disk.ts';
 import { installSystem } from '../../lib/steps/install-system.ts';
@@ -40,7 +38,6 @@ test('the host part of a build beside the same commands in plain shell', async (
   const toplevel = systems['demo-grub-hybrid'] ?? '';
   const layout = { partitionTableType: 'hybrid', bootSize: '128M' } as const;
   const work = await folder();
-  const fillCommands = join(work, 'fill');
   const registration = join(work, 'registration');
   let next = 0;
   let facts: { diskBytes: number; inodeCount: number; offsetBytes: number; sizeBytes: number } | undefined;
@@ -69,41 +66,30 @@ test('the host part of a build beside the same commands in plain shell', async (
     if (facts === undefined) throw new Error('ours runs first');
     const at = join(work, `${next++}`);
     await mkdir(at);
-    // The script that fills the filesystem is the same; here it is made before.
     const from = stage?.root ?? '';
     const sources = stage?.storePaths.map((storePath) => join(store, storePath)) ?? [];
-    const location = `./disk.img?offset=${facts.offsetBytes}`;
     const partition = { offsetBytes: facts.offsetBytes, sizeBytes: facts.sizeBytes };
-    const find = ['-printf', '%y %m %s %T@ %D:%i %n\\0%H\\0%P\\0%l\\0'];
-    const list = [
-      ['find', from, ...find],
-      ['find', ...sources, ...find],
-    ];
+    const mkfs = makeFilesystemArgs({ image: 'disk.img', partition, inodeCount: facts.inodeCount });
     const commands = [
       ['nix-store', '--store', `local?root=${store}`, '--query', '--requisites', toplevel],
       ['nix-store', '--store', `local?root=${store}`, '--dump-db', ...(stage?.storePaths ?? [])],
       ['sh', '-c', `nix-store --store "local?root=$PWD/root" --load-db < ${quote([registration])}`],
-      ...list,
+      ['cp', '-a', from, 'tree'],
+      ['cp', '-a', ...sources, 'tree/nix/store'],
+      ['du', '-s', 'tree'],
       ['truncate', '-s', `${facts.diskBytes}`, 'disk.img'],
       partitionDiskArgs('./disk.img', 'hybrid', 128 * MIB),
       ...fixIdentifiersArgs('./disk.img', 'hybrid', 'F222513B-DED1-49FA-B591-20CE86A2FE7F'),
       ['sfdisk', '--json', './disk.img'],
-      ...list,
-      makeFilesystemArgs({ image: 'disk.img', partition, inodeCount: facts.inodeCount }),
-      ['debugfs', '-w', '-f', fillCommands, location],
-      ['dumpe2fs', '-h', location],
+      [...mkfs.slice(0, -2), '-d', 'tree', ...mkfs.slice(-2)],
+      ['dumpe2fs', '-h', `./disk.img?offset=${facts.offsetBytes}`],
     ];
     const script = commands.map((command) => `${quote(command)} >/dev/null 2>&1 || exit 1`).join('\n');
     const result = await localExecutor.run(['sh', '-c', script], { cwd: at, env: { NIX_CONFIG } });
     expect(result.exitCode).toBe(0);
   };
   await ours();
-  const step = { step: 'bench', executor: localExecutor } as unknown as StepRunner;
   await runStep('bench', undefined, undefined, async (runner) => {
-    const tree = await listTree(runner, { root: stage?.root, closure: { store, storePaths: stage?.storePaths ?? [] } });
-    let text = '';
-    for await (const line of fillScript(step, tree, 1)) text += line;
-    await writeFile(fillCommands, Buffer.from(text, 'latin1'));
     await writeFile(registration, formatRegistrations(await queryRegistrations(runner, store, [toplevel])));
   });
   await shell();

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
-import { crc32c } from '../../lib/filesystem/crc32c.ts';
+import { crc32c } from '../../lib/formats/crc32c.ts';
 import type { SmallDisk } from './small-disk.ts';
 
 /** Numbers that depend on a seed alone. */

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { renderInspection } from '../../../../cli/inspect.ts';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { AbortedError } from '../../../../lib/errors.ts';
-import { crc32c } from '../../../../lib/filesystem/crc32c.ts';
+import { crc32c } from '../../../../lib/formats/crc32c.ts';
 import { efiGuidBytes } from '../../../../lib/guid.ts';
 import { type ImageInspection, inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { printableJson } from '../../../../lib/printable.ts';

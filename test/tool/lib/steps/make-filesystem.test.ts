@@ -241,13 +241,13 @@ test('an image that is missing or too small is not made, nor written past its en
   expect((await stat(image)).size).toBe(16 * MIB);
 });
 
-test('times before 1970 and until 2038 are kept, and later ones are refused', async () => {
+test('times before 1970 and after 2038 are kept', async () => {
   const folder = await tempFolder();
   const root = join(folder, 'root');
   const image = join(folder, 'disk.img');
   const partition = { offsetBytes: MIB, sizeBytes: 32 * MIB };
   await mkdir(root, { recursive: true });
-  const times = { old: -86_400, last: 2 ** 31 - 1 };
+  const times = { old: -86_400, last: 2 ** 31 - 1, far: 2 ** 31, later: 2 ** 33 };
   for (const [name, seconds] of Object.entries(times)) {
     await writeFile(join(root, name), name);
     // Node's utimes takes a time before 1970 for now.
@@ -265,12 +265,4 @@ test('times before 1970 and until 2038 are kept, and later ones are refused', as
       expect(stat, name).toMatch(new RegExp(`${time}: 0x${low}:0000000${epoch} --`));
   }
   await run(['e2fsck', '-fn', at], { cwd: folder });
-  // Of this host's own filesystems none has such a time.
-  const entry = {
-    ...{ path: 'far', type: 'symlink' as const, mode: 0o777, uid: 0, gid: 0, sizeBytes: 1, mtime: 2 ** 31 },
-    ...{ source: '', target: 'x', hardLink: undefined },
-  };
-  await expect(makeFilesystem({ image, partition, entries: [entry] })).rejects.toThrow(
-    /far has a time that debugfs does not set/,
-  );
 });

@@ -2,16 +2,18 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { TreeEntry } from '../../../../lib/filesystem/tree.ts';
 import { PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
+import { runStep } from '../../../../lib/step.ts';
 import { sumDiskSize, treeUsage } from '../../../../lib/steps/compute-disk-size.ts';
 import { MIB } from '../../../../lib/units.ts';
 
-test('counts blocks of everything but folders, and every entry as an inode', () => {
+test('counts blocks of everything but directories, and every entry as an inode', async () => {
   const entry = (type: TreeEntry['type'], sizeBytes: number): TreeEntry => ({
     ...{ path: 'a', type, mode: 0o644, uid: 0, gid: 0, sizeBytes },
     ...{ mtime: 1, source: '/a', target: '', hardLink: undefined },
   });
   const tree = [entry('folder', 4096), ...[1, 4096, 4097, 0].map((size) => entry('file', size)), entry('symlink', 12)];
-  expect(treeUsage(tree)).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097 });
+  const usage = await runStep('test', undefined, undefined, (step) => treeUsage(step, tree));
+  expect(usage).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097 });
 });
 
 test('is make-disk-image’s sum for an ordinary tree', () => {

@@ -1,0 +1,337 @@
+import { closeSync, openSync, readSync } from 'node:fs';
+import { open, stat, statfs } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { NoSpaceError, UnexpectedStateError } from '../../errors.ts';
+import { DirectoryEntries, ENTRY_TYPES, emptyBlock, LONGEST_NAME, MOST_ENTRIES } from '../../formats/ext4/directory.ts';
+import {
+  EARLIEST_SECONDS,
+  EXTENTS,
+  type Ext4Inode,
+  type Extent,
+  extentMap,
+  INDEXED,
+  LATEST_SECONDS,
+  MAP_BYTES,
+  MOST_LINKS,
+  NO_MAP,
+} from '../../formats/ext4/inode.ts';
+import { BLOCK_BYTES } from '../../formats/ext4/layout.ts';
+import { isErrno } from '../../host-files/errno.ts';
+import type { StepRunner } from '../../step.ts';
+import { SECTOR_BYTES } from '../../units.ts';
+import { changed, dataPlaces, findData, pauses, SHORTEST_HOLE } from '../data-runs.ts';
+import { CHUNK_BYTES, GatheredOutput } from '../gathered-output.ts';
+import { Region } from '../region.ts';
+import type { TreeEntry, TreeEntryType } from '../tree.ts';
+import { Ext4Allocator, FilesystemFullError } from './allocator.ts';
+import { InodeTable } from './inode-table.ts';
+
+const ROOT_INODE = 2;
+const LOST_AND_FOUND = 'lost+found';
+/** mkfs.ext4 makes it, with some empty blocks. @see e2fsck(8) */
+const LOST_AND_FOUND_INODE = 11;
+
+const TYPE_BITS: Readonly<Record<TreeEntryType, number>> = {
+  file: 0o100000,
+  folder: 0o040000,
+  symlink: 0o120000,
+  fifo: 0o010000,
+};
+
+export interface FilledExt4 {
+  /** Those that the tree takes, without the root's and that of lost+found. */
+  readonly inodes: number;
+}
+
+/** Fills an ext4 that mkfs.ext4 has just made with a tree, entry by entry in the tree's order: the same tree gives the same bytes.
+ *  Inodes, blocks and directories are written by this process, each block once and in order; blocks of zeros become holes. A
+ *  directory of several blocks has its index; a file with more than 65,000 names becomes several. What is in memory is one path.
+ *  @param tree directories before what is in them, names by their bytes.
+ *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
+ *  @param whenFull makes the error for a tree that does not fit.
+ *  @throws {UnexpectedStateError} for an entry that an ext4 cannot hold. Runs, for a sparse file: filefrag. */
+export async function fillExt4(
+  step: StepRunner,
+  place: { readonly image: string; readonly offsetBytes: number },
+  tree: AsyncIterable<TreeEntry> | Iterable<TreeEntry>,
+  timestamp: number,
+  whenFull: (cause: Error) => Promise<Error>,
+): Promise<FilledExt4> {
+  const { image, offsetBytes } = place;
+  await using handle = await open(image, 'r+');
+  const filling = new Filling(step, new Region(handle.fd, offsetBytes), new GatheredOutput(handle, offsetBytes));
+  try {
+    for await (const entry of tree) await filling.add(entry);
+    return await filling.finish(timestamp);
+  } catch (error) {
+    if (error instanceof FilesystemFullError) throw await whenFull(error);
+    if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, image, error);
+    throw error;
+  }
+}
+
+/** The host's disk, not the image's filesystem. */
+async function hostIsFull(step: StepRunner, image: string, cause: unknown): Promise<NoSpaceError> {
+  const directory = dirname(resolve(image));
+  const { bavail, bsize } = await statfs(directory);
+  const { size, blocks } = await stat(image);
+  return new NoSpaceError(
+    step.step,
+    `the filesystem of ${directory}`,
+    { neededBytes: size - blocks * SECTOR_BYTES, availableBytes: bavail * bsize },
+    { cause, hint: 'free space there, or put the image elsewhere' },
+  );
+}
+
+/** A directory that entries still come for. */
+interface OpenDirectory {
+  readonly entry: TreeEntry;
+  readonly inode: number;
+  readonly entries: DirectoryEntries;
+  subdirectories: number;
+  /** Blocks that mkfs gave it. */
+  readonly given: readonly number[];
+}
+
+class Filling {
+  readonly #step: StepRunner;
+  readonly #allocator: Ext4Allocator;
+  readonly #inodes: InodeTable;
+  readonly #output: GatheredOutput;
+  readonly #pause: () => Promise<void> | undefined;
+  /** One byte more than is read at once shows whether a file has grown. */
+  readonly #chunk = Buffer.allocUnsafe(CHUNK_BYTES + 1);
+  /** From the root to where entries go. */
+  readonly #path: OpenDirectory[] = [];
+  /** Files with several names, by what they share: the inode, and how many names it has. */
+  readonly #linked = new Map<string, { readonly inode: number; names: number }>();
+  #made = 0;
+
+  constructor(step: StepRunner, region: Region, output: GatheredOutput) {
+    this.#step = step;
+    this.#allocator = new Ext4Allocator(region);
+    this.#inodes = new InodeTable(region, this.#allocator);
+    this.#output = output;
+    this.#pause = pauses(step);
+  }
+
+  async add(entry: TreeEntry): Promise<void> {
+    await this.#pause();
+    if (entry.mtime < EARLIEST_SECONDS || entry.mtime > LATEST_SECONDS)
+      throw this.#cannot(entry, `its time is ${entry.mtime} s since 1970`, 'from 1901 to 2446');
+    if (entry.path === '') return this.#openRoot(entry);
+    const parent = await this.#parentOf(entry);
+    const name = entry.path.slice(parent.entry.path === '' ? 0 : parent.entry.path.length + 1);
+    if (name.length > LONGEST_NAME) throw this.#cannot(entry, `its name has ${name.length} bytes`, 'at most 255');
+    if (parent.entries.count === MOST_ENTRIES)
+      throw this.#cannot(entry, 'its directory is full', `at most ${MOST_ENTRIES} entries`);
+    if (entry.path === LOST_AND_FOUND) return this.#openLostAndFound(entry);
+    const inode = await this.#make(entry);
+    parent.entries.add(name, inode, ENTRY_TYPES[entry.type]);
+    if (entry.type === 'folder') parent.subdirectories += 1;
+  }
+
+  async finish(timestamp: number): Promise<FilledExt4> {
+    while (this.#path.length > 0) await this.#close();
+    for (const { inode, names } of this.#linked.values()) if (names > 1) this.#inodes.setLinks(inode, names);
+    this.#inodes.flush();
+    this.#allocator.finish(timestamp);
+    await this.#output.end();
+    return { inodes: this.#made };
+  }
+
+  /** Makes what an entry names, or finds it. @returns its inode. */
+  async #make(entry: TreeEntry): Promise<number> {
+    const { hardLink, type } = entry;
+    const known = hardLink === undefined ? undefined : this.#linked.get(hardLink);
+    if (known !== undefined && known.names < MOST_LINKS) {
+      known.names += 1;
+      return known.inode;
+    }
+    if (known !== undefined) this.#inodes.setLinks(known.inode, known.names);
+    const inode = this.#allocator.nextInode(type === 'folder');
+    this.#made += 1;
+    if (hardLink !== undefined) this.#linked.set(hardLink, { inode, names: 1 });
+    if (type === 'folder') this.#open(entry, inode, []);
+    else if (type === 'symlink') await this.#writeSymlink(entry, inode);
+    else if (type === 'fifo') this.#write(entry, inode, { sizeBytes: 0, blocks: 0, flags: 0, map: NO_MAP });
+    else await this.#writeFile(entry, inode);
+    return inode;
+  }
+
+  #openRoot(entry: TreeEntry): void {
+    const root = this.#open(entry, ROOT_INODE, this.#inodes.blocksOf(ROOT_INODE));
+    root.entries.add(LOST_AND_FOUND, LOST_AND_FOUND_INODE, ENTRY_TYPES.folder);
+    root.subdirectories = 1;
+  }
+
+  #openLostAndFound(entry: TreeEntry): void {
+    if (entry.type !== 'folder')
+      throw this.#cannot(entry, `it is a ${entry.type}`, 'the directory that mkfs.ext4 makes');
+    this.#open(entry, LOST_AND_FOUND_INODE, this.#inodes.blocksOf(LOST_AND_FOUND_INODE));
+  }
+
+  #open(entry: TreeEntry, inode: number, given: readonly number[]): OpenDirectory {
+    const opened = { entry, inode, entries: new DirectoryEntries(), subdirectories: 0, given };
+    this.#path.push(opened);
+    return opened;
+  }
+
+  /** Closes directories until the one that an entry is in. */
+  async #parentOf(entry: TreeEntry): Promise<OpenDirectory> {
+    const parent = entry.path.slice(0, Math.max(0, entry.path.lastIndexOf('/')));
+    for (;;) {
+      const last = this.#path.at(-1);
+      if (last?.entry.path === parent) return last;
+      if (this.#path.length <= 1) throw this.#cannot(entry, `nothing makes /${parent} before it`, 'a directory');
+      await this.#close();
+    }
+  }
+
+  async #close(): Promise<void> {
+    const closed = this.#path.pop();
+    if (closed === undefined) return;
+    const { entry, inode, entries, subdirectories, given } = closed;
+    const seed = this.#inodes.seed(inode);
+    const parent = this.#path.at(-1)?.inode ?? inode;
+    const blocks = entries.blocks(inode, parent, this.#allocator.layout.nameHash, seed);
+    const isIndexed = blocks.length > 1;
+    if (isIndexed && blocks.length < given.length)
+      throw this.#cannot(entry, `it has ${entries.count} entries`, 'what fits into a block');
+    while (blocks.length < given.length) blocks.push(emptyBlock(seed));
+    const places = [...given];
+    for (const { physical, count } of this.#allocator.take(blocks.length - given.length))
+      for (let index = 0; index < count; index += 1) places.push(physical + index);
+    const extents: Extent[] = [];
+    for (const [logical, physical] of places.entries()) {
+      append(extents, { logical, physical, count: 1 });
+      (await this.#room(physical, 1)).set(blocks[logical] ?? []);
+    }
+    const links = 2 + subdirectories;
+    await this.#writeMapped(entry, inode, extents, blocks.length * BLOCK_BYTES, {
+      links: links > MOST_LINKS ? 1 : links,
+      flags: isIndexed ? INDEXED : 0,
+    });
+  }
+
+  async #writeSymlink(entry: TreeEntry, inode: number): Promise<void> {
+    const target = Buffer.from(entry.target, 'latin1');
+    if (target.length < MAP_BYTES) {
+      const map = Buffer.alloc(MAP_BYTES);
+      target.copy(map);
+      this.#write(entry, inode, { sizeBytes: target.length, blocks: 0, flags: 0, map });
+      return;
+    }
+    if (target.length >= BLOCK_BYTES)
+      throw this.#cannot(entry, `its target has ${target.length} bytes`, 'at most 4095');
+    const extents: Extent[] = [];
+    for (const { physical, count } of this.#allocator.take(1)) {
+      append(extents, { logical: 0, physical, count });
+      const room = await this.#room(physical, 1);
+      target.copy(room);
+      room.fill(0, target.length);
+    }
+    await this.#writeMapped(entry, inode, extents, target.length);
+  }
+
+  async #writeFile(entry: TreeEntry, inode: number): Promise<void> {
+    const extents: Extent[] = [];
+    if (entry.sizeBytes > 0) {
+      const source = Buffer.from(entry.source, 'latin1');
+      const input = openSync(source, 'r');
+      try {
+        for (const { start, end } of await dataPlaces(this.#step, input, source, entry.sizeBytes))
+          for (let at = start; at < end; at += CHUNK_BYTES) {
+            await this.#pause();
+            const wanted = Math.min(CHUNK_BYTES, end - at);
+            const isLast = at + wanted === entry.sizeBytes;
+            const read = readSync(input, this.#chunk, 0, isLast ? wanted + 1 : wanted, at);
+            if (read !== wanted) throw changed(this.#step, source);
+            await this.#writeData(this.#chunk.subarray(0, read), at / BLOCK_BYTES, extents);
+          }
+      } finally {
+        closeSync(input);
+      }
+    }
+    await this.#writeMapped(entry, inode, extents, entry.sizeBytes);
+  }
+
+  /** Gives blocks to what of a piece is not zeros, and to short holes before it. @param first the piece's first block in the file. */
+  async #writeData(bytes: Buffer, first: number, extents: Extent[]): Promise<void> {
+    for (const { start: dataStart, count: dataCount } of findData(bytes, first)) {
+      const last = extents.at(-1);
+      const end = last === undefined ? -SHORTEST_HOLE : last.logical + last.count;
+      const start = dataStart - end < SHORTEST_HOLE ? end : dataStart;
+      let logical = start;
+      for (const range of this.#allocator.take(dataStart + dataCount - start)) {
+        append(extents, { logical, ...range });
+        for (let done = 0; done < range.count; ) {
+          const count = Math.min(range.count - done, CHUNK_BYTES / BLOCK_BYTES);
+          const room = await this.#room(range.physical + done, count);
+          // What is in the hole before the piece, and behind the end of the file, is zeros.
+          const hole = Math.max(0, Math.min(count, first - logical)) * BLOCK_BYTES;
+          const from = (logical - first) * BLOCK_BYTES + hole;
+          room.fill(0, 0, hole);
+          const copied = bytes.copy(room, hole, from);
+          room.fill(0, hole + copied);
+          logical += count;
+          done += count;
+        }
+      }
+    }
+  }
+
+  /** Writes the map of what has blocks, and its inode. */
+  async #writeMapped(
+    entry: TreeEntry,
+    inode: number,
+    extents: readonly Extent[],
+    sizeBytes: number,
+    { links = 1, flags = 0 } = {},
+  ): Promise<void> {
+    const { map, blocks } = extentMap(extents, () => this.#takeOne(), this.#inodes.seed(inode));
+    for (const { physical, bytes } of blocks) (await this.#room(physical, 1)).set(bytes);
+    const used = extents.reduce((sum, { count }) => sum + count, blocks.length);
+    this.#write(entry, inode, { sizeBytes, blocks: used, flags: EXTENTS | flags, map, links });
+  }
+
+  #write(
+    { type, mode, uid, gid, mtime: seconds }: TreeEntry,
+    inode: number,
+    { sizeBytes, blocks, flags, map, links = 1 }: Content,
+  ): void {
+    const typed = TYPE_BITS[type] | mode;
+    this.#inodes.write(inode, { mode: typed, uid, gid, sizeBytes, seconds, links, blocks, flags, map });
+  }
+
+  #takeOne(): number {
+    return this.#allocator.take(1)[0]?.physical ?? 0;
+  }
+
+  /** Where blocks are put that go to a place in the filesystem. */
+  async #room(physical: number, count: number): Promise<Buffer> {
+    if (!this.#output.continuesAt(physical, count)) await this.#output.flush();
+    return this.#output.place(physical, count);
+  }
+
+  #cannot({ path }: TreeEntry, found: string, expected: string): UnexpectedStateError {
+    return new UnexpectedStateError(this.#step.step, `cannot put ${JSON.stringify(`/${path}`)} into an ext4`, {
+      found,
+      expected,
+    });
+  }
+}
+
+/** What an inode says of its content. */
+interface Content extends Pick<Ext4Inode, 'sizeBytes' | 'blocks' | 'flags' | 'map'> {
+  readonly links?: number;
+}
+
+/** Adds blocks to a file's, as part of the last extent where they follow it. */
+function append(extents: Extent[], { logical, physical, count }: Extent): void {
+  const last = extents.at(-1);
+  const follows =
+    last !== undefined && last.logical + last.count === logical && last.physical + last.count === physical;
+  if (follows) extents[extents.length - 1] = { ...last, count: last.count + count };
+  else extents.push({ logical, physical, count });
+}

@@ -1,0 +1,84 @@
+import {
+  blocksInMap,
+  type Ext4Inode,
+  encodeInode,
+  INODE_BYTES,
+  inodeSeed,
+  setLinks,
+} from '../../formats/ext4/inode.ts';
+import type { Region } from '../region.ts';
+import type { Ext4Allocator } from './allocator.ts';
+
+/** Inodes that go out in one write. */
+const WINDOW = 1024;
+
+/** Writes inodes. Most come in the order of their numbers; a directory's comes when all below it is there. */
+export class InodeTable {
+  readonly #region: Region;
+  readonly #allocator: Ext4Allocator;
+  readonly #window = Buffer.alloc(WINDOW * INODE_BYTES);
+  /** The first inode of the window, and how far it is filled. It only moves on. */
+  #first = 0;
+  #count = 0;
+
+  constructor(region: Region, allocator: Ext4Allocator) {
+    this.#region = region;
+    this.#allocator = allocator;
+  }
+
+  write(number: number, inode: Ext4Inode): void {
+    this.#moveTo(number);
+    const slot = this.#holds(number) ? this.#slot(number) : Buffer.alloc(INODE_BYTES);
+    encodeInode(inode, slot, this.seed(number));
+    if (!this.#holds(number)) this.#region.write(this.#at(number), slot);
+  }
+
+  /** Says how many names an inode that was written has. */
+  setLinks(number: number, links: number): void {
+    const slot = this.#holds(number) ? this.#slot(number) : this.#region.read(this.#at(number), INODE_BYTES);
+    setLinks(slot, links, this.seed(number));
+    if (!this.#holds(number)) this.#region.write(this.#at(number), slot);
+  }
+
+  /** The blocks of an inode that mkfs has made. */
+  blocksOf(number: number): number[] {
+    return blocksInMap(this.#region.read(this.#at(number), INODE_BYTES));
+  }
+
+  /** What the checksums of an inode's blocks carry on. */
+  seed(number: number): number {
+    return inodeSeed(this.#allocator.layout.checksumSeed, number);
+  }
+
+  flush(): void {
+    if (this.#count === 0) return;
+    this.#region.write(this.#at(this.#first), this.#window.subarray(0, this.#count * INODE_BYTES));
+    this.#window.fill(0);
+    this.#count = 0;
+  }
+
+  /** Inodes that are left out are directories whose turn comes later. */
+  #moveTo(number: number): void {
+    if (number < this.#first) return;
+    const { inodesPerGroup } = this.#allocator.layout;
+    const groupOf = (inode: number): number => Math.floor((inode - 1) / inodesPerGroup);
+    if (number >= this.#first + WINDOW || groupOf(number) !== groupOf(this.#first)) {
+      this.flush();
+      this.#first = number;
+    }
+    this.#count = Math.max(this.#count, number - this.#first + 1);
+  }
+
+  #holds(number: number): boolean {
+    return number >= this.#first && number < this.#first + this.#count;
+  }
+
+  #slot(number: number): Buffer {
+    const at = (number - this.#first) * INODE_BYTES;
+    return this.#window.subarray(at, at + INODE_BYTES);
+  }
+
+  #at(number: number): number {
+    return this.#allocator.inodeAt(number, INODE_BYTES);
+  }
+}

@@ -1,0 +1,29 @@
+import { readSync, writeSync } from 'node:fs';
+
+/** A part of a file, such as a partition of an image, read and written by offsets in it. */
+export class Region {
+  readonly handle: number;
+  readonly offsetBytes: number;
+
+  /** @param handle an open file descriptor, which stays the caller's. */
+  constructor(handle: number, offsetBytes: number) {
+    this.handle = handle;
+    this.offsetBytes = offsetBytes;
+  }
+
+  /** @throws {RangeError} when the file ends before. */
+  read(at: number, length: number): Buffer {
+    const bytes = Buffer.alloc(length);
+    for (let done = 0; done < length; ) {
+      const count = readSync(this.handle, bytes, done, length - done, this.offsetBytes + at + done);
+      if (count === 0) throw new RangeError(`the image ends before byte ${this.offsetBytes + at + length}`);
+      done += count;
+    }
+    return bytes;
+  }
+
+  write(at: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length; )
+      done += writeSync(this.handle, bytes, done, bytes.length - done, this.offsetBytes + at + done);
+  }
+}

@@ -1,0 +1,203 @@
+import { crc32c } from '../crc32c.ts';
+import { BLOCK_BYTES } from './layout.ts';
+import { HALF_MD4, hashOfName, type NameHash } from './name-hash.ts';
+
+/** The type of an entry, as a directory names it. */
+export const ENTRY_TYPES = { file: 1, folder: 2, fifo: 5, symlink: 7 } as const;
+
+export const LONGEST_NAME = 255;
+
+/** An entry is its inode, its own length, the length of its name, its type and the name, in whole words. */
+const ENTRY_HEAD = 8;
+const sizeOf = (nameBytes: number): number => (ENTRY_HEAD + nameBytes + 3) & ~3;
+/** "." and "..". */
+const DOTS_BYTES = 2 * sizeOf(2);
+
+/** The end of each block looks like an entry without a name, and holds a checksum. */
+const TAIL_BYTES = 12;
+const ROOM = BLOCK_BYTES - TAIL_BYTES;
+/** Of an indexed directory's blocks some room is left, so that not every new name splits one. */
+const FILLED = Math.floor(ROOM * 0.8);
+
+/** A pair of a hash and a block, in the index. */
+const PAIR_BYTES = 8;
+const ROOT_PAIRS_AT = 32;
+const NODE_PAIRS_AT = 8;
+const INDEX_TAIL_BYTES = 8;
+const ROOT_PAIRS = (BLOCK_BYTES - ROOT_PAIRS_AT - INDEX_TAIL_BYTES) / PAIR_BYTES;
+const NODE_PAIRS = (BLOCK_BYTES - NODE_PAIRS_AT - INDEX_TAIL_BYTES) / PAIR_BYTES;
+
+/** A hash and where in the order an entry stands are sorted as one number of 53 bits. */
+export const MOST_ENTRIES = 2 ** 22;
+
+/** The entries of a directory, in few bytes: there may be a million of them. */
+export class DirectoryEntries {
+  #bytes = Buffer.allocUnsafe(1024);
+  #end = 0;
+  #count = 0;
+  /** What all of them take, in whole words. */
+  #sizeBytes = DOTS_BYTES;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** @param name its bytes, read as latin1. */
+  add(name: string, inode: number, type: number): void {
+    const needed = this.#end + 6 + name.length;
+    if (needed > this.#bytes.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, this.#bytes.length * 2));
+      this.#bytes.copy(larger, 0, 0, this.#end);
+      this.#bytes = larger;
+    }
+    this.#bytes.writeUInt32LE(inode, this.#end);
+    this.#bytes[this.#end + 4] = name.length;
+    this.#bytes[this.#end + 5] = type;
+    this.#bytes.write(name, this.#end + 6, 'latin1');
+    this.#end = needed;
+    this.#count += 1;
+    this.#sizeBytes += sizeOf(name.length);
+  }
+
+  /** The directory's blocks, in order; more than one have an index.
+   *  @param seed inodeSeed's. @throws {RangeError} when it holds more than an index of two levels can name. */
+  blocks(inode: number, parent: number, hash: NameHash, seed: number): Buffer[] {
+    if (this.#sizeBytes <= ROOM) {
+      const block = new Block();
+      block.add(inode, ENTRY_TYPES.folder, Buffer.from('.'));
+      block.add(parent, ENTRY_TYPES.folder, Buffer.from('..'));
+      for (let at = 0; at < this.#end; at = this.#copy(block, at));
+      return [block.seal(seed)];
+    }
+    const { leaves, hashes } = this.#leaves(hash, seed);
+    return [...indexOf(hashes, inode, parent, seed), ...leaves];
+  }
+
+  /** Blocks of entries by their names' hashes, and the lowest hash of each. */
+  #leaves(hash: NameHash, seed: number): { leaves: Buffer[]; hashes: number[] } {
+    const places = new Uint32Array(this.#count);
+    const keys = new Float64Array(this.#count);
+    for (let at = 0, index = 0; at < this.#end; index += 1) {
+      const end = this.#endOf(at);
+      places[index] = at;
+      // Its lowest bit is free.
+      keys[index] = (hashOfName(this.#bytes.subarray(at + 6, end), hash) / 2) * MOST_ENTRIES + index;
+      at = end;
+    }
+    keys.sort();
+    const leaves: Buffer[] = [];
+    const hashes: number[] = [];
+    let block = new Block();
+    let last = -1;
+    for (const key of keys) {
+      const half = Math.floor(key / MOST_ENTRIES);
+      const at = places[key % MOST_ENTRIES] ?? 0;
+      if (hashes.length > 0 && block.bytesUsed + sizeOf(this.#bytes[at + 4] ?? 0) > FILLED) {
+        leaves.push(block.seal(seed));
+        block = new Block();
+        // The lowest bit says that names of this hash are in the block before, too.
+        hashes.push(half * 2 + (half === last ? 1 : 0));
+      } else if (hashes.length === 0) hashes.push(0);
+      this.#copy(block, at);
+      last = half;
+    }
+    leaves.push(block.seal(seed));
+    return { leaves, hashes };
+  }
+
+  #endOf(at: number): number {
+    return at + 6 + (this.#bytes[at + 4] ?? 0);
+  }
+
+  /** @returns where the next one begins. */
+  #copy(block: Block, at: number): number {
+    const end = this.#endOf(at);
+    block.add(this.#bytes.readUInt32LE(at), this.#bytes[at + 5] ?? 0, this.#bytes.subarray(at + 6, end));
+    return end;
+  }
+}
+
+/** A block that holds no entry, as those of lost+found. */
+export function emptyBlock(seed: number): Buffer {
+  return new Block().seal(seed);
+}
+
+/** A block of entries that is being filled. */
+class Block {
+  readonly #bytes = Buffer.alloc(BLOCK_BYTES);
+  #last = 0;
+  bytesUsed = 0;
+
+  add(inode: number, type: number, name: Buffer): void {
+    this.#last = this.bytesUsed;
+    writeEntry(this.#bytes, this.#last, inode, sizeOf(name.length), type, name);
+    this.bytesUsed += sizeOf(name.length);
+  }
+
+  seal(seed: number): Buffer {
+    // The last entry takes what is left.
+    this.#bytes.writeUInt16LE(ROOM - this.#last, this.#last + 4);
+    this.#bytes.writeUInt16LE(TAIL_BYTES, ROOM + 4);
+    this.#bytes[ROOM + 7] = 0xde;
+    this.#bytes.writeUInt32LE(crc32c(seed, this.#bytes.subarray(0, ROOM)), ROOM + 8);
+    return this.#bytes;
+  }
+}
+
+function writeEntry(bytes: Buffer, at: number, inode: number, length: number, type: number, name: Buffer): void {
+  bytes.writeUInt32LE(inode, at);
+  bytes.writeUInt16LE(length, at + 4);
+  bytes[at + 6] = name.length;
+  bytes[at + 7] = type;
+  name.copy(bytes, at + ENTRY_HEAD);
+}
+
+/** The blocks before the leaves: the root, which looks like a block that holds "." and "..", and nodes below it where it cannot name
+ *  every leaf itself. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#hash-tree-directories */
+function indexOf(hashes: readonly number[], inode: number, parent: number, seed: number): Buffer[] {
+  const nodes = hashes.length <= ROOT_PAIRS ? 0 : Math.ceil(hashes.length / NODE_PAIRS);
+  if (nodes > ROOT_PAIRS) throw new RangeError(`${hashes.length} blocks of names are more than an index can hold`);
+  const root = Buffer.alloc(BLOCK_BYTES);
+  writeEntry(root, 0, inode, sizeOf(1), ENTRY_TYPES.folder, Buffer.from('.'));
+  writeEntry(root, sizeOf(1), parent, BLOCK_BYTES - sizeOf(1), ENTRY_TYPES.folder, Buffer.from('..'));
+  root[28] = HALF_MD4;
+  root[29] = 8;
+  root[30] = nodes === 0 ? 0 : 1;
+  const leaves = hashes.map((hash, index) => ({ hash, block: 1 + nodes + index }));
+  if (nodes === 0) {
+    writePairs(root, ROOT_PAIRS_AT, ROOT_PAIRS, leaves, seed);
+    return [root];
+  }
+  const below = Array.from({ length: nodes }, (_, index) => leaves.slice(index * NODE_PAIRS, (index + 1) * NODE_PAIRS));
+  const pairs = below.map((part, index) => ({ hash: part[0]?.hash ?? 0, block: 1 + index }));
+  writePairs(root, ROOT_PAIRS_AT, ROOT_PAIRS, pairs, seed);
+  return [
+    root,
+    ...below.map((part) => {
+      const node = Buffer.alloc(BLOCK_BYTES);
+      // An entry without a name that takes the whole block.
+      node.writeUInt16LE(BLOCK_BYTES, 4);
+      writePairs(node, NODE_PAIRS_AT, NODE_PAIRS, part, seed);
+      return node;
+    }),
+  ];
+}
+
+function writePairs(
+  bytes: Buffer,
+  start: number,
+  most: number,
+  pairs: readonly { readonly hash: number; readonly block: number }[],
+  seed: number,
+): void {
+  for (const [index, { hash, block }] of pairs.entries()) {
+    bytes.writeUInt32LE(hash, start + index * PAIR_BYTES);
+    bytes.writeUInt32LE(block, start + index * PAIR_BYTES + 4);
+  }
+  // In the place of the first hash, which is the lowest there is.
+  bytes.writeUInt16LE(most, start);
+  bytes.writeUInt16LE(pairs.length, start + 2);
+  const tail = start + most * PAIR_BYTES;
+  const used = crc32c(seed, bytes.subarray(0, start + pairs.length * PAIR_BYTES));
+  bytes.writeUInt32LE(crc32c(used, bytes.subarray(tail, tail + INDEX_TAIL_BYTES)), tail + 4);
+}

@@ -1,0 +1,189 @@
+import { crc32c } from '../crc32c.ts';
+import { BLOCK_BYTES } from './layout.ts';
+
+export const INODE_BYTES = 256;
+/** Bytes of an inode that hold its map, or a short symbolic link's target. */
+export const MAP_BYTES = 60;
+
+/** i_flags. */
+export const INDEXED = 0x1000;
+export const EXTENTS = 0x8_0000;
+
+/** A directory's count of links ends here, and is 1 beyond: "not counted". A file has no more names than that. */
+export const MOST_LINKS = 65_000;
+
+/** Seconds since 1970 that an inode of 256 bytes can hold: 34 bits, from 1901 to 2446. */
+export const EARLIEST_SECONDS = -(2 ** 31);
+export const LATEST_SECONDS = 2 ** 34 - 2 ** 31 - 1;
+
+export interface Ext4Inode {
+  /** st_mode: permissions and type. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly sizeBytes: number;
+  /** Of each of its four times. */
+  readonly seconds: number;
+  readonly links: number;
+  /** Blocks in use, those of the map among them. */
+  readonly blocks: number;
+  readonly flags: number;
+  readonly map: Buffer;
+}
+
+const MAP_AT = 0x28;
+const LINKS_AT = 0x1a;
+const CHECKSUM_LOW = 0x7c;
+const CHECKSUM_HIGH = 0x82;
+/** Bytes behind the first 128 that are in use. */
+const EXTRA_BYTES = 32;
+
+const number = Buffer.alloc(4);
+const GENERATION_0 = Buffer.alloc(4);
+
+/** What the checksums of an inode, and of what belongs to it, carry on: its number, and its generation, which is 0. */
+export function inodeSeed(filesystemSeed: number, inode: number): number {
+  number.writeUInt32LE(inode);
+  return crc32c(crc32c(filesystemSeed, number), GENERATION_0);
+}
+
+/** Writes an inode into 256 bytes of zeros. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#index-nodes */
+export function encodeInode(inode: Ext4Inode, bytes: Buffer, seed: number): void {
+  const { mode, uid, gid, sizeBytes, seconds, blocks } = inode;
+  bytes.writeUInt16LE(mode, 0x0);
+  bytes.writeUInt16LE(uid & 0xffff, 0x2);
+  bytes.writeUInt32LE(sizeBytes % 2 ** 32, 0x4);
+  for (const at of [0x8, 0xc, 0x10, 0x90]) bytes.writeUInt32LE(seconds >>> 0, at);
+  bytes.writeUInt16LE(gid & 0xffff, 0x18);
+  bytes.writeUInt16LE(inode.links, LINKS_AT);
+  const sectors = blocks * (BLOCK_BYTES / 512);
+  bytes.writeUInt32LE(sectors % 2 ** 32, 0x1c);
+  bytes.writeUInt32LE(inode.flags, 0x20);
+  inode.map.copy(bytes, MAP_AT);
+  bytes.writeUInt32LE(Math.floor(sizeBytes / 2 ** 32), 0x6c);
+  bytes.writeUInt16LE(Math.floor(sectors / 2 ** 32), 0x74);
+  bytes.writeUInt16LE(uid >>> 16, 0x78);
+  bytes.writeUInt16LE(gid >>> 16, 0x7a);
+  bytes.writeUInt16LE(EXTRA_BYTES, 0x80);
+  // Behind 2038 the first 32 bits, as a signed number, begin anew.
+  const epoch = (seconds - (seconds | 0)) / 2 ** 32;
+  for (const at of [0x84, 0x88, 0x8c, 0x94]) bytes.writeUInt32LE(epoch, at);
+  sealInode(bytes, seed);
+}
+
+/** Changes how many names an inode has. */
+export function setLinks(bytes: Buffer, links: number, seed: number): void {
+  bytes.writeUInt16LE(links, LINKS_AT);
+  sealInode(bytes, seed);
+}
+
+function sealInode(bytes: Buffer, seed: number): void {
+  bytes.writeUInt16LE(0, CHECKSUM_LOW);
+  bytes.writeUInt16LE(0, CHECKSUM_HIGH);
+  const checksum = crc32c(seed, bytes);
+  bytes.writeUInt16LE(checksum & 0xffff, CHECKSUM_LOW);
+  bytes.writeUInt16LE(checksum >>> 16, CHECKSUM_HIGH);
+}
+
+/** Where a piece of a file lies: blocks of the file and of the filesystem. */
+export interface Extent {
+  readonly logical: number;
+  readonly physical: number;
+  readonly count: number;
+}
+
+/** More blocks in one extent mean that they were never written. */
+const LONGEST_EXTENT = 32_768;
+const HEADER_BYTES = 12;
+const ENTRY_BYTES = 12;
+const IN_INODE = (MAP_BYTES - HEADER_BYTES) / ENTRY_BYTES;
+const IN_BLOCK = Math.floor((BLOCK_BYTES - HEADER_BYTES - 4) / ENTRY_BYTES);
+
+export interface ExtentMap {
+  readonly map: Buffer;
+  /** Blocks of the map that did not fit into the inode. */
+  readonly blocks: readonly { readonly physical: number; readonly bytes: Buffer }[];
+}
+
+/** Zeros, taken from node's pool: there is one for every file. */
+const newMap = (): Buffer => Buffer.allocUnsafe(MAP_BYTES).fill(0);
+
+/** The map of what has no blocks. */
+export const NO_MAP = Buffer.alloc(MAP_BYTES);
+
+/** The map of a file: in the inode, or from there a tree. @param seed inodeSeed's.
+ *  @see https://docs.kernel.org/filesystems/ext4/dynamic.html#extent-tree */
+export function extentMap(extents: readonly Extent[], allocate: () => number, seed: number): ExtentMap {
+  const map = newMap();
+  const leaves = extents.some(({ count }) => count > LONGEST_EXTENT) ? extents.flatMap(splitLong) : extents;
+  if (leaves.length <= IN_INODE) {
+    writeNode(map, leaves, IN_INODE, 0);
+    return { map, blocks: [] };
+  }
+  const blocks: { physical: number; bytes: Buffer }[] = [];
+  let nodes = leaves;
+  let depth = 0;
+  for (; nodes.length > IN_INODE; depth += 1) {
+    const above: Extent[] = [];
+    for (let first = 0; first < nodes.length; first += IN_BLOCK) {
+      const bytes = Buffer.alloc(BLOCK_BYTES);
+      const below = nodes.slice(first, first + IN_BLOCK);
+      writeNode(bytes, below, IN_BLOCK, depth);
+      const tail = HEADER_BYTES + IN_BLOCK * ENTRY_BYTES;
+      bytes.writeUInt32LE(crc32c(seed, bytes.subarray(0, tail)), tail);
+      const physical = allocate();
+      blocks.push({ physical, bytes });
+      above.push({ logical: below[0]?.logical ?? 0, physical, count: 1 });
+    }
+    nodes = above;
+  }
+  writeNode(map, nodes, IN_INODE, depth);
+  return { map, blocks };
+}
+
+/** @param depth 0: the entries are extents; else each names the node below it. */
+function writeNode(bytes: Buffer, entries: readonly Extent[], most: number, depth: number): void {
+  bytes.writeUInt16LE(0xf30a, 0);
+  bytes.writeUInt16LE(entries.length, 2);
+  bytes.writeUInt16LE(most, 4);
+  bytes.writeUInt16LE(depth, 6);
+  let at = HEADER_BYTES;
+  for (const { logical, physical, count } of entries) {
+    const high = Math.floor(physical / 2 ** 32);
+    bytes.writeUInt32LE(logical, at);
+    if (depth === 0) {
+      bytes.writeUInt16LE(count, at + 4);
+      bytes.writeUInt16LE(high, at + 6);
+      bytes.writeUInt32LE(physical % 2 ** 32, at + 8);
+    } else {
+      bytes.writeUInt32LE(physical % 2 ** 32, at + 4);
+      bytes.writeUInt16LE(high, at + 8);
+    }
+    at += ENTRY_BYTES;
+  }
+}
+
+function splitLong({ logical, physical, count }: Extent): Extent[] {
+  if (count <= LONGEST_EXTENT) return [{ logical, physical, count }];
+  const parts: Extent[] = [];
+  for (let done = 0; done < count; done += LONGEST_EXTENT)
+    parts.push({
+      logical: logical + done,
+      physical: physical + done,
+      count: Math.min(LONGEST_EXTENT, count - done),
+    });
+  return parts;
+}
+
+/** The blocks of an inode whose map is in itself, as those are that mkfs makes.
+ *  @throws {RangeError} for any other. */
+export function blocksInMap(inode: Buffer): number[] {
+  const map = inode.subarray(MAP_AT, MAP_AT + MAP_BYTES);
+  if (map.readUInt16LE(0) !== 0xf30a || map.readUInt16LE(6) !== 0)
+    throw new RangeError('an inode has no map of its own');
+  return Array.from({ length: map.readUInt16LE(2) }, (_, index) => {
+    const at = HEADER_BYTES + index * ENTRY_BYTES;
+    const physical = map.readUInt32LE(at + 8) + map.readUInt16LE(at + 6) * 2 ** 32;
+    return Array.from({ length: map.readUInt16LE(at + 4) }, (__, block) => physical + block);
+  }).flat();
+}

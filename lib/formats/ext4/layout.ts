@@ -1,0 +1,176 @@
+import { crc32c } from '../crc32c.ts';
+import { HALF_MD4, type NameHash } from './name-hash.ts';
+
+/** Of every filesystem that is written here. */
+export const BLOCK_BYTES = 4096;
+
+export const SUPERBLOCK_AT = 1024;
+export const SUPERBLOCK_BYTES = 1024;
+const SUPERBLOCK_CHECKSUM = 0x3fc;
+
+/** What mkfs decided on: where everything is. */
+export interface Ext4Layout {
+  readonly blocks: number;
+  readonly inodes: number;
+  readonly freeBlocks: number;
+  readonly freeInodes: number;
+  readonly groups: number;
+  readonly blocksPerGroup: number;
+  readonly inodesPerGroup: number;
+  readonly descriptorBlocks: number;
+  /** Kept free behind the descriptors, for growing. */
+  readonly reservedDescriptorBlocks: number;
+  /** Of this filesystem: each checksum carries it on. */
+  readonly checksumSeed: number;
+  readonly nameHash: NameHash;
+}
+
+const INODE_BYTES = 256;
+const DESCRIPTOR_BYTES = 64;
+const FEATURES = { sparseSuper: 0x1, metadataChecksums: 0x400, bits64: 0x80, checksumSeed: 0x2000 };
+const UNSIGNED_HASH = 2;
+
+/** Reads a superblock.
+ *  @throws {RangeError} for a filesystem of another kind than `mkfs.ext4` makes for makeFilesystem. */
+export function parseSuperblock(bytes: Buffer): Ext4Layout {
+  const incompatible = bytes.readUInt32LE(0x60);
+  const readOnlyCompatible = bytes.readUInt32LE(0x64);
+  const fits =
+    bytes.readUInt16LE(0x38) === 0xef53 &&
+    bytes.readUInt32LE(0x18) === 2 &&
+    bytes.readUInt16LE(0x58) === INODE_BYTES &&
+    bytes.readUInt16LE(0xfe) === DESCRIPTOR_BYTES &&
+    (incompatible & FEATURES.bits64) !== 0 &&
+    (readOnlyCompatible & FEATURES.metadataChecksums) !== 0 &&
+    (readOnlyCompatible & FEATURES.sparseSuper) !== 0;
+  if (!fits) throw new RangeError('not an ext4 with blocks of 4096 bytes, inodes of 256, 64bit and metadata_csum');
+  const blocks = bytes.readUInt32LE(0x4) + bytes.readUInt32LE(0x150) * 2 ** 32;
+  const blocksPerGroup = bytes.readUInt32LE(0x20);
+  const groups = Math.ceil(blocks / blocksPerGroup);
+  return {
+    blocks,
+    inodes: bytes.readUInt32LE(0x0),
+    freeBlocks: bytes.readUInt32LE(0xc) + bytes.readUInt32LE(0x158) * 2 ** 32,
+    freeInodes: bytes.readUInt32LE(0x10),
+    groups,
+    blocksPerGroup,
+    inodesPerGroup: bytes.readUInt32LE(0x28),
+    descriptorBlocks: Math.ceil((groups * DESCRIPTOR_BYTES) / BLOCK_BYTES),
+    reservedDescriptorBlocks: bytes.readUInt16LE(0xce),
+    checksumSeed:
+      (incompatible & FEATURES.checksumSeed) === 0 ? crc32c(~0, bytes.subarray(0x68, 0x78)) : bytes.readUInt32LE(0x270),
+    nameHash: {
+      seed: Uint32Array.from({ length: 4 }, (_, index) => bytes.readUInt32LE(0xec + index * 4)),
+      isSigned: (bytes.readUInt32LE(0x160) & UNSIGNED_HASH) === 0,
+    },
+  };
+}
+
+/** Notes in a superblock, or a copy of it, what is left, and when that was written. */
+export function updateSuperblock(bytes: Buffer, freeBlocks: number, freeInodes: number, seconds: number): void {
+  bytes.writeUInt32LE(freeBlocks % 2 ** 32, 0xc);
+  bytes.writeUInt32LE(Math.floor(freeBlocks / 2 ** 32), 0x158);
+  bytes.writeUInt32LE(freeInodes, 0x10);
+  bytes.writeUInt32LE(seconds >>> 0, 0x30);
+  bytes.writeUInt8(Math.floor(seconds / 2 ** 32) & 0xff, 0x274);
+  // What the directories here are hashed with, whatever mke2fs.conf names.
+  bytes.writeUInt8(HALF_MD4, 0xfc);
+  bytes.writeUInt32LE(crc32c(~0, bytes.subarray(0, SUPERBLOCK_CHECKSUM)), SUPERBLOCK_CHECKSUM);
+}
+
+/** Whether a group begins with a copy of the superblock and the descriptors: 0, 1, and powers of 3, 5 and 7. */
+export function hasSuperblock(group: number): boolean {
+  if (group <= 1) return true;
+  return [3, 5, 7].some((base) => {
+    let power = base;
+    while (power < group) power *= base;
+    return power === group;
+  });
+}
+
+const UNINITIALIZED = { inodes: 1, blocks: 2 };
+
+/** The descriptors of all groups. Numbers of two halves lie apart. @see https://docs.kernel.org/filesystems/ext4/globals.html */
+export class GroupDescriptors {
+  readonly bytes: Buffer;
+  readonly #layout: Ext4Layout;
+
+  constructor(bytes: Buffer, layout: Ext4Layout) {
+    this.bytes = bytes;
+    this.#layout = layout;
+  }
+
+  blockBitmap(group: number): number {
+    return this.#block(group, 0x0, 0x20);
+  }
+
+  inodeBitmap(group: number): number {
+    return this.#block(group, 0x4, 0x24);
+  }
+
+  inodeTable(group: number): number {
+    return this.#block(group, 0x8, 0x28);
+  }
+
+  /** Whether its bitmap of blocks was never written: only its copies of the superblock and descriptors are in use. */
+  hasNoBlockBitmap(group: number): boolean {
+    return (this.#flags(group) & UNINITIALIZED.blocks) !== 0;
+  }
+
+  freeBlocks(group: number): number {
+    return this.#halves(group, 0xc, 0x2c);
+  }
+
+  /** Notes a bitmap of blocks that was written. */
+  setBlocks(group: number, free: number, bitmap: Buffer): void {
+    this.#setHalves(group, 0xc, 0x2c, free);
+    const checksum = crc32c(this.#layout.checksumSeed, bitmap.subarray(0, this.#layout.blocksPerGroup / 8));
+    this.#setHalves(group, 0x18, 0x38, checksum);
+    this.#setFlags(group, this.#flags(group) & ~UNINITIALIZED.blocks);
+  }
+
+  /** Notes a bitmap of inodes that was written: so many of the first are in use, so many of them directories. */
+  setInodes(group: number, used: number, directories: number, bitmap: Buffer): void {
+    const { inodesPerGroup, checksumSeed } = this.#layout;
+    this.#setHalves(group, 0xe, 0x2e, inodesPerGroup - used);
+    this.#setHalves(group, 0x10, 0x30, directories);
+    this.#setHalves(group, 0x1c, 0x32, inodesPerGroup - used);
+    this.#setHalves(group, 0x1a, 0x3a, crc32c(checksumSeed, bitmap.subarray(0, inodesPerGroup / 8)));
+    this.#setFlags(group, this.#flags(group) & ~UNINITIALIZED.inodes);
+  }
+
+  /** Gives each its checksum, once all is noted. */
+  seal(): void {
+    const number = Buffer.alloc(4);
+    for (let group = 0; group < this.#layout.groups; group += 1) {
+      const descriptor = this.bytes.subarray(group * DESCRIPTOR_BYTES, (group + 1) * DESCRIPTOR_BYTES);
+      number.writeUInt32LE(group);
+      descriptor.writeUInt16LE(0, 0x1e);
+      descriptor.writeUInt16LE(crc32c(crc32c(this.#layout.checksumSeed, number), descriptor) & 0xffff, 0x1e);
+    }
+  }
+
+  #block(group: number, low: number, high: number): number {
+    const at = group * DESCRIPTOR_BYTES;
+    return this.bytes.readUInt32LE(at + low) + this.bytes.readUInt32LE(at + high) * 2 ** 32;
+  }
+
+  #halves(group: number, low: number, high: number): number {
+    const at = group * DESCRIPTOR_BYTES;
+    return this.bytes.readUInt16LE(at + low) + this.bytes.readUInt16LE(at + high) * 2 ** 16;
+  }
+
+  #setHalves(group: number, low: number, high: number, value: number): void {
+    const at = group * DESCRIPTOR_BYTES;
+    this.bytes.writeUInt16LE(value & 0xffff, at + low);
+    this.bytes.writeUInt16LE(value >>> 16, at + high);
+  }
+
+  #flags(group: number): number {
+    return this.bytes.readUInt16LE(group * DESCRIPTOR_BYTES + 0x12);
+  }
+
+  #setFlags(group: number, flags: number): void {
+    this.bytes.writeUInt16LE(flags, group * DESCRIPTOR_BYTES + 0x12);
+  }
+}

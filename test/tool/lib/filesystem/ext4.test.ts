@@ -1,0 +1,155 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { TreeEntry } from '../../../../lib/filesystem/tree.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
+
+const entry = (path: string, type: TreeEntry['type'], more: Partial<TreeEntry> = {}): TreeEntry => ({
+  ...{ path, type, mode: type === 'folder' ? 0o755 : 0o644, uid: 0, gid: 0, sizeBytes: 0, mtime: 1 },
+  ...{ source: '', target: type === 'symlink' ? 'x' : '', hardLink: undefined },
+  ...more,
+});
+
+const numbered = (count: number, make: (index: number) => TreeEntry): TreeEntry[] =>
+  Array.from({ length: count }, (_, index) => make(index));
+
+/** An image that holds these, which e2fsck has looked through. */
+async function filled(entries: readonly TreeEntry[], sizeBytes = 64 * MIB) {
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes });
+  const partition = { offsetBytes: 0, sizeBytes };
+  const made = await makeFilesystem({ image, partition, entries, inodeCount: entries.length + 64 });
+  await run(['e2fsck', '-fn', image]);
+  const ask = (request: string): Promise<string> => run(['debugfs', '-R', request, image]);
+  return { image, made, ask };
+}
+
+const INDEXED = 0x1000;
+const flagsIn = (text: string): number => Number(/Flags: (0x\w+)/.exec(text)?.[1]);
+
+test('a directory of one block has no index, one of more has', async () => {
+  const { ask } = await filled([
+    entry('few', 'folder'),
+    ...numbered(50, (index) => entry(`few/${index}`, 'symlink')),
+    entry('many', 'folder'),
+    ...numbered(3000, (index) => entry(`many/name-${index}`, 'symlink')),
+  ]);
+  expect(flagsIn(await ask('stat /few')) & INDEXED).toBe(0);
+  expect(flagsIn(await ask('stat /many')) & INDEXED).toBe(INDEXED);
+  const index = await ask('htree_dump /many');
+  expect(index).toMatch(/Hash Version: 1/);
+  expect(index).toMatch(/Indirect levels: 0/);
+  // By name, and by a walk through all of it.
+  expect(await ask('stat /many/name-2999')).toMatch(/Type: symlink/);
+  expect((await ask('ls -p /many')).match(/name-/g)).toHaveLength(3000);
+});
+
+test('a directory of more blocks than one block of the index can name has an index of two levels', async () => {
+  const count = 20_000;
+  const { ask } = await filled(
+    numbered(count, (index) => entry(`${index}`.padEnd(250, 'n'), 'symlink')),
+    128 * MIB,
+  );
+  expect(await ask('htree_dump /')).toMatch(/Indirect levels: 1/);
+  expect((await ask('ls -p /')).match(/nnn\//g)).toHaveLength(count);
+});
+
+test('names that share a hash are found on both sides of the end of a block', async () => {
+  // So many names that some of 31 bits are the same.
+  const count = 200_000;
+  const { made } = await filled(
+    numbered(count, (index) => entry(`${index}`, 'symlink')),
+    128 * MIB,
+  );
+  expect((made.inodeCount ?? 0) - (made.freeInodes ?? 0)).toBe(count + 11);
+});
+
+test.each([
+  // With "." and its own entry.
+  [64_998, 65_000],
+  [64_999, 1],
+])('a directory with %i directories says %i links', async (count, links) => {
+  const { ask } = await filled(
+    [entry('d', 'folder'), ...numbered(count, (index) => entry(`d/${index}`, 'folder'))],
+    400 * MIB,
+  );
+  expect(await ask('stat /d')).toMatch(new RegExp(`Links: ${links}\\s`));
+});
+
+test('a file with more names than a filesystem counts is split', async () => {
+  const folder = await tempFolder();
+  const source = join(folder, 'file');
+  await using handle = await open(source, 'w');
+  await handle.write('content');
+  const count = 65_010;
+  const { ask, made } = await filled(
+    numbered(count, (index) => entry(`${index}`, 'file', { source, sizeBytes: 7, hardLink: 'one' })),
+  );
+  expect((made.inodeCount ?? 0) - (made.freeInodes ?? 0)).toBe(11 + 2);
+  expect(await ask('stat <12>')).toMatch(/Links: 65000\s/);
+  expect(await ask('stat <13>')).toMatch(/Links: 10\s/);
+  expect(await ask('cat <13>')).toBe('content');
+});
+
+test('whatever bytes a name has, a slash and a NUL aside, it is kept', async () => {
+  const names = [
+    'new\nline',
+    'quo"te',
+    "apos'trophe",
+    ' blanks ',
+    '-dash',
+    '$(x)',
+    'caf\u00e9',
+    '\\',
+    '*',
+    '\x01',
+    'n'.repeat(255),
+  ];
+  const { ask } = await filled(names.map((name) => entry(name, 'fifo')));
+  // It escapes no byte of a name.
+  const listed = Buffer.from(await ask('ls -p /')).toString('utf8');
+  for (const name of names) if (!name.includes('\u00e9')) expect(listed).toContain(`/${name}/`);
+});
+
+test('lost+found is the one of mkfs.ext4, with the mode that is given, and may hold something', async () => {
+  const { ask } = await filled([
+    entry('lost+found', 'folder', { mode: 0o711, uid: 5 }),
+    entry('lost+found/#12', 'symlink'),
+    entry('other', 'symlink'),
+  ]);
+  const shown = await ask('stat /lost+found');
+  expect(shown).toMatch(/^Inode: 11 .*Mode: +0711/m);
+  expect(shown).toMatch(/User: +5 /);
+  expect(await ask('ls -p /lost+found')).toContain('/#12/');
+});
+
+test.each([
+  ['an entry whose directory is not there', [entry('a/b', 'symlink')], /"\/a\/b" into an ext4.*nothing makes \/a/s],
+  ['a name of 256 bytes', [entry('n'.repeat(256), 'symlink')], /its name has 256 bytes/],
+  ['a target of 4096 bytes', [entry('l', 'symlink', { target: 'x'.repeat(4096) })], /its target has 4096 bytes/],
+  ['a file in the place of lost+found', [entry('lost+found', 'symlink')], /it is a symlink/],
+  ['the same path twice', [entry('a', 'symlink'), entry('a', 'fifo')], /duplicate entry \/a/],
+  ['a time after 2446', [entry('a', 'symlink', { mtime: 2 ** 34 })], /its time is 17179869184 s since 1970/],
+] as const)('%s is refused', async (_, entries, message) => {
+  await expect(filled(entries)).rejects.toThrow(message);
+});
+
+test('modes, owners and times of all kinds', async () => {
+  const far = 2 ** 33;
+  const { ask } = await filled([
+    entry('d', 'folder', { mode: 0o2775, uid: 70_000, gid: 2 ** 32 - 2, mtime: far }),
+    entry('d/fifo', 'fifo', { mode: 0o600 }),
+  ]);
+  const shown = await ask('stat /d');
+  expect(shown).toMatch(/Mode: +02775/);
+  // As a number with a sign.
+  expect(shown).toMatch(/User: +70000 +Group: +-2/);
+  // The epoch is in the two lowest bits of the second number.
+  expect(shown).toMatch(/mtime: 0x00000000:00000002 --/);
+  expect(await ask('stat /d/fifo')).toMatch(/Type: FIFO +Mode: +0600/);
+});
