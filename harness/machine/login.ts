@@ -161,7 +161,11 @@ export async function logIn(
     const refusal = refusalIn(said);
     if (refusal !== undefined) throw await failed(machine, loginCause('refused', user, refusal));
     attempts += 1;
-    if (attempts >= MOST_ATTEMPTS) throw await failed(machine, loginCause('asks-again', user, watch.prompt));
+    if (attempts < MOST_ATTEMPTS) continue;
+    const { prompt } = watch;
+    // A shell's prompt may be the words of a login's.
+    if (await computes(machine, timeoutMs, { hang: 'as usual', ...options })) return;
+    throw await failed(machine, loginCause('asks-again', user, prompt));
   }
 }
 
@@ -212,24 +216,29 @@ export async function findShell(
       timeoutMs,
       waiting,
     );
-    const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];
-    // If a word comes before it, "echo" is an alias for something else.
-    const answer = new RegExp(`(?<![A-Za-z] ?)=${a + b}=`);
-    console.skip();
-    console.write(`echo "=$((${a}+${b}))="\n`);
-    const found = await waitUntil(
-      machine,
-      ({ silentMs, idleMs }) => {
-        if (console.take(answer) !== undefined) return true;
-        return idleMs > NO_PROMPT_MS || silentMs > 2 * COMPUTES_MS ? false : undefined;
-      },
-      'the shell to answer',
-      timeoutMs,
-      waiting,
-    );
-    if (found) return;
+    if (await computes(machine, timeoutMs, waiting)) return;
   }
   throw await failed(machine, loginCause('no-shell', user, watch.prompt || watch.lastLine));
+}
+
+/** Whether whoever takes what is typed computes, as a shell does. */
+async function computes(machine: LiveMachine, timeoutMs: number, options: BootWaitOptions): Promise<boolean> {
+  const { console } = machine;
+  const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];
+  // If a word comes before it, "echo" is an alias for something else.
+  const answer = new RegExp(`(?<![A-Za-z] ?)=${a + b}=`);
+  console.skip();
+  console.write(`echo "=$((${a}+${b}))="\n`);
+  return waitUntil(
+    machine,
+    ({ silentMs, idleMs }) => {
+      if (console.take(answer) !== undefined) return true;
+      return idleMs > NO_PROMPT_MS || silentMs > 2 * COMPUTES_MS ? false : undefined;
+    },
+    'the shell to answer',
+    timeoutMs,
+    options,
+  );
 }
 
 async function failed(
