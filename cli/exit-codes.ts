@@ -1,5 +1,11 @@
 import { AssertionFailedError, BootFailedError } from '../harness/errors.ts';
-import { AbortedError, DiskImageError, InvalidOptionsError, ToolFailedError } from '../lib/errors.ts';
+import {
+  AbortedError,
+  DiskImageError,
+  ImageTooSmallError,
+  InvalidOptionsError,
+  ToolFailedError,
+} from '../lib/errors.ts';
 import { printableLines } from '../lib/printable.ts';
 
 /** What the exit status says. */
@@ -22,7 +28,8 @@ export class ReaderGone extends Error {
 const STEPS_OF_THE_SYSTEM = new Set(['switchToConfiguration', 'chownContents', 'nixosEnter']);
 
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof InvalidOptionsError) return EXIT.usage;
+  // Whoever gives a disk or a boot partition its size made it too small.
+  if (error instanceof InvalidOptionsError || error instanceof ImageTooSmallError) return EXIT.usage;
   if (error instanceof AbortedError) return EXIT.interrupted;
   if (error instanceof BootFailedError || error instanceof AssertionFailedError) return EXIT.wrong;
   if (error instanceof ToolFailedError && STEPS_OF_THE_SYSTEM.has(error.failure.step)) return EXIT.wrong;

@@ -6,7 +6,7 @@ import { DiskImageError, InvalidOptionsError, UnexpectedStateError } from './err
 import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
 import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
-import type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
+import type { Closure, TreeOwner } from './filesystem/tree.ts';
 import { inspectImage } from './inspect/inspect-image.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
@@ -26,7 +26,6 @@ import { formatEsp } from './steps/format-esp.ts';
 import { installGrub } from './steps/install-grub.ts';
 import { type InstalledSystem, installSystem } from './steps/install-system.ts';
 import { installSystemdBoot } from './steps/install-systemd-boot.ts';
-import { listClosure } from './steps/list-closure.ts';
 import { type MadeFilesystem, makeFilesystem } from './steps/make-filesystem.ts';
 import { mountRoot } from './steps/mount-root.ts';
 import type { PartitionedDisk } from './steps/partition-disk.ts';
@@ -39,7 +38,7 @@ import { tuneFilesystem } from './steps/tune-filesystem.ts';
 import { unmountRoot } from './steps/unmount-root.ts';
 import { writeConfigFile } from './steps/write-config-file.ts';
 import { writeEfiVariables } from './steps/write-efi-variables.ts';
-import { MIB, SECTOR_BYTES } from './units.ts';
+import { KIB, MIB, SECTOR_BYTES } from './units.ts';
 
 /** A machine that has the image as a disk and runs commands as root: what startBuilderVm of the harness returns. */
 export interface Builder extends Executor, AsyncDisposable {
@@ -180,20 +179,19 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   );
   if (spec.configFile !== undefined) await writeConfigFile({ root, configFile: spec.configFile }, context);
 
-  const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths } : undefined;
-  const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
   const atRoot = spec.onlyNixStore;
-  const entries = closure === undefined ? undefined : await listClosure({ closure, timestamp, atRoot }, context);
+  const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths, atRoot } : undefined;
+  const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
   const populateFrom = closure === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
   const size = await computeDiskSize(
-    { root: populateFrom, entries, partitionTableType, bootSize, additionalSpace, fsType },
+    { root: populateFrom, closure, partitionTableType, bootSize, additionalSpace, fsType },
     context,
   );
   const diskBytes = spec.diskSize === 'auto' ? size.diskBytes : spec.diskSize * MIB;
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
   const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
   const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
-  const job: Job = { spec, plan, root: populateFrom, raw, rootUuid, timestamp, system, disk, size, closure, entries };
+  const job: Job = { spec, plan, root: populateFrom, raw, rootUuid, timestamp, system, disk, size, closure };
   if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
   await installBootLoader(job, context);
   // What was staged, and no more: a target may be a folder that was there, such as /etc.
@@ -246,8 +244,6 @@ interface Job {
   readonly disk: PartitionedDisk;
   readonly size: DiskSize;
   readonly closure: Closure | undefined;
-  /** The closure's, listed once. */
-  readonly entries: readonly TreeEntry[] | undefined;
 }
 
 /** The time of a reproducible image: SOURCE_DATE_EPOCH, else a second past 1970 like everything in a Nix store.
@@ -291,25 +287,27 @@ async function installBootLoader(job: Job, context: StepContext): Promise<void> 
 }
 
 async function fillRoot(
-  { spec, root, raw, disk, size, closure, entries, rootUuid, timestamp }: Job,
+  { spec, root, raw, disk, size, closure, rootUuid, timestamp }: Job,
   owners: readonly TreeOwner[],
   context: StepContext,
 ): Promise<MadeFilesystem> {
   const { fsType, label } = spec;
-  // A disk of a given size has room for more inodes than the tree needs; mkfs's own ratio may have fewer.
-  const inodeCount = Math.max(size.inodeCount, Math.floor(disk.root.sizeBytes / (16 * 1024)));
+  const inodeCount = inodesFor(size, disk.root.sizeBytes);
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
   const options = { image: raw, partition: disk.root, fsType, label, inodeCount, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
-    return makeFilesystem(
-      // The tools of other filesystems read the closure themselves.
-      { ...options, ...(fsType === 'ext4' ? { entries } : { closure }), populateFrom: root, owners, timestamp },
-      context,
-    );
+    return makeFilesystem({ ...options, closure, populateFrom: root, owners, timestamp }, context);
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));
   await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);
   return filesystem;
+}
+
+/** Those of the tree, and one for each 16 KiB that is free beside it, as mke2fs has them. A disk whose size was given may have less
+ *  free space than was asked for, or more. */
+function inodesFor({ inodes, usageBytes }: DiskSize, filesystemBytes: number): number {
+  const free = Math.max(0, filesystemBytes - usageBytes);
+  return inodes + Math.ceil(free / (16 * KIB)) + 16;
 }
 
 async function finishInBuilder(
@@ -374,7 +372,7 @@ async function layOutAgain(
     { image: raw, partition: disk.root, fsType: 'ext4', folder, leaveOut },
     context,
   );
-  const inodeCount = Math.max(size.inodeCount, Math.floor(disk.root.sizeBytes / (16 * 1024)));
+  const inodeCount = inodesFor(size, disk.root.sizeBytes);
   const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
   const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
   return makeFilesystem({ image, partition: disk.root, ...identity, entries, closure, timestamp }, context);

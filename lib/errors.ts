@@ -128,6 +128,9 @@ export class NoSpaceError extends DiskImageError {
   }
 }
 
+/** What does not fit is the image's: a disk, a partition or a gap of it is too small for what is to go in. */
+export class ImageTooSmallError extends NoSpaceError {}
+
 /** A step found something other than it expects: a file that is no NixOS root, an entry that is there already, an
  *  offset that was not written as asked. */
 export class UnexpectedStateError extends DiskImageError {

@@ -1,6 +1,6 @@
 import { open, readFile, realpath } from 'node:fs/promises';
 import { basename, delimiter, dirname, join } from 'node:path';
-import { NoSpaceError, ToolMissingError, UnexpectedStateError } from '../errors.ts';
+import { ImageTooSmallError, ToolMissingError, UnexpectedStateError } from '../errors.ts';
 import { localExecutor } from '../local-executor.ts';
 import { searchPath } from '../search-path.ts';
 import type { StepRunner } from '../step.ts';
@@ -97,7 +97,7 @@ export async function embedGrubCore(
   const firstPartition = Math.min(...disk.partitions.map(({ offsetBytes }) => offsetBytes));
   const place = disk.biosGrub ?? { offsetBytes: SECTOR_BYTES, sizeBytes: firstPartition - SECTOR_BYTES };
   if (core.length > place.sizeBytes)
-    throw new NoSpaceError(
+    throw new ImageTooSmallError(
       step.step,
       disk.biosGrub === undefined ? 'the gap behind the MBR' : 'the BIOS boot partition',
       { neededBytes: core.length, availableBytes: place.sizeBytes },

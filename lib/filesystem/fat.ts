@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { ImageTooSmallError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { type SafeName, safeName } from '../programs/safe-name.ts';
 import { commandFailure, type StepRunner } from '../step.ts';
@@ -70,7 +70,7 @@ export interface FatFile {
 }
 
 /** Writes folders and files into a FAT, in the order of their paths. Folders that are there are kept.
- *  @throws {NoSpaceError} before anything is written, with bytes needed and available. Runs: mmd, mcopy. */
+ *  @throws {ImageTooSmallError} before anything is written, with bytes needed and available. Runs: mmd, mcopy. */
 export async function writeFatTree(
   step: StepRunner,
   location: FatLocation,
@@ -87,7 +87,7 @@ export async function writeFatTree(
     files.reduce((sum, file) => sum + Math.ceil(sizeOf(file) / clusterBytes), folders.length) * clusterBytes;
   if (needed > freeBytes) {
     const [largest] = [...files].sort((a, b) => sizeOf(b) - sizeOf(a));
-    throw new NoSpaceError(
+    throw new ImageTooSmallError(
       step.step,
       `the boot partition "${label}"`,
       { neededBytes: needed, availableBytes: freeBytes },

@@ -24,6 +24,8 @@ export interface Closure {
   readonly store?: string | undefined;
   /** `/nix/store/…` */
   readonly storePaths: readonly string[];
+  /** Store paths stand at the filesystem's root, which is then to be mounted on /nix/store; default false. */
+  readonly atRoot?: boolean | undefined;
 }
 
 /** Gives a path with all below it to numeric ids. */
@@ -86,7 +88,8 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
       ? entry
       : { ...entry, ...owner, mtime: timestamp ?? entry.mtime };
   };
-  const onTheWay = (closure?.storePaths ?? []).length > 0 ? ON_THE_WAY : [''];
+  const needsStore = closure !== undefined && closure.storePaths.length > 0 && closure.atRoot !== true;
+  const onTheWay = needsStore ? ON_THE_WAY : [''];
   const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
   // Where several have a directory on the way to a closure, the first one's counts.
   const streams = [
@@ -126,10 +129,11 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
   }
 }
 
-function* closureEntries(walk: HostWalk, { store = '/', storePaths }: Closure): Generator<TreeEntry> {
+function* closureEntries(walk: HostWalk, { store = '/', storePaths, atRoot = false }: Closure): Generator<TreeEntry> {
   const byName = storePaths.map((storePath) => ({ name: latin1(basename(storePath)), storePath }));
   byName.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  for (const { name, storePath } of byName) yield* walk.from(join(resolve(store), storePath), `nix/store/${name}`);
+  for (const { name, storePath } of byName)
+    yield* walk.from(join(resolve(store), storePath), atRoot ? name : `nix/store/${name}`);
 }
 
 /** By the last that names a path, or what it is below of. */

@@ -90,6 +90,7 @@ export const partitionExtent = z.object({
 export const closureSource = z.strictObject({
   store: path.optional(),
   storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')),
+  atRoot: z.boolean().optional(),
 });
 
 /** Generations of the system profile, the default last. */

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { absolutePath, ownerName, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
@@ -28,10 +28,22 @@ export interface ChownContentsOptions {
   readonly nixosEnterTool?: string | undefined;
 }
 
-/** Gives staged contents to users and groups by the names they have in the installed system.
+/** The kernel takes the setuid and setgid bits away from a file that it gives to another owner: which files have them is noted in
+ *  files of the executor's. A name need not be text. @see chown(2) */
+const NOTE_BITS = `
+noted=$(mktemp -d)
+find "$1" -type f -perm -4000 -print0 > "$noted/setuid"
+find "$1" -type f -perm -2000 -print0 > "$noted/setgid"
+printf %s "$noted"`;
+
+const RESTORE_BITS = `
+xargs -0 -r chmod u+s < "$1/setuid"
+xargs -0 -r chmod g+s < "$1/setgid"`;
+
+/** Gives staged contents to users and groups by the names they have in the installed system. Modes stay as they are.
  *  @returns how many entries were given away.
  *  @throws {ToolFailedError} when the system has no such user or group.
- *  @see chown(1). Runs: what nixosEnter runs, and the system's own chown. */
+ *  @see chown(1). Runs: what nixosEnter runs, the system's own chown, sh, mktemp, find, xargs, chmod, rm. */
 export async function chownContents(
   options: ChownContentsOptions,
   context?: StepContext,
@@ -42,11 +54,20 @@ export async function chownContents(
     for (const [index, entry] of owned.entries()) {
       const owner = `${entry.user}:${entry.group}`;
       const target = resolve('/', entry.target);
-      await enterRoot(
-        step,
-        { root, command: ['chown', '-R', owner, '--', target], activate: activate && index === 0, nixosEnterTool },
-        `cannot give ${target} to ${owner} in the installed system`,
-      );
+      const noted = await step.run(['sh', '-euc', NOTE_BITS, 'sh', join(root, target)], {
+        what: `cannot read ${target} in the installed system`,
+      });
+      const bits = noted.stdout.toString('utf8');
+      try {
+        await enterRoot(
+          step,
+          { root, command: ['chown', '-R', owner, '--', target], activate: activate && index === 0, nixosEnterTool },
+          `cannot give ${target} to ${owner} in the installed system`,
+        );
+        await step.run(['sh', '-euc', RESTORE_BITS, 'sh', bits], { what: `cannot restore the modes below ${target}` });
+      } finally {
+        await step.run(['rm', '-r', bits]);
+      }
     }
     return { entries: owned.length };
   });

@@ -1,7 +1,7 @@
 import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, NoSpaceError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
+import { ImageTooSmallError, InvalidOptionsError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
 import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { absolutePath, path } from '../spec/fields.ts';
@@ -61,7 +61,7 @@ const FAILURES =
  *  cptofs exits 0 also when the copy failed, so its status is not believed: its output is read, sources that it cannot
  *  name are refused, the image is synced, and every entry is then looked for in the image with its type and size.
  *  @throws {InvalidOptionsError} for sources whose names cptofs would take for a pattern, or copy silently as nothing.
- *  @throws {NoSpaceError}, {ToolFailedError} when its output says that it failed.
+ *  @throws {ImageTooSmallError}, {ToolFailedError} when its output says that it failed.
  *  @throws {UnexpectedStateError} when an entry is not in the image afterwards.
  *  @see cptofs.c in LKL; lkl issue 466. Runs: cptofs, debugfs. */
 export async function copyToFilesystem(
@@ -91,7 +91,7 @@ export async function copyToFilesystem(
         { what: `cptofs failed, though it exited 0: ${said.trim()}` },
       );
       if (/No space left on device/.test(output))
-        throw new NoSpaceError(
+        throw new ImageTooSmallError(
           STEP,
           `the filesystem of ${parsed.image}`,
           {},

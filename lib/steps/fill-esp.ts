@@ -27,7 +27,7 @@ export interface FillEspOptions {
 }
 
 /** Writes a tree into a FAT inside an image, in the order of its paths: no root, no mount.
- *  @throws {NoSpaceError} with bytes needed and available, before anything is written. Runs: mmd, mdir, mcopy. */
+ *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written. Runs: mmd, mdir, mcopy. */
 export async function fillEsp(options: FillEspOptions, context?: StepContext): Promise<void> {
   const { image, partition, entries, timestamp: time } = parseOptions(STEP, schema, options);
   await requireDisk(STEP, image, [partition]);

@@ -90,7 +90,7 @@ export interface InstalledGrub {
  *  `/boot/kernels` where /boot is a filesystem of its own), so that `nixos-rebuild boot` in the machine carries on; it uses the
  *  serial console that the kernel is told of.
  *  @throws {InvalidOptionsError} as installSystemdBoot.
- *  @throws {NoSpaceError} when the core image is larger than its place, or the kernels than theirs: needed and available bytes.
+ *  @throws {ImageTooSmallError} when the core image is larger than its place, or the kernels than theirs: needed and available bytes.
  *  @throws {ToolMissingError} without grub-mkimage or the modules of a platform.
  *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: grub-mkimage, mmd, mdir, mcopy. */
 export async function installGrub(options: InstallGrubOptions, context?: StepContext): Promise<InstalledGrub> {

@@ -72,7 +72,7 @@ export interface InstalledSystemdBoot {
  *  have the same; systemd makes one at the first boot.
  *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the
  *  closure; for initrdSecrets, which take running the system's code; for a system without systemd-boot.
- *  @throws {NoSpaceError} when kernel and initrd do not fit: bytes needed and available.
+ *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
  *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mmd, mdir, mcopy. */
 export async function installSystemdBoot(
   options: InstallSystemdBootOptions,

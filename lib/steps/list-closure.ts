@@ -25,14 +25,6 @@ export interface ListClosureOptions {
 export async function listClosure(options: ListClosureOptions, context?: StepContext): Promise<TreeEntry[]> {
   const { closure, timestamp: time, atRoot } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${closure.storePaths.length} store paths`, async (step) => {
-    const entries = await listTree(step, { closure, timestamp: time });
-    if (!atRoot) return entries;
-    return entries.flatMap((entry) => {
-      if (entry.path === '') return [entry];
-      const path = entry.path.startsWith(STORE) ? entry.path.slice(STORE.length) : '';
-      return path === '' ? [] : [{ ...entry, path }];
-    });
+    return listTree(step, { closure: { ...closure, atRoot }, timestamp: time });
   });
 }
-
-const STORE = 'nix/store/';

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { RunResult } from '../executor.ts';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
@@ -121,7 +121,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  holes kept, whoever runs it. The others, whose tools know no offset, are made in a sparse file beside the image, which is
  *  then copied in without its holes.
  *  @returns UUID, label, size and inodes, read back from the superblock.
- *  @throws {NoSpaceError} when the tree does not fit: bytes and inodes needed and available.
+ *  @throws {ImageTooSmallError} when the tree does not fit: bytes and inodes needed and available.
  *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
  *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
  *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: ext4: mkfs.ext4, debugfs;
@@ -135,6 +135,10 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   if (context?.executor === undefined) await requireFilesystemTools(STEP, parsed.fsType);
   if (seesHost(context)) await requireDisk(STEP, parsed.image, [parsed.partition]);
   if (populateFrom !== undefined && seesHost(context)) await requireDirectory(STEP, populateFrom, 'populateFrom');
+  if (parsed.fsType !== 'ext4' && parsed.closure?.atRoot === true)
+    throw new InvalidOptionsError(STEP, [
+      { path: 'closure.atRoot', message: `is for ext4; the tools of ${parsed.fsType} fill /nix/store` },
+    ]);
   const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
   if (filled && !seesHost(context))
     throw new InvalidOptionsError(STEP, [
@@ -247,9 +251,9 @@ async function noSpace(
   tree: Iterable<TreeEntry>,
   options: Parsed,
   cause: Error,
-): Promise<NoSpaceError> {
+): Promise<ImageTooSmallError> {
   const needed = sumDiskSize(await treeUsage(step, tree), 'none', 0, 0, options.fsType);
-  return new NoSpaceError(
+  return new ImageTooSmallError(
     STEP,
     `the filesystem of ${options.image}`,
     {

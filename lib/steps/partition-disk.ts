@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
+import { ImageTooSmallError, UnexpectedStateError } from '../errors.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import {
   bootPartitionStartBytes,
@@ -111,7 +111,7 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
 
 /** Writes one of make-disk-image's seven layouts into a raw image and reads it back from disk.
  *  @returns every partition in sectors and bytes, as read back.
- *  @throws {NoSpaceError} when the disk is too small for the layout.
+ *  @throws {ImageTooSmallError} when the disk is too small for the layout.
  *  @throws {UnexpectedStateError} when what is read back is not what was asked for.
  *  @see parted(8), sfdisk(8). Runs: parted, sfdisk. */
 export async function partitionDisk(options: PartitionDiskOptions, context?: StepContext): Promise<PartitionedDisk> {
@@ -124,7 +124,7 @@ export async function partitionDisk(options: PartitionDiskOptions, context?: Ste
     if (layout.table === 'none') return wholeDisk(size);
     const least = Math.max(layout.usesBootSize ? roundUp(parsed.bootSize, MIB) : 2 * MIB, 2 * MIB) + 2 * MIB;
     if (size < least)
-      throw new NoSpaceError(
+      throw new ImageTooSmallError(
         STEP,
         parsed.image,
         { neededBytes: least, availableBytes: size },

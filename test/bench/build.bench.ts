@@ -290,6 +290,23 @@ test.each([
     },
   ],
   [
+    '300,000 files',
+    async (root: string) => {
+      const content = randomBytes(64 * 1024);
+      for (let folderNumber = 0; folderNumber < 3000; folderNumber += 1) {
+        await mkdir(join(root, `${folderNumber}`), { recursive: true });
+        for (let file = 0; file < 100; file += 1)
+          await writeFile(join(root, `${folderNumber}/${file}`), content.subarray(0, (file * 97) % 9000));
+      }
+    },
+  ],
+  [
+    '70,000 directories in one',
+    async (root: string) => {
+      for (let index = 0; index < 70_000; index += 1) await mkdir(join(root, `${index}`), { recursive: true });
+    },
+  ],
+  [
     'one sparse file of 20 GiB',
     async (root: string) => {
       await mkdir(root);
@@ -323,5 +340,26 @@ test.each([
     seconds = oursMs / 1000;
     ratios.push(oursMs / (await timed(bare)));
   }
-  report(`${what}: ÷ mke2fs -d (3 rounds); last took ${seconds.toFixed(1)} s`, median(ratios).toFixed(2), '');
+  report(`${what}: ÷ mke2fs -d (3 rounds); last took ${seconds.toFixed(1)} s`, median(ratios).toFixed(2), '≤ 0.90');
+
+  const measure = join(work, 'measure.mjs');
+  await writeFile(measure, MEASURE);
+  const script = join(work, 'steps.mjs');
+  await writeFile(script, STEPS);
+  const argv = ['--import', measure, script, packageFile('dist/lib/index.js'), root, join(work, 'ours.img')];
+  const { stderr, exitCode } = await execa(process.execPath, argv, { reject: false });
+  expect(exitCode, stderr).toBe(0);
+  report(`memory of node, ${what}`, formatBytes(Number(/VmHWM (\d+)/.exec(stderr)?.[1]) * 1024), '≤ 120 MiB');
 });
+
+/** The same steps in a process of their own: the package, a tree, an image. */
+const STEPS = `
+const [library, root, image] = process.argv.slice(2);
+const { steps } = await import(library);
+const size = await steps.computeDiskSize({ root, additionalSpace: '16M' });
+const { rm } = await import('node:fs/promises');
+await rm(image, { force: true });
+await steps.createDisk({ image, sizeBytes: size.diskBytes });
+const disk = await steps.partitionDisk({ image });
+await steps.makeFilesystem({ image, partition: disk.root, inodeCount: size.inodeCount, populateFrom: root });
+`;

@@ -106,13 +106,30 @@ test('switchToConfiguration installs the loader and its entry', async () => {
 });
 
 test('chownContents gives files to names of the installed system', async () => {
-  await vm.run(['sh', '-c', 'mkdir -p /mnt/srv/site; touch /mnt/srv/site/page']);
+  await vm.run([
+    'sh',
+    '-c',
+    'mkdir -p /mnt/srv/site; cd /mnt/srv/site; touch page tool; chmod 6755 tool; chmod 2775 .',
+  ]);
   const { entries } = await chownContents(
     { contents: [{ target: '/srv/site', user: 'alice', group: 'wheel' }, { target: '/srv' }], activate: false },
     { executor: vm },
   );
   expect(entries).toBe(1);
-  expect(await inside('stat', '-c', '%u:%g', '/mnt/srv/site/page')).toBe('1000:1');
+  const facts = await inside(
+    'stat',
+    '-c',
+    '%n %u:%g %a',
+    ...['.', 'page', 'tool'].map((name) => `/mnt/srv/site/${name}`),
+  );
+  // The kernel takes the setuid and setgid bits of a file away when its owner changes.
+  expect(facts.split('\n')).toEqual([
+    '/mnt/srv/site/. 1000:1 2775',
+    '/mnt/srv/site/page 1000:1 644',
+    '/mnt/srv/site/tool 1000:1 6755',
+  ]);
+  const missing = chownContents({ contents: [{ target: '/none', user: 'alice', group: 'wheel' }] }, { executor: vm });
+  await expect(missing).rejects.toThrow(/cannot read \/none in the installed system/);
 });
 
 test('removeMachineId removes it', async () => {
