@@ -6,7 +6,7 @@ import { DiskImageError, InvalidOptionsError, UnexpectedStateError } from './err
 import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
 import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
-import type { Closure, TreeOwner } from './filesystem/tree.ts';
+import type { Closure, TreeAttribute, TreeOwner } from './filesystem/tree.ts';
 import { inspectImage } from './inspect/inspect-image.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
@@ -167,6 +167,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   await chmod(root, 0o755);
 
   const staged = await stageContents({ root, contents: spec.contents }, context);
+  refuseLostAttributes(spec, plan, staged);
   const { toplevel: given, store, closureInfo, additionalPaths, channel } = spec;
   // With onlyNixStore a system is put together as ever, and only its store gets into the image.
   const systemRoot = spec.onlyNixStore ? join(work.path, 'system') : root;
@@ -191,7 +192,19 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
   const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
   const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
-  const job: Job = { spec, plan, root: populateFrom, raw, rootUuid, timestamp, system, disk, size, closure };
+  const job: Job = {
+    spec,
+    plan,
+    root: populateFrom,
+    raw,
+    rootUuid,
+    timestamp,
+    system,
+    disk,
+    size,
+    closure,
+    attributes: staged.attributes,
+  };
   if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
   await installBootLoader(job, context);
   // What was staged, and no more: a target may be a folder that was there, such as /etc.
@@ -229,6 +242,32 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   };
 }
 
+/** @throws {InvalidOptionsError} for extended attributes of contents that the image would not have. */
+function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attributes }: StagedContents): void {
+  const refuse = (path: string, { target, name }: TreeAttribute, why: string): never => {
+    throw new InvalidOptionsError('buildImage', [
+      { path, message: `${why}, and ${target} has the extended attribute ${name}` },
+    ]);
+  };
+  for (const attribute of attributes) {
+    if (spec.populateRootWith === 'cptofs')
+      refuse('populateRootWith', attribute, 'cptofs copies no extended attributes');
+    if (spec.fsType !== 'ext4')
+      refuse('fsType', attribute, `a root of ${spec.fsType} is filled without extended attributes`);
+    // The kernel takes it away from a file whose owner changes.
+    if (plan.owners !== 'activated' || attribute.name !== 'security.capability') continue;
+    const index = entries.findIndex(({ staged }) =>
+      staged.some((at) => attribute.target === at || attribute.target.startsWith(`${at}/`)),
+    );
+    if (spec.contents[index]?.user !== undefined)
+      refuse(
+        `contents[${index}].user`,
+        attribute,
+        'bootLoaderFrom "bootspec" would keep it, and a chown in the builder VM does not',
+      );
+  }
+}
+
 /** What the phases of one build share. */
 interface Job {
   readonly spec: ImageSpec;
@@ -244,6 +283,7 @@ interface Job {
   readonly disk: PartitionedDisk;
   readonly size: DiskSize;
   readonly closure: Closure | undefined;
+  readonly attributes: readonly TreeAttribute[];
 }
 
 /** The time of a reproducible image: SOURCE_DATE_EPOCH, else a second past 1970 like everything in a Nix store.
@@ -287,7 +327,7 @@ async function installBootLoader(job: Job, context: StepContext): Promise<void> 
 }
 
 async function fillRoot(
-  { spec, root, raw, disk, size, closure, rootUuid, timestamp }: Job,
+  { spec, root, raw, disk, size, closure, attributes, rootUuid, timestamp }: Job,
   owners: readonly TreeOwner[],
   context: StepContext,
 ): Promise<MadeFilesystem> {
@@ -296,7 +336,7 @@ async function fillRoot(
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
   const options = { image: raw, partition: disk.root, fsType, label, inodeCount, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
-    return makeFilesystem({ ...options, closure, populateFrom: root, owners, timestamp }, context);
+    return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context);
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));
   await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);
@@ -347,7 +387,7 @@ async function finishInBuilder(
 /** Lays what the builder VM left out again, on a new disk: a kernel wrote it, at the time it was, in its own order. All but the
  *  store comes out of the first disk. */
 async function layOutAgain(
-  { spec, raw, disk, system, rootUuid, timestamp, size, closure }: Job,
+  { spec, raw, disk, system, rootUuid, timestamp, size, closure, attributes }: Job,
   image: string,
   work: string,
   context: StepContext,
@@ -375,7 +415,7 @@ async function layOutAgain(
   const inodeCount = inodesFor(size, disk.root.sizeBytes);
   const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
   const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
-  return makeFilesystem({ image, partition: disk.root, ...identity, entries, closure, timestamp }, context);
+  return makeFilesystem({ image, partition: disk.root, ...identity, entries, closure, attributes, timestamp }, context);
 }
 
 /** Loaders that have a place of their own on an ESP, with the names that their installers give them; the removable path is for

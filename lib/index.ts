@@ -14,7 +14,7 @@ export * from './errors.ts';
 export type { Executor, RunOptions, RunResult } from './executor.ts';
 export type { FatFacts } from './filesystem/fat.ts';
 export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
-export type { Closure, TreeEntry, TreeOwner } from './filesystem/tree.ts';
+export type { Closure, TreeAttribute, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 export type { BiosBoot } from './inspect/bios-boot.ts';
 export type { EfiBoot } from './inspect/efi-boot.ts';
 export type { EfiProgram } from './inspect/efi-program.ts';

@@ -37,6 +37,7 @@ const tool = (
 /** Every program the project runs on the host: one table for `doctor`, for hints and for the set-up. */
 export const TOOLS: readonly Tool[] = [
   tool('rsync', 'rsync', 'rsync', 'stageContents, installSystem'),
+  tool('getfattr', 'attr', 'attr', 'stageContents: capabilities, ACLs and labels'),
   tool('nix', 'nix-bin', 'nix', 'installSystem: copying a closure, for cptofs'),
   tool('nix-store', 'nix-bin', 'nix', 'installSystem: registering a closure'),
   tool('sqlite3', 'sqlite3', 'sqlite', 'installSystem: the registration times of a reproducible image'),

@@ -55,6 +55,7 @@ let
   # In the order of lib/tools.ts.
   tools = with pkgs; [
     rsync
+    attr
     nix
     sqlite
     parted

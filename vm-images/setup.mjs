@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 /** Debian's packages, with a file that is there when one is installed. A unit test holds them against lib/tools.ts. */
 export const PACKAGES = {
+  attr: '/usr/bin/getfattr',
   'btrfs-progs': '/usr/bin/btrfs',
   'busybox-static': '/bin/busybox',
   'ca-certificates': '/etc/ssl/certs/ca-certificates.crt',

@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync, readlinkSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { UnexpectedStateError } from '../errors.ts';
+import type { FileAttribute } from '../formats/ext4/attributes.ts';
 import type { StepRunner } from '../step.ts';
 import { pauses } from './data-runs.ts';
 
@@ -14,6 +15,8 @@ export interface TreeSource {
   readonly entries?: readonly TreeEntry[] | undefined;
   /** Who owns what; everything else is root's, whoever owns it on this host. */
   readonly owners?: readonly TreeOwner[] | undefined;
+  /** Extended attributes, which only an ext4 keeps. */
+  readonly attributes?: readonly TreeAttribute[] | undefined;
   /** Seconds since 1970 for every file's times; default: the source's modification times. */
   readonly timestamp?: number | undefined;
 }
@@ -36,6 +39,16 @@ export interface TreeOwner {
   readonly gid: number;
 }
 
+/** An extended attribute of one path, such as a file capability, an ACL or a label. @see xattr(7) */
+export interface TreeAttribute {
+  /** From `/`: its bytes read as latin1. */
+  readonly target: string;
+  /** With its namespace: "security.capability". */
+  readonly name: string;
+  /** Hexadecimal digits. */
+  readonly value: string;
+}
+
 export type TreeEntryType = 'file' | 'folder' | 'symlink' | 'fifo';
 
 /** One entry. Paths and names are bytes read as latin1, because a name need not be UTF-8. */
@@ -56,6 +69,7 @@ export interface TreeEntry {
   readonly target: string;
   /** Names the file that several entries are hard links to; undefined when it has one name. */
   readonly hardLink: string | undefined;
+  readonly attributes?: readonly FileAttribute[] | undefined;
 }
 
 /** Walks a tree in one order, whatever order the host's directories have: parents first, names by their bytes. It can be walked
@@ -82,11 +96,15 @@ const ON_THE_WAY = ['', 'nix', 'nix/store'];
 function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
   const { root, closure, entries = [], timestamp } = source;
   const ownerOf = ownersOf(source.owners ?? []);
+  const attributesOf = byPath(source.attributes ?? []);
+  const dated = (entry: TreeEntry): TreeEntry => {
+    const attributes = attributesOf.get(entry.path);
+    const named = attributes === undefined ? entry : { ...entry, attributes };
+    return timestamp === undefined ? named : { ...named, mtime: timestamp };
+  };
   const own = (entry: TreeEntry): TreeEntry => {
     const owner = ownerOf(entry.path);
-    return owner === undefined && timestamp === undefined
-      ? entry
-      : { ...entry, ...owner, mtime: timestamp ?? entry.mtime };
+    return dated(owner === undefined ? entry : { ...entry, ...owner });
   };
   const needsStore = closure !== undefined && closure.storePaths.length > 0 && closure.atRoot !== true;
   const onTheWay = needsStore ? ON_THE_WAY : [''];
@@ -121,7 +139,7 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
     const chosen = heads[first];
     if (chosen === undefined || chosen.done) return;
     // The user's own entries have their owners.
-    yield first === 1 ? { ...chosen.value, mtime: timestamp ?? chosen.value.mtime } : own(chosen.value);
+    yield first === 1 ? dated(chosen.value) : own(chosen.value);
     next(first);
     const after = heads[first];
     if (after?.done === false && after.value.path === chosen.value.path)
@@ -134,6 +152,18 @@ function* closureEntries(walk: HostWalk, { store = '/', storePaths, atRoot = fal
   byName.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   for (const { name, storePath } of byName)
     yield* walk.from(join(resolve(store), storePath), atRoot ? name : `nix/store/${name}`);
+}
+
+function byPath(attributes: readonly TreeAttribute[]): Map<string, FileAttribute[]> {
+  const found = new Map<string, FileAttribute[]>();
+  for (const { target, name, value } of attributes) {
+    const path = target.replace(/^\/+|\/+$/g, '');
+    const known = found.get(path);
+    const attribute = { name, value: Buffer.from(value, 'hex') };
+    if (known === undefined) found.set(path, [attribute]);
+    else known.push(attribute);
+  }
+  return found;
 }
 
 /** By the last that names a path, or what it is below of. */

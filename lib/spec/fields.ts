@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { TreeEntry } from '../filesystem/tree.ts';
+import { holdsAttribute } from '../formats/ext4/attributes.ts';
 import { STORE_PATH } from '../nix/store.ts';
 import { PARTITION_TABLE_TYPES } from '../partition-table.ts';
 import { parseIecSize } from '../units.ts';
@@ -112,6 +113,15 @@ export const treeEntries = z.custom<readonly TreeEntry[]>((value) => Array.isArr
 /** What is given to numeric ids. */
 export const treeOwners = z.array(
   z.object({ target: path, uid: z.int().min(0).max(0xffff_fffe), gid: z.int().min(0).max(0xffff_fffe) }),
+);
+
+/** Extended attributes of single paths. */
+export const treeAttributes = z.array(
+  z.strictObject({
+    target: path,
+    name: z.string().refine(holdsAttribute, 'must be in a namespace that ext4 has: user, trusted, security, or an ACL'),
+    value: z.string().regex(/^(?:[0-9a-f]{2})*$/i, 'must be hexadecimal digits'),
+  }),
 );
 
 export const contentsEntry = z

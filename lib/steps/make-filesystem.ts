@@ -9,7 +9,7 @@ import { fillExt4 } from '../filesystem/ext4/fill.ts';
 import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '../filesystem/root-filesystem.ts';
 import { spliceSparse } from '../filesystem/splice.ts';
-import { type Closure, type TreeEntry, type TreeOwner, walkTree } from '../filesystem/tree.ts';
+import { type Closure, type TreeAttribute, type TreeEntry, type TreeOwner, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateFolder } from '../private-output.ts';
@@ -20,6 +20,7 @@ import {
   partitionExtent,
   path,
   timestamp,
+  treeAttributes,
   treeEntries,
   treeOwners,
 } from '../spec/fields.ts';
@@ -42,6 +43,7 @@ const schema = z.object({
   closure: closureSource.optional(),
   entries: treeEntries.optional(),
   owners: treeOwners.default([]),
+  attributes: treeAttributes.default([]),
   timestamp: timestamp.optional(),
 });
 
@@ -68,6 +70,8 @@ export interface MakeFilesystemOptions {
   readonly entries?: readonly TreeEntry[] | undefined;
   /** What is not root's: each target with all below it. */
   readonly owners?: readonly TreeOwner[] | undefined;
+  /** Extended attributes, for ext4: as stageContents returns them. */
+  readonly attributes?: readonly TreeAttribute[] | undefined;
   /** Seconds since 1970 for every time in the filesystem; default: files keep their modification time, the rest is now. */
   readonly timestamp?: number | undefined;
 }
@@ -138,6 +142,14 @@ export async function makeFilesystem(options: MakeFilesystemOptions, context?: S
   if (parsed.fsType !== 'ext4' && parsed.closure?.atRoot === true)
     throw new InvalidOptionsError(STEP, [
       { path: 'closure.atRoot', message: `is for ext4; the tools of ${parsed.fsType} fill /nix/store` },
+    ]);
+  const [attribute] = parsed.attributes;
+  if (parsed.fsType !== 'ext4' && attribute !== undefined)
+    throw new InvalidOptionsError(STEP, [
+      {
+        path: 'attributes',
+        message: `${attribute.target} has the extended attribute ${attribute.name}, which only ext4 is filled with, not ${parsed.fsType}`,
+      },
     ]);
   const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
   if (filled && !seesHost(context))

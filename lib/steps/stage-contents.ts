@@ -2,12 +2,15 @@ import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import type { TreeAttribute } from '../filesystem/tree.ts';
+import { holdsAttribute } from '../formats/ext4/attributes.ts';
 import { isErrno, wordsFor } from '../host-files/errno.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import { makeFolderInside } from '../inside-root.ts';
+import { readAttributes } from '../programs/getfattr.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
+import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'stageContents';
 
@@ -29,6 +32,9 @@ export interface StagedContents {
     readonly sources: readonly string[];
     readonly staged: readonly string[];
   }[];
+  /** Extended attributes of the sources (capabilities, ACLs, labels), by their paths in the root: only root may set most of them on
+   *  staged files, so makeFilesystem takes them. */
+  readonly attributes: readonly TreeAttribute[];
 }
 
 /** Arguments of the rsync that grafts one source. Ownership is left out: it is set inside the image, by name. */
@@ -93,7 +99,7 @@ async function realpathOfExisting(path: string): Promise<string> {
  *  @throws {InvalidOptionsError} when a source is missing, a glob matches nothing, or a target leaves the root by `..`
  *  or through a symbolic link.
  *  @throws {UnexpectedStateError} "duplicate entry" when a target exists.
- *  @see rsync(1) — a trailing slash on the source copies the folder's contents. Runs: rsync. */
+ *  @see rsync(1) — a trailing slash on the source copies the folder's contents. Runs: rsync, getfattr. */
 export async function stageContents(options: StageContentsOptions, context?: StepContext): Promise<StagedContents> {
   const { root, contents } = parseOptions(STEP, schema, options);
   return runStep(STEP, context, `${contents.length} entries`, async (step) => {
@@ -103,6 +109,7 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
     await makeDirectories(root);
     const realRoot = await realpath(root);
     const entries = [];
+    const attributes: TreeAttribute[] = [];
     for (const [index, entry] of contents.entries()) {
       const sources = plans[index] ?? [];
       const staged: string[] = [];
@@ -120,12 +127,31 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
         const isFolder = (await stat(file)).isDirectory();
         // rsync takes `host:path` for remote only before the first slash, and both paths are absolute.
         await step.run(stageContentsArgs(isFolder ? `${file}/` : file, hostTarget, entry.mode));
+        attributes.push(...(await attributesAt(step, file, target, index)));
         staged.push(target);
       }
       entries.push({ target: absoluteTarget(entry.target), sources, staged });
     }
-    return { entries };
+    return { entries, attributes };
   });
+}
+
+/** @returns the attributes of a source, by where it is staged. */
+async function attributesAt(step: StepRunner, source: string, target: string, index: number): Promise<TreeAttribute[]> {
+  const start = Buffer.from(source, 'utf8').toString('latin1');
+  const place = Buffer.from(target, 'utf8').toString('latin1');
+  return [...(await readAttributes(step, source))].flatMap(([file, found]) =>
+    found.map(({ name, value }) => {
+      if (!holdsAttribute(name))
+        throw new InvalidOptionsError(STEP, [
+          {
+            path: `contents[${index}].source`,
+            message: `${file} has the extended attribute ${name}, which no ext4 holds`,
+          },
+        ]);
+      return { target: `${place === '/' ? '' : place}${file.slice(start.length)}`, name, value: value.toString('hex') };
+    }),
+  );
 }
 
 function isGlob(entry: ContentsEntry): boolean {

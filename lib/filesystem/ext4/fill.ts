@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { open, stat, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { NoSpaceError, UnexpectedStateError } from '../../errors.ts';
+import { attributeBlock } from '../../formats/ext4/attributes.ts';
 import { DirectoryEntries, ENTRY_TYPES, emptyBlock, LONGEST_NAME, MOST_ENTRIES } from '../../formats/ext4/directory.ts';
 import {
   EARLIEST_SECONDS,
@@ -9,6 +10,7 @@ import {
   type Ext4Inode,
   type Extent,
   extentMap,
+  fitsIntoInode,
   INDEXED,
   LATEST_SECONDS,
   MAP_BYTES,
@@ -154,7 +156,7 @@ class Filling {
     if (hardLink !== undefined) this.#linked.set(hardLink, { inode, names: 1 });
     if (type === 'folder') this.#open(entry, inode, []);
     else if (type === 'symlink') await this.#writeSymlink(entry, inode);
-    else if (type === 'fifo') this.#write(entry, inode, { sizeBytes: 0, blocks: 0, flags: 0, map: NO_MAP });
+    else if (type === 'fifo') await this.#write(entry, inode, { sizeBytes: 0, blocks: 0, flags: 0, map: NO_MAP });
     else await this.#writeFile(entry, inode);
     return inode;
   }
@@ -219,7 +221,7 @@ class Filling {
     if (target.length < MAP_BYTES) {
       const map = Buffer.alloc(MAP_BYTES);
       target.copy(map);
-      this.#write(entry, inode, { sizeBytes: target.length, blocks: 0, flags: 0, map });
+      await this.#write(entry, inode, { sizeBytes: target.length, blocks: 0, flags: 0, map });
       return;
     }
     if (target.length >= BLOCK_BYTES)
@@ -292,16 +294,21 @@ class Filling {
     const { map, blocks } = extentMap(extents, () => this.#takeOne(), this.#inodes.seed(inode));
     for (const { physical, bytes } of blocks) (await this.#room(physical, 1)).set(bytes);
     const used = extents.reduce((sum, { count }) => sum + count, blocks.length);
-    this.#write(entry, inode, { sizeBytes, blocks: used, flags: EXTENTS | flags, map, links });
+    await this.#write(entry, inode, { sizeBytes, blocks: used, flags: EXTENTS | flags, map, links });
   }
 
-  #write(
-    { type, mode, uid, gid, mtime: seconds }: TreeEntry,
-    inode: number,
-    { sizeBytes, blocks, flags, map, links = 1 }: Content,
-  ): void {
-    const typed = TYPE_BITS[type] | mode;
-    this.#inodes.write(inode, { mode: typed, uid, gid, sizeBytes, seconds, links, blocks, flags, map });
+  async #write(entry: TreeEntry, inode: number, content: Content): Promise<void> {
+    const { type, mode, uid, gid, mtime: seconds, attributes } = entry;
+    const { sizeBytes, blocks, flags, map, links = 1 } = content;
+    const basic = { mode: TYPE_BITS[type] | mode, uid, gid, sizeBytes, seconds, links, blocks, flags, map };
+    if (attributes === undefined) return this.#inodes.write(inode, basic);
+    if (fitsIntoInode(attributes)) return this.#inodes.write(inode, { ...basic, attributes });
+    const physical = this.#takeOne();
+    const block = attributeBlock(attributes, physical, this.#allocator.layout.checksumSeed);
+    if (block === undefined)
+      throw this.#cannot(entry, 'its extended attributes are large', 'what fits into a block of 4096 bytes');
+    (await this.#room(physical, 1)).set(block);
+    this.#inodes.write(inode, { ...basic, blocks: blocks + 1, attributeBlock: physical });
   }
 
   #takeOne(): number {

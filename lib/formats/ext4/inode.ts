@@ -1,4 +1,5 @@
 import { crc32c } from '../crc32c.ts';
+import { type FileAttribute, writeIntoInode } from './attributes.ts';
 import { BLOCK_BYTES } from './layout.ts';
 
 export const INODE_BYTES = 256;
@@ -29,6 +30,10 @@ export interface Ext4Inode {
   readonly blocks: number;
   readonly flags: number;
   readonly map: Buffer;
+  /** Extended attributes that fit into it. */
+  readonly attributes?: readonly FileAttribute[] | undefined;
+  /** The block that others are in; 0: none. */
+  readonly attributeBlock?: number | undefined;
 }
 
 const MAP_AT = 0x28;
@@ -65,10 +70,24 @@ export function encodeInode(inode: Ext4Inode, bytes: Buffer, seed: number): void
   bytes.writeUInt16LE(uid >>> 16, 0x78);
   bytes.writeUInt16LE(gid >>> 16, 0x7a);
   bytes.writeUInt16LE(EXTRA_BYTES, 0x80);
+  const { attributes = [], attributeBlock = 0 } = inode;
+  bytes.writeUInt32LE(attributeBlock % 2 ** 32, 0x68);
+  bytes.writeUInt16LE(Math.floor(attributeBlock / 2 ** 32), 0x76);
+  if (attributes.length > 0) writeIntoInode(attributes, attributeRoom(bytes));
   // Behind 2038 the first 32 bits, as a signed number, begin anew.
   const epoch = (seconds - (seconds | 0)) / 2 ** 32;
   for (const at of [0x84, 0x88, 0x8c, 0x94]) bytes.writeUInt32LE(epoch, at);
   sealInode(bytes, seed);
+}
+
+/** Where an inode has room for attributes. */
+function attributeRoom(bytes: Buffer): Buffer {
+  return bytes.subarray(128 + EXTRA_BYTES);
+}
+
+/** Whether attributes fit into an inode. */
+export function fitsIntoInode(attributes: readonly FileAttribute[]): boolean {
+  return writeIntoInode(attributes, attributeRoom(Buffer.alloc(INODE_BYTES)));
 }
 
 /** Changes how many names an inode has. */

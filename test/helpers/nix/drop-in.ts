@@ -10,7 +10,20 @@ const STEP = 'drop-in';
 /** The distribution's packages that stand for those of nixpkgs. */
 const PACKAGES = [
   ...['bash', 'coreutils', 'diffutils', 'findutils', 'gawk', 'grep', 'gzip', 'sed', 'tar', 'python3', 'patchelf'],
-  ...['gcc', 'g++', 'libc6-dev', 'make', 'rsync', 'nix-bin', 'sqlite3', 'parted', 'fdisk', 'util-linux', 'e2fsprogs'],
+  ...[
+    'gcc',
+    'g++',
+    'libc6-dev',
+    'make',
+    'rsync',
+    'attr',
+    'nix-bin',
+    'sqlite3',
+    'parted',
+    'fdisk',
+    'util-linux',
+    'e2fsprogs',
+  ],
   ...['mtools', 'dosfstools', 'qemu-utils', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin', 'ovmf'],
 ];
 

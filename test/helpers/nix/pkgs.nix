@@ -109,6 +109,7 @@ let
         value = programs;
       })
       [
+        "attr"
         "btrfs-progs"
         "coreutils"
         "dosfstools"

@@ -149,3 +149,18 @@ test.each(['btrfs', 'f2fs'] as const)('an ordinary user gives files of a %s to o
   });
   expect(built.filesystem.fsType).toBe(fsType);
 });
+
+test('extended attributes of contents are in an ext4, and a root that would lose them is refused', async () => {
+  const folder = await tempFolder();
+  await writeFile(join(folder, 'tool'), 'x');
+  await run(['setfattr', '-n', 'user.origin', '-v', 'here', join(folder, 'tool')]);
+  const outDir = join(folder, 'out');
+  const contents = [{ source: join(folder, 'tool'), target: '/bin/tool' }];
+  const { image } = await buildImage(options(outDir, 'tiny-none', { partitionTableType: 'none', contents }));
+  expect(await run(['debugfs', '-R', 'ea_get /bin/tool user.origin', image])).toContain('here');
+  const btrfs = options(outDir, 'tiny-none', { partitionTableType: 'none', contents, fsType: 'btrfs' });
+  await expect(buildImage(btrfs)).rejects.toThrow(
+    /fsType: a root of btrfs is filled without extended attributes, and \/bin\/tool has the extended attribute user\.origin/,
+  );
+  expect(await readdir(outDir)).toEqual(['nixos.img']);
+});

@@ -153,3 +153,52 @@ test('modes, owners and times of all kinds', async () => {
   expect(shown).toMatch(/mtime: 0x00000000:00000002 --/);
   expect(await ask('stat /d/fifo')).toMatch(/Type: FIFO +Mode: +0600/);
 });
+
+test('extended attributes: in the inode, in a block of their own, and an ACL', async () => {
+  const capability = '0100000200200000000000000000000000000000';
+  // Of user 5, who may read: as a program sees it.
+  const acl = '0200000001000600ffffffff020004000500000004000400ffffffff10000400ffffffff20000400ffffffff';
+  const folder = await tempFolder();
+  const image = join(folder, 'disk.img');
+  await createDisk({ image, sizeBytes: 32 * MIB });
+  const partition = { offsetBytes: 0, sizeBytes: 32 * MIB };
+  const entries = [
+    entry('ping', 'fifo'),
+    entry('labelled', 'folder'),
+    entry('labelled/large', 'symlink'),
+    entry('shared', 'fifo'),
+  ];
+  const attributes = [
+    { target: '/ping', name: 'security.capability', value: capability },
+    {
+      target: '/labelled',
+      name: 'security.selinux',
+      value: Buffer.from('system_u:object_r:bin_t:s0\0').toString('hex'),
+    },
+    { target: '/labelled', name: 'user.empty', value: '' },
+    { target: '/labelled/large', name: 'user.b', value: '62'.repeat(1001) },
+    { target: '/labelled/large', name: 'user.a', value: '61'.repeat(2000) },
+    { target: '/labelled/large', name: 'trusted.t', value: '74' },
+    { target: '/shared', name: 'system.posix_acl_access', value: acl },
+  ];
+  await makeFilesystem({ image, partition, entries, attributes });
+  await run(['e2fsck', '-fn', image]);
+  const ask = (request: string): Promise<string> => run(['debugfs', '-R', request, image]);
+  const hex = async (path: string, name: string): Promise<string> =>
+    (await ask(`ea_get -x ${path} ${name}`)).replace(/^.*=/s, '').replace(/\s/g, '');
+  expect(await hex('/ping', 'security.capability')).toBe(capability);
+  expect(await ask('stat /ping')).toMatch(/File ACL: 0\s/);
+  expect(await hex('/labelled', 'security.selinux')).toBe(attributes[1]?.value);
+  expect(await ask('ea_list /labelled')).toMatch(/user\.empty \(0\)/);
+  expect(await ask('stat /labelled/large')).toMatch(/File ACL: [1-9]/);
+  for (const { target, name, value } of attributes.slice(3, 6)) expect(await hex(target, name)).toBe(value);
+  expect(await ask('ea_list /shared')).toMatch(/system\.posix_acl_access/);
+  const more = [{ target: '/ping', name: 'user.huge', value: '00'.repeat(5000) }];
+  await expect(makeFilesystem({ image, partition, entries, attributes: more })).rejects.toThrow(
+    /"\/ping" into an ext4.*extended attributes are large/,
+  );
+  const unknown = [{ target: '/ping', name: 'btrfs.compression', value: '00' }];
+  await expect(makeFilesystem({ image, partition, entries, attributes: unknown })).rejects.toThrow(
+    /in a namespace that ext4 has/,
+  );
+});

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { InvalidOptionsError, UnexpectedStateError } from '../../../../lib/errors.ts';
 import { stageContents } from '../../../../lib/steps/stage-contents.ts';
+import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 async function fixture(): Promise<{ root: string; source: string }> {
@@ -147,4 +148,28 @@ test('a folder is not copied into itself', async () => {
     await expect(stageContents({ root, contents: [{ source: from, target: '/x' }] })).rejects.toThrow(
       /contents\[0\]\.source: .* would be copied into itself/,
     );
+});
+
+test('the extended attributes of sources are returned, by where each is staged', async () => {
+  const { root, source } = await fixture();
+  const odd = join(source, 'tree', 'new\nline \\ ünï');
+  await writeFile(odd, 'x');
+  await run(['setfattr', '-n', 'user.origin', '-v', 'here=there', join(source, 'tree/deep/leaf')]);
+  await run(['setfattr', '-n', 'user.odd', '-v', '', odd]);
+  await run(['setfattr', '-n', 'user.of-a-directory', '-v', 'd', join(source, 'tree')]);
+  await run(['setfattr', '-n', 'user.origin', '-v', 'f', join(source, 'file')]);
+  const { attributes } = await stageContents({
+    root,
+    contents: [
+      { source: join(source, 'tree'), target: '/srv' },
+      { source: join(source, 'file'), target: '/etc/secret' },
+    ],
+  });
+  const latin1 = (text: string): string => Buffer.from(text).toString('latin1');
+  expect([...attributes].sort((a, b) => (a.target < b.target ? -1 : 1))).toEqual([
+    { target: '/etc/secret', name: 'user.origin', value: Buffer.from('f').toString('hex') },
+    { target: '/srv', name: 'user.of-a-directory', value: Buffer.from('d').toString('hex') },
+    { target: '/srv/deep/leaf', name: 'user.origin', value: Buffer.from('here=there').toString('hex') },
+    { target: latin1('/srv/new\nline \\ ünï'), name: 'user.odd', value: '' },
+  ]);
 });

@@ -1,0 +1,134 @@
+import { crc32c } from '../crc32c.ts';
+import { BLOCK_BYTES } from './layout.ts';
+
+/** An extended attribute of a file. @see xattr(7) */
+export interface FileAttribute {
+  /** With its namespace: "security.capability". */
+  readonly name: string;
+  readonly value: Buffer;
+}
+
+/** The numbers of namespaces; an ACL has one of its own, and no name behind it. */
+const NAMESPACES: readonly (readonly [prefix: string, index: number])[] = [
+  ['system.posix_acl_access', 2],
+  ['system.posix_acl_default', 3],
+  ['user.', 1],
+  ['trusted.', 4],
+  ['security.', 6],
+];
+
+/** Whether an ext4 has a place for an attribute of that name. */
+export function holdsAttribute(name: string): boolean {
+  return NAMESPACES.some(([prefix, index]) => (index === 2 || index === 3 ? name === prefix : name.startsWith(prefix)));
+}
+
+const MAGIC = 0xea02_0000;
+const ENTRY_HEAD = 16;
+const BLOCK_HEAD = 32;
+/** Behind the last entry. */
+const END_BYTES = 4;
+
+interface Entry {
+  readonly index: number;
+  readonly name: Buffer;
+  readonly value: Buffer;
+}
+
+const words = (bytes: number): number => (bytes + 3) & ~3;
+const entryBytes = ({ name }: Entry): number => ENTRY_HEAD + words(name.length);
+const roomFor = (entries: readonly Entry[]): number =>
+  entries.reduce((sum, entry) => sum + entryBytes(entry) + words(entry.value.length), END_BYTES);
+
+/** Writes attributes into the room that an inode has behind its fields. @returns whether they fit. */
+export function writeIntoInode(attributes: readonly FileAttribute[], room: Buffer): boolean {
+  const entries = sorted(attributes);
+  if (4 + roomFor(entries) > room.length) return false;
+  room.writeUInt32LE(MAGIC, 0);
+  // Values are counted from the first entry, and have no hash here.
+  writeEntries(room.subarray(4), 0, entries, false);
+  return true;
+}
+
+/** A block of attributes. @returns undefined when they do not fit. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#extended-attributes */
+export function attributeBlock(
+  attributes: readonly FileAttribute[],
+  physical: number,
+  filesystemSeed: number,
+): Buffer | undefined {
+  const entries = sorted(attributes);
+  if (BLOCK_HEAD + roomFor(entries) > BLOCK_BYTES) return undefined;
+  const block = Buffer.alloc(BLOCK_BYTES);
+  block.writeUInt32LE(MAGIC, 0);
+  // One user, one block.
+  block.writeUInt32LE(1, 4);
+  block.writeUInt32LE(1, 8);
+  const hashes = writeEntries(block, BLOCK_HEAD, entries, true);
+  block.writeUInt32LE(
+    hashes.reduce((hash, one) => mix(hash, one, 16), 0),
+    12,
+  );
+  const number = Buffer.alloc(8);
+  number.writeBigUInt64LE(BigInt(physical));
+  block.writeUInt32LE(crc32c(crc32c(filesystemSeed, number), block), 16);
+  return block;
+}
+
+/** @param start of the entries; values are put at the end, and counted from the start of `bytes`. @returns the entries' hashes. */
+function writeEntries(bytes: Buffer, start: number, entries: readonly Entry[], isHashed: boolean): number[] {
+  let at = start;
+  let end = bytes.length;
+  return entries.map((entry) => {
+    const { index, name, value } = entry;
+    end -= words(value.length);
+    value.copy(bytes, end);
+    const hash = isHashed ? hashOf(name, bytes.subarray(end, end + words(value.length))) : 0;
+    bytes[at] = name.length;
+    bytes[at + 1] = index;
+    bytes.writeUInt16LE(value.length === 0 ? 0 : end, at + 2);
+    bytes.writeUInt32LE(value.length, at + 8);
+    bytes.writeUInt32LE(hash, at + 12);
+    name.copy(bytes, at + ENTRY_HEAD);
+    at += entryBytes(entry);
+    return hash;
+  });
+}
+
+function mix(hash: number, more: number, bits: number): number {
+  return (((hash << bits) >>> 0) ^ (hash >>> (32 - bits)) ^ more) >>> 0;
+}
+
+/** @param value in whole words. */
+function hashOf(name: Buffer, value: Buffer): number {
+  let hash = 0;
+  for (const byte of name) hash = mix(hash, byte, 5);
+  for (let at = 0; at < value.length; at += 4) hash = mix(hash, value.readUInt32LE(at), 16);
+  return hash;
+}
+
+/** As a kernel searches them: by namespace, length and bytes. */
+function sorted(attributes: readonly FileAttribute[]): Entry[] {
+  return attributes
+    .map(({ name, value }): Entry => {
+      const [prefix = '', index = 0] = NAMESPACES.find(([one]) => name.startsWith(one)) ?? [];
+      const isAcl = index === 2 || index === 3;
+      return { index, name: Buffer.from(name.slice(prefix.length)), value: isAcl ? shortAcl(value) : value };
+    })
+    .sort((a, b) => a.index - b.index || a.name.length - b.name.length || a.name.compare(b.name));
+}
+
+const ACL_HEAD = 4;
+const NAMED_USER = 0x02;
+const NAMED_GROUP = 0x08;
+
+/** An ACL as a program sees it has a number in every entry; as ext4 holds it, only where that means something.
+ *  @see Linux include/uapi/linux/posix_acl_xattr.h, fs/ext4/acl.h */
+function shortAcl(acl: Buffer): Buffer {
+  const version = Buffer.alloc(ACL_HEAD);
+  version.writeUInt32LE(1);
+  const parts: Buffer[] = [version];
+  for (let at = ACL_HEAD; at + 8 <= acl.length; at += 8) {
+    const tag = acl.readUInt16LE(at);
+    parts.push(acl.subarray(at, at + (tag === NAMED_USER || tag === NAMED_GROUP ? 8 : 4)));
+  }
+  return Buffer.concat(parts);
+}
