@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { type BuildPlan, planBuild } from './build-plan.ts';
 import { DiskImageError, InvalidOptionsError, UnexpectedStateError } from './errors.ts';
@@ -11,7 +11,7 @@ import { inspectImage } from './inspect/inspect-image.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { timestamp as timestampField } from './spec/fields.ts';
-import { type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
+import { type ImageSpec, type ImageSpecInput, isBelow, parseImageSpec } from './spec/image-spec.ts';
 import { runStep, type StepContext } from './step.ts';
 import { chownContents } from './steps/chown-contents.ts';
 import { computeDiskSize, type DiskSize } from './steps/compute-disk-size.ts';
@@ -181,6 +181,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   if (spec.configFile !== undefined) await writeConfigFile({ root, configFile: spec.configFile }, context);
 
   const atRoot = spec.onlyNixStore;
+  const bootFiles = await takeBootFiles(spec, root, work.path);
   const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths, atRoot } : undefined;
   const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
   const populateFrom = closure === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
@@ -215,6 +216,10 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   let finishedRaw = raw;
   if (plan.needsBuilder && context.startBuilder !== undefined)
     await finishInBuilder(job, staged, context.startBuilder, context);
+  for (const { mountPoint, directory } of bootFiles) {
+    const partition = disk.partitions.find((one) => one.mountPoint === mountPoint);
+    if (partition !== undefined) await fillEsp({ image: raw, partition, populateFrom: directory, timestamp }, context);
+  }
   if (plan.needsBuilder && spec.reproducible) {
     finishedRaw = join(work.path, 'again.img');
     filesystem = await layOutAgain(job, finishedRaw, work.path, context);
@@ -252,6 +257,10 @@ function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attri
   for (const attribute of attributes) {
     if (spec.populateRootWith === 'cptofs')
       refuse('populateRootWith', attribute, 'cptofs copies no extended attributes');
+    const boot = PARTITION_LAYOUTS[spec.partitionTableType].partitions.find(
+      ({ label, mountPoint }) => label !== undefined && isBelow(attribute.target, mountPoint),
+    );
+    if (boot !== undefined) refuse('contents', attribute, `a FAT is mounted on ${boot.mountPoint}`);
     if (spec.fsType !== 'ext4')
       refuse('fsType', attribute, `a root of ${spec.fsType} is filled without extended attributes`);
     // The kernel takes it away from a file whose owner changes.
@@ -266,6 +275,33 @@ function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attri
         'bootLoaderFrom "bootspec" would keep it, and a chown in the builder VM does not',
       );
   }
+}
+
+/** Moves what is staged below the mount point of a boot partition out of the root, where the partition would hide it. */
+async function takeBootFiles(
+  spec: ImageSpec,
+  root: string,
+  work: string,
+): Promise<{ readonly mountPoint: string; readonly directory: string }[]> {
+  const taken = [];
+  for (const { number, label, mountPoint } of PARTITION_LAYOUTS[spec.partitionTableType].partitions) {
+    if (label === undefined || mountPoint === undefined) continue;
+    const staged = join(root, mountPoint);
+    const facts = await lstat(staged).catch(() => undefined);
+    if (facts === undefined) continue;
+    if (!facts.isDirectory())
+      throw new InvalidOptionsError('buildImage', [
+        {
+          path: 'contents',
+          message: `makes ${mountPoint} something else than a directory, and a partition is mounted there`,
+        },
+      ]);
+    const directory = join(work, `boot-${number}`);
+    await rename(staged, directory);
+    await mkdir(staged, { mode: 0o755 });
+    taken.push({ mountPoint, directory });
+  }
+  return taken;
 }
 
 /** What the phases of one build share. */

@@ -146,13 +146,26 @@ function checkNames(step: string, folders: readonly string[], files: readonly Fa
   }
 }
 
-/** Folders that a FAT has, in lower case, for FAT's names are the same in both. */
-async function listFolders(step: StepRunner, { cwd, name }: SafeName): Promise<Set<string>> {
+/** Directories that a FAT has, in lower case, for FAT's names are the same in both. */
+async function listFolders(step: StepRunner, name: SafeName): Promise<Set<string>> {
+  const entries = await listNames(step, name);
+  return new Set(entries.filter((entry) => entry.endsWith('/')).map((entry) => entry.slice(0, -1)));
+}
+
+/** Files that a FAT has, in lower case. Runs: mdir. */
+export async function listFatFiles(step: StepRunner, location: FatLocation): Promise<Set<string>> {
+  await using name = await mtoolsName(location);
+  return new Set((await listNames(step, name)).filter((entry) => !entry.endsWith('/')));
+}
+
+/** In lower case; directories end with a slash. */
+async function listNames(step: StepRunner, { cwd, name }: SafeName): Promise<string[]> {
   const { stdout } = await readWholeFat(step, ['mdir', '-b', '-/', '-a', '-i', name, '::/'], cwd);
-  const folders = new Set<string>();
-  for (const line of stdout.toString('utf8').split('\n'))
-    if (line.endsWith('/')) folders.add(line.replace(/^::\//, '').replace(/\/$/, '').toLowerCase());
-  return folders;
+  return stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('::/'))
+    .map((line) => line.slice(3).toLowerCase());
 }
 
 /** Runs a program of mtools that reads a whole FAT. For an empty FAT they exit with 1, as they do for every error. */

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../partition-table.ts';
@@ -63,6 +64,12 @@ export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFS
   readonly rootFSUID: string;
 };
 
+/** Whether a path is below a mount point, or is the mount point. */
+export function isBelow(target: string, mountPoint: string | undefined): boolean {
+  const path = resolve('/', target);
+  return mountPoint !== undefined && (path === mountPoint || path.startsWith(`${mountPoint}/`));
+}
+
 const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
   bootSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
   ({ fsType, label }) =>
@@ -118,6 +125,21 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         message: `is where the boot partition ends: ${formatBytes(bootSize)} is past the end of a disk of ${formatBytes(diskSize * MIB)} (diskSize)`,
       },
     ];
+  },
+  ({ contents = [], partitionTableType: type }) => {
+    if (type === undefined) return [];
+    const { partitions } = PARTITION_LAYOUTS[type];
+    return contents.flatMap(({ target, user, mode }, index) => {
+      const partition = partitions.find((one) => one.label !== undefined && isBelow(target, one.mountPoint));
+      if (partition === undefined) return [];
+      const given = { user, mode };
+      return Object.entries(given)
+        .filter(([, value]) => value !== undefined)
+        .map(([name]) => ({
+          path: `contents[${index}].${name}`,
+          message: `${target} goes onto the boot partition of ${partition.mountPoint}, a FAT, which has no owners and no modes`,
+        }));
+    });
   },
   ({ onlyNixStore, contents = [], configFile, installBootLoader, fsType }) => {
     if (onlyNixStore !== true) return [];

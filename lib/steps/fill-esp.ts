@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { writeFatTree } from '../filesystem/fat.ts';
-import type { TreeEntry } from '../filesystem/tree.ts';
-import { requireDisk } from '../host-files/given-paths.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { listFatFiles, writeFatTree } from '../filesystem/fat.ts';
+import { listTree, type TreeEntry } from '../filesystem/tree.ts';
+import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { partitionExtent, path, timestamp, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
 import { runStep, type StepContext } from '../step.ts';
@@ -11,7 +12,8 @@ const STEP = 'fillEsp';
 const schema = z.object({
   image: path,
   partition: partitionExtent,
-  entries: treeEntries,
+  entries: treeEntries.optional(),
+  populateFrom: path.optional(),
   timestamp: timestamp.optional(),
 });
 
@@ -20,24 +22,55 @@ export interface FillEspOptions {
   readonly image: string;
   /** A partition with a FAT (formatEsp). Bytes. */
   readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
-  /** Files and folders, as extractFilesystem returns them; FAT keeps no modes and no owners. */
-  readonly entries: readonly TreeEntry[];
+  /** Files and directories, as extractFilesystem returns them; FAT keeps no modes and no owners. */
+  readonly entries?: readonly TreeEntry[] | undefined;
+  /** A directory of this host whose contents go in, in the place of `entries`. */
+  readonly populateFrom?: string | undefined;
   /** Seconds since 1970 for the files' times; default: now. */
   readonly timestamp?: number | undefined;
 }
 
-/** Writes a tree into a FAT inside an image, in the order of its paths: no root, no mount.
- *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written. Runs: mmd, mdir, mcopy. */
+/** Writes a tree into a FAT inside an image, in the order of its paths: no root, no mount. Files that are there stay.
+ *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written.
+ *  @throws {UnexpectedStateError} for what a FAT cannot hold, such as a symbolic link, and for a file that is there already.
+ *  Runs: mmd, mdir, mcopy. */
 export async function fillEsp(options: FillEspOptions, context?: StepContext): Promise<void> {
-  const { image, partition, entries, timestamp: time } = parseOptions(STEP, schema, options);
+  const { image, partition, entries, populateFrom, timestamp: time } = parseOptions(STEP, schema, options);
+  if ((entries === undefined) === (populateFrom === undefined))
+    throw new InvalidOptionsError(STEP, [{ path: 'entries', message: 'or populateFrom must be given, and not both' }]);
   await requireDisk(STEP, image, [partition]);
-  return runStep(STEP, context, `${entries.length} entries`, async (step) => {
-    const folders = entries
+  if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
+  return runStep(STEP, context, populateFrom ?? `${entries?.length} entries`, async (step) => {
+    const tree = (entries ?? (await listTree(step, { root: populateFrom }))).map((entry) => ({
+      ...entry,
+      path: textOf(entry.path),
+      source: textOf(entry.source),
+    }));
+    const odd = tree.find(({ type }) => type !== 'file' && type !== 'folder');
+    if (odd !== undefined)
+      throw new UnexpectedStateError(STEP, `a FAT filesystem cannot hold /${odd.path}`, {
+        expected: 'a file or a directory',
+        found: `a ${odd.type}`,
+      });
+    const location = { image, offsetBytes: partition.offsetBytes };
+    const there = await listFatFiles(step, location);
+    const twice = tree.find(({ path: name }) => there.has(name.toLowerCase()));
+    if (twice !== undefined)
+      throw new UnexpectedStateError(STEP, `duplicate entry /${twice.path}`, {
+        expected: 'no such file on the partition',
+        found: 'one of a boot loader, or of another entry',
+      });
+    const folders = tree
       .filter(({ type, path: name }) => type === 'folder' && name !== '')
       .map(({ path: name }) => name);
-    const files = entries
+    const files = tree
       .filter(({ type }) => type === 'file')
       .map(({ path: name, source, sizeBytes }) => ({ path: name, content: { source, sizeBytes } }));
-    await writeFatTree(step, { image, offsetBytes: partition.offsetBytes }, { folders, files }, time);
+    await writeFatTree(step, location, { folders, files }, time);
   });
+}
+
+/** The text of a name whose bytes were read as latin1. */
+function textOf(name: string): string {
+  return Buffer.from(name, 'latin1').toString('utf8');
 }

@@ -1,8 +1,8 @@
-import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { type BuildImageOptions, buildImage } from '../../../lib/build-image.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../lib/build-image.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { buildAsNobody } from '../../helpers/nobody.ts';
 import { run } from '../../helpers/run.ts';
@@ -163,4 +163,33 @@ test('extended attributes of contents are in an ext4, and a root that would lose
     /fsType: a root of btrfs is filled without extended attributes, and \/bin\/tool has the extended attribute user\.origin/,
   );
   expect(await readdir(outDir)).toEqual(['nixos.img']);
+});
+
+test('contents below the mount point of a boot partition are on that partition, and what it cannot hold is refused', async () => {
+  const folder = await tempFolder();
+  await mkdir(join(folder, 'tree/boot/EFI/ünï'), { recursive: true });
+  await writeFile(join(folder, 'tree/boot/EFI/ünï/two'), '2');
+  await writeFile(join(folder, 'one'), '1');
+  const outDir = join(folder, 'out');
+  const build = (more: object): Promise<BuiltImage> =>
+    buildImage(options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi', ...more }));
+  const one = { source: join(folder, 'one'), target: '/boot/extra/one' };
+  const { image, disk } = await build({
+    contents: [one, { source: join(folder, 'tree/boot/EFI'), target: '/boot/EFI' }],
+  });
+  const at = `${image}@@${disk.esp?.offsetBytes}`;
+  expect(await run(['mtype', '-i', at, '::/extra/one'])).toBe('1');
+  expect(await run(['mtype', '-i', at, '::/EFI/ünï/two'])).toBe('2');
+  const root = `${image}?offset=${disk.root.offsetBytes}`;
+  expect(await run(['debugfs', '-R', 'ls -p /boot', root])).not.toMatch(/extra|ünï/);
+
+  const owned = { ...one, user: 'root', group: 'root', mode: '600' };
+  await expect(build({ contents: [owned] })).rejects.toThrow(
+    /contents\[0\]\.user: .*a FAT, which has no owners[\s\S]*\.mode/,
+  );
+  const loader = { source: join(folder, 'one'), target: '/boot/EFI/BOOT/BOOTX64.EFI' };
+  await expect(build({ contents: [loader] })).rejects.toThrow(/duplicate entry \/EFI\/BOOT\/BOOTX64\.EFI/);
+  await symlink('x', join(folder, 'tree/boot/link'));
+  const link = { source: join(folder, 'tree/boot'), target: '/boot' };
+  await expect(build({ contents: [link] })).rejects.toThrow(/a FAT filesystem cannot hold \/link/);
 });
