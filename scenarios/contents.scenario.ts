@@ -1,9 +1,11 @@
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { equalCheck } from '../harness/verify/checks.ts';
+import { localExecutor } from '../lib/local-executor.ts';
 import { removeTree } from '../lib/private-output.ts';
+import { MIB } from '../lib/units.ts';
 import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 
 const owner = (file: string, expected: string) =>
@@ -17,13 +19,15 @@ test('contents: modes, owners by name, globs, a folder onto its target', async (
   await writeFile(join(source, 'secret'), 'secret');
   for (const name of ['one.key', 'two.key', 'three.txt']) await writeFile(join(source, name), name);
   const description = {
-    system: 'tiny-grub-bios',
+    system: 'tiny-grub-bios-boot',
     image: {
+      partitionTableType: 'legacy+boot',
       contents: [
         { source: join(source, 'site'), target: '/srv/site', user: 'alice', group: 'users' },
         { source: join(source, 'secret'), target: '/srv/secret file', mode: '640', user: 'root', group: 'wheel' },
         { source: join(source, '*.key'), target: '/srv/keys', mode: '600', user: 'nobody', group: 'nogroup' },
-        { source: join(source, 'three.txt'), target: '/srv/three', mode: '4711' },
+        { source: join(source, 'three.txt'), target: '/srv/three', mode: '4711', user: 'alice', group: 'users' },
+        { source: join(source, 'site'), target: '/boot/site' },
       ],
     },
     boots: ['legacy'],
@@ -32,11 +36,14 @@ test('contents: modes, owners by name, globs, a folder onto its target', async (
       owner('/srv/site/deep/page', 'alice:users 644'),
       owner('/srv/secret file', 'root:wheel 640'),
       owner('/srv/keys/one.key', 'nobody:nogroup 600'),
-      owner('/srv/three', 'root:root 4711'),
+      owner('/srv/three', 'alice:users 4711'),
       equalCheck('what the glob matched', 'ls /srv/keys', 'one.key\ntwo.key'),
       equalCheck('contents', 'cat /srv/site/deep/page', 'page'),
     ],
   } satisfies Scenario;
   const image = await buildScenario(description);
+  // Below the mount point of a boot partition they go onto it, where the VM mounted it, too.
+  const onBoot = ['mtype', '-i', `${image.built.image}@@${MIB}`, '::/site/deep/page'];
+  expect((await localExecutor.run(onBoot)).stdout.toString('utf8')).toBe('page');
   await bootScenario(image, description, 'legacy');
 });

@@ -13,7 +13,7 @@ export async function readAttributes(step: StepRunner, path: string): Promise<Ma
 
 /** What getfattr prints: a line with a name, lines with attributes, an empty line. It escapes newlines and backslashes by octal
  *  numbers, and in attributes' names the equals sign. */
-export function parseDump(dump: string): Map<string, FileAttribute[]> {
+function parseDump(dump: string): Map<string, FileAttribute[]> {
   const found = new Map<string, FileAttribute[]>();
   let attributes: FileAttribute[] = [];
   for (const line of dump.split('\n')) {
