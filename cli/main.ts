@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { CommanderError } from 'commander';
 import { onCacheNote, packageFile } from '../harness/cache-folder.ts';
+import { isErrno, wordsFor } from '../lib/host-files/errno.ts';
 import { EXIT, errorText, exitCodeOf, ReaderGone } from './exit-codes.ts';
 import { makeProgram } from './program.ts';
 
@@ -23,8 +24,19 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     interrupt.abort(new Error(signal));
   });
 
-// Who reads has gone away: stop in order, and say no more.
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => interrupt.abort(new ReaderGone()));
+// Who reads has gone away: stop in order, and say no more. An answer that cannot be written otherwise is none.
+process.stderr.on('error', () => interrupt.abort(new ReaderGone()));
+let outputIsLost = false;
+process.stdout.on('error', (error) => {
+  if (!isErrno(error, 'EPIPE') && !outputIsLost) {
+    outputIsLost = true;
+    process.stderr.write(`standard output cannot be written: ${wordsFor(error)}\n`);
+  }
+  interrupt.abort(new ReaderGone());
+});
+process.on('exit', () => {
+  if (outputIsLost) process.exitCode = EXIT.harness;
+});
 
 onCacheNote((note) => process.stderr.write(`note: ${note}\n`));
 

@@ -7,12 +7,13 @@ import type { Executor } from './executor.ts';
 import { FAT_EPOCH } from './filesystem/fat.ts';
 import { requireFilesystemTools } from './filesystem/root-filesystem.ts';
 import type { Closure, TreeAttribute, TreeOwner } from './filesystem/tree.ts';
+import { requireRoom } from './host-files/room.ts';
 import { inspectImage } from './inspect/inspect-image.ts';
 import { deterministicVolumeId, PARTITION_LAYOUTS } from './partition-table.ts';
 import { makePrivateFolder, publishFile } from './private-output.ts';
 import { timestamp as timestampField } from './spec/fields.ts';
 import { type ImageSpec, type ImageSpecInput, isBelow, parseImageSpec } from './spec/image-spec.ts';
-import { runStep, type StepContext } from './step.ts';
+import { runStep, type StepContext, type StepEvent } from './step.ts';
 import { chownContents } from './steps/chown-contents.ts';
 import { computeDiskSize, type DiskSize } from './steps/compute-disk-size.ts';
 import { convertImage, type ImageFormat, imageFileName } from './steps/convert-image.ts';
@@ -107,18 +108,18 @@ export interface BuiltImage {
  *  @throws {InvalidOptionsError} for a wrong specification, all problems at once, before anything is touched; and for
  *  one that needs a builder when none was given.
  *  Runs: what its steps run. */
-export async function buildImage(options: BuildImageOptions, context: BuildContext = {}): Promise<BuiltImage> {
+export async function buildImage(options: BuildImageOptions, outside: BuildContext = {}): Promise<BuiltImage> {
   const startedAt = performance.now();
   const { outDir, ...input } = options;
   const spec = parseImageSpec(input);
   const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const plan = await planBuild(spec);
-  if (context.executor === undefined) await requireFilesystemTools('buildImage', spec.fsType);
-  else if (context.executor.seesHostFiles !== true)
+  if (outside.executor === undefined) await requireFilesystemTools('buildImage', spec.fsType);
+  else if (outside.executor.seesHostFiles !== true)
     throw new InvalidOptionsError('buildImage', [
-      { path: 'executor', message: `${context.executor.name} does not see this host's files` },
+      { path: 'executor', message: `${outside.executor.name} does not see this host's files` },
     ]);
-  if (plan.needsBuilder && context.startBuilder === undefined)
+  if (plan.needsBuilder && outside.startBuilder === undefined)
     throw new InvalidOptionsError(
       'buildImage',
       [
@@ -131,7 +132,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
         hint: 'say bootLoaderFrom "bootspec", or installBootLoader: false; or pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
       },
     );
-  if (spec.touchEFIVars && spec.efiVariables === undefined && context.efiVariablesTemplate === undefined)
+  if (spec.touchEFIVars && spec.efiVariables === undefined && outside.efiVariablesTemplate === undefined)
     throw new InvalidOptionsError(
       'buildImage',
       [{ path: 'efiVariables', message: 'is needed with touchEFIVars: true: an empty store of EFI variables' }],
@@ -140,7 +141,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
   // With numbers for names, before anything is made.
   const owners =
     plan.owners === 'declared'
-      ? await resolveOwners({ toplevel: spec.toplevel, store: spec.store, contents: spec.contents }, context)
+      ? await resolveOwners({ toplevel: spec.toplevel, store: spec.store, contents: spec.contents }, outside)
       : [];
 
   const outFolder = resolve(outDir);
@@ -160,6 +161,9 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
       { cause },
     );
   });
+  // Nobody can look there when it is over.
+  const onEvent = (event: StepEvent): void => outside.onEvent?.(withoutDirectory(event, work.path));
+  const context: BuildContext = { ...outside, onEvent };
   const root = join(work.path, 'root');
   const raw = join(work.path, 'disk.img');
   await mkdir(root);
@@ -189,6 +193,7 @@ export async function buildImage(options: BuildImageOptions, context: BuildConte
     { root: populateFrom, closure, partitionTableType, bootSize, additionalSpace, fsType },
     context,
   );
+  await requireRoom('buildImage', outFolder, size.hostBytes * copiesOf(spec, plan));
   const diskBytes = spec.diskSize === 'auto' ? size.diskBytes : spec.diskSize * MIB;
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
   const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
@@ -275,6 +280,17 @@ function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attri
         'bootLoaderFrom "bootspec" would keep it, and a chown in the builder VM does not',
       );
   }
+}
+
+/** How often the content of a tree is on the host's disk before the image is finished. */
+function copiesOf(spec: ImageSpec, plan: BuildPlan): number {
+  const isConverted = spec.format !== 'raw' && spec.format !== 'qcow2-compressed';
+  return 1 + (isConverted ? 1 : 0) + (plan.needsBuilder && spec.reproducible ? 1 : 0);
+}
+
+function withoutDirectory(event: StepEvent, directory: string): StepEvent {
+  if (event.type !== 'start' || event.detail === undefined) return event;
+  return { ...event, detail: event.detail.replaceAll(`${directory}/`, '') };
 }
 
 /** Moves what is staged below the mount point of a boot partition out of the root, where the partition would hide it. */

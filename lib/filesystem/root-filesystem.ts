@@ -57,4 +57,6 @@ export interface TreeUsage {
   readonly inodes: number;
   /** Bytes of the largest file. */
   readonly largestBytes: number;
+  /** Bytes that the files occupy on this host: at least so much they occupy in an image. */
+  readonly hostBytes: number;
 }

@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { UnexpectedStateError } from '../errors.ts';
 import type { FileAttribute } from '../formats/ext4/attributes.ts';
 import type { StepRunner } from '../step.ts';
+import { SECTOR_BYTES } from '../units.ts';
 import { pauses } from './data-runs.ts';
 
 /** What goes into a filesystem: a staged folder, and store paths that stay where they are until they are written. */
@@ -70,6 +71,8 @@ export interface TreeEntry {
   /** Names the file that several entries are hard links to; undefined when it has one name. */
   readonly hardLink: string | undefined;
   readonly attributes?: readonly FileAttribute[] | undefined;
+  /** Of a file with several names, its share. */
+  readonly hostBytes?: number | undefined;
 }
 
 /** Walks a tree in one order, whatever order the host's directories have: parents first, names by their bytes. It can be walked
@@ -279,6 +282,7 @@ class HostWalk {
       mtime: Math.floor(facts.mtimeMs / 1000),
       source,
       target: type === 'symlink' ? readlinkSync(bytesOf(source), 'latin1') : '',
+      hostBytes: Math.min(facts.size, facts.blocks * SECTOR_BYTES) / (this.#splitLinks ? 1 : facts.nlink),
       hardLink: facts.nlink > 1 && type === 'file' && !this.#splitLinks ? `${facts.dev}:${facts.ino}` : undefined,
     };
   }

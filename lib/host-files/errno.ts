@@ -21,5 +21,6 @@ const WORDS: Readonly<Record<string, string>> = {
   ENAMETOOLONG: 'its name is too long',
   ELOOP: 'its symbolic links lead in a circle',
   EMFILE: 'this process has too many open files',
+  ENOSPC: 'no space is left',
   EIO: 'its disk cannot be read or written',
 };

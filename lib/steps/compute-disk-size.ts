@@ -84,14 +84,16 @@ export async function treeUsage(step: StepRunner, tree: Iterable<TreeEntry>): Pr
   let dataBlocks = 0;
   let inodes = 0;
   let largestBytes = 0;
-  for (const { type, sizeBytes } of tree) {
+  let hostBytes = 0;
+  for (const { type, sizeBytes, hostBytes: share = 0 } of tree) {
     await pause();
     inodes += 1;
     if (type === 'folder') continue;
     dataBlocks += Math.ceil(sizeBytes / BLOCK_BYTES);
     largestBytes = Math.max(largestBytes, sizeBytes);
+    hostBytes += share;
   }
-  return { dataBlocks, inodes, largestBytes };
+  return { dataBlocks, inodes, largestBytes, hostBytes: Math.floor(hostBytes) };
 }
 
 /** The arithmetic alone: bytes in, bytes out. */

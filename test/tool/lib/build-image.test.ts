@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../lib/build-image.ts';
+import type { StepEvent } from '../../../lib/step.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { buildAsNobody } from '../../helpers/nobody.ts';
 import { run } from '../../helpers/run.ts';
@@ -81,8 +82,16 @@ test.each([
 
 test('two builds at once into one folder both succeed', async () => {
   const outDir = await tempFolder();
-  await Promise.all([1, 2].map(() => buildImage(options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi' }))));
+  const details: string[] = [];
+  const onEvent = (event: StepEvent): void => {
+    if (event.type === 'start') details.push(event.detail ?? '');
+  };
+  const efi = options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi' });
+  await Promise.all([1, 2].map(() => buildImage(efi, { onEvent })));
   expect(await readdir(outDir)).toEqual(['nixos.img']);
+  // Nobody can look into a private directory when it is over.
+  expect(details).toContain('disk.img');
+  expect(details.filter((detail) => detail.includes('.nixos-disk-image-'))).toEqual([]);
 });
 
 test.each([
@@ -122,7 +131,14 @@ test.each(['yesterday', '-1', '99999999999'])('SOURCE_DATE_EPOCH=%s is refused, 
   expect(await readdir(folder)).toEqual([]);
 });
 
-test('a host disk that fills says so with status 3, and is empty afterwards', async () => {
+test.each([
+  ['that fills', '20M', /no space left/],
+  [
+    'that has too little room from the start',
+    '8M',
+    /buildImage: no space left in the filesystem of .*; needed \d+ bytes .*, available \d+ bytes/,
+  ],
+])('a host disk %s says so with status 3, and is empty afterwards', async (_, size, message) => {
   const folder = await tempFolder();
   const out = join(folder, 'out');
   await mkdir(out);
@@ -131,9 +147,9 @@ test('a host disk that fills says so with status 3, and is empty afterwards', as
     JSON.stringify({ ...options(out, 'tiny-systemd-boot', { partitionTableType: 'efi' }), outDir: undefined }),
   );
   const argv = [packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', out];
-  const result = await inSmallTmpfs(out, '20M', [process.execPath, ...argv]);
+  const result = await inSmallTmpfs(out, size, [process.execPath, ...argv]);
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
-  expect(result.stderr.toString('utf8')).toMatch(/no space left/i);
+  expect(result.stderr.toString('utf8')).toMatch(message);
   expect(result.stdout.toString('utf8')).toBe('');
 });
 

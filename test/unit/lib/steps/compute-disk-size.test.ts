@@ -13,11 +13,11 @@ test('counts blocks of everything but directories, and every entry as an inode',
   });
   const tree = [entry('folder', 4096), ...[1, 4096, 4097, 0].map((size) => entry('file', size)), entry('symlink', 12)];
   const usage = await runStep('test', undefined, undefined, (step) => treeUsage(step, tree));
-  expect(usage).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097 });
+  expect(usage).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097, hostBytes: 0 });
 });
 
 test('is make-disk-image’s sum for an ordinary tree', () => {
-  const usage = { dataBlocks: 100_000, inodes: 20_000, largestBytes: 4096 };
+  const usage = { dataBlocks: 100_000, inodes: 20_000, largestBytes: 4096, hostBytes: 0 };
   const size = sumDiskSize(usage, 'hybrid', 256 * MIB, 512 * MIB);
   const usageBytes = (100_000 + 2 * 20_000) * 4096;
   expect(size).toMatchObject({
@@ -35,6 +35,7 @@ test('the parts always add up, the disk is whole MiB, and there are inodes for e
     dataBlocks: fc.nat(10_000_000),
     inodes: fc.integer({ min: 1, max: 5_000_000 }),
     largestBytes: fc.constant(4096),
+    hostBytes: fc.constant(0),
   });
   fc.assert(
     fc.property(
