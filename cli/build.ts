@@ -1,9 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { ContainerExecutor } from '../harness/builder/container-executor.ts';
-import { type BuildImageOptions, buildImage } from '../lib/build-image.ts';
-import { planBuild } from '../lib/build-plan.ts';
-import { InvalidOptionsError } from '../lib/errors.ts';
+import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
+import { planBuild } from '../lib/build/plan.ts';
+import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';

@@ -2,9 +2,9 @@ import { type AcceleratorVerdict, chooseAccelerator } from '../harness/builder/a
 import { type CacheDirectory, findCacheDirectory } from '../harness/cache-folder.ts';
 import { findUefiFirmware, type UefiFirmware } from '../harness/qemu/firmware.ts';
 import { loadNodePty } from '../harness/qemu/node-pty.ts';
-import { DiskImageError } from '../lib/errors.ts';
-import { localExecutor } from '../lib/local-executor.ts';
-import { findTool, TOOLS } from '../lib/tools.ts';
+import { DiskImageError } from '../lib/run/errors.ts';
+import { localExecutor } from '../lib/run/local-executor.ts';
+import { findTool, TOOLS } from '../lib/run/tools.ts';
 import { EXIT } from './exit-codes.ts';
 
 interface ToolReport {

@@ -1,12 +1,12 @@
 import { AssertionFailedError, BootFailedError } from '../harness/errors.ts';
+import { printableLines } from '../lib/printable.ts';
 import {
   AbortedError,
   DiskImageError,
   ImageTooSmallError,
   InvalidOptionsError,
   ToolFailedError,
-} from '../lib/errors.ts';
-import { printableLines } from '../lib/printable.ts';
+} from '../lib/run/errors.ts';
 
 /** What the exit status says. */
 export const EXIT = {

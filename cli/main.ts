@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { CommanderError } from 'commander';
 import { onCacheNote, packageFile } from '../harness/cache-folder.ts';
-import { isErrno, wordsFor } from '../lib/host-files/errno.ts';
+import { isErrno, wordsFor } from '../lib/run/errno.ts';
 import { EXIT, errorText, exitCodeOf, ReaderGone } from './exit-codes.ts';
 import { makeProgram } from './program.ts';
 

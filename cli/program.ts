@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ROOT_FILESYSTEMS } from '../lib/filesystem/root-filesystem.ts';
-import { PARTITION_TABLE_TYPES } from '../lib/partition-table.ts';
+import { IMAGE_FORMATS } from '../lib/formats/image-formats.ts';
+import { PARTITION_TABLE_TYPES } from '../lib/formats/layouts.ts';
 import { BOOT_LOADER_WAYS, BOOT_LOADERS } from '../lib/spec/image-spec.ts';
-import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
 import { EXIT } from './exit-codes.ts';
 
 const wholeNumber = (text: string): number => {

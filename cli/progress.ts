@@ -1,5 +1,5 @@
 import ora, { type Ora } from 'ora';
-import type { StepEvent } from '../lib/step.ts';
+import type { StepEvent } from '../lib/run/step.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 
 /** Whether a line can be drawn over again: not on a terminal without a size, such as Nix gives to a build. */

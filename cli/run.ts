@@ -4,8 +4,8 @@ import type { Machine } from '../harness/machine/machine.ts';
 import { startMachine } from '../harness/machine/start-machine.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { architectureFor } from '../harness/verify/verify-boot.ts';
-import { InvalidOptionsError } from '../lib/errors.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
+import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT, ReaderGone } from './exit-codes.ts';
 
 interface RunFlags {

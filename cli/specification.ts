@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
 import { isNode, LineCounter, parseDocument } from 'yaml';
-import { InvalidOptionsError, type OptionIssue } from '../lib/errors.ts';
+import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
 
 /** An image specification as it was written down. */
 export interface Specification {

@@ -11,8 +11,8 @@ import { renderText } from '../harness/report/text.ts';
 import type { BootReport } from '../harness/verify/boot-report.ts';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
-import { InvalidOptionsError } from '../lib/errors.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
+import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress } from './progress.ts';
 

@@ -4,9 +4,9 @@ import { homedir, tmpdir } from 'node:os';
 import { dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { isErrno } from '../lib/host-files/errno.ts';
-import { waitForLock } from '../lib/kernel-lock.ts';
-import { makePrivateFolder } from '../lib/private-output.ts';
+import { makePrivateFolder } from '../lib/host-files/private-output.ts';
+import { isErrno } from '../lib/run/errno.ts';
+import { waitForLock } from '../lib/run/kernel-lock.ts';
 import { HarnessError } from './errors.ts';
 
 /** The one directory outside the checkout that the project writes to. */

@@ -1,4 +1,4 @@
-import { DiskImageError, type DiskImageErrorOptions } from '../lib/errors.ts';
+import { DiskImageError, type DiskImageErrorOptions } from '../lib/run/errors.ts';
 import { formatDuration } from '../lib/units.ts';
 import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
 

@@ -1,5 +1,5 @@
 import { test as base, expect, type RunnerTestCase, TestRunner } from 'vitest';
-import { InvalidOptionsError } from '../lib/errors.ts';
+import { InvalidOptionsError } from '../lib/run/errors.ts';
 import type { Machine } from './machine/machine.ts';
 import type { MachineSpec } from './machine/machine-spec.ts';
 import { startMachine } from './machine/start-machine.ts';

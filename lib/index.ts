@@ -6,25 +6,15 @@ export {
   buildImage,
   type StartBuilderOptions,
   type SystemLocation,
-} from './build-image.ts';
-export { type BuildPhase, type BuildPlan, planBuild } from './build-plan.ts';
+} from './build/build-image.ts';
+export { type BuildPhase, type BuildPlan, planBuild } from './build/plan.ts';
 export { type DiffImagesOptions, diffImages } from './diff/diff-images.ts';
 export type { Difference } from './diff/difference.ts';
-export * from './errors.ts';
-export type { Executor, RunOptions, RunResult } from './executor.ts';
 export type { FatFacts } from './filesystem/fat.ts';
 export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
 export type { Closure, TreeAttribute, TreeEntry, TreeOwner } from './filesystem/tree.ts';
-export type { BiosBoot } from './inspect/bios-boot.ts';
-export type { EfiBoot } from './inspect/efi-boot.ts';
-export type { EfiProgram } from './inspect/efi-program.ts';
-export type { FoundFilesystem } from './inspect/filesystems.ts';
-export type { Finding } from './inspect/finding.ts';
-export type { InspectedPartition } from './inspect/found-partition.ts';
-export type { Generation } from './inspect/generations.ts';
-export { type ImageInspection, type InspectImageOptions, inspectImage } from './inspect/inspect-image.ts';
-export type { LoaderEntry } from './inspect/loader-entry.ts';
-export { localExecutor } from './local-executor.ts';
+export type { EfiProgram } from './formats/efi-program.ts';
+export { IMAGE_FORMATS, type ImageFormat, imageFileName } from './formats/image-formats.ts';
 export {
   PARTITION_LAYOUTS,
   PARTITION_TABLE_TYPES,
@@ -32,7 +22,20 @@ export {
   type PartitionPlan,
   type PartitionRole,
   type PartitionTableType,
-} from './partition-table.ts';
+} from './formats/layouts.ts';
+export type { BiosBoot } from './inspect/bios-boot.ts';
+export type { EfiBoot } from './inspect/efi-boot.ts';
+export type { FoundFilesystem } from './inspect/filesystems.ts';
+export type { Finding } from './inspect/finding.ts';
+export type { InspectedPartition } from './inspect/found-partition.ts';
+export type { Generation } from './inspect/generations.ts';
+export { type ImageInspection, type InspectImageOptions, inspectImage } from './inspect/inspect-image.ts';
+export type { LoaderEntry } from './inspect/loader-entry.ts';
+export * from './run/errors.ts';
+export type { Executor, RunOptions, RunResult } from './run/executor.ts';
+export { localExecutor } from './run/local-executor.ts';
+export type { StepContext, StepEvent } from './run/step.ts';
+export { findTool, requireTool, TOOLS, type Tool } from './run/tools.ts';
 export type { ContentsEntry } from './spec/fields.ts';
 export {
   type ImageSpec,
@@ -41,7 +44,6 @@ export {
   imageSpecSchema,
   parseImageSpec,
 } from './spec/image-spec.ts';
-export type { StepContext, StepEvent } from './step.ts';
 export { type ChownContentsOptions, chownContents } from './steps/chown-contents.ts';
 export {
   type ComputeDiskSizeOptions,
@@ -52,9 +54,6 @@ export {
   type ConvertedImage,
   type ConvertImageOptions,
   convertImage,
-  IMAGE_FORMATS,
-  type ImageFormat,
-  imageFileName,
 } from './steps/convert-image.ts';
 export { type CopyBootCodeOptions, copyBootCode } from './steps/copy-boot-code.ts';
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
@@ -88,5 +87,4 @@ export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from
 export { unmountRoot } from './steps/unmount-root.ts';
 export { type WriteConfigFileOptions, writeConfigFile } from './steps/write-config-file.ts';
 export { type WriteEfiVariablesOptions, writeEfiVariables } from './steps/write-efi-variables.ts';
-export { findTool, requireTool, TOOLS, type Tool } from './tools.ts';
 export { formatBytes, formatDuration, MIB, parseIecSize, SECTOR_BYTES } from './units.ts';

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { equalCheck } from '../harness/verify/checks.ts';
-import { localExecutor } from '../lib/local-executor.ts';
-import { removeTree } from '../lib/private-output.ts';
+import { removeTree } from '../lib/host-files/private-output.ts';
+import { localExecutor } from '../lib/run/local-executor.ts';
 import { MIB } from '../lib/units.ts';
 import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 

@@ -1,7 +1,7 @@
 import { basename, dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import type { BootCheck } from '../harness/verify/checks.ts';
-import { localExecutor } from '../lib/local-executor.ts';
+import { localExecutor } from '../lib/run/local-executor.ts';
 import { bootScenario, buildScenario } from './scenario.ts';
 
 test('the machine-id is absent from the image, and different in two boots', async () => {

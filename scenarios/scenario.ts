@@ -19,8 +19,8 @@ import {
 } from '../harness/verify/checks.ts';
 import { type VerifyBootOptions, verifyBoot } from '../harness/verify/verify-boot.ts';
 import { recordBoot } from '../harness/vitest.ts';
-import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build-image.ts';
-import { removeTree } from '../lib/private-output.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../lib/build/build-image.ts';
+import { removeTree } from '../lib/host-files/private-output.ts';
 import { buildAsNobody } from '../test/helpers/nobody.ts';
 import { type DemoSystems, prepareDemo } from '../vm-images/demo.ts';
 

@@ -2,11 +2,11 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HarnessError } from '../harness/errors.ts';
-import type { RunOptions } from '../lib/executor.ts';
-import { localExecutor } from '../lib/local-executor.ts';
-import { makePrivateFolder } from '../lib/private-output.ts';
-import { commandFailure } from '../lib/step.ts';
-import { requireTool } from '../lib/tools.ts';
+import { makePrivateFolder } from '../lib/host-files/private-output.ts';
+import type { RunOptions } from '../lib/run/executor.ts';
+import { localExecutor } from '../lib/run/local-executor.ts';
+import { commandFailure } from '../lib/run/step.ts';
+import { requireTool } from '../lib/run/tools.ts';
 
 /** Debian's names of architectures that are not this host's. */
 export type DebianArchitecture = 'arm64';

@@ -14,7 +14,7 @@ import {
   checkStoreContents,
 } from '../harness/verify/checks.ts';
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
-import { buildImage } from '../lib/build-image.ts';
+import { buildImage } from '../lib/build/build-image.ts';
 import { prepareDemo } from './demo.ts';
 
 /** The whole way, end to end: a NixOS-shaped system built by Nix, a hybrid image of it out of the library's steps, and

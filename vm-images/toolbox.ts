@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type ContainerRuntimeClient, getContainerRuntimeClient, ImageName } from 'testcontainers';
 import { packageFile } from '../harness/cache-folder.ts';
 import { HarnessError } from '../harness/errors.ts';
-import { makePrivateFolder } from '../lib/private-output.ts';
+import { makePrivateFolder } from '../lib/host-files/private-output.ts';
 import { runCommand } from './debian-packages.ts';
 
 /** Two sets of programs, years apart. */

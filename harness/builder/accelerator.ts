@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { requireTool } from '../../lib/tools.ts';
+import { requireTool } from '../../lib/run/tools.ts';
 import { cacheFolder, readCachedJson, writeCachedJson } from '../cache-folder.ts';
 import { Console } from '../console/console.ts';
 import { consoleArgs, kernelArgs, machineArgs } from '../qemu/argv.ts';

@@ -1,10 +1,10 @@
 import { readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SystemLocation } from '../../lib/build-image.ts';
-import { UnexpectedStateError } from '../../lib/errors.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { commandFailure } from '../../lib/step.ts';
-import { findTool } from '../../lib/tools.ts';
+import type { SystemLocation } from '../../lib/build/build-image.ts';
+import { UnexpectedStateError } from '../../lib/run/errors.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
+import { commandFailure } from '../../lib/run/step.ts';
+import { findTool } from '../../lib/run/tools.ts';
 import { cachedFolder } from '../cache-folder.ts';
 import { HarnessError } from '../errors.ts';
 

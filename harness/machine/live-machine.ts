@@ -1,7 +1,7 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { open, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { PrivateFolder } from '../../lib/private-output.ts';
+import type { PrivateFolder } from '../../lib/host-files/private-output.ts';
 import { Console } from '../console/console.ts';
 import { type ConsoleEvidence, HarnessError, type MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { OptionIssue } from '../../lib/errors.ts';
+import type { OptionIssue } from '../../lib/run/errors.ts';
 import type { MachineSpec } from './machine-spec.ts';
 
 const bytes = z.int().min(0);

@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { findTool } from '../../lib/tools.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
+import { findTool } from '../../lib/run/tools.ts';
 
 /** What a machine's screen shows. */
 export interface Screen {

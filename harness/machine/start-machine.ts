@@ -1,8 +1,8 @@
 import { chmod, copyFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { inspectDiskImage } from '../../lib/disk-image-format.ts';
-import { AbortedError } from '../../lib/errors.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
+import { inspectDiskImage } from '../../lib/programs/disk-image-format.ts';
+import { AbortedError } from '../../lib/run/errors.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 import { parseOptions } from '../../lib/spec/parse-options.ts';
 import { accelerate } from '../builder/accelerator.ts';
 import { HarnessError } from '../errors.ts';

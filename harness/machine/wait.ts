@@ -1,4 +1,4 @@
-import { AbortedError, NoSpaceError } from '../../lib/errors.ts';
+import { AbortedError, NoSpaceError } from '../../lib/run/errors.ts';
 import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import { ARCHITECTURES } from '../qemu/architecture.ts';
 import { processTimes } from '../qemu/process-times.ts';

@@ -2,7 +2,7 @@ import { readdir, readFile, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
-import { findTool } from '../../lib/tools.ts';
+import { findTool } from '../../lib/run/tools.ts';
 import { FirmwareMissingError } from '../errors.ts';
 import { ARCHITECTURES, type Architecture } from './architecture.ts';
 

@@ -1,5 +1,5 @@
 import { tmpdir } from 'node:os';
-import { makePrivateFolder, type PrivateFolder } from '../../lib/private-output.ts';
+import { makePrivateFolder, type PrivateFolder } from '../../lib/host-files/private-output.ts';
 
 /** A private folder for a machine's sockets and overlay. Its path is short: a socket's address has 108 bytes.
  *  @see unix(7) */

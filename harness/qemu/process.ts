@@ -1,5 +1,5 @@
-import { killOnExit } from '../../lib/kill-on-exit.ts';
-import { requireTool } from '../../lib/tools.ts';
+import { killOnExit } from '../../lib/run/kill-on-exit.ts';
+import { requireTool } from '../../lib/run/tools.ts';
 import { Console } from '../console/console.ts';
 import { ARCHITECTURES, type Architecture } from './architecture.ts';
 import { loadNodePty } from './node-pty.ts';

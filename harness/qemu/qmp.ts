@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import pRetry from 'p-retry';
 import { z } from 'zod';
-import { AbortedError } from '../../lib/errors.ts';
+import { AbortedError } from '../../lib/run/errors.ts';
 import { HarnessError } from '../errors.ts';
 
 /** An event that QEMU sent. @see QEMU QMP Reference Manual */

@@ -1,5 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { isErrno } from '../../lib/host-files/errno.ts';
+import { isErrno } from '../../lib/run/errno.ts';
 import { formatDuration } from '../../lib/units.ts';
 import { AssertionFailedError } from '../errors.ts';
 import type { Machine } from '../machine/machine.ts';

@@ -1,10 +1,10 @@
 import { open, readFile, realpath } from 'node:fs/promises';
 import { basename, delimiter, dirname, join } from 'node:path';
-import { ImageTooSmallError, ToolMissingError, UnexpectedStateError } from '../errors.ts';
-import { localExecutor } from '../local-executor.ts';
-import { searchPath } from '../search-path.ts';
-import type { StepRunner } from '../step.ts';
-import { findTool, packageHint } from '../tools.ts';
+import { ImageTooSmallError, ToolMissingError, UnexpectedStateError } from '../run/errors.ts';
+import { localExecutor } from '../run/local-executor.ts';
+import { searchPath } from '../run/search-path.ts';
+import type { StepRunner } from '../run/step.ts';
+import { findTool, packageHint } from '../run/tools.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import type { BootPlace } from './grub-config.ts';
 

@@ -2,7 +2,7 @@ import { type Ext4Node, parseListing, parseStat } from '../filesystem/ext4/debug
 import type { Budget } from '../inspect/budget.ts';
 import { askDebugfs } from '../inspect/debugfs.ts';
 import type { RawPlace } from '../inspect/image-reader.ts';
-import type { StepRunner } from '../step.ts';
+import type { StepRunner } from '../run/step.ts';
 import type { Extent, ReadDisk, Run } from './byte-ranges.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 

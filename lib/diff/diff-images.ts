@@ -1,15 +1,15 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
-import { readImageIdentity } from '../image-identity.ts';
+import { readImageIdentity } from '../formats/image-identity.ts';
 import { Budget, DEFAULT_BUDGET_MS } from '../inspect/budget.ts';
 import { probe } from '../inspect/filesystems.ts';
 import type { FoundPartition } from '../inspect/found-partition.ts';
 import { ContainerDamaged, type ImageReader, openImage } from '../inspect/image-reader.ts';
 import { type FoundTable, readPartitionTable } from '../inspect/partition-tables.ts';
+import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { differingRuns, type Extent, inUnits } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';

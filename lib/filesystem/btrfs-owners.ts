@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { UnexpectedStateError } from '../errors.ts';
 import { crc32c } from '../formats/crc32c.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
 import type { TreeEntry } from './tree.ts';
 
 /** Where things are on disk. @see btrfs-dev-docs, "On-disk format": superblock, header, key, chunk item, inode item */

@@ -1,10 +1,10 @@
 import { open } from 'node:fs/promises';
-import { UnexpectedStateError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
+import { boundedBy, boundedBytes } from '../formats/bounded.ts';
 import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
-import { formatUuid } from '../guid.ts';
-import type { StepRunner } from '../step.ts';
-import { boundedBy, boundedBytes } from './bounded.ts';
+import { formatUuid } from '../formats/guid.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import type { RunResult } from '../run/executor.ts';
+import type { StepRunner } from '../run/step.ts';
 import { setBtrfsOwners } from './btrfs-owners.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';

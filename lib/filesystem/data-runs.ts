@@ -1,9 +1,9 @@
 import { fstatSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { AbortedError, UnexpectedStateError } from '../errors.ts';
 import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
-import type { StepRunner } from '../step.ts';
+import { AbortedError, UnexpectedStateError } from '../run/errors.ts';
+import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
 /** Blocks of a file that hold data: the first, and how many. */

@@ -1,9 +1,9 @@
 import { open } from 'node:fs/promises';
-import { UnexpectedStateError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
-import { formatUuid } from '../guid.ts';
-import type { StepRunner } from '../step.ts';
-import { boundedBytes } from './bounded.ts';
+import { boundedBytes } from '../formats/bounded.ts';
+import { formatUuid } from '../formats/guid.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import type { RunResult } from '../run/executor.ts';
+import type { StepRunner } from '../run/step.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeSource } from './tree.ts';

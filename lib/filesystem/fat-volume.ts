@@ -1,5 +1,5 @@
-import { boundedBytes } from './bounded.ts';
-import { type FatLayout, parseFatLayout } from './fat-layout.ts';
+import { boundedBytes } from '../formats/bounded.ts';
+import { type FatLayout, parseFatLayout } from '../formats/fat.ts';
 
 /** A file or directory on a FAT. */
 export interface FatNode {

@@ -1,9 +1,9 @@
 import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { ImageTooSmallError, UnexpectedStateError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
 import { type SafeName, safeName } from '../programs/safe-name.ts';
-import { commandFailure, type StepRunner } from '../step.ts';
+import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
+import type { RunResult } from '../run/executor.ts';
+import { commandFailure, type StepRunner } from '../run/step.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { FatVolume } from './fat-volume.ts';
 

@@ -1,8 +1,8 @@
 import { lstat, mkdir, readlink, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { RunResult } from '../executor.ts';
-import { makePrivateFolder, removeTree } from '../private-output.ts';
-import type { StepRunner } from '../step.ts';
+import { makePrivateFolder, removeTree } from '../host-files/private-output.ts';
+import type { RunResult } from '../run/executor.ts';
+import type { StepRunner } from '../run/step.ts';
 import type { TreeSource } from './tree.ts';
 
 /** What runs in the namespaces: a constant; lists come in as files. $1 an fstab of bind mounts, $2 a list of pairs (owner,

@@ -1,4 +1,4 @@
-import { requireTool } from '../tools.ts';
+import { requireTool } from '../run/tools.ts';
 
 /** The filesystems that a root can be. */
 export const ROOT_FILESYSTEMS = ['ext4', 'btrfs', 'xfs', 'f2fs'] as const;

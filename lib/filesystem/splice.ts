@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
-import type { StepRunner } from '../step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { dataRanges } from './data-runs.ts';
 
 const CHUNK_BYTES = 1024 * 1024;

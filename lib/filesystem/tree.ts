@@ -1,8 +1,8 @@
 import { lstatSync, readdirSync, readlinkSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { UnexpectedStateError } from '../errors.ts';
 import type { FileAttribute } from '../formats/ext4/attributes.ts';
-import type { StepRunner } from '../step.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { pauses } from './data-runs.ts';
 

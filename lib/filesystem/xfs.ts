@@ -1,11 +1,11 @@
 import { open, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
+import { boundedBy, boundedBytes } from '../formats/bounded.ts';
 import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
-import { formatUuid } from '../guid.ts';
-import type { StepRunner } from '../step.ts';
-import { boundedBy, boundedBytes } from './bounded.ts';
+import { formatUuid } from '../formats/guid.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import type { RunResult } from '../run/executor.ts';
+import type { StepRunner } from '../run/step.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry } from './tree.ts';
 

@@ -1,7 +1,7 @@
 import { lstat, mkdir, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { InvalidOptionsError } from '../errors.ts';
-import { isErrno, wordsFor } from './errno.ts';
+import { isErrno, wordsFor } from '../run/errno.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
 
 /** What somebody's path must be, said with the option's name before anything is made. */
 

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import { NoSpaceError } from '../errors.ts';
+import { NoSpaceError } from '../run/errors.ts';
 
 /** Compares what is known to be needed with what is free, before the first byte is written.
  *  @param directory one that is there, on the filesystem that is written to.

@@ -1,6 +1,6 @@
-import { AbortedError } from '../errors.ts';
-import type { RunOptions } from '../executor.ts';
-import { commandFailure, type StepRunner } from '../step.ts';
+import { AbortedError } from '../run/errors.ts';
+import type { RunOptions } from '../run/executor.ts';
+import { commandFailure, type StepRunner } from '../run/step.ts';
 import { MIB } from '../units.ts';
 import type { Budget } from './budget.ts';
 

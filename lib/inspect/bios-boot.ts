@@ -1,5 +1,5 @@
 import { BLOCK_LIST_AT, BOOT_CODE_BYTES, KERNEL_SECTOR_AT } from '../boot-loader/grub-core.ts';
-import { boundedBytes } from '../filesystem/bounded.ts';
+import { boundedBytes } from '../formats/bounded.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { type Finding, finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';

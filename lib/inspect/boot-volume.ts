@@ -1,6 +1,6 @@
 import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
+import { bzImageBytes, type EfiProgram, kindOf, type Pe, type ReadFile, readPe } from '../formats/efi-program.ts';
 import type { Budget } from './budget.ts';
-import { bzImageBytes, type EfiProgram, kindOf, type Pe, type ReadFile, readPe } from './efi-program.ts';
 import type { ImageReader } from './image-reader.ts';
 
 /** Files and directories of a boot partition that are looked at. */

@@ -1,4 +1,4 @@
-import { AbortedError } from '../errors.ts';
+import { AbortedError } from '../run/errors.ts';
 import { formatDuration } from '../units.ts';
 import { type Finding, finding } from './finding.ts';
 

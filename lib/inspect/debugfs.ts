@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path';
-import { ToolFailedError } from '../errors.ts';
-import type { StepRunner } from '../step.ts';
+import { ToolFailedError } from '../run/errors.ts';
+import type { StepRunner } from '../run/step.ts';
 import { MIB } from '../units.ts';
 import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';

@@ -1,4 +1,4 @@
-import type { StepRunner } from '../step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';
 import { type Finding, finding } from './finding.ts';

@@ -1,6 +1,6 @@
+import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram } from '../formats/efi-program.ts';
 import { type BootFile, type BootVolume, readBootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
-import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram } from './efi-program.ts';
 import { type Finding, fewOfEach, finding } from './finding.ts';
 import type { InspectedPartition } from './found-partition.ts';
 import { type GrubMenu, grubPrefix, readGrubMenus } from './grub-menu.ts';

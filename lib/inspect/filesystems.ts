@@ -1,12 +1,12 @@
-import { boundedBy, boundedBytes } from '../filesystem/bounded.ts';
 import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, parseBtrfs } from '../filesystem/btrfs.ts';
 import { SUPERBLOCK_AT as F2FS_SUPERBLOCK_AT, parseF2fs } from '../filesystem/f2fs.ts';
-import { parseFatLayout } from '../filesystem/fat-layout.ts';
 import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
 import { parseXfs } from '../filesystem/xfs.ts';
+import { boundedBy, boundedBytes } from '../formats/bounded.ts';
 import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
-import { formatUuid } from '../guid.ts';
-import type { StepRunner } from '../step.ts';
+import { parseFatLayout } from '../formats/fat.ts';
+import { formatUuid } from '../formats/guid.ts';
+import type { StepRunner } from '../run/step.ts';
 import { GIB } from '../units.ts';
 import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';

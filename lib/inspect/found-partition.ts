@@ -1,4 +1,4 @@
-import { boundedBytes } from '../filesystem/bounded.ts';
+import { boundedBytes } from '../formats/bounded.ts';
 import type { FoundFilesystem } from './filesystems.ts';
 
 /** A partition as the table has it. */

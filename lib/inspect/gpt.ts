@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
-import { boundedBytes } from '../filesystem/bounded.ts';
-import { formatEfiGuid } from '../guid.ts';
+import { boundedBytes } from '../formats/bounded.ts';
+import { formatEfiGuid } from '../formats/guid.ts';
 import { type FoundPartition, foundPartition } from './found-partition.ts';
 import type { ImageReader } from './image-reader.ts';
 import { gptTypeName, purposeOf } from './partition-types.ts';

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../disk-image-format.ts';
+import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { askProgram } from './ask-program.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
 import { Budget, DEEP_BUDGET_MS, DEFAULT_BUDGET_MS } from './budget.ts';

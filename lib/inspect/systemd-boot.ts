@@ -1,6 +1,6 @@
+import { readSection } from '../formats/efi-program.ts';
 import type { BootFile, BootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
-import { readSection } from './efi-program.ts';
 import type { LoaderEntry } from './loader-entry.ts';
 
 /** An entry of systemd-boot, with what it goes by to choose one. */

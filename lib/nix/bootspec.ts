@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError } from '../errors.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
 import { resolveInStore, storePathOf } from './store.ts';
 
 /** How a system is booted, from its boot.json. @see NixOS RFC 125, "Bootspec" */

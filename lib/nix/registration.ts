@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { UnexpectedStateError } from '../errors.ts';
-import type { StepRunner } from '../step.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import type { StepRunner } from '../run/step.ts';
 import { storeUri } from './store.ts';
 
 /** What a Nix database holds of a store path: a record of `nix-store --dump-db`, of closureInfo's `registration`. */

@@ -1,6 +1,6 @@
 import { lstat, readlink, realpath } from 'node:fs/promises';
 import { join, posix, resolve } from 'node:path';
-import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
 /** Names of the Nix store, on a host whose store may be a private folder's. */
 

@@ -1,5 +1,5 @@
 import type { FileAttribute } from '../formats/ext4/attributes.ts';
-import type { StepRunner } from '../step.ts';
+import type { StepRunner } from '../run/step.ts';
 
 /** Reads the extended attributes of a path and all below it, by their paths' bytes read as latin1. What only says how the filesystem
  *  of this host holds a file (btrfs.compression) is left out. @see getfattr(1). Runs: getfattr. */

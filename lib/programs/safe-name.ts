@@ -1,7 +1,7 @@
 import { symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { makePrivateFolder } from '../private-output.ts';
+import { makePrivateFolder } from '../host-files/private-output.ts';
 
 /** A name of a file that means this file and nothing else to any program, when it runs in a directory. */
 export interface SafeName extends AsyncDisposable {

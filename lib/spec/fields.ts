@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import type { TreeEntry } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
+import { PARTITION_TABLE_TYPES } from '../formats/layouts.ts';
 import { STORE_PATH } from '../nix/store.ts';
-import { PARTITION_TABLE_TYPES } from '../partition-table.ts';
 import { parseIecSize } from '../units.ts';
 
 /** The kinds of values that several steps take. */

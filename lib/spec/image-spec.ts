@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
-import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../partition-table.ts';
-import { IMAGE_FORMATS } from '../steps/convert-image.ts';
-import { bootSizeRule } from '../steps/partition-disk.ts';
+import { IMAGE_FORMATS } from '../formats/image-formats.ts';
+import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { formatBytes, MIB } from '../units.ts';
+import { bootSizeRule } from './boot-size-rule.ts';
 import { contentsEntry, filesystemLabel, guid, iecSize, partitionTableType, path, timeoutSeconds } from './fields.ts';
 import { type CrossRule, parseOptions } from './parse-options.ts';
 

@@ -1,6 +1,6 @@
 import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { InvalidOptionsError, type OptionIssue } from '../errors.ts';
+import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
 
 /** A rule over several options. It sees those that are right by themselves, the others as `undefined`. */
 export type CrossRule<T> = (options: Partial<T>) => readonly OptionIssue[];

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { runStep, type StepContext } from '../run/step.ts';
 import { absolutePath, ownerName, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 import { enterRoot } from './nixos-enter.ts';
 
 const STEP = 'chownContents';

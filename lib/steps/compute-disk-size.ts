@@ -5,11 +5,11 @@ import { f2fsBytes } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesystem/root-filesystem.ts';
 import { type Closure, type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
+import { PARTITION_LAYOUTS, type PartitionTableType } from '../formats/layouts.ts';
 import { requireDirectory } from '../host-files/given-paths.ts';
-import { PARTITION_LAYOUTS, type PartitionTableType } from '../partition-table.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { closureSource, iecSize, partitionTableType, path, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'computeDiskSize';

@@ -2,31 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError } from '../errors.ts';
+import { IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
+import { fixImageIdentity } from '../formats/image-identity.ts';
 import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
-import { fixImageIdentity } from '../image-identity.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { path, timestamp } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'convertImage';
-
-export const IMAGE_FORMATS = ['raw', 'qcow2', 'qcow2-compressed', 'vdi', 'vpc'] as const;
-export type ImageFormat = (typeof IMAGE_FORMATS)[number];
-
-/** make-disk-image's file name endings. */
-const EXTENSIONS: Readonly<Record<ImageFormat, string>> = {
-  raw: 'img',
-  qcow2: 'qcow2',
-  'qcow2-compressed': 'qcow2',
-  vdi: 'vdi',
-  vpc: 'vhd',
-};
-
-/** The file name make-disk-image gives an image: `nixos.img`, `.qcow2`, `.vdi`, `.vhd`. */
-export function imageFileName(baseName: string, format: ImageFormat): string {
-  return `${baseName}.${EXTENSIONS[format]}`;
-}
 
 const schema = z.object({
   source: path,

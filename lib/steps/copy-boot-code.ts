@@ -2,9 +2,9 @@ import { open } from 'node:fs/promises';
 import { z } from 'zod';
 import { BOOT_CODE_BYTES } from '../boot-loader/grub-core.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 import { MIB, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'copyBootCode';

@@ -1,12 +1,12 @@
 import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { ImageTooSmallError, InvalidOptionsError, ToolFailedError, UnexpectedStateError } from '../errors.ts';
 import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { ImageTooSmallError, InvalidOptionsError, ToolFailedError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'copyToFilesystem';
 

@@ -1,10 +1,10 @@
 import { open, rm } from 'node:fs/promises';
 import { z } from 'zod';
-import { NoSpaceError, UnexpectedStateError } from '../errors.ts';
-import { isErrno } from '../host-files/errno.ts';
+import { isErrno } from '../run/errno.ts';
+import { NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'createDisk';

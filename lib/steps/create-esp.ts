@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { UnexpectedStateError } from '../errors.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { absolutePath, fatLabel, volumeId } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'createEsp';
 

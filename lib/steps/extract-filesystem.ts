@@ -1,14 +1,14 @@
 import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { UnexpectedStateError } from '../errors.ts';
 import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4/debugfs.ts';
 import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
 import { makeDirectories, requireDisk } from '../host-files/given-paths.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'extractFilesystem';
 

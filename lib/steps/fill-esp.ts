@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import { listFatFiles, writeFatTree } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry } from '../filesystem/tree.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { partitionExtent, path, timestamp, treeEntries } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'fillEsp';
 

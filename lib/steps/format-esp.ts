@@ -2,9 +2,9 @@ import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 import { FAT_EPOCH, type FatFacts, fatBits, readFat } from '../filesystem/fat.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { fatLabel, partitionExtent, path, timestamp, volumeId } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 import { bytesToSectors, KIB } from '../units.ts';
 
 const STEP = 'formatEsp';

@@ -3,16 +3,16 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type BootPlace, grubConfig } from '../boot-loader/grub-config.ts';
 import { embedGrubCore, GRUB_MODULES, makeGrubCore } from '../boot-loader/grub-core.ts';
-import { InvalidOptionsError } from '../errors.ts';
 import { type FatFile, readFat, writeFatTree } from '../filesystem/fat.ts';
 import { GRUB_MODULE, ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { writeInside } from '../inside-root.ts';
+import { writeInside } from '../host-files/inside-root.ts';
+import { makePrivateFolder } from '../host-files/private-output.ts';
 import { efiArchitecture, type Generation, readGeneration } from '../nix/bootspec.ts';
-import { makePrivateFolder } from '../private-output.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { generations, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'installGrub';
 

@@ -1,8 +1,6 @@
 import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
-import { isErrno } from '../host-files/errno.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import {
   loadRegistrations,
@@ -12,9 +10,11 @@ import {
   runNix,
 } from '../nix/registration.ts';
 import { resolveStorePath, STORE_PATH, storeUri } from '../nix/store.ts';
+import { isErrno } from '../run/errno.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { path, timestamp } from '../spec/fields.ts';
 import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'installSystem';
 

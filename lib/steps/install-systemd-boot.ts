@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError } from '../errors.ts';
 import { type FatFile, writeFatTree } from '../filesystem/fat.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import {
@@ -13,9 +12,10 @@ import {
   readGeneration,
 } from '../nix/bootspec.ts';
 import { resolveInStore } from '../nix/store.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { generations, partitionExtent, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'installSystemdBoot';
 

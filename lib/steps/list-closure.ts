@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { type Closure, listTree, type TreeEntry } from '../filesystem/tree.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { closureSource, timestamp } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'listClosure';
 

@@ -1,8 +1,6 @@
 import { open } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { fillExt4 } from '../filesystem/ext4/fill.ts';
@@ -12,7 +10,10 @@ import { spliceSparse } from '../filesystem/splice.ts';
 import { type Closure, type TreeAttribute, type TreeEntry, type TreeOwner, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
-import { makePrivateFolder } from '../private-output.ts';
+import { makePrivateFolder } from '../host-files/private-output.ts';
+import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import type { RunResult } from '../run/executor.ts';
+import { commandFailure, runStep, type StepContext, type StepRunner, seesHost } from '../run/step.ts';
 import {
   closureSource,
   filesystemLabel,
@@ -25,7 +26,6 @@ import {
   treeOwners,
 } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { commandFailure, runStep, type StepContext, type StepRunner, seesHost } from '../step.ts';
 import { KIB } from '../units.ts';
 import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 

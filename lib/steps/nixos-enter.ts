@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { UnexpectedStateError } from '../errors.ts';
-import type { RunResult } from '../executor.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import type { RunResult } from '../run/executor.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'nixosEnter';
 

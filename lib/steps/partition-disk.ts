@@ -1,10 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { ImageTooSmallError, UnexpectedStateError } from '../errors.ts';
-import { requireDisk } from '../host-files/given-paths.ts';
 import {
-  bootPartitionStartBytes,
   DETERMINISTIC_DISK_GUID,
   DETERMINISTIC_ROOT_GUID,
   PARTITION_LAYOUTS,
@@ -12,11 +9,14 @@ import {
   type PartitionRole,
   type PartitionTableType,
   partedScript,
-} from '../partition-table.ts';
+} from '../formats/layouts.ts';
+import { requireDisk } from '../host-files/given-paths.ts';
+import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import { bootSizeRule } from '../spec/boot-size-rule.ts';
 import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
-import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
-import { formatBytes, MIB, roundUp, sectorsToBytes } from '../units.ts';
+import { parseOptions } from '../spec/parse-options.ts';
+import { MIB, roundUp, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';
 
@@ -69,19 +69,6 @@ export interface PartitionedDisk {
   readonly boot: DiskPartition | undefined;
   readonly biosGrub: DiskPartition | undefined;
 }
-
-/** The boot partition must end behind its start. Shared with the image specification. */
-export const bootSizeRule: CrossRule<{ partitionTableType: PartitionTableType; bootSize: number }> = (options) => {
-  if (options.partitionTableType === undefined || options.bootSize === undefined) return [];
-  const start = bootPartitionStartBytes(options.partitionTableType);
-  if (start === undefined || roundUp(options.bootSize, MIB) > start) return [];
-  return [
-    {
-      path: 'bootSize',
-      message: `is where the boot partition ends: with partitionTableType "${options.partitionTableType}" it must be more than ${formatBytes(start)}, and is ${formatBytes(options.bootSize)}`,
-    },
-  ];
-};
 
 /** Arguments of the parted that writes the layout; its units are in the script. */
 export function partitionDiskArgs(image: string, type: PartitionTableType, bootSizeBytes: number): string[] {

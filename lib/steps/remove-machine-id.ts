@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { requireDirectory } from '../host-files/given-paths.ts';
+import { runStep, type StepContext, seesHost } from '../run/step.ts';
 import { absolutePath } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, seesHost } from '../step.ts';
 
 const STEP = 'removeMachineId';
 

@@ -1,12 +1,12 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, type OptionIssue } from '../errors.ts';
 import type { TreeOwner } from '../filesystem/tree.ts';
 import { resolveStorePath } from '../nix/store.ts';
 import { declaredIds } from '../nix/users.ts';
+import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { ownerName, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'resolveOwners';
 

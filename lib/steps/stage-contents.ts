@@ -1,16 +1,16 @@
 import { lstat, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import type { TreeAttribute } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
-import { isErrno, wordsFor } from '../host-files/errno.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
-import { makeFolderInside } from '../inside-root.ts';
+import { makeFolderInside } from '../host-files/inside-root.ts';
 import { readAttributes } from '../programs/getfattr.ts';
+import { isErrno, wordsFor } from '../run/errno.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, type StepRunner } from '../step.ts';
 
 const STEP = 'stageContents';
 

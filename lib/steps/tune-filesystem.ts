@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { runStep, type StepContext, seesHost } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, seesHost } from '../step.ts';
 
 const STEP = 'tuneFilesystem';
 

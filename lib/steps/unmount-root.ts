@@ -1,7 +1,7 @@
 import { z } from 'zod';
+import { runStep, type StepContext } from '../run/step.ts';
 import { absolutePath } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 
 const STEP = 'unmountRoot';
 

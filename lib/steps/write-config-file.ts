@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { InvalidOptionsError, UnexpectedStateError } from '../errors.ts';
 import { requireDirectory, requireFile } from '../host-files/given-paths.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext, seesHost } from '../run/step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext, seesHost } from '../step.ts';
 
 const STEP = 'writeConfigFile';
 

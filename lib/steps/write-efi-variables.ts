@@ -1,11 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { UnexpectedStateError } from '../errors.ts';
-import { efiGuidBytes } from '../guid.ts';
+import { efiGuidBytes } from '../formats/guid.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
+import { runStep, type StepContext } from '../run/step.ts';
 import { guid, path } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { runStep, type StepContext } from '../step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'writeEfiVariables';

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../harness/cache-folder.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { removeTree } from '../../lib/private-output.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 import { report, timed } from './table.ts';
 
 const SCENARIOS = ['config-file', 'layout-legacy.scenario', 'layout-none', 'machine-id'];

@@ -8,7 +8,7 @@ import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../harness/cache-folder.ts';
 import { startMachine } from '../../harness/machine/start-machine.ts';
 import { verifyBoot } from '../../harness/verify/verify-boot.ts';
-import type { BuiltImage } from '../../lib/build-image.ts';
+import type { BuiltImage } from '../../lib/build/build-image.ts';
 import { inspectImage } from '../../lib/inspect/inspect-image.ts';
 import { formatBytes } from '../../lib/units.ts';
 import { demoImage } from '../helpers/demo-image.ts';

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { packageFile } from '../../harness/cache-folder.ts';
-import type { RunResult } from '../../lib/executor.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { removeTree } from '../../lib/private-output.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
+import type { RunResult } from '../../lib/run/executor.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 
 /** $1 work directory, $2 checkout, $3 commands that prepare; the rest is a command. */
 const SCRIPT = `

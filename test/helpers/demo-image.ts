@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { startBuilderVm } from '../../harness/builder/builder-vm.ts';
-import { type BuildImageOptions, type BuiltImage, buildImage } from '../../lib/build-image.ts';
-import { removeTree } from '../../lib/private-output.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../lib/build/build-image.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 
 /** An image of a demo system for all tests of a file, removed after them. */

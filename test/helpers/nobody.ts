@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
 import { packageFile } from '../../harness/cache-folder.ts';
-import type { BuiltImage } from '../../lib/build-image.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { removeTree } from '../../lib/private-output.ts';
+import type { BuiltImage } from '../../lib/build/build-image.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 
 const NOBODY = '65534';
 

@@ -2,7 +2,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { expect, vi } from 'vitest';
 import { EXIT, errorText, exitCodeOf } from '../../cli/exit-codes.ts';
-import { findTool, TOOLS } from '../../lib/tools.ts';
+import { findTool, TOOLS } from '../../lib/run/tools.ts';
 import { tempFolder } from './temp-folder.ts';
 
 /** Puts programs in front of the real ones.

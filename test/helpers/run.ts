@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { localExecutor } from '../../lib/local-executor.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 
 /** Runs a program on this host, which must succeed, and returns what it printed. */
 export async function run(

@@ -1,5 +1,5 @@
-import type { RunResult } from '../../lib/executor.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
+import type { RunResult } from '../../lib/run/executor.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 
 /** $1 the directory, $2 its size; the rest is a command. */
 const SCRIPT =

@@ -8,8 +8,8 @@ import { getContainerRuntimeClient } from 'testcontainers';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type ContainerExecutor, containerExecutor } from '../../harness/builder/container-executor.ts';
 import { packageFile } from '../../harness/cache-folder.ts';
-import { AbortedError, ToolMissingError } from '../../lib/errors.ts';
-import { removeTree } from '../../lib/private-output.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
+import { AbortedError, ToolMissingError } from '../../lib/run/errors.ts';
 import { prepareToolbox } from '../../vm-images/toolbox.ts';
 
 let image: string;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import pRetry, { AbortError } from 'p-retry';
 import { cacheFolder } from '../../harness/cache-folder.ts';
 import { HarnessError } from '../../harness/errors.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 
 /** Runs before the tests of toolchains: where no container engine answers, Docker's is started for as long as they run, with
  *  all that it keeps in the cache, and no rights over the host's network. */

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type ContainerExecutor, containerExecutor } from '../../harness/builder/container-executor.ts';
 import { cacheFolder, packageFile } from '../../harness/cache-folder.ts';
-import { type BuiltImage, buildImage } from '../../lib/build-image.ts';
+import { type BuiltImage, buildImage } from '../../lib/build/build-image.ts';
+import { PARTITION_TABLE_TYPES } from '../../lib/formats/layouts.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
 import { inspectImage } from '../../lib/inspect/inspect-image.ts';
-import { PARTITION_TABLE_TYPES } from '../../lib/partition-table.ts';
-import { removeTree } from '../../lib/private-output.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 import { prepareToolbox, TOOLBOXES, type Toolbox } from '../../vm-images/toolbox.ts';
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../harness/cache-folder.ts';
 import { verifyBoot } from '../../harness/verify/verify-boot.ts';
-import { localExecutor } from '../../lib/local-executor.ts';
-import { removeTree } from '../../lib/private-output.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
+import { localExecutor } from '../../lib/run/local-executor.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 
 /** Runs a script of the README inside the package, where its own name resolves to what `npm run build` made. */

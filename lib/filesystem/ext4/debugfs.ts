@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path';
-import { InvalidOptionsError, UnexpectedStateError } from '../../errors.ts';
-import type { StepRunner } from '../../step.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../../run/errors.ts';
+import type { StepRunner } from '../../run/step.ts';
 
 /** How the programs of e2fsprogs are told of a filesystem inside an image: `NAME?offset=BYTES`, run in the image's
  *  folder because a `?` in its path would be taken for the start of the options. @see ext2fs_open2 in libext2fs */

@@ -1,7 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { open, stat, statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { NoSpaceError, UnexpectedStateError } from '../../errors.ts';
 import { attributeBlock } from '../../formats/ext4/attributes.ts';
 import { DirectoryEntries, ENTRY_TYPES, emptyBlock, LONGEST_NAME, MOST_ENTRIES } from '../../formats/ext4/directory.ts';
 import {
@@ -18,8 +17,9 @@ import {
   NO_MAP,
 } from '../../formats/ext4/inode.ts';
 import { BLOCK_BYTES } from '../../formats/ext4/layout.ts';
-import { isErrno } from '../../host-files/errno.ts';
-import type { StepRunner } from '../../step.ts';
+import { isErrno } from '../../run/errno.ts';
+import { NoSpaceError, UnexpectedStateError } from '../../run/errors.ts';
+import type { StepRunner } from '../../run/step.ts';
 import { SECTOR_BYTES } from '../../units.ts';
 import { changed, dataPlaces, findData, pauses, SHORTEST_HOLE } from '../data-runs.ts';
 import { CHUNK_BYTES, GatheredOutput } from '../gathered-output.ts';

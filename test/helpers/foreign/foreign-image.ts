@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
 import { cachedFolder } from '../../../harness/cache-folder.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 
 /** The images that other builders made, and what each is made of: a release's tree, or a kernel with busybox. */
 const SOURCES = {

@@ -4,7 +4,7 @@ import { basename, join, relative } from 'node:path';
 import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
 import { cachedFolder } from '../../../harness/cache-folder.ts';
 import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { run } from '../run.ts';
 import { tempFolder } from '../temp-folder.ts';
 

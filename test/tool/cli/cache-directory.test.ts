@@ -2,7 +2,7 @@ import { chmod, mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { cliAs } from '../../helpers/another-user.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 

@@ -2,7 +2,7 @@ import { chmod, cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';
 
 const QUICK = { NIXOS_DISK_IMAGE_ACCEL: 'tcg' };

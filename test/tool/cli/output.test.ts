@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 
 test.each([
   ['--help'],

@@ -1,10 +1,10 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { buildImage } from '../../../lib/build-image.ts';
+import { buildImage } from '../../../lib/build/build-image.ts';
 import { diffImages } from '../../../lib/diff/diff-images.ts';
-import { DiskImageError } from '../../../lib/errors.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
+import { DiskImageError } from '../../../lib/run/errors.ts';
 import { computeDiskSize } from '../../../lib/steps/compute-disk-size.ts';
 import { convertImage } from '../../../lib/steps/convert-image.ts';
 import { copyBootCode } from '../../../lib/steps/copy-boot-code.ts';

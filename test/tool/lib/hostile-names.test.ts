@@ -1,7 +1,7 @@
 import { cp, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { buildImage } from '../../../lib/build-image.ts';
+import { buildImage } from '../../../lib/build/build-image.ts';
 import { diffImages } from '../../../lib/diff/diff-images.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { convertImage } from '../../../lib/steps/convert-image.ts';

@@ -2,7 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { type BuildContext, type BuildImageOptions, type BuiltImage, buildImage } from '../../../lib/build-image.ts';
+import {
+  type BuildContext,
+  type BuildImageOptions,
+  type BuiltImage,
+  buildImage,
+} from '../../../lib/build/build-image.ts';
 import { type ImageInspection, inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { parseImageSpec } from '../../../lib/spec/image-spec.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';

@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { buildImage } from '../../../lib/build-image.ts';
+import { buildImage } from '../../../lib/build/build-image.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { run } from '../../helpers/run.ts';

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { type BuildImageOptions, buildImage } from '../../../lib/build-image.ts';
+import { type BuildImageOptions, buildImage } from '../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { expectHostFailure, programsRunBy } from '../../helpers/replaced-programs.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readSpecification } from '../../../cli/specification.ts';
-import { InvalidOptionsError } from '../../../lib/errors.ts';
+import { InvalidOptionsError } from '../../../lib/run/errors.ts';
 import { imageSpecJsonSchema, parseImageSpec } from '../../../lib/spec/image-spec.ts';
 
 let folder: string;

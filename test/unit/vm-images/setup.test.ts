@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { TOOLS } from '../../../lib/tools.ts';
+import { TOOLS } from '../../../lib/run/tools.ts';
 // @ts-expect-error plain JavaScript: it runs before anything is installed.
 import { PACKAGES } from '../../../vm-images/setup.mjs';
 

@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import type { BuiltImage } from '../../../lib/build-image.ts';
-import { quoteForDisplay } from '../../../lib/errors.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
+import type { BuiltImage } from '../../../lib/build/build-image.ts';
+import { quoteForDisplay } from '../../../lib/run/errors.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 
 let image: BuiltImage;

@@ -1,8 +1,8 @@
 import { open, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { mtoolsEnvironment, writeFatTree } from '../../../lib/filesystem/fat.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
-import { runStep } from '../../../lib/step.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
+import { runStep } from '../../../lib/run/step.ts';
 import type { DiskPartition, PartitionedDisk } from '../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BootReport } from '../../../harness/verify/boot-report.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
-import { removeTree } from '../../../lib/private-output.ts';
+import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { type BaseName, Bases, copySparse } from './bases/bases.ts';
 import { BrokenImage } from './broken-image.ts';
 import type { Fault } from './fault.ts';

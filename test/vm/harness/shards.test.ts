@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { parse } from 'yaml';
 import { packageFile } from '../../../harness/cache-folder.ts';
-import { localExecutor } from '../../../lib/local-executor.ts';
-import { removeTree } from '../../../lib/private-output.ts';
+import { removeTree } from '../../../lib/host-files/private-output.ts';
+import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { codeBlock } from '../../helpers/code-blocks.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 

@@ -6,7 +6,7 @@ import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { packageFile } from '../../../harness/cache-folder.ts';
 import { startMachine } from '../../../harness/machine/start-machine.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
-import type { BuiltImage } from '../../../lib/build-image.ts';
+import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 import { run } from '../../helpers/run.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';

@@ -8,7 +8,7 @@ import {
   checkTimeToLogin,
 } from '../../../harness/verify/checks.ts';
 import { check, expect, test } from '../../../harness/vitest.ts';
-import type { BuiltImage } from '../../../lib/build-image.ts';
+import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { MIB } from '../../../lib/units.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 import { tempFolder } from '../../helpers/temp-folder.ts';

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { startBuilderVm } from '../../../harness/builder/builder-vm.ts';
 import { packageFile } from '../../../harness/cache-folder.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
-import { buildImage } from '../../../lib/build-image.ts';
+import { buildImage } from '../../../lib/build/build-image.ts';
 import { diffImages } from '../../../lib/diff/diff-images.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { run } from '../../helpers/run.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type BuilderVm, startBuilderVm } from '../../../harness/builder/builder-vm.ts';
-import { removeTree } from '../../../lib/private-output.ts';
+import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { chownContents } from '../../../lib/steps/chown-contents.ts';
 import { createDisk } from '../../../lib/steps/create-disk.ts';
 import { createEsp } from '../../../lib/steps/create-esp.ts';

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import type { BootReport } from '../../../harness/verify/boot-report.ts';
 import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
-import { removeTree } from '../../../lib/private-output.ts';
+import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { type GuestMode, smallGuest } from '../../helpers/small-guest/small-guest.ts';
 
 /** A boot of the small guest and its true verdict. */

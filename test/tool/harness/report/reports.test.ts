@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { renderHtml } from '../../../../harness/report/html.ts';
 import { renderJunit } from '../../../../harness/report/junit.ts';
 import type { BootReport } from '../../../../harness/verify/boot-report.ts';
-import { localExecutor } from '../../../../lib/local-executor.ts';
+import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 function picture(): string {

@@ -2,7 +2,7 @@ import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { listTree, type TreeEntry, type TreeSource } from '../../../../lib/filesystem/tree.ts';
-import { runStep } from '../../../../lib/step.ts';
+import { runStep } from '../../../../lib/run/step.ts';
 import { HASH } from '../../../helpers/fake-system.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';

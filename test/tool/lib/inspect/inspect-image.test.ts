@@ -1,8 +1,8 @@
 import { open, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../../lib/formats/layouts.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
-import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';

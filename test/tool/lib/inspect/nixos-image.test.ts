@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { renderInspection } from '../../../../cli/inspect.ts';
-import { type BuiltImage, buildImage } from '../../../../lib/build-image.ts';
+import { type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';

@@ -7,7 +7,7 @@ import {
   ToolFailedError,
   ToolMissingError,
   UnexpectedStateError,
-} from '../../../../lib/errors.ts';
+} from '../../../../lib/run/errors.ts';
 import { copyToFilesystem } from '../../../../lib/steps/copy-to-filesystem.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';

@@ -1,7 +1,7 @@
 import { lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { InvalidOptionsError } from '../../../../lib/errors.ts';
+import { InvalidOptionsError } from '../../../../lib/run/errors.ts';
 import { installSystem } from '../../../../lib/steps/install-system.ts';
 import { writeConfigFile } from '../../../../lib/steps/write-config-file.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { NoSpaceError } from '../../../../lib/errors.ts';
+import { NoSpaceError } from '../../../../lib/run/errors.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { formatEsp } from '../../../../lib/steps/format-esp.ts';
 import { installSystemdBoot } from '../../../../lib/steps/install-systemd-boot.ts';

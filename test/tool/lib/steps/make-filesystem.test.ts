@@ -3,8 +3,8 @@ import { chown, link, mkdir, open, stat, symlink, writeFile } from 'node:fs/prom
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { NoSpaceError } from '../../../../lib/errors.ts';
 import type { TreeEntry } from '../../../../lib/filesystem/tree.ts';
+import { NoSpaceError } from '../../../../lib/run/errors.ts';
 import { computeDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { NoSpaceError } from '../../../../lib/errors.ts';
-import { PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
+import { PARTITION_TABLE_TYPES } from '../../../../lib/formats/layouts.ts';
+import { NoSpaceError } from '../../../../lib/run/errors.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';

@@ -1,7 +1,7 @@
 import { lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { InvalidOptionsError, UnexpectedStateError } from '../../../../lib/errors.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../../../../lib/run/errors.ts';
 import { stageContents } from '../../../../lib/steps/stage-contents.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { startBuilderVm } from '../../../../harness/builder/builder-vm.ts';
 import { containerExecutor } from '../../../../harness/builder/container-executor.ts';
-import { planBuild } from '../../../../lib/build-plan.ts';
+import { planBuild } from '../../../../lib/build/plan.ts';
 
 // Nothing could be started here: neither QEMU nor an engine is found.
 beforeEach(() => {

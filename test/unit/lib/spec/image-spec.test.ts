@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { InvalidOptionsError } from '../../../../lib/errors.ts';
+import { InvalidOptionsError } from '../../../../lib/run/errors.ts';
 import { parseImageSpec } from '../../../../lib/spec/image-spec.ts';
 import { MIB } from '../../../../lib/units.ts';
 

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
+import { imageFileName } from '../../../../lib/formats/image-formats.ts';
 import { storeUri } from '../../../../lib/nix/store.ts';
-import { convertImageArgs, imageFileName } from '../../../../lib/steps/convert-image.ts';
+import { convertImageArgs } from '../../../../lib/steps/convert-image.ts';
 import { copyToFilesystemArgs } from '../../../../lib/steps/copy-to-filesystem.ts';
 import { createEspArgs } from '../../../../lib/steps/create-esp.ts';
 import { formatEspArgs } from '../../../../lib/steps/format-esp.ts';

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { TreeEntry } from '../../../../lib/filesystem/tree.ts';
-import { PARTITION_TABLE_TYPES } from '../../../../lib/partition-table.ts';
-import { runStep } from '../../../../lib/step.ts';
+import { PARTITION_TABLE_TYPES } from '../../../../lib/formats/layouts.ts';
+import { runStep } from '../../../../lib/run/step.ts';
 import { sumDiskSize, treeUsage } from '../../../../lib/steps/compute-disk-size.ts';
 import { MIB } from '../../../../lib/units.ts';
 

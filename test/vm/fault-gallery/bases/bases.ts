@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BuildImageOptions, buildImage } from '../../../../lib/build-image.ts';
+import { type BuildImageOptions, buildImage } from '../../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
 import { BrokenImage } from '../broken-image.ts';

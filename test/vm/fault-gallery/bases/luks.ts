@@ -2,8 +2,8 @@ import { readFile, realpath, stat, truncate, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path';
 import { distributionKernel } from '../../../../harness/builder/builder-kernel.ts';
 import { packageFile } from '../../../../harness/cache-folder.ts';
+import { requireTool } from '../../../../lib/run/tools.ts';
 import type { PartitionedDisk } from '../../../../lib/steps/partition-disk.ts';
-import { requireTool } from '../../../../lib/tools.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import type { BrokenImage } from '../broken-image.ts';

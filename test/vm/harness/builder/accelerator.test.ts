@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { distributionKernel } from '../../../../harness/builder/builder-kernel.ts';
 import { packageFile } from '../../../../harness/cache-folder.ts';
-import { localExecutor } from '../../../../lib/local-executor.ts';
+import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 test('a verdict on KVM that is damaged in the cache is found again', async () => {

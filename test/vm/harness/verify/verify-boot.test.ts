@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { startMachine } from '../../../../harness/machine/start-machine.ts';
 import { commandCheck, equalCheck } from '../../../../harness/verify/checks.ts';
 import { verifyBoot } from '../../../../harness/verify/verify-boot.ts';
-import type { BuiltImage } from '../../../../lib/build-image.ts';
+import type { BuiltImage } from '../../../../lib/build/build-image.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { demoImage } from '../../../helpers/demo-image.ts';
 import { run } from '../../../helpers/run.ts';

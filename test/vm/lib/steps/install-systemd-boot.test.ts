@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { startBuilderVm } from '../../../../harness/builder/builder-vm.ts';
-import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build-image.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';

@@ -2,13 +2,13 @@ import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { EXIT, exitCodeOf } from '../../../cli/exit-codes.ts';
-import { diffImages } from '../../../lib/diff/diff-images.ts';
-import { inspectDiskImage } from '../../../lib/disk-image-format.ts';
-import { InvalidOptionsError } from '../../../lib/errors.ts';
-import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
-import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { EXIT, exitCodeOf } from '../../../../cli/exit-codes.ts';
+import { diffImages } from '../../../../lib/diff/diff-images.ts';
+import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
+import { InvalidOptionsError } from '../../../../lib/run/errors.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 // What is not a disk as a machine sees one is refused with its name and with what to do.
 

@@ -2,14 +2,14 @@ import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { InvalidOptionsError, quoteForDisplay } from './errors.ts';
-import type { Executor, RunResult } from './executor.ts';
-import { foreignFormat, MAGIC_BYTES } from './foreign-formats.ts';
-import { isErrno } from './host-files/errno.ts';
-import { kindOf } from './host-files/given-paths.ts';
-import { localExecutor } from './local-executor.ts';
-import { commandFailure } from './step.ts';
-import { roundUp, SECTOR_BYTES } from './units.ts';
+import { foreignFormat, MAGIC_BYTES } from '../formats/foreign-formats.ts';
+import { kindOf } from '../host-files/given-paths.ts';
+import { isErrno } from '../run/errno.ts';
+import { InvalidOptionsError, quoteForDisplay } from '../run/errors.ts';
+import type { Executor, RunResult } from '../run/executor.ts';
+import { localExecutor } from '../run/local-executor.ts';
+import { commandFailure } from '../run/step.ts';
+import { roundUp, SECTOR_BYTES } from '../units.ts';
 
 export type DiskFormat = 'raw' | 'qcow2' | 'vdi' | 'vpc';
 

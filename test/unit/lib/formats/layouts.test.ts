@@ -4,8 +4,8 @@ import {
   findPartition,
   PARTITION_TABLE_TYPES,
   partedScript,
-} from '../../../lib/partition-table.ts';
-import { MIB } from '../../../lib/units.ts';
+} from '../../../../lib/formats/layouts.ts';
+import { MIB } from '../../../../lib/units.ts';
 
 const BOOT = 256 * MIB;
 

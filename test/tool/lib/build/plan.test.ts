@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from 'vitest';
-import { planBuild } from '../../../lib/build-plan.ts';
-import { type ImageSpecInput, parseImageSpec } from '../../../lib/spec/image-spec.ts';
-import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { planBuild } from '../../../../lib/build/plan.ts';
+import { type ImageSpecInput, parseImageSpec } from '../../../../lib/spec/image-spec.ts';
+import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 
 let demo: DemoSystems;
 beforeAll(async () => {

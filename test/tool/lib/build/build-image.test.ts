@@ -1,14 +1,14 @@
 import { chmod, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
-import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../lib/build-image.ts';
-import type { StepEvent } from '../../../lib/step.ts';
-import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
-import { buildAsNobody } from '../../helpers/nobody.ts';
-import { run } from '../../helpers/run.ts';
-import { inSmallTmpfs } from '../../helpers/small-tmpfs.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { packageFile } from '../../../../harness/cache-folder.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
+import type { StepEvent } from '../../../../lib/run/step.ts';
+import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { buildAsNobody } from '../../../helpers/nobody.ts';
+import { run } from '../../../helpers/run.ts';
+import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 // Whole images without a VM.
 

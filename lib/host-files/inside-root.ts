@@ -1,7 +1,7 @@
 import { chmod, mkdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { InvalidOptionsError, UnexpectedStateError } from './errors.ts';
-import { isErrno } from './host-files/errno.ts';
+import { isErrno } from '../run/errno.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
 /** What this host writes into a staged root must stay in it: a symbolic link there, from contents, may lead anywhere. */
 

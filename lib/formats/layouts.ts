@@ -1,4 +1,4 @@
-import { MIB, roundUp } from './units.ts';
+import { MIB, roundUp } from '../units.ts';
 
 /** The seven layouts of make-disk-image as one table of data: nothing else knows a partition number.
  *  @see parted(8), and nixos/lib/make-disk-image.nix in nixpkgs for the layouts. */

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { InvalidOptionsError } from './errors.ts';
-import { resolveInStore, resolveStorePath } from './nix/store.ts';
-import { PARTITION_LAYOUTS } from './partition-table.ts';
-import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from './spec/image-spec.ts';
+import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
+import { resolveInStore, resolveStorePath } from '../nix/store.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
+import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
 
 /** Which way each phase of a build goes. buildImage follows it, and `build --explain` prints it. */
 export interface BuildPlan {

@@ -1,11 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { inspectDiskImage } from '../../../lib/disk-image-format.ts';
-import { createDisk } from '../../../lib/steps/create-disk.ts';
-import { MIB } from '../../../lib/units.ts';
-import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
+import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 test('what is no disk image is told as such', async () => {
   const folder = await tempFolder();

@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { makePrivateFolder } from '../../../lib/private-output.ts';
-import { startChild } from '../../helpers/child.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { makePrivateFolder } from '../../../../lib/host-files/private-output.ts';
+import { startChild } from '../../../helpers/child.ts';
+import { tempFolder } from '../../../helpers/temp-folder.ts';
 
 const hold = (parent: string): string => `
-  const { makePrivateFolder } = await import(DIST + 'lib/private-output.js');
+  const { makePrivateFolder } = await import(DIST + 'lib/host-files/private-output.js');
   console.log((await makePrivateFolder(${JSON.stringify(parent)})).path);
 `;
 
@@ -32,7 +32,7 @@ test('a program that this process started does not keep the lock', async () => {
   const parent = await tempFolder();
   const other = await startChild(`
     const { spawn } = await import('node:child_process');
-    const { makePrivateFolder } = await import(DIST + 'lib/private-output.js');
+    const { makePrivateFolder } = await import(DIST + 'lib/host-files/private-output.js');
     const { path } = await makePrivateFolder(${JSON.stringify(parent)});
     const left = spawn('sleep', ['600'], { stdio: 'ignore', detached: true });
     console.log(left.pid + ' ' + path);

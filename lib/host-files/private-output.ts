@@ -1,7 +1,7 @@
 import { chmod, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeDirectories } from './host-files/given-paths.ts';
-import { type KernelLock, tryLock, waitForLock } from './kernel-lock.ts';
+import { type KernelLock, tryLock, waitForLock } from '../run/kernel-lock.ts';
+import { makeDirectories } from './given-paths.ts';
 
 const PREFIX = '.nixos-disk-image-';
 const LOCK = 'lock';

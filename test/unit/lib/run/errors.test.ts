@@ -5,7 +5,7 @@ import {
   quoteForDisplay,
   ToolFailedError,
   UnexpectedStateError,
-} from '../../../lib/errors.ts';
+} from '../../../../lib/run/errors.ts';
 
 test('a tool’s failure names the step, the command, its end and its output', () => {
   const error = new ToolFailedError(

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { ExecaError, execa } from 'execa';
+import { wordsFor } from './errno.ts';
 import { AbortedError, ToolMissingError, UnexpectedStateError } from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
-import { wordsFor } from './host-files/errno.ts';
 import { killOnExit } from './kill-on-exit.ts';
 import { OutputCollector } from './output-collector.ts';
 import { searchPath } from './search-path.ts';

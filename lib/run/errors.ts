@@ -1,4 +1,4 @@
-import { formatBytes, formatDuration } from './units.ts';
+import { formatBytes, formatDuration } from '../units.ts';
 
 /** What every error of this project has: a stable `code`, and often a `hint` that says what to do. */
 export interface DiskImageErrorOptions {

@@ -1,3 +1,4 @@
+import { isErrno, wordsFor } from './errno.ts';
 import {
   AbortedError,
   DiskImageError,
@@ -7,7 +8,6 @@ import {
   UnexpectedStateError,
 } from './errors.ts';
 import type { Executor, RunOptions, RunResult } from './executor.ts';
-import { isErrno, wordsFor } from './host-files/errno.ts';
 import { localExecutor } from './local-executor.ts';
 
 /** What a step says while it works. */

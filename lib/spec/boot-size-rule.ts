@@ -1,0 +1,16 @@
+import { bootPartitionStartBytes, type PartitionTableType } from '../formats/layouts.ts';
+import { formatBytes, MIB, roundUp } from '../units.ts';
+import type { CrossRule } from './parse-options.ts';
+
+/** The boot partition must end behind its start. For partitionDisk and the image specification. */
+export const bootSizeRule: CrossRule<{ partitionTableType: PartitionTableType; bootSize: number }> = (options) => {
+  if (options.partitionTableType === undefined || options.bootSize === undefined) return [];
+  const start = bootPartitionStartBytes(options.partitionTableType);
+  if (start === undefined || roundUp(options.bootSize, MIB) > start) return [];
+  return [
+    {
+      path: 'bootSize',
+      message: `is where the boot partition ends: with partitionTableType "${options.partitionTableType}" it must be more than ${formatBytes(start)}, and is ${formatBytes(options.bootSize)}`,
+    },
+  ];
+};

@@ -1,0 +1,84 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { packageFile } from '../../harness/cache-folder.ts';
+
+// Imports point one way: a room uses those that stand before it, and none behind it. What stands outside of all rooms is used by
+// every one (units, words), or uses every one (index).
+
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  lib: [
+    'formats',
+    'run',
+    'host-files',
+    'programs',
+    'nix',
+    'filesystem',
+    'spec',
+    'boot-loader',
+    'inspect',
+    'diff',
+    'steps',
+    'build',
+  ],
+  harness: ['console', 'qemu', 'verdict', 'builder', 'machine', 'verify', 'report'],
+};
+
+/** Of files outside of the rooms: those that every room may use. */
+const FOR_ALL = ['units.ts', 'printable.ts', 'errors.ts', 'cache-folder.ts'];
+const HOUSES = ['lib', 'harness', 'cli'];
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+}
+
+async function importsOf(house: string): Promise<Import[]> {
+  const start = packageFile(house);
+  const found: Import[] = [];
+  for (const entry of await readdir(start, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || !entry.name.endsWith('.ts')) continue;
+    const file = join(entry.parentPath, entry.name);
+    const text = await readFile(file, 'utf8');
+    for (const [, target = ''] of text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g))
+      found.push({
+        from: relative(packageFile('.'), file),
+        to: relative(packageFile('.'), resolve(dirname(file), target)),
+      });
+  }
+  return found;
+}
+
+describe.each(HOUSES)('%s', (house) => {
+  test('imports no house behind it', async () => {
+    const behind = HOUSES.slice(HOUSES.indexOf(house) + 1);
+    const wrong = (await importsOf(house)).filter(({ to }) => behind.some((other) => to.startsWith(`${other}/`)));
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe.each(Object.entries(ROOMS))('%s', (house, rooms) => {
+  const roomOf = (file: string): string | undefined => {
+    const [first, room, ...rest] = file.split('/');
+    return first === house && rest.length > 0 ? room : undefined;
+  };
+
+  test('every directory is a room, and every room is used', async () => {
+    const entries = await readdir(packageFile(house), { withFileTypes: true });
+    const directories = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    expect(directories.sort()).toEqual([...rooms].sort());
+    const imports = await importsOf(house);
+    for (const room of rooms) expect(imports.map(({ to }) => roomOf(to))).toContain(room);
+  });
+
+  test('a room imports none behind it', async () => {
+    const wrong = (await importsOf(house)).filter(({ from, to }) => {
+      const room = roomOf(from);
+      if (room === undefined || !to.startsWith(`${house}/`)) return false;
+      const other = roomOf(to);
+      if (other === undefined) return !FOR_ALL.includes(to.slice(house.length + 1));
+      return rooms.indexOf(other) > rooms.indexOf(room);
+    });
+    expect(wrong).toEqual([]);
+  });
+});
