@@ -1,4 +1,4 @@
-import { IMAGE_FORMATS } from '../lib/steps/convert-image.ts';
+import { IMAGE_FORMATS } from '../lib/formats/image-formats.ts';
 import { scenario } from './scenario.ts';
 
 for (const format of IMAGE_FORMATS)

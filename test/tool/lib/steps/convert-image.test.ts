@@ -1,8 +1,9 @@
 import { open, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { IMAGE_FORMATS, imageFileName } from '../../../../lib/formats/image-formats.ts';
 import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
-import { convertImage, IMAGE_FORMATS, imageFileName } from '../../../../lib/steps/convert-image.ts';
+import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
