@@ -33,7 +33,7 @@ export function makeProgram(version: string, signal: AbortSignal): Command {
     .option('-o, --out <folder>', 'where the image goes', '.')
     .addOption(new Option('--partition-table-type <type>', 'the layout; default legacy').choices(PARTITION_TABLE_TYPES))
     .addOption(new Option('--format <format>', 'the image format; default raw').choices(IMAGE_FORMATS))
-    .option('--disk-size <MiB|auto>', 'default auto')
+    .option('--disk-size <size|auto>', '"20G", or a number of MiB; default auto')
     .option('--additional-space <size>', 'free space with --disk-size auto; default 512M')
     .option('--boot-size <size>', 'where the boot partition ends; default 256M')
     .option('--label <label>', 'of the root filesystem; default nixos')

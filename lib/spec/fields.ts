@@ -3,7 +3,7 @@ import type { TreeEntry } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
 import { PARTITION_TABLE_TYPES } from '../formats/layouts.ts';
 import { STORE_PATH } from '../nix/store.ts';
-import { parseIecSize } from '../units.ts';
+import { MIB, parseIecSize } from '../units.ts';
 
 /** The kinds of values that several steps take. */
 
@@ -16,6 +16,21 @@ export const iecSize = z
     context.addIssue({
       code: 'custom',
       message: `${JSON.stringify(size)} is no size; write "512M", "1.5G" or a number of bytes`,
+    });
+    return z.NEVER;
+  });
+
+/** MiB, as make-disk-image has them: their number, or an IEC size with its unit, rounded up. */
+export const mebibytes = z
+  .union([z.int().positive(), z.string()], { error: 'must be a number of MiB, or an IEC size such as "20G"' })
+  .transform((size, context) => {
+    if (typeof size === 'number') return size;
+    // Digits alone would be bytes elsewhere, and MiB here.
+    const bytes = /[a-z]/i.test(size) ? parseIecSize(size) : undefined;
+    if (bytes !== undefined && bytes > 0) return Math.ceil(bytes / MIB);
+    context.addIssue({
+      code: 'custom',
+      message: `${JSON.stringify(size)} is no size; write "20G", or a number of MiB without quotes`,
     });
     return z.NEVER;
   });
@@ -60,8 +75,11 @@ export const fatLabel = labelOf('FAT', 11).refine(
   'has a character that FAT labels cannot have',
 );
 
-/** A FAT's serial number. */
-export const volumeId = z.string().regex(/^[0-9a-fA-F]{8}$/, 'must be 8 hexadecimal digits');
+/** A FAT's serial number: its digits, or as it is read back. */
+export const volumeId = z
+  .string()
+  .regex(/^[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}$/, 'must be 8 hexadecimal digits, such as "ABCD1234" or "ABCD-1234"')
+  .transform((id) => id.replace('-', ''));
 
 /** Seconds since 1970-01-01, as SOURCE_DATE_EPOCH has them; what four bytes of a filesystem hold. */
 export const timestamp = z.int().min(0).max(0xffff_ffff);

@@ -5,7 +5,16 @@ import { IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { bootSizeRule } from './boot-size-rule.ts';
-import { contentsEntry, filesystemLabel, guid, iecSize, partitionTableType, path, timeoutSeconds } from './fields.ts';
+import {
+  contentsEntry,
+  filesystemLabel,
+  guid,
+  iecSize,
+  mebibytes,
+  partitionTableType,
+  path,
+  timeoutSeconds,
+} from './fields.ts';
 import { type CrossRule, parseOptions } from './parse-options.ts';
 
 /** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
@@ -23,7 +32,7 @@ export const imageSpecSchema = z.object({
   additionalPaths: z.array(path).default([]),
   channel: path.optional(),
   diskSize: z
-    .union([z.literal('auto'), z.int().positive()], { error: 'must be "auto" or a number of MiB' })
+    .union([z.literal('auto'), mebibytes], { error: 'must be "auto", a number of MiB, or an IEC size such as "20G"' })
     .default('auto'),
   additionalSpace: iecSize.default(512 * MIB),
   bootSize: iecSize.default(256 * MIB),
@@ -46,7 +55,7 @@ export const imageSpecSchema = z.object({
     .regex(/^[^/\0]+$/, 'must be a file name')
     .refine((name) => name !== '.' && name !== '..', 'must be a file name')
     .default('nixos'),
-  memSize: z.int().min(256, 'must be at least 256 MiB').default(1024),
+  memSize: mebibytes.refine((size) => size >= 256, 'must be at least 256 MiB').default(1024),
   deterministic: z.boolean().default(true),
   reproducible: z.boolean().default(false),
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
@@ -183,7 +192,7 @@ const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   closureInfo: "The output of nixpkgs' closureInfo: nothing is asked of a Nix database then.",
   additionalPaths: 'More store paths, with their closures.',
   channel: "A store path with the channel's sources. Default: no channel.",
-  diskSize: 'MiB, or "auto": as large as what is in it and additionalSpace.',
+  diskSize: 'MiB, an IEC size ("20G"), or "auto": as large as what is in it and additionalSpace.',
   additionalSpace: 'Free space with diskSize "auto": an IEC size ("512M") or bytes. Default 512M.',
   bootSize: 'Where the boot partition ends: an IEC size or bytes. Default 256M.',
   contents: 'Files of the host to put in: source (a * globs), target, mode, user and group.',

@@ -154,7 +154,8 @@ async function readPartitions(step: StepRunner, image: string, type: PartitionTa
       expected: `${layout.table} with ${layout.partitions.length} partitions`,
       found: `${partitiontable.label} with ${found.length}`,
     });
-  const diskId = partitiontable.id.toLowerCase();
+  // sfdisk writes an MBR's as a C constant.
+  const diskId = partitiontable.id.toLowerCase().replace(/^0x/, '');
   const partitions = layout.partitions.map((plan, index): DiskPartition => {
     // sfdisk lists them by number, and the plans are in that order.
     const { start = 0, size = 0, uuid } = found[index] ?? {};
@@ -165,7 +166,7 @@ async function readPartitions(step: StepRunner, image: string, type: PartitionTa
       sizeSectors: size,
       offsetBytes: sectorsToBytes(start),
       sizeBytes: sectorsToBytes(size),
-      partitionUuid: uuid?.toLowerCase() ?? `${diskId.replace(/^0x/, '')}-${plan.number.toString(16).padStart(2, '0')}`,
+      partitionUuid: uuid?.toLowerCase() ?? `${diskId}-${plan.number.toString(16).padStart(2, '0')}`,
       mountPoint: plan.mountPoint,
       label: plan.label,
     };
@@ -174,7 +175,7 @@ async function readPartitions(step: StepRunner, image: string, type: PartitionTa
 }
 
 function checkIdentifiers(disk: PartitionedDisk, type: PartitionTableType, rootGPUID: string): void {
-  const expectDisk = disk.table === 'gpt' ? DETERMINISTIC_DISK_GUID.toLowerCase() : MBR_DISK_ID;
+  const expectDisk = disk.table === 'gpt' ? DETERMINISTIC_DISK_GUID.toLowerCase() : MBR_DISK_ID.replace(/^0x/, '');
   if (disk.diskId !== expectDisk)
     throw new UnexpectedStateError(STEP, 'the disk identifier was not written', {
       expected: expectDisk,

@@ -49,7 +49,12 @@ test.each([
     { toplevel, partitionTabelType: 'efi' },
     /partitionTabelType: .*did you mean "partitionTableType"\?/,
   ],
-  ['planBuild', planBuild, { toplevel, diskSize: 'small' }, /diskSize: must be "auto" or a number of MiB/],
+  [
+    'planBuild',
+    planBuild,
+    { toplevel, diskSize: 'small' },
+    /diskSize: must be "auto", a number of MiB, or an IEC size/,
+  ],
 ])('%s refuses %#', async (_, start, options, message) => {
   const attempt = (start as (options: object) => Promise<unknown>)(options);
   await expect(attempt).rejects.toMatchObject({ code: 'E_INVALID_OPTIONS', message: expect.stringMatching(message) });

@@ -117,7 +117,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { closureInfo: '/x', additionalPaths: ['/y'] },
     /closureInfo: contradicts additionalPaths/,
   ],
-  ['a disk size in words', { diskSize: 'big' }, /diskSize: must be "auto" or a number of MiB/],
+  ['a disk size in words', { diskSize: 'big' }, /diskSize: must be "auto", a number of MiB, or an IEC size/],
 ])('refuses %s', (_, options, message) => {
   expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
 });
@@ -140,4 +140,25 @@ test('all problems are reported at once, those between options too', () => {
 
 test('bootSize means nothing to a layout without a boot partition', () => {
   expect(problems({ toplevel, partitionTableType: 'legacy', bootSize: '1M', diskSize: 100 })).toEqual([]);
+});
+
+test.each([
+  [{ diskSize: '20G' }, { diskSize: 20_480 }],
+  [{ diskSize: '1.5M' }, { diskSize: 2 }],
+  [
+    { diskSize: 300, memSize: '2G' },
+    { diskSize: 300, memSize: 2048 },
+  ],
+  [{ diskSize: 'auto' }, { diskSize: 'auto' }],
+])('MiB may be given as an IEC size: %j', (given, expected) => {
+  expect(parseImageSpec({ toplevel: '/nix/store/x', ...given })).toMatchObject(expected);
+});
+
+test.each([
+  // Bytes anywhere else, and MiB to who knows make-disk-image.
+  [{ diskSize: '512' }, /diskSize: must be "auto", a number of MiB, or an IEC size/],
+  [{ memSize: '128M' }, /memSize: must be at least 256 MiB/],
+  [{ memSize: '512' }, /memSize: "512" is no size; write "20G", or a number of MiB without quotes/],
+])('%j is refused', (given, message) => {
+  expect(() => parseImageSpec({ toplevel: '/nix/store/x', ...given })).toThrow(message);
 });
