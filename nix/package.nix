@@ -52,7 +52,7 @@ let
         mv node_modules "$out"
       '';
 
-  # In the order of lib/tools.ts.
+  # In the order of lib/run/tools.ts.
   tools = with pkgs; [
     rsync
     attr

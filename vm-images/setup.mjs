@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Debian's packages, with a file that is there when one is installed. A unit test holds them against lib/tools.ts. */
+/** Debian's packages, with a file that is there when one is installed. A unit test holds them against lib/run/tools.ts. */
 export const PACKAGES = {
   attr: '/usr/bin/getfattr',
   'btrfs-progs': '/usr/bin/btrfs',

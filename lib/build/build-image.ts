@@ -313,9 +313,12 @@ async function takeBootFiles(
           message: `makes ${mountPoint} something else than a directory, and a partition is mounted there`,
         },
       ]);
+    if ((await readdir(staged)).length === 0) continue;
     const directory = join(work, `boot-${number}`);
     await rename(staged, directory);
-    await mkdir(staged, { mode: 0o755 });
+    await mkdir(staged);
+    // Whatever the umask.
+    await chmod(staged, facts.mode & 0o7777);
     taken.push({ mountPoint, directory });
   }
   return taken;

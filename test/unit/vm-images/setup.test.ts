@@ -1,9 +1,26 @@
+import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { packageFile } from '../../../harness/cache-folder.ts';
 import { TOOLS } from '../../../lib/run/tools.ts';
 // @ts-expect-error plain JavaScript: it runs before anything is installed.
 import { PACKAGES } from '../../../vm-images/setup.mjs';
 
+const needed = TOOLS.filter(({ optional }) => optional !== true);
+
 test('the set-up installs the package of every program the project runs', () => {
-  const needed = TOOLS.filter(({ optional }) => optional !== true).map(({ debian }) => debian);
-  expect(Object.keys(PACKAGES)).toEqual(expect.arrayContaining(needed));
+  expect(Object.keys(PACKAGES)).toEqual(expect.arrayContaining(needed.map(({ debian }) => debian)));
+});
+
+test('the toolbox has it, too', async () => {
+  const dockerfile = await readFile(packageFile('vm-images/toolbox/Dockerfile'), 'utf8');
+  const packages = [...dockerfile.matchAll(/^ {4}(\S+) \\$/gm)].map(([, name]) => name);
+  expect(packages).toEqual(expect.arrayContaining(needed.map(({ debian }) => debian)));
+});
+
+test('the Nix package has what steps run on this host', async () => {
+  const expression = await readFile(packageFile('nix/package.nix'), 'utf8');
+  const tools = /tools = with pkgs; \[(.*?)\]/s.exec(expression)?.[1]?.trim().split(/\s+/) ?? [];
+  // Machines are the harness's, which is not in it.
+  const ofSteps = needed.filter(({ purpose }) => !/^(?:the builder VM|verify|every build)/.test(purpose));
+  expect(tools).toEqual(expect.arrayContaining([...new Set(ofSteps.map(({ nixpkgs }) => nixpkgs))]));
 });
