@@ -64,7 +64,7 @@ export interface TreeEntry {
   readonly sizeBytes: number;
   /** Seconds since 1970. */
   readonly mtime: number;
-  /** The file on this host, absolute. */
+  /** The file on this host, absolute: its bytes, read as latin1, as all of these names. */
   readonly source: string;
   /** Where a symbolic link points. */
   readonly target: string;

@@ -122,7 +122,8 @@ async function extractExt4(
     entries.push({
       ...{ path: name, type, mode: Number.parseInt(node.fields.mode ?? '', 8) },
       ...{ uid: Number(node.fields.user), gid: Number(node.fields.group), sizeBytes: Number(node.fields.size) },
-      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), source, target },
+      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), target },
+      source: Buffer.from(source, 'utf8').toString('latin1'),
       hardLink: Number(node.fields.links) > 1 && type === 'file' ? source : undefined,
     });
   }

@@ -42,7 +42,8 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
   for (const image of [a, b]) await createDisk({ image, sizeBytes: 66 * MIB });
   const common = { partition, uuid: UUID, hashSeed: UUID, inodeCount: 4096, timestamp: 1 };
   await makeFilesystem({ ...common, image: a, populateFrom: root, owners });
-  const entries = await extractFilesystem({ image: a, partition, fsType: 'ext4', folder: join(folder, 'taken') });
+  // Whatever the directory's name.
+  const entries = await extractFilesystem({ image: a, partition, fsType: 'ext4', folder: join(folder, 'täken') });
   await makeFilesystem({ ...common, image: b, entries });
   // How often the filesystem was written to is counted; all else is the same, times and links included.
   const counted = ['Lifetime writes', 'Checksum'];
@@ -95,7 +96,7 @@ test.each(HOSTILE_NAMES)('a FAT in an image of the name %j is written and read, 
   await writeFile(source, 'content');
   const entry = {
     ...{ path: 'EFI/a.efi', type: 'file' as const, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, mtime: 1 },
-    ...{ source, target: '', hardLink: undefined },
+    ...{ source: Buffer.from(source).toString('latin1'), target: '', hardLink: undefined },
   };
   await fillEsp({ image, partition: esp, entries: [entry] });
   const taken = join(folder, `taken ${name}`.slice(0, 200));
