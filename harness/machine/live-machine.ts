@@ -37,6 +37,9 @@ export interface MachineParts {
   readonly answers: BootAnswers;
 }
 
+/** Milliseconds behind a restart in which what arrives was said before it: the console is read later than the event. */
+const LAST_WORDS_MS = 1000;
+
 /** QEMU with what is attached to it: the console and what is known from it, QMP, the record. Verbs are made of this. */
 export class LiveMachine {
   readonly parts: MachineParts;
@@ -63,7 +66,8 @@ export class LiveMachine {
   readonly #wakers = new Set<() => void>();
   readonly #log: WriteStream | undefined;
   #recordedBytes = 0;
-  #saidSinceReset = true;
+  /** When the guest last restarted itself, until it has begun anew. */
+  #resetAt: number | undefined;
   #loggedBytes = 0;
   #picture: Buffer | undefined;
   #screenText = '';
@@ -241,12 +245,7 @@ export class LiveMachine {
 
   #receive(data: Uint8Array): void {
     this.#recordedBytes += data.length;
-    if (!this.#saidSinceReset) {
-      this.#saidSinceReset = true;
-      // Only now has it begun anew: the next restart may be one too many.
-      if (this.reboots >= this.parts.allowReboots)
-        this.qmp('set-action', { reboot: 'shutdown' }).catch(() => undefined);
-    }
+    if (this.#resetAt !== undefined && performance.now() - this.#resetAt > LAST_WORDS_MS) this.#beginAnew();
     if (this.#recordedBytes >= LOG_BYTES) {
       this.#recordedBytes = LOG_HEAD_BYTES;
       truncate(this.parts.recordFile, LOG_HEAD_BYTES).catch(() => undefined);
@@ -273,14 +272,22 @@ export class LiveMachine {
     // QEMU stops a machine whose disk cannot grow: that is the host's failure, and no wait would end.
     if (event.event === 'BLOCK_IO_ERROR' && event.data.nospace === true) this.hostFull = true;
     // A kernel asks in several ways for one restart.
-    if (event.event === 'RESET' && event.data.guest === true && !this.expectsReset && this.#saidSinceReset) {
-      this.#saidSinceReset = false;
+    if (event.event === 'RESET' && event.data.guest === true && !this.expectsReset && this.#resetAt === undefined) {
+      this.#resetAt = performance.now();
       this.reboots += 1;
-      this.watch.restart();
-      this.#picture = undefined;
-      this.#screenText = '';
+      // Whatever led to it is over.
+      this.watch.isWell(this.now);
     }
     this.wake();
+  }
+
+  /** The guest, which has restarted itself, says the first of what comes then: the next restart may be one too many. */
+  #beginAnew(): void {
+    this.#resetAt = undefined;
+    this.watch.restart();
+    this.#picture = undefined;
+    this.#screenText = '';
+    if (this.reboots >= this.parts.allowReboots) this.qmp('set-action', { reboot: 'shutdown' }).catch(() => undefined);
   }
 }
 

@@ -1,6 +1,6 @@
 import { chmod, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type KernelLock, tryLock, waitForLock } from '../run/kernel-lock.ts';
+import { type KernelLock, tryLockOf, waitForLock } from '../run/kernel-lock.ts';
 import { makeDirectories } from './given-paths.ts';
 
 const PREFIX = '.nixos-disk-image-';
@@ -57,7 +57,8 @@ export async function publishFile(finished: string, target: string): Promise<voi
 /** Removes a tree, also one with folders that may not be written to (a Nix store's). */
 export async function removeTree(path: string): Promise<void> {
   if (process.getuid?.() !== 0) await makeWritable(path);
-  await rm(path, { recursive: true, force: true });
+  // Somebody else may be looking whether it is abandoned.
+  await rm(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
 async function makeWritable(path: string): Promise<void> {
@@ -87,6 +88,6 @@ async function removeIfAbandoned(path: string, mtimeMs: number): Promise<void> {
     if (Date.now() - mtimeMs > UNLOCKED_MS) await removeTree(path);
     return;
   }
-  using lock = await tryLock(file);
+  using lock = await tryLockOf(file);
   if (lock !== undefined) await removeTree(path);
 }

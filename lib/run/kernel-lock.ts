@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync } from 'node:fs';
+import { isErrno } from './errno.ts';
 import { AbortedError, UnexpectedStateError } from './errors.ts';
 import { killOnExit } from './kill-on-exit.ts';
 import { requireTool } from './tools.ts';
@@ -20,6 +21,17 @@ export function tryLock(file: string): Promise<KernelLock | undefined> {
   return lock(file, ['--nonblock']);
 }
 
+/** As `tryLock`, for a file that is there: whoever removes its directory would find one that is made anew.
+ *  @returns undefined when it is not there. Runs: flock. */
+export async function tryLockOf(file: string): Promise<KernelLock | undefined> {
+  try {
+    return await lock(file, ['--nonblock'], undefined, 0);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
 /** Takes the lock, when it is free: the kernel wakes whoever waits.
  *  @throws {AbortedError}
  *  Runs: flock. */
@@ -31,10 +43,15 @@ export async function waitForLock(file: string, signal?: AbortSignal): Promise<K
 
 /** flock(1) locks what this process has open, and ends. The lock stays as long as this process has it open; its other children do
  *  not inherit it. */
-async function lock(file: string, args: readonly string[], signal?: AbortSignal): Promise<KernelLock | undefined> {
+async function lock(
+  file: string,
+  args: readonly string[],
+  signal?: AbortSignal,
+  make = constants.O_CREAT,
+): Promise<KernelLock | undefined> {
   const flock = await requireTool(STEP, 'flock');
   if (signal?.aborted) throw new AbortedError(STEP, { cause: signal.reason });
-  const fd = openForLock(file);
+  const fd = openForLock(file, make);
   let held = false;
   try {
     const child = spawn(flock, [...args, '3'], {
@@ -55,8 +72,8 @@ async function lock(file: string, args: readonly string[], signal?: AbortSignal)
 
 /** A number, not a FileHandle, which is closed, and its lock lost, once nothing refers to it. Writing is not meant, but NFS has
  *  exclusive locks only for files that are open for it. */
-function openForLock(file: string): number {
-  const flags = constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+function openForLock(file: string, make: number): number {
+  const flags = make | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   try {
     return openSync(file, flags | constants.O_RDWR, 0o666);
   } catch {
