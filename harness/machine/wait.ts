@@ -142,7 +142,8 @@ class Wait<T> {
   #sinceLookMs = 0;
   #lastLook: { at: number; computedMs: number; waitedMs: number; news: number; bytes: number };
   #looking = false;
-  #nextScreenAt = 0;
+  #lookedAtScreenAt = 0;
+  #screenLookMs = 0;
   #nudges = 0;
   #nudgedAt = Number.NEGATIVE_INFINITY;
   /** What was answered last, and how much had come then. */
@@ -372,10 +373,12 @@ class Wait<T> {
     if (standstill !== undefined && !this.#waitsForJob(standstill)) this.#finish({ how: 'standstill', standstill });
     else if (console.receivedBytes > FLOOD_BYTES) this.#finish({ how: 'flood' });
     else this.#nudge();
-    const mayLook = at > this.#nextScreenAt || this.#hang.idleMs > SCREEN_MS;
-    if (parts.hasScreen && this.#hang.silentMs > SCREEN_MS && mayLook) {
+    const isIdle = this.#hang.idleMs > SCREEN_MS;
+    const restMs = isIdle ? SCREEN_MS : Math.max(SCREEN_MS, SCREEN_REST * this.#screenLookMs);
+    if (parts.hasScreen && this.#hang.silentMs > SCREEN_MS && at - this.#lookedAtScreenAt > restMs) {
+      this.#lookedAtScreenAt = at;
       await machine.lookAtScreen();
-      this.#nextScreenAt = at + Math.max(SCREEN_MS, SCREEN_REST * (performance.now() - at));
+      this.#screenLookMs = performance.now() - at;
       // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
       if (watch.screenStage === 'login' && this.#hang.idleMs > ELSEWHERE_MS) this.#finish({ how: 'screen' });
     }
