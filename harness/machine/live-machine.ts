@@ -253,6 +253,7 @@ export class LiveMachine {
     this.#loggedBytes += data.length;
     if (this.#loggedBytes < LOG_BYTES) this.#log?.write(data);
     this.console.feed(data);
+    if (this.#resetAt !== undefined) this.watch.isWell(this.now);
     this.context.onConsole?.(data);
   }
 
