@@ -5,13 +5,26 @@ import { NoSpaceError } from '../run/errors.ts';
  *  @param directory one that is there, on the filesystem that is written to.
  *  @throws {NoSpaceError} with both. */
 export async function requireRoom(step: string, directory: string, neededBytes: number): Promise<void> {
+  if (neededBytes > (await freeBytes(directory))) throw await hostHasNoRoom(step, directory, neededBytes);
+}
+
+/** Bytes that this user may still write there. */
+export async function freeBytes(directory: string): Promise<number> {
   const { bavail, bsize } = await statfs(directory);
-  const availableBytes = bavail * bsize;
-  if (neededBytes > availableBytes)
-    throw new NoSpaceError(
-      step,
-      `the filesystem of ${directory}`,
-      { neededBytes, availableBytes },
-      { hint: 'free space there, or put the image elsewhere' },
-    );
+  return bavail * bsize;
+}
+
+/** The error for a full filesystem of this host. */
+export async function hostHasNoRoom(
+  step: string,
+  directory: string,
+  neededBytes: number,
+  options: { readonly cause?: unknown } = {},
+): Promise<NoSpaceError> {
+  return new NoSpaceError(
+    step,
+    `the filesystem of ${directory}`,
+    { neededBytes, availableBytes: await freeBytes(directory) },
+    { ...options, hint: 'free space there, or put the image elsewhere' },
+  );
 }

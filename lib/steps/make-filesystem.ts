@@ -1,7 +1,8 @@
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
+import { FilesystemFullError } from '../filesystem/ext4/allocator.ts';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { fillExt4 } from '../filesystem/ext4/fill.ts';
 import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
@@ -11,7 +12,9 @@ import { type Closure, type TreeAttribute, type TreeEntry, type TreeOwner, walkT
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateFolder } from '../host-files/private-output.ts';
-import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { freeBytes, hostHasNoRoom } from '../host-files/room.ts';
+import { isErrno } from '../run/errno.ts';
+import { ImageTooSmallError, InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
 import { commandFailure, runStep, type StepContext, type StepRunner, seesHost } from '../run/step.ts';
 import {
@@ -26,7 +29,7 @@ import {
   treeOwners,
 } from '../spec/fields.ts';
 import { parseOptions } from '../spec/parse-options.ts';
-import { KIB } from '../units.ts';
+import { KIB, MIB, SECTOR_BYTES } from '../units.ts';
 import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
 const STEP = 'makeFilesystem';
@@ -185,7 +188,11 @@ async function makeExt4(
   const filled =
     tree === undefined
       ? undefined
-      : await fillExt4(step, location, tree, parsed.timestamp ?? now, (cause) => noSpace(step, tree, parsed, cause));
+      : await fillExt4(step, location, tree, parsed.timestamp ?? now).catch(async (error: unknown) => {
+          if (error instanceof FilesystemFullError) throw await noSpace(step, tree, parsed, error);
+          if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, tree, parsed, error);
+          throw error;
+        });
   const { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes } = await readExt4Superblock(step, location);
   if (filled !== undefined) checkInodes(filled.inodes, inodeCount - freeInodes);
   return { fsType: 'ext4', uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
@@ -233,6 +240,10 @@ async function mkfsFailure(
     what: `cannot make the filesystem in ${parsed.image}`,
   });
   const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
+  // "No space left on device" is said of both: of a filesystem that is too small, and of a host that is full.
+  const isHostFull = (await freeBytes(dirname(resolve(parsed.image)))) < MIB;
+  if (isHostFull && failure instanceof NoSpaceError && tree !== undefined)
+    return hostIsFull(step, tree, parsed, failure);
   return tree !== undefined && tooSmall.test(output) ? await noSpace(step, tree, parsed, failure) : failure;
 }
 
@@ -256,6 +267,20 @@ function checkInodes(filled: number, usedInodes: number): void {
       expected: `${expected} inodes in use`,
       found: `${usedInodes}`,
     });
+}
+
+/** The host's disk, not the image's filesystem: what of the content is still to be written, and what is free. */
+async function hostIsFull(
+  step: StepRunner,
+  tree: Iterable<TreeEntry>,
+  { image }: Parsed,
+  cause: unknown,
+): Promise<NoSpaceError> {
+  const directory = dirname(resolve(image));
+  const { blocks } = await stat(image);
+  const { hostBytes } = await treeUsage(step, tree);
+  const neededBytes = Math.max(0, hostBytes - blocks * SECTOR_BYTES);
+  return hostHasNoRoom(STEP, directory, neededBytes, { cause });
 }
 
 async function noSpace(

@@ -1,6 +1,5 @@
 import { closeSync, openSync, readSync } from 'node:fs';
-import { open, stat, statfs } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { open } from 'node:fs/promises';
 import { attributeBlock } from '../../formats/ext4/attributes.ts';
 import { DirectoryEntries, ENTRY_TYPES, emptyBlock, LONGEST_NAME, MOST_ENTRIES } from '../../formats/ext4/directory.ts';
 import {
@@ -17,15 +16,13 @@ import {
   NO_MAP,
 } from '../../formats/ext4/inode.ts';
 import { BLOCK_BYTES } from '../../formats/ext4/layout.ts';
-import { isErrno } from '../../run/errno.ts';
-import { NoSpaceError, UnexpectedStateError } from '../../run/errors.ts';
+import { UnexpectedStateError } from '../../run/errors.ts';
 import type { StepRunner } from '../../run/step.ts';
-import { SECTOR_BYTES } from '../../units.ts';
 import { changed, dataPlaces, findData, pauses, SHORTEST_HOLE } from '../data-runs.ts';
 import { CHUNK_BYTES, GatheredOutput } from '../gathered-output.ts';
 import { Region } from '../region.ts';
 import type { TreeEntry, TreeEntryType } from '../tree.ts';
-import { Ext4Allocator, FilesystemFullError } from './allocator.ts';
+import { Ext4Allocator } from './allocator.ts';
 import { InodeTable } from './inode-table.ts';
 
 const ROOT_INODE = 2;
@@ -50,39 +47,18 @@ export interface FilledExt4 {
  *  directory of several blocks has its index; a file with more than 65,000 names becomes several. What is in memory is one path.
  *  @param tree directories before what is in them, names by their bytes.
  *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
- *  @param whenFull makes the error for a tree that does not fit.
+ *  @throws {FilesystemFullError} for a tree that does not fit.
  *  @throws {UnexpectedStateError} for an entry that an ext4 cannot hold. Runs, for a sparse file: filefrag. */
 export async function fillExt4(
   step: StepRunner,
-  place: { readonly image: string; readonly offsetBytes: number },
-  tree: AsyncIterable<TreeEntry> | Iterable<TreeEntry>,
+  { image, offsetBytes }: { readonly image: string; readonly offsetBytes: number },
+  tree: Iterable<TreeEntry>,
   timestamp: number,
-  whenFull: (cause: Error) => Promise<Error>,
 ): Promise<FilledExt4> {
-  const { image, offsetBytes } = place;
   await using handle = await open(image, 'r+');
   const filling = new Filling(step, new Region(handle.fd, offsetBytes), new GatheredOutput(handle, offsetBytes));
-  try {
-    for await (const entry of tree) await filling.add(entry);
-    return await filling.finish(timestamp);
-  } catch (error) {
-    if (error instanceof FilesystemFullError) throw await whenFull(error);
-    if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, image, error);
-    throw error;
-  }
-}
-
-/** The host's disk, not the image's filesystem. */
-async function hostIsFull(step: StepRunner, image: string, cause: unknown): Promise<NoSpaceError> {
-  const directory = dirname(resolve(image));
-  const { bavail, bsize } = await statfs(directory);
-  const { size, blocks } = await stat(image);
-  return new NoSpaceError(
-    step.step,
-    `the filesystem of ${directory}`,
-    { neededBytes: size - blocks * SECTOR_BYTES, availableBytes: bavail * bsize },
-    { cause, hint: 'free space there, or put the image elsewhere' },
-  );
+  for (const entry of tree) await filling.add(entry);
+  return await filling.finish(timestamp);
 }
 
 /** A directory that entries still come for. */
