@@ -1,8 +1,7 @@
 import type { FileAttribute } from '../formats/ext4/attributes.ts';
 import type { StepRunner } from '../run/step.ts';
 
-/** Reads the extended attributes of a path and all below it, by their paths' bytes read as latin1. What only says how the filesystem
- *  of this host holds a file (btrfs.compression) is left out. @see getfattr(1). Runs: getfattr. */
+/** Reads the extended attributes of a path and all below it, by their paths' bytes read as latin1. @see getfattr(1). Runs: getfattr. */
 export async function readAttributes(step: StepRunner, path: string): Promise<Map<string, FileAttribute[]>> {
   const argv = ['getfattr', '--recursive', '--physical', '--no-dereference', '--absolute-names'];
   const { stdout } = await step.run([...argv, '--dump', '--match=-', '--encoding=hex', '--', path], {
@@ -24,7 +23,7 @@ function parseDump(dump: string): Map<string, FileAttribute[]> {
       continue;
     }
     const [, name, hex = ''] = /^([^=]+)(?:=(?:0x([0-9a-f]*))?)?$/i.exec(line) ?? [];
-    if (name === undefined || name.startsWith('btrfs.')) continue;
+    if (name === undefined) continue;
     attributes.push({ name: withoutOctal(name), value: Buffer.from(hex, 'hex') });
   }
   return found;

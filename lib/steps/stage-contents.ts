@@ -136,22 +136,32 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
   });
 }
 
+/** What a filesystem of this host says of its own files: how it holds them, or whom its server lets in. No image has it.
+ *  @see xattr(7), "Extended system attributes"; nfs4_acl(5); btrfs(5) */
+const OF_THE_HOST = /^(?:system|btrfs)\./;
+
 /** @returns the attributes of a source, by where it is staged. */
 async function attributesAt(step: StepRunner, source: string, target: string, index: number): Promise<TreeAttribute[]> {
   const start = Buffer.from(source, 'utf8').toString('latin1');
   const place = Buffer.from(target, 'utf8').toString('latin1');
-  return [...(await readAttributes(step, source))].flatMap(([file, found]) =>
-    found.map(({ name, value }) => {
-      if (!holdsAttribute(name))
+  const kept: TreeAttribute[] = [];
+  const leftOut = new Set<string>();
+  for (const [file, attributes] of await readAttributes(step, source))
+    for (const { name, value } of attributes)
+      if (holdsAttribute(name)) {
+        const path = `${place === '/' ? '' : place}${file.slice(start.length)}`;
+        kept.push({ target: path, name, value: value.toString('hex') });
+      } else if (OF_THE_HOST.test(name)) leftOut.add(name);
+      else
         throw new InvalidOptionsError(STEP, [
           {
             path: `contents[${index}].source`,
             message: `${file} has the extended attribute ${name}, which no ext4 holds`,
           },
         ]);
-      return { target: `${place === '/' ? '' : place}${file.slice(start.length)}`, name, value: value.toString('hex') };
-    }),
-  );
+  if (leftOut.size > 0)
+    step.note(`${source} has ${[...leftOut].join(', ')} from its own filesystem, which the image does not get`);
+  return kept;
 }
 
 function isGlob(entry: ContentsEntry): boolean {

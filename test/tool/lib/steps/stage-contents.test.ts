@@ -2,6 +2,8 @@ import { lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { InvalidOptionsError, UnexpectedStateError } from '../../../../lib/run/errors.ts';
+import type { Executor } from '../../../../lib/run/executor.ts';
+import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { stageContents } from '../../../../lib/steps/stage-contents.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempFolder } from '../../../helpers/temp-folder.ts';
@@ -172,4 +174,32 @@ test('the extended attributes of sources are returned, by where each is staged',
     { target: '/srv/deep/leaf', name: 'user.origin', value: Buffer.from('here=there').toString('hex') },
     { target: latin1('/srv/new\nline \\ ünï'), name: 'user.odd', value: '' },
   ]);
+});
+
+// No filesystem here has such attributes: what getfattr prints of them on an NFS, a btrfs and a filesystem of somebody's own.
+test.each([
+  ['system.nfs4_acl', 'noted'],
+  ['btrfs.compression', 'noted'],
+  ['com.apple.quarantine', 'refused'],
+])('the attribute %s, which no ext4 has, is %s', async (name, outcome) => {
+  const { root, source } = await fixture();
+  const notes: string[] = [];
+  const executor: Executor = {
+    ...localExecutor,
+    run: (argv, options) =>
+      argv[0] === 'getfattr'
+        ? localExecutor.run(['printf', '# file: %s\n%s=0x00\n', argv.at(-1) ?? '', name], options)
+        : localExecutor.run(argv, options),
+  };
+  const contents = [{ source: join(source, 'file'), target: '/file' }];
+  const staging = stageContents(
+    { root, contents },
+    { executor, onEvent: (event) => void (event.type === 'note' && notes.push(event.text)) },
+  );
+  if (outcome === 'refused')
+    return expect(staging).rejects.toThrow(
+      /contents\[0\]\.source: .*file has the extended attribute com\.apple\.quarantine/,
+    );
+  expect((await staging).attributes).toEqual([]);
+  expect(notes).toEqual([expect.stringContaining(`${join(source, 'file')} has ${name} from its own filesystem`)]);
 });
