@@ -28,7 +28,7 @@ export class ReaderGone extends Error {
 const STEPS_OF_THE_SYSTEM = new Set(['switchToConfiguration', 'chownContents', 'nixosEnter']);
 
 export function exitCodeOf(error: unknown): number {
-  // Whoever gives a disk or a boot partition its size made it too small.
+  // The caller chose the size of the disk or boot partition, and it is too small.
   if (error instanceof InvalidOptionsError || error instanceof ImageTooSmallError) return EXIT.usage;
   if (error instanceof AbortedError) return EXIT.interrupted;
   if (error instanceof BootFailedError || error instanceof AssertionFailedError) return EXIT.wrong;

@@ -24,7 +24,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     interrupt.abort(new Error(signal));
   });
 
-// Who reads has gone away: stop in order, and say no more. An answer that cannot be written otherwise is none.
+// The reader has gone away: clean up and stop silently. Output that cannot be written for another reason is a failure.
 process.stderr.on('error', () => interrupt.abort(new ReaderGone()));
 let outputIsLost = false;
 process.stdout.on('error', (error) => {

@@ -37,7 +37,7 @@ export interface MachineParts {
   readonly answers: BootAnswers;
 }
 
-/** Milliseconds behind a restart in which what arrives was said before it: the console is read later than the event. */
+/** Console output that arrives within so many milliseconds of a restart was printed before it: QEMU's event is read sooner. */
 const LAST_WORDS_MS = 1000;
 
 /** QEMU with what is attached to it: the console and what is known from it, QMP, the record. Verbs are made of this. */
@@ -66,7 +66,7 @@ export class LiveMachine {
   readonly #wakers = new Set<() => void>();
   readonly #log: WriteStream | undefined;
   #recordedBytes = 0;
-  /** When the guest last restarted itself, until it has begun anew. */
+  /** When the guest restarted itself; undefined again once it has printed something. */
   #resetAt: number | undefined;
   #loggedBytes = 0;
   #picture: Buffer | undefined;
@@ -276,13 +276,13 @@ export class LiveMachine {
     if (event.event === 'RESET' && event.data.guest === true && !this.expectsReset && this.#resetAt === undefined) {
       this.#resetAt = performance.now();
       this.reboots += 1;
-      // Whatever led to it is over.
+      // Failures that led to the restart do not count.
       this.watch.isWell(this.now);
     }
     this.wake();
   }
 
-  /** The guest, which has restarted itself, says the first of what comes then: the next restart may be one too many. */
+  /** The restarted guest has printed something: its boot is followed from the start, and the next restart may be one too many. */
   #beginAnew(): void {
     this.#resetAt = undefined;
     this.watch.restart();

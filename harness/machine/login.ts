@@ -163,7 +163,7 @@ export async function logIn(
     attempts += 1;
     if (attempts < MOST_ATTEMPTS) continue;
     const { prompt } = watch;
-    // A shell's prompt may be the words of a login's.
+    // The prompt of a shell may look like that of a login.
     if (await computes(machine, timeoutMs, { hang: 'as usual', ...options })) return;
     throw await failed(machine, loginCause('asks-again', user, prompt));
   }
@@ -221,7 +221,7 @@ export async function findShell(
   throw await failed(machine, loginCause('no-shell', user, watch.prompt || watch.lastLine));
 }
 
-/** Whether whoever takes what is typed computes, as a shell does. */
+/** Whether a shell reads what is typed: it is asked for a sum. */
 async function computes(machine: LiveMachine, timeoutMs: number, options: BootWaitOptions): Promise<boolean> {
   const { console } = machine;
   const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];

@@ -18,7 +18,8 @@ const TICK_MS = 50;
 const LOOK_MS = 500;
 /** Silence after which the screen is looked at, and then each time. */
 const SCREEN_MS = 2000;
-/** While the machine computes, it is left alone for so many times what a look took: a picture full of text takes seconds to read. */
+/** While the machine computes, the screen is not read again for this many times the duration of the last reading, which may take
+ *  seconds. */
 const SCREEN_REST = 10;
 /** How long a machine may do nothing whose screen shows a login, until none is expected on the serial port: gettys start one after
  *  the other. Less than NUDGE_MS, at which its idleness begins anew. */

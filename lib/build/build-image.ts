@@ -162,7 +162,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
       { cause },
     );
   });
-  // Nobody can look there when it is over.
+  // The private directory is gone when the build is over: its path helps nobody.
   const onEvent = (event: StepEvent): void => outside.onEvent?.(withoutDirectory(event, work.path));
   const context: BuildContext = { ...outside, onEvent };
   const root = join(work.path, 'root');
@@ -269,7 +269,7 @@ function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attri
     if (boot !== undefined) refuse('contents', attribute, `a FAT is mounted on ${boot.mountPoint}`);
     if (spec.fsType !== 'ext4')
       refuse('fsType', attribute, `a root of ${spec.fsType} is filled without extended attributes`);
-    // The kernel takes it away from a file whose owner changes.
+    // The kernel removes capabilities from a file whose owner changes.
     if (plan.owners !== 'activated' || attribute.name !== 'security.capability') continue;
     const index = entries.findIndex(({ staged }) =>
       staged.some((at) => attribute.target === at || attribute.target.startsWith(`${at}/`)),
@@ -283,7 +283,7 @@ function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attri
   }
 }
 
-/** How often the content of a tree is on the host's disk before the image is finished. */
+/** How many copies of the tree's content are on the host's disk at the same time. */
 function copiesOf(spec: ImageSpec, plan: BuildPlan): number {
   const isConverted = spec.format !== 'raw' && spec.format !== 'qcow2-compressed';
   return 1 + (isConverted ? 1 : 0) + (plan.needsBuilder && spec.reproducible ? 1 : 0);
@@ -294,7 +294,7 @@ function withoutDirectory(event: StepEvent, directory: string): StepEvent {
   return { ...event, detail: event.detail.replaceAll(`${directory}/`, '') };
 }
 
-/** Moves what is staged below the mount point of a boot partition out of the root, where the partition would hide it. */
+/** Moves files staged below the mount point of a boot partition out of the root, where the mounted partition would hide them. */
 async function takeBootFiles(
   spec: ImageSpec,
   root: string,
@@ -399,8 +399,7 @@ async function fillRoot(
   return filesystem;
 }
 
-/** Those of the tree, and one for each 16 KiB that is free beside it, as mke2fs has them. A disk whose size was given may have less
- *  free space than was asked for, or more. */
+/** Inodes for the tree, and one for each 16 KiB of free space, which is mke2fs's default ratio. */
 function inodesFor({ inodes, usageBytes }: DiskSize, filesystemBytes: number): number {
   const free = Math.max(0, filesystemBytes - usageBytes);
   return inodes + Math.ceil(free / (16 * KIB)) + 16;

@@ -14,14 +14,14 @@ export interface BlockRun {
 
 const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
-/** Fewer blocks of zeros between data are not worth a hole: each costs an entry in the file's map. */
+/** Fewer zero blocks between data are written, not left as a hole: every hole costs an extent. */
 export const SHORTEST_HOLE = 8;
 
-/** A file that has so much less on disk than its size is asked for its holes before it is read. */
+/** A file that is sparse by more than this is asked for its holes before it is read. */
 const WORTH_ASKING_BYTES = 16 * 1024 * 1024;
 
-/** Where a file may hold data, in bytes, each beginning with a block. @param file its name's bytes, and the size it was listed with.
- *  @throws {UnexpectedStateError} when it has another size now. Runs, for a sparse file: filefrag. */
+/** The ranges of a file that may hold data, in bytes, aligned to blocks. @param file its path, as bytes. @param sizeBytes its size when
+ *  it was listed. @throws {UnexpectedStateError} when it has another size now. Runs, for a sparse file: filefrag. */
 export async function dataPlaces(
   step: StepRunner,
   handle: number,
@@ -41,8 +41,8 @@ export function changed(step: StepRunner, file: Buffer): UnexpectedStateError {
   return new UnexpectedStateError(step.step, `${file.toString('utf8')} changed while it was read`);
 }
 
-/** Which blocks of a piece of a file are not zeros. It depends on the content alone, not on how the host's filesystem holds it.
- *  @param first the piece's first block. */
+/** Finds the blocks of a chunk that are not zero. The result depends only on the content, not on how the host stores the file.
+ *  @param first number of the chunk's first block in the file. */
 export function findData(bytes: Buffer, first: number): BlockRun[] {
   const runs: { start: number; count: number }[] = [];
   for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {

@@ -5,8 +5,8 @@ import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
 export const CHUNK_BYTES = 1024 * 1024;
 const SYNC_BYTES = 64 * 1024 * 1024;
 
-/** Blocks that follow each other go out in one write, for most files have but a few; while one buffer is written, the
- *  other is filled. */
+/** Gathers contiguous blocks into large writes, because most files have only a few. While one buffer is written, the other is
+ *  filled. */
 export class GatheredOutput {
   readonly #handle: FileHandle;
   readonly #offsetBytes: number;
@@ -24,12 +24,12 @@ export class GatheredOutput {
     this.#offsetBytes = offsetBytes;
   }
 
-  /** Whether blocks at a place in the filesystem go out together with those before; else flush first. */
+  /** Whether blocks can join those that are buffered; else the caller flushes first. */
   continuesAt(physical: number, blocks: number): boolean {
     return physical === this.#first + this.#blocks && (this.#blocks + blocks) * BLOCK_BYTES <= CHUNK_BYTES;
   }
 
-  /** Room for blocks at a place in the filesystem. */
+  /** The part of the buffer for blocks that go to a place in the filesystem. */
   place(physical: number, blocks: number): Buffer {
     if (this.#blocks === 0) this.#first = physical;
     const start = this.#blocks * BLOCK_BYTES;
@@ -37,12 +37,12 @@ export class GatheredOutput {
     return this.#buffer.subarray(start, start + blocks * BLOCK_BYTES);
   }
 
-  /** Begins to write what there is, when what was there before is written. */
+  /** Starts to write the buffer, once the previous write is done. */
   async flush(): Promise<void> {
     await this.#written;
     const full = this.#buffer.subarray(0, this.#blocks * BLOCK_BYTES);
     this.#written = writeAll(this.#handle, full, this.#offsetBytes + this.#first * BLOCK_BYTES);
-    // Awaited at the next flush, before which there may be other things to wait for.
+    // It is awaited at the next flush; until then, a failure must not count as unhandled.
     this.#written.catch(() => undefined);
     this.#startSync(full.length);
     [this.#buffer, this.#other] = [this.#other, this.#buffer];
@@ -55,7 +55,7 @@ export class GatheredOutput {
     await this.#synced;
   }
 
-  /** Whoever closes the image waits until it is on disk: better that begins early. */
+  /** Starts to sync early, so that the final sync of the image takes less long. */
   #startSync(bytes: number): void {
     this.#unsyncedBytes += bytes;
     if (this.#unsyncedBytes < SYNC_BYTES || this.#syncing) return;

@@ -5,7 +5,7 @@ export class Region {
   readonly handle: number;
   readonly offsetBytes: number;
 
-  /** @param handle an open file descriptor, which stays the caller's. */
+  /** @param handle a file descriptor, which the caller closes. */
   constructor(handle: number, offsetBytes: number) {
     this.handle = handle;
     this.offsetBytes = offsetBytes;

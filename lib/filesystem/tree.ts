@@ -71,7 +71,7 @@ export interface TreeEntry {
   /** Names the file that several entries are hard links to; undefined when it has one name. */
   readonly hardLink: string | undefined;
   readonly attributes?: readonly FileAttribute[] | undefined;
-  /** Of a file with several names, its share. */
+  /** Bytes allocated on this host; a hard-linked file's are divided by its number of links. */
   readonly hostBytes?: number | undefined;
 }
 
@@ -82,7 +82,7 @@ export function walkTree(step: StepRunner, source: TreeSource): Iterable<TreeEnt
   return { [Symbol.iterator]: () => merged(step, source) };
 }
 
-/** All of walkTree. */
+/** Collects walkTree's entries. */
 export async function listTree(step: StepRunner, source: TreeSource): Promise<TreeEntry[]> {
   const pause = pauses(step);
   const entries: TreeEntry[] = [];
@@ -93,7 +93,7 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
   return entries;
 }
 
-/** Directories that a closure needs, and nobody has. */
+/** Parents of store paths, which are made where no source has them. */
 const ON_THE_WAY = ['', 'nix', 'nix/store'];
 
 function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
@@ -112,7 +112,7 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
   const needsStore = closure !== undefined && closure.storePaths.length > 0 && closure.atRoot !== true;
   const onTheWay = needsStore ? ON_THE_WAY : [''];
   const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
-  // Where several have a directory on the way to a closure, the first one's counts.
+  // Where several streams have one of the parents of store paths, the first stream's is taken.
   const streams = [
     root === undefined ? [] : new HostWalk(step.step, false).below(resolve(root), ''),
     sorted,
@@ -141,7 +141,7 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
     }
     const chosen = heads[first];
     if (chosen === undefined || chosen.done) return;
-    // The user's own entries have their owners.
+    // Entries that the caller gave have owners of their own.
     yield first === 1 ? dated(chosen.value) : own(chosen.value);
     next(first);
     const after = heads[first];
@@ -169,7 +169,7 @@ function byPath(attributes: readonly TreeAttribute[]): Map<string, FileAttribute
   return found;
 }
 
-/** By the last that names a path, or what it is below of. */
+/** The owner of a path: of the last item that names it or one of its parents. */
 function ownersOf(owners: readonly TreeOwner[]): (path: string) => { uid: number; gid: number } | undefined {
   const given = owners.map(({ target, uid, gid }) => ({ path: latin1(target).replace(/^\/+|\/+$/g, ''), uid, gid }));
   return (path) => {
@@ -178,7 +178,7 @@ function ownersOf(owners: readonly TreeOwner[]): (path: string) => { uid: number
   };
 }
 
-/** In the order of their directories: a slash comes before every byte of a name. */
+/** Compares paths by directory: a slash sorts before every other byte. */
 function comparePaths(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
   for (let at = 0; at < length; at += 1) {
@@ -226,7 +226,7 @@ interface OpenDirectory {
   next: number;
 }
 
-/** Reads trees of this host. Calls that block: a promise for each file would take longer than the file. */
+/** Reads trees of this host with synchronous calls: a promise per file would take longer than the file. */
 class HostWalk {
   readonly #step: string;
   readonly #splitLinks: boolean;
@@ -236,12 +236,12 @@ class HostWalk {
     this.#splitLinks = splitLinks;
   }
 
-  /** What is in a directory, and the directory itself. @param start may be a link to it. */
+  /** A directory and everything in it. @param start may be a symbolic link to it. */
   *below(start: string, path: string): Generator<TreeEntry> {
     yield* this.#walk(latin1(start), path, statSync(start));
   }
 
-  /** A file, a link, or a directory with all that is in it. */
+  /** A file, a symbolic link, or a directory and everything in it. */
   *from(start: string, path: string): Generator<TreeEntry> {
     yield* this.#walk(latin1(start), path, lstatSync(start));
   }
@@ -289,13 +289,13 @@ class HostWalk {
 }
 
 function readNames(source: string, path: string): OpenDirectory {
-  // By their code units, which are their bytes.
+  // Sorted by code units, which are the bytes of the names.
   return { source, path, names: readdirSync(bytesOf(source), 'latin1').sort(), next: 0 };
 }
 
 const HAS_OTHER_THAN_ASCII = /[^\0-\x7f]/;
 
-/** A name's bytes; where they are ASCII, as a string, which node takes faster. */
+/** The bytes of a name; as a string where it is ASCII, which Node handles faster. */
 function bytesOf(name: string): string | Buffer {
   return HAS_OTHER_THAN_ASCII.test(name) ? Buffer.from(name, 'latin1') : name;
 }

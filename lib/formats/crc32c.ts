@@ -1,4 +1,4 @@
-/** What each byte adds to the remainder, by how many bytes come behind it. */
+/** Tables for slicing-by-4: table n is for a byte that n more bytes follow. */
 const TABLES = [0, 1, 2, 3].map(() => new Uint32Array(256));
 for (let byte = 0; byte < 256; byte += 1) {
   let remainder = byte;
@@ -12,8 +12,8 @@ const [TABLE_0 = new Uint32Array(), TABLE_1 = TABLE_0, TABLE_2 = TABLE_0, TABLE_
 /** Of a filesystem whose superblock has another checksum than it says. */
 export const WRONG_CHECKSUM = 'has a superblock whose checksum is wrong';
 
-/** CRC-32C (Castagnoli) carried on from `seed`, without the last inversion, as ext4 has it. Node's zlib has only CRC-32. Four bytes
- *  are taken at once: half of the time that one after the other takes. */
+/** CRC-32C (Castagnoli) carried on from `seed`, without the last inversion, as ext4 has it. Node's zlib has only CRC-32. It takes
+ *  four bytes at a time (slicing-by-4). */
 export function crc32c(seed: number, bytes: Uint8Array): number {
   let crc = seed;
   let at = 0;

@@ -1,14 +1,14 @@
 import { statfs } from 'node:fs/promises';
 import { NoSpaceError } from '../run/errors.ts';
 
-/** Compares what is known to be needed with what is free, before the first byte is written.
+/** Checks that there is enough free space, before anything is written.
  *  @param directory one that is there, on the filesystem that is written to.
- *  @throws {NoSpaceError} with both. */
+ *  @throws {NoSpaceError} with bytes needed and available. */
 export async function requireRoom(step: string, directory: string, neededBytes: number): Promise<void> {
   if (neededBytes > (await freeBytes(directory))) throw await hostHasNoRoom(step, directory, neededBytes);
 }
 
-/** Bytes that this user may still write there. */
+/** Free space for unprivileged users, in bytes. */
 export async function freeBytes(directory: string): Promise<number> {
   const { bavail, bsize } = await statfs(directory);
   return bavail * bsize;

@@ -19,20 +19,20 @@ export interface BlockRange {
 /** A filesystem has no block, or no inode, left. */
 export class FilesystemFullError extends Error {}
 
-/** Gives out the blocks and inodes of a filesystem that mkfs has just made, each in order, and then notes what is in use. */
+/** Allocates the blocks and inodes of a filesystem that mkfs has just made, in ascending order, and finally writes the bitmaps. */
 export class Ext4Allocator {
   readonly layout: Ext4Layout;
   readonly #region: Region;
   readonly #descriptors: GroupDescriptors;
   #freeBlocks: number;
-  /** The group that blocks are taken from, its bitmap, and the next bit that is looked at. */
+  /** The current group, its block bitmap, and the next bit to look at. */
   #group = -1;
   #bitmap: Buffer = Buffer.alloc(BLOCK_BYTES);
   #bit = 0;
   #bits = 0;
   #taken = 0;
   #lastInode: number;
-  /** By group; the root and lost+found are mkfs's. */
+  /** Number of directories in each group. The first has the root and lost+found. */
   readonly #directories: number[];
 
   constructor(region: Region) {
@@ -41,7 +41,7 @@ export class Ext4Allocator {
     const { descriptorBlocks, groups, inodes, freeInodes, freeBlocks } = this.layout;
     this.#descriptors = new GroupDescriptors(region.read(BLOCK_BYTES, descriptorBlocks * BLOCK_BYTES), this.layout);
     this.#freeBlocks = freeBlocks;
-    // None is free between those in use and the next.
+    // mkfs uses the first inodes, without a gap.
     this.#lastInode = inodes - freeInodes;
     this.#directories = new Array<number>(groups).fill(0);
     this.#directories[0] = 2;
@@ -90,7 +90,7 @@ export class Ext4Allocator {
     return table * BLOCK_BYTES + ((inode - 1) % inodesPerGroup) * inodeBytes;
   }
 
-  /** Writes the bitmaps, the descriptors and the superblock, and their copies.
+  /** Writes the bitmaps, the descriptors and the superblock, and the backups.
    *  @param seconds since 1970, for the superblock. */
   finish(seconds: number): void {
     this.#leaveGroup();
@@ -141,7 +141,7 @@ export class Ext4Allocator {
     const inUse = hasSuperblock(group) ? 1 + descriptorBlocks + reservedDescriptorBlocks : 0;
     const blocks = this.#blocksIn(group);
     if (blocks - inUse !== this.#descriptors.freeBlocks(group))
-      throw new RangeError(`group ${group} of the filesystem holds more than copies of the superblock`);
+      throw new RangeError(`group ${group} of the filesystem has other blocks in use than a backup of the superblock`);
     for (let bit = 0; bit < inUse; bit += 1) mark(bitmap, bit);
     for (let bit = blocks; bit < BLOCK_BYTES * 8; bit += 1) mark(bitmap, bit);
     return bitmap;
@@ -160,7 +160,7 @@ export class Ext4Allocator {
       for (let bit = used; bit < inodesPerGroup; bit += 1) unmark(bitmap, bit);
       this.#region.write(this.#descriptors.inodeBitmap(group) * BLOCK_BYTES, bitmap);
       this.#descriptors.setInodes(group, used, this.#directories[group] ?? 0, bitmap);
-      // A group with inodes in use has a bitmap of blocks, too.
+      // Linux expects an initialized block bitmap where inodes are in use.
       if (this.#descriptors.hasNoBlockBitmap(group))
         this.#writeBlockBitmap(group, this.#readBlockBitmap(group), this.#descriptors.freeBlocks(group));
     }

@@ -38,13 +38,14 @@ const TYPE_BITS: Readonly<Record<TreeEntryType, number>> = {
 };
 
 export interface FilledExt4 {
-  /** Those that the tree takes, without the root's and that of lost+found. */
+  /** Inodes allocated for the tree; mkfs allocated those of the root and lost+found. */
   readonly inodes: number;
 }
 
 /** Fills an ext4 that mkfs.ext4 has just made with a tree, entry by entry in the tree's order: the same tree gives the same bytes.
  *  Inodes, blocks and directories are written by this process, each block once and in order; blocks of zeros become holes. A
- *  directory of several blocks has its index; a file with more than 65,000 names becomes several. What is in memory is one path.
+ *  directory of several blocks gets an index (htree); a file with more than 65,000 hard links is split. Memory holds the entries of the
+ *  directories on the current path, and the inodes of hard-linked files.
  *  @param tree directories before what is in them, names by their bytes.
  *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
  *  @throws {FilesystemFullError} for a tree that does not fit.
@@ -61,7 +62,7 @@ export async function fillExt4(
   return await filling.finish(timestamp);
 }
 
-/** A directory that entries still come for. */
+/** A directory that is not complete yet. */
 interface OpenDirectory {
   readonly entry: TreeEntry;
   readonly inode: number;
@@ -77,11 +78,11 @@ class Filling {
   readonly #inodes: InodeTable;
   readonly #output: GatheredOutput;
   readonly #pause: () => Promise<void> | undefined;
-  /** One byte more than is read at once shows whether a file has grown. */
+  /** One more byte than is read at once, to notice a file that has grown. */
   readonly #chunk = Buffer.allocUnsafe(CHUNK_BYTES + 1);
-  /** From the root to where entries go. */
+  /** The directories from the root to the current one. */
   readonly #path: OpenDirectory[] = [];
-  /** Files with several names, by what they share: the inode, and how many names it has. */
+  /** Hard-linked files by TreeEntry.hardLink. */
   readonly #linked = new Map<string, { readonly inode: number; names: number }>();
   #made = 0;
 
@@ -118,7 +119,7 @@ class Filling {
     return { inodes: this.#made };
   }
 
-  /** Makes what an entry names, or finds it. @returns its inode. */
+  /** Creates the inode of an entry, or finds it for a hard link. @returns its number. */
   async #make(entry: TreeEntry): Promise<number> {
     const { hardLink, type } = entry;
     const known = hardLink === undefined ? undefined : this.#linked.get(hardLink);
@@ -155,7 +156,7 @@ class Filling {
     return opened;
   }
 
-  /** Closes directories until the one that an entry is in. */
+  /** Completes directories until the entry's parent is the current one. */
   async #parentOf(entry: TreeEntry): Promise<OpenDirectory> {
     const parent = entry.path.slice(0, Math.max(0, entry.path.lastIndexOf('/')));
     for (;;) {
@@ -234,7 +235,8 @@ class Filling {
     await this.#writeMapped(entry, inode, extents, entry.sizeBytes);
   }
 
-  /** Gives blocks to what of a piece is not zeros, and to short holes before it. @param first the piece's first block in the file. */
+  /** Allocates and writes the blocks of a chunk that hold data, and short holes before them. @param first number of the chunk's first
+   *  block in the file. */
   async #writeData(bytes: Buffer, first: number, extents: Extent[]): Promise<void> {
     for (const { start: dataStart, count: dataCount } of findData(bytes, first)) {
       const last = extents.at(-1);
@@ -246,7 +248,7 @@ class Filling {
         for (let done = 0; done < range.count; ) {
           const count = Math.min(range.count - done, CHUNK_BYTES / BLOCK_BYTES);
           const room = await this.#room(range.physical + done, count);
-          // What is in the hole before the piece, and behind the end of the file, is zeros.
+          // Zeros: a short hole that began in an earlier chunk, and what follows the end of the file.
           const hole = Math.max(0, Math.min(count, first - logical)) * BLOCK_BYTES;
           const from = (logical - first) * BLOCK_BYTES + hole;
           room.fill(0, 0, hole);
@@ -259,7 +261,7 @@ class Filling {
     }
   }
 
-  /** Writes the map of what has blocks, and its inode. */
+  /** Writes an extent tree and the inode that it belongs to. */
   async #writeMapped(
     entry: TreeEntry,
     inode: number,
@@ -291,7 +293,7 @@ class Filling {
     return this.#allocator.take(1)[0]?.physical ?? 0;
   }
 
-  /** Where blocks are put that go to a place in the filesystem. */
+  /** The buffer for contiguous blocks that go to a place in the filesystem. */
   async #room(physical: number, count: number): Promise<Buffer> {
     if (!this.#output.continuesAt(physical, count)) await this.#output.flush();
     return this.#output.place(physical, count);
@@ -305,12 +307,12 @@ class Filling {
   }
 }
 
-/** What an inode says of its content. */
+/** The fields of an inode that depend on its content. */
 interface Content extends Pick<Ext4Inode, 'sizeBytes' | 'blocks' | 'flags' | 'map'> {
   readonly links?: number;
 }
 
-/** Adds blocks to a file's, as part of the last extent where they follow it. */
+/** Appends an extent, merged with the last one where they are contiguous. */
 function append(extents: Extent[], { logical, physical, count }: Extent): void {
   const last = extents.at(-1);
   const follows =

@@ -12,12 +12,12 @@ import type { Ext4Allocator } from './allocator.ts';
 /** Inodes that go out in one write. */
 const WINDOW = 1024;
 
-/** Writes inodes. Most come in the order of their numbers; a directory's comes when all below it is there. */
+/** Writes inodes. Most come in ascending order; that of a directory comes after everything below it. */
 export class InodeTable {
   readonly #region: Region;
   readonly #allocator: Ext4Allocator;
   readonly #window = Buffer.alloc(WINDOW * INODE_BYTES);
-  /** The first inode of the window, and how far it is filled. It only moves on. */
+  /** The first inode of the window, and how many are in it. It only moves forward. */
   #first = 0;
   #count = 0;
 
@@ -33,7 +33,7 @@ export class InodeTable {
     if (!this.#holds(number)) this.#region.write(this.#at(number), slot);
   }
 
-  /** Says how many names an inode that was written has. */
+  /** Updates the link count of an inode that has been written. */
   setLinks(number: number, links: number): void {
     const slot = this.#holds(number) ? this.#slot(number) : this.#region.read(this.#at(number), INODE_BYTES);
     setLinks(slot, links, this.seed(number));
@@ -45,7 +45,7 @@ export class InodeTable {
     return blocksInMap(this.#region.read(this.#at(number), INODE_BYTES));
   }
 
-  /** What the checksums of an inode's blocks carry on. */
+  /** Seed of the checksums of an inode and its blocks. */
   seed(number: number): number {
     return inodeSeed(this.#allocator.layout.checksumSeed, number);
   }
@@ -57,7 +57,7 @@ export class InodeTable {
     this.#count = 0;
   }
 
-  /** Inodes that are left out are directories whose turn comes later. */
+  /** Moves the window forward. Inodes that it skips are directories, which are written later. */
   #moveTo(number: number): void {
     if (number < this.#first) return;
     const { inodesPerGroup } = this.#allocator.layout;

@@ -8,7 +8,7 @@ export interface FileAttribute {
   readonly value: Buffer;
 }
 
-/** The numbers of namespaces; an ACL has one of its own, and no name behind it. */
+/** e_name_index of each namespace. The two kinds of ACL have an index of their own, and an empty name. */
 const NAMESPACES: readonly (readonly [prefix: string, index: number])[] = [
   ['system.posix_acl_access', 2],
   ['system.posix_acl_default', 3],
@@ -25,7 +25,7 @@ export function holdsAttribute(name: string): boolean {
 const MAGIC = 0xea02_0000;
 const ENTRY_HEAD = 16;
 const BLOCK_HEAD = 32;
-/** Behind the last entry. */
+/** Four zero bytes end the list of entries. */
 const END_BYTES = 4;
 
 interface Entry {
@@ -39,17 +39,17 @@ const entryBytes = ({ name }: Entry): number => ENTRY_HEAD + words(name.length);
 const roomFor = (entries: readonly Entry[]): number =>
   entries.reduce((sum, entry) => sum + entryBytes(entry) + words(entry.value.length), END_BYTES);
 
-/** Writes attributes into the room that an inode has behind its fields. @returns whether they fit. */
+/** Writes attributes into the space that an inode has after its fields. @returns whether they fit. */
 export function writeIntoInode(attributes: readonly FileAttribute[], room: Buffer): boolean {
   const entries = sorted(attributes);
   if (4 + roomFor(entries) > room.length) return false;
   room.writeUInt32LE(MAGIC, 0);
-  // Values are counted from the first entry, and have no hash here.
+  // Here, value offsets count from the first entry, and entries have no hash.
   writeEntries(room.subarray(4), 0, entries, false);
   return true;
 }
 
-/** A block of attributes. @returns undefined when they do not fit. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#extended-attributes */
+/** Encodes an attribute block. @returns undefined when they do not fit. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#extended-attributes */
 export function attributeBlock(
   attributes: readonly FileAttribute[],
   physical: number,
@@ -59,7 +59,7 @@ export function attributeBlock(
   if (BLOCK_HEAD + roomFor(entries) > BLOCK_BYTES) return undefined;
   const block = Buffer.alloc(BLOCK_BYTES);
   block.writeUInt32LE(MAGIC, 0);
-  // One user, one block.
+  // h_refcount and h_blocks.
   block.writeUInt32LE(1, 4);
   block.writeUInt32LE(1, 8);
   const hashes = writeEntries(block, BLOCK_HEAD, entries, true);
@@ -73,7 +73,8 @@ export function attributeBlock(
   return block;
 }
 
-/** @param start of the entries; values are put at the end, and counted from the start of `bytes`. @returns the entries' hashes. */
+/** Writes the entries from `start` on, and their values from the end backwards; value offsets count from the start of `bytes`.
+ *  @returns the hash of each entry. */
 function writeEntries(bytes: Buffer, start: number, entries: readonly Entry[], isHashed: boolean): number[] {
   let at = start;
   let end = bytes.length;
@@ -97,7 +98,7 @@ function mix(hash: number, more: number, bits: number): number {
   return (((hash << bits) >>> 0) ^ (hash >>> (32 - bits)) ^ more) >>> 0;
 }
 
-/** @param value in whole words. */
+/** e_hash of an entry. @param value padded with zeros to whole 32-bit words. */
 function hashOf(name: Buffer, value: Buffer): number {
   let hash = 0;
   for (const byte of name) hash = mix(hash, byte, 5);
@@ -105,7 +106,7 @@ function hashOf(name: Buffer, value: Buffer): number {
   return hash;
 }
 
-/** As a kernel searches them: by namespace, length and bytes. */
+/** Sorts attributes as the kernel's search expects them: by namespace, length of the name, and name. */
 function sorted(attributes: readonly FileAttribute[]): Entry[] {
   return attributes
     .map(({ name, value }): Entry => {
@@ -120,7 +121,7 @@ const ACL_HEAD = 4;
 const NAMED_USER = 0x02;
 const NAMED_GROUP = 0x08;
 
-/** An ACL as a program sees it has a number in every entry; as ext4 holds it, only where that means something.
+/** Converts an ACL from the format of the system calls, where each entry has an id, to ext4's, where only named users and groups do.
  *  @see Linux include/uapi/linux/posix_acl_xattr.h, fs/ext4/acl.h */
 function shortAcl(acl: Buffer): Buffer {
   const version = Buffer.alloc(ACL_HEAD);

@@ -7,19 +7,19 @@ export const ENTRY_TYPES = { file: 1, folder: 2, fifo: 5, symlink: 7 } as const;
 
 export const LONGEST_NAME = 255;
 
-/** An entry is its inode, its own length, the length of its name, its type and the name, in whole words. */
+/** Bytes of a directory entry before its name: inode, entry length, name length, type. Entries are padded to 4 bytes. */
 const ENTRY_HEAD = 8;
 const sizeOf = (nameBytes: number): number => (ENTRY_HEAD + nameBytes + 3) & ~3;
 /** "." and "..". */
 const DOTS_BYTES = 2 * sizeOf(2);
 
-/** The end of each block looks like an entry without a name, and holds a checksum. */
+/** Each block ends with a fake entry that holds its checksum. */
 const TAIL_BYTES = 12;
 const ROOM = BLOCK_BYTES - TAIL_BYTES;
-/** Of an indexed directory's blocks some room is left, so that not every new name splits one. */
+/** Leaf blocks are filled to 80 %, so that not every name added later splits one. */
 const FILLED = Math.floor(ROOM * 0.8);
 
-/** A pair of a hash and a block, in the index. */
+/** An index entry: a hash and a block number. */
 const PAIR_BYTES = 8;
 const ROOT_PAIRS_AT = 32;
 const NODE_PAIRS_AT = 8;
@@ -27,15 +27,15 @@ const INDEX_TAIL_BYTES = 8;
 const ROOT_PAIRS = (BLOCK_BYTES - ROOT_PAIRS_AT - INDEX_TAIL_BYTES) / PAIR_BYTES;
 const NODE_PAIRS = (BLOCK_BYTES - NODE_PAIRS_AT - INDEX_TAIL_BYTES) / PAIR_BYTES;
 
-/** A hash and where in the order an entry stands are sorted as one number of 53 bits. */
+/** Entries are sorted by a number of 53 bits: 31 of the hash, 22 of the entry's position. */
 export const MOST_ENTRIES = 2 ** 22;
 
-/** The entries of a directory, in few bytes: there may be a million of them. */
+/** The entries of one directory, stored compactly, because there may be a million. */
 export class DirectoryEntries {
   #bytes = Buffer.allocUnsafe(1024);
   #end = 0;
   #count = 0;
-  /** What all of them take, in whole words. */
+  /** Size of all entries as they are on disk. */
   #sizeBytes = DOTS_BYTES;
 
   get count(): number {
@@ -59,8 +59,8 @@ export class DirectoryEntries {
     this.#sizeBytes += sizeOf(name.length);
   }
 
-  /** The directory's blocks, in order; more than one have an index.
-   *  @param seed inodeSeed's. @throws {RangeError} when it holds more than an index of two levels can name. */
+  /** Encodes the directory: one plain block, or an index and its leaf blocks.
+   *  @param seed of inodeSeed. @throws {RangeError} when it holds more than an index of two levels can name. */
   blocks(inode: number, parent: number, hash: NameHash, seed: number): Buffer[] {
     if (this.#sizeBytes <= ROOM) {
       const block = new Block();
@@ -73,14 +73,14 @@ export class DirectoryEntries {
     return [...indexOf(hashes, inode, parent, seed), ...leaves];
   }
 
-  /** Blocks of entries by their names' hashes, and the lowest hash of each. */
+  /** Leaf blocks, sorted by hash, and the lowest hash in each. */
   #leaves(hash: NameHash, seed: number): { leaves: Buffer[]; hashes: number[] } {
     const places = new Uint32Array(this.#count);
     const keys = new Float64Array(this.#count);
     for (let at = 0, index = 0; at < this.#end; index += 1) {
       const end = this.#endOf(at);
       places[index] = at;
-      // Its lowest bit is free.
+      // The lowest bit of a hash is always 0.
       keys[index] = (hashOfName(this.#bytes.subarray(at + 6, end), hash) / 2) * MOST_ENTRIES + index;
       at = end;
     }
@@ -95,7 +95,7 @@ export class DirectoryEntries {
       if (hashes.length > 0 && block.bytesUsed + sizeOf(this.#bytes[at + 4] ?? 0) > FILLED) {
         leaves.push(block.seal(seed));
         block = new Block();
-        // The lowest bit says that names of this hash are in the block before, too.
+        // A set lowest bit means that the previous block has names with this hash, too.
         hashes.push(half * 2 + (half === last ? 1 : 0));
       } else if (hashes.length === 0) hashes.push(0);
       this.#copy(block, at);
@@ -117,12 +117,12 @@ export class DirectoryEntries {
   }
 }
 
-/** A block that holds no entry, as those of lost+found. */
+/** An empty directory block, such as lost+found has. */
 export function emptyBlock(seed: number): Buffer {
   return new Block().seal(seed);
 }
 
-/** A block of entries that is being filled. */
+/** A directory block under construction. */
 class Block {
   readonly #bytes = Buffer.alloc(BLOCK_BYTES);
   #last = 0;
@@ -135,7 +135,7 @@ class Block {
   }
 
   seal(seed: number): Buffer {
-    // The last entry takes what is left.
+    // The last entry extends to the end of the block.
     this.#bytes.writeUInt16LE(ROOM - this.#last, this.#last + 4);
     this.#bytes.writeUInt16LE(TAIL_BYTES, ROOM + 4);
     this.#bytes[ROOM + 7] = 0xde;
@@ -152,8 +152,8 @@ function writeEntry(bytes: Buffer, at: number, inode: number, length: number, ty
   name.copy(bytes, at + ENTRY_HEAD);
 }
 
-/** The blocks before the leaves: the root, which looks like a block that holds "." and "..", and nodes below it where it cannot name
- *  every leaf itself. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#hash-tree-directories */
+/** Encodes the index: its root, which to old kernels is a block with "." and "..", and a second level where the root has too few
+ *  entries for all leaves. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#hash-tree-directories */
 function indexOf(hashes: readonly number[], inode: number, parent: number, seed: number): Buffer[] {
   const nodes = hashes.length <= ROOT_PAIRS ? 0 : Math.ceil(hashes.length / NODE_PAIRS);
   if (nodes > ROOT_PAIRS) throw new RangeError(`${hashes.length} blocks of names are more than an index can hold`);
@@ -175,7 +175,7 @@ function indexOf(hashes: readonly number[], inode: number, parent: number, seed:
     root,
     ...below.map((part) => {
       const node = Buffer.alloc(BLOCK_BYTES);
-      // An entry without a name that takes the whole block.
+      // To old kernels, an unused entry that fills the block.
       node.writeUInt16LE(BLOCK_BYTES, 4);
       writePairs(node, NODE_PAIRS_AT, NODE_PAIRS, part, seed);
       return node;
@@ -194,7 +194,7 @@ function writePairs(
     bytes.writeUInt32LE(hash, start + index * PAIR_BYTES);
     bytes.writeUInt32LE(block, start + index * PAIR_BYTES + 4);
   }
-  // In the place of the first hash, which is the lowest there is.
+  // Limit and count take the place of the first hash, which is always the lowest.
   bytes.writeUInt16LE(most, start);
   bytes.writeUInt16LE(pairs.length, start + 2);
   const tail = start + most * PAIR_BYTES;

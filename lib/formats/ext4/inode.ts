@@ -3,14 +3,14 @@ import { type FileAttribute, writeIntoInode } from './attributes.ts';
 import { BLOCK_BYTES } from './layout.ts';
 
 export const INODE_BYTES = 256;
-/** Bytes of an inode that hold its map, or a short symbolic link's target. */
+/** i_block: the root of the extent tree, or the target of a short symbolic link. */
 export const MAP_BYTES = 60;
 
 /** i_flags. */
 export const INDEXED = 0x1000;
 export const EXTENTS = 0x8_0000;
 
-/** A directory's count of links ends here, and is 1 beyond: "not counted". A file has no more names than that. */
+/** EXT4_LINK_MAX. A directory with more links says 1, which means "not counted" (dir_nlink); a file cannot have more. */
 export const MOST_LINKS = 65_000;
 
 /** Seconds since 1970 that an inode of 256 bytes can hold: 34 bits, from 1901 to 2446. */
@@ -23,16 +23,16 @@ export interface Ext4Inode {
   readonly uid: number;
   readonly gid: number;
   readonly sizeBytes: number;
-  /** Of each of its four times. */
+  /** Since 1970, for all four times of the inode. */
   readonly seconds: number;
   readonly links: number;
-  /** Blocks in use, those of the map among them. */
+  /** Allocated blocks, including those of the extent tree. */
   readonly blocks: number;
   readonly flags: number;
   readonly map: Buffer;
-  /** Extended attributes that fit into it. */
+  /** Extended attributes that are stored in the inode. */
   readonly attributes?: readonly FileAttribute[] | undefined;
-  /** The block that others are in; 0: none. */
+  /** i_file_acl: the block of the other attributes; 0 for none. */
   readonly attributeBlock?: number | undefined;
 }
 
@@ -40,19 +40,19 @@ const MAP_AT = 0x28;
 const LINKS_AT = 0x1a;
 const CHECKSUM_LOW = 0x7c;
 const CHECKSUM_HIGH = 0x82;
-/** Bytes behind the first 128 that are in use. */
+/** i_extra_isize: bytes in use after the first 128. */
 const EXTRA_BYTES = 32;
 
 const number = Buffer.alloc(4);
 const GENERATION_0 = Buffer.alloc(4);
 
-/** What the checksums of an inode, and of what belongs to it, carry on: its number, and its generation, which is 0. */
+/** Seed of the checksums of an inode, its directory blocks and its extent tree: its number, and its generation, which is 0. */
 export function inodeSeed(filesystemSeed: number, inode: number): number {
   number.writeUInt32LE(inode);
   return crc32c(crc32c(filesystemSeed, number), GENERATION_0);
 }
 
-/** Writes an inode into 256 bytes of zeros. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#index-nodes */
+/** Encodes an inode into 256 zeroed bytes. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#index-nodes */
 export function encodeInode(inode: Ext4Inode, bytes: Buffer, seed: number): void {
   const { mode, uid, gid, sizeBytes, seconds, blocks } = inode;
   bytes.writeUInt16LE(mode, 0x0);
@@ -74,13 +74,13 @@ export function encodeInode(inode: Ext4Inode, bytes: Buffer, seed: number): void
   bytes.writeUInt32LE(attributeBlock % 2 ** 32, 0x68);
   bytes.writeUInt16LE(Math.floor(attributeBlock / 2 ** 32), 0x76);
   if (attributes.length > 0) writeIntoInode(attributes, attributeRoom(bytes));
-  // Behind 2038 the first 32 bits, as a signed number, begin anew.
+  // Two more bits for the seconds: how often the signed 32-bit number has wrapped since 1970.
   const epoch = (seconds - (seconds | 0)) / 2 ** 32;
   for (const at of [0x84, 0x88, 0x8c, 0x94]) bytes.writeUInt32LE(epoch, at);
   sealInode(bytes, seed);
 }
 
-/** Where an inode has room for attributes. */
+/** The space of an inode for attributes. */
 function attributeRoom(bytes: Buffer): Buffer {
   return bytes.subarray(128 + EXTRA_BYTES);
 }
@@ -90,7 +90,7 @@ export function fitsIntoInode(attributes: readonly FileAttribute[]): boolean {
   return writeIntoInode(attributes, attributeRoom(Buffer.alloc(INODE_BYTES)));
 }
 
-/** Changes how many names an inode has. */
+/** Updates the link count of an encoded inode. */
 export function setLinks(bytes: Buffer, links: number, seed: number): void {
   bytes.writeUInt16LE(links, LINKS_AT);
   sealInode(bytes, seed);
@@ -104,14 +104,14 @@ function sealInode(bytes: Buffer, seed: number): void {
   bytes.writeUInt16LE(checksum >>> 16, CHECKSUM_HIGH);
 }
 
-/** Where a piece of a file lies: blocks of the file and of the filesystem. */
+/** Contiguous blocks of a file and where they are in the filesystem. */
 export interface Extent {
   readonly logical: number;
   readonly physical: number;
   readonly count: number;
 }
 
-/** More blocks in one extent mean that they were never written. */
+/** Longer ones are read as unwritten. */
 const LONGEST_EXTENT = 32_768;
 const HEADER_BYTES = 12;
 const ENTRY_BYTES = 12;
@@ -120,17 +120,17 @@ const IN_BLOCK = Math.floor((BLOCK_BYTES - HEADER_BYTES - 4) / ENTRY_BYTES);
 
 export interface ExtentMap {
   readonly map: Buffer;
-  /** Blocks of the map that did not fit into the inode. */
+  /** Nodes of the extent tree outside of the inode. */
   readonly blocks: readonly { readonly physical: number; readonly bytes: Buffer }[];
 }
 
-/** Zeros, taken from node's pool: there is one for every file. */
+/** From Node's buffer pool, because every file needs one. */
 const newMap = (): Buffer => Buffer.allocUnsafe(MAP_BYTES).fill(0);
 
-/** The map of what has no blocks. */
+/** i_block of an inode without blocks. */
 export const NO_MAP = Buffer.alloc(MAP_BYTES);
 
-/** The map of a file: in the inode, or from there a tree. @param seed inodeSeed's.
+/** Encodes an extent tree, whose root is in the inode. @param seed of inodeSeed.
  *  @see https://docs.kernel.org/filesystems/ext4/dynamic.html#extent-tree */
 export function extentMap(extents: readonly Extent[], allocate: () => number, seed: number): ExtentMap {
   const map = newMap();
@@ -160,7 +160,7 @@ export function extentMap(extents: readonly Extent[], allocate: () => number, se
   return { map, blocks };
 }
 
-/** @param depth 0: the entries are extents; else each names the node below it. */
+/** Encodes a node. @param depth 0 for a leaf, whose entries are extents; entries of other nodes point to nodes. */
 function writeNode(bytes: Buffer, entries: readonly Extent[], most: number, depth: number): void {
   bytes.writeUInt16LE(0xf30a, 0);
   bytes.writeUInt16LE(entries.length, 2);
@@ -194,8 +194,8 @@ function splitLong({ logical, physical, count }: Extent): Extent[] {
   return parts;
 }
 
-/** The blocks of an inode whose map is in itself, as those are that mkfs makes.
- *  @throws {RangeError} for any other. */
+/** The blocks of an inode whose extent tree fits into it, as in those that mkfs makes.
+ *  @throws {RangeError} for any other inode. */
 export function blocksInMap(inode: Buffer): number[] {
   const map = inode.subarray(MAP_AT, MAP_AT + MAP_BYTES);
   if (map.readUInt16LE(0) !== 0xf30a || map.readUInt16LE(6) !== 0)

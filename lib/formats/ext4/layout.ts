@@ -1,14 +1,14 @@
 import { crc32c } from '../crc32c.ts';
 import { HALF_MD4, type NameHash } from './name-hash.ts';
 
-/** Of every filesystem that is written here. */
+/** The only block size that is supported here. */
 export const BLOCK_BYTES = 4096;
 
 export const SUPERBLOCK_AT = 1024;
 export const SUPERBLOCK_BYTES = 1024;
 const SUPERBLOCK_CHECKSUM = 0x3fc;
 
-/** What mkfs decided on: where everything is. */
+/** The geometry of a filesystem, as mkfs chose it. */
 export interface Ext4Layout {
   readonly blocks: number;
   readonly inodes: number;
@@ -18,9 +18,9 @@ export interface Ext4Layout {
   readonly blocksPerGroup: number;
   readonly inodesPerGroup: number;
   readonly descriptorBlocks: number;
-  /** Kept free behind the descriptors, for growing. */
+  /** Reserved after the descriptors for growing the filesystem (resize_inode). */
   readonly reservedDescriptorBlocks: number;
-  /** Of this filesystem: each checksum carries it on. */
+  /** Seed of all checksums in this filesystem. */
   readonly checksumSeed: number;
   readonly nameHash: NameHash;
 }
@@ -30,8 +30,8 @@ const DESCRIPTOR_BYTES = 64;
 const FEATURES = { sparseSuper: 0x1, metadataChecksums: 0x400, bits64: 0x80, checksumSeed: 0x2000 };
 const UNSIGNED_HASH = 2;
 
-/** Reads a superblock.
- *  @throws {RangeError} for a filesystem of another kind than `mkfs.ext4` makes for makeFilesystem. */
+/** Decodes a superblock.
+ *  @throws {RangeError} for an ext4 with other features than makeFilesystem asks mkfs.ext4 for. */
 export function parseSuperblock(bytes: Buffer): Ext4Layout {
   const incompatible = bytes.readUInt32LE(0x60);
   const readOnlyCompatible = bytes.readUInt32LE(0x64);
@@ -66,19 +66,19 @@ export function parseSuperblock(bytes: Buffer): Ext4Layout {
   };
 }
 
-/** Notes in a superblock, or a copy of it, what is left, and when that was written. */
+/** Updates the free counts and the write time of a superblock, or of a backup. */
 export function updateSuperblock(bytes: Buffer, freeBlocks: number, freeInodes: number, seconds: number): void {
   bytes.writeUInt32LE(freeBlocks % 2 ** 32, 0xc);
   bytes.writeUInt32LE(Math.floor(freeBlocks / 2 ** 32), 0x158);
   bytes.writeUInt32LE(freeInodes, 0x10);
   bytes.writeUInt32LE(seconds >>> 0, 0x30);
   bytes.writeUInt8(Math.floor(seconds / 2 ** 32) & 0xff, 0x274);
-  // What the directories here are hashed with, whatever mke2fs.conf names.
+  // The hash that is used here, whichever mke2fs.conf names.
   bytes.writeUInt8(HALF_MD4, 0xfc);
   bytes.writeUInt32LE(crc32c(~0, bytes.subarray(0, SUPERBLOCK_CHECKSUM)), SUPERBLOCK_CHECKSUM);
 }
 
-/** Whether a group begins with a copy of the superblock and the descriptors: 0, 1, and powers of 3, 5 and 7. */
+/** Whether a group has a backup of the superblock and the descriptors: 0, 1, and powers of 3, 5 and 7 (sparse_super). */
 export function hasSuperblock(group: number): boolean {
   if (group <= 1) return true;
   return [3, 5, 7].some((base) => {
@@ -90,7 +90,7 @@ export function hasSuperblock(group: number): boolean {
 
 const UNINITIALIZED = { inodes: 1, blocks: 2 };
 
-/** The descriptors of all groups. Numbers of two halves lie apart. @see https://docs.kernel.org/filesystems/ext4/globals.html */
+/** The descriptors of all block groups. Their numbers are stored as a low and a high half. @see https://docs.kernel.org/filesystems/ext4/globals.html */
 export class GroupDescriptors {
   readonly bytes: Buffer;
   readonly #layout: Ext4Layout;
@@ -112,7 +112,7 @@ export class GroupDescriptors {
     return this.#block(group, 0x8, 0x28);
   }
 
-  /** Whether its bitmap of blocks was never written: only its copies of the superblock and descriptors are in use. */
+  /** BLOCK_UNINIT: the block bitmap is not initialized; only a backup of superblock and descriptors may be in use. */
   hasNoBlockBitmap(group: number): boolean {
     return (this.#flags(group) & UNINITIALIZED.blocks) !== 0;
   }
@@ -121,7 +121,7 @@ export class GroupDescriptors {
     return this.#halves(group, 0xc, 0x2c);
   }
 
-  /** Notes a bitmap of blocks that was written. */
+  /** Records a block bitmap that has been written. */
   setBlocks(group: number, free: number, bitmap: Buffer): void {
     this.#setHalves(group, 0xc, 0x2c, free);
     const checksum = crc32c(this.#layout.checksumSeed, bitmap.subarray(0, this.#layout.blocksPerGroup / 8));
@@ -129,7 +129,7 @@ export class GroupDescriptors {
     this.#setFlags(group, this.#flags(group) & ~UNINITIALIZED.blocks);
   }
 
-  /** Notes a bitmap of inodes that was written: so many of the first are in use, so many of them directories. */
+  /** Records an inode bitmap that has been written. @param used inodes, from the first on; @param directories among them. */
   setInodes(group: number, used: number, directories: number, bitmap: Buffer): void {
     const { inodesPerGroup, checksumSeed } = this.#layout;
     this.#setHalves(group, 0xe, 0x2e, inodesPerGroup - used);
@@ -139,7 +139,7 @@ export class GroupDescriptors {
     this.#setFlags(group, this.#flags(group) & ~UNINITIALIZED.inodes);
   }
 
-  /** Gives each its checksum, once all is noted. */
+  /** Computes the checksums, when everything is recorded. */
   seal(): void {
     const number = Buffer.alloc(4);
     for (let group = 0; group < this.#layout.groups; group += 1) {

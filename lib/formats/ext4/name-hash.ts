@@ -1,21 +1,21 @@
-/** What the names of a directory are hashed with. */
+/** Parameters of the directory hash. */
 export interface NameHash {
   /** The superblock's s_hash_seed, in four words. */
   readonly seed: Uint32Array;
-  /** Whether a byte above 127 counts as a negative number, as on the host that made the filesystem. */
+  /** Whether bytes above 127 count as negative numbers, as `char` does on x86. */
   readonly isSigned: boolean;
 }
 
 /** s_def_hash_version of the hash below. */
 export const HALF_MD4 = 1;
 
-/** No name has this hash: it stands for the end of a directory. */
+/** Reserved for the end of a directory. */
 const END_OF_DIRECTORY = 0xffff_fffe;
 const INITIAL = Uint32Array.of(0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476);
 const ROUND_2 = 0x5a82_7999;
 const ROUND_3 = 0x6ed9_eba1;
 
-/** For each of the three rounds of eight: which words are mixed in, and the rotations, which repeat. */
+/** The order of words and the rotations of each round. */
 const ORDER_1 = [0, 1, 2, 3, 4, 5, 6, 7];
 const ORDER_2 = [1, 3, 5, 7, 0, 2, 4, 6];
 const ORDER_3 = [3, 7, 2, 6, 1, 5, 0, 4];
@@ -26,7 +26,7 @@ const TURNS_3 = [3, 9, 11, 15];
 const state = new Uint32Array(4);
 const words = new Uint32Array(8);
 
-/** The hash of a name in an indexed directory: half of an MD4, whose lowest bit is free.
+/** Hashes a name for an indexed directory with half MD4; the lowest bit of the result is 0.
  *  @see RFC 1320; https://docs.kernel.org/filesystems/ext4/dynamic.html#hash-tree-directories */
 export function hashOfName(name: Uint8Array, { seed, isSigned }: NameHash): number {
   state.set(seed.some((word) => word !== 0) ? seed : INITIAL);
