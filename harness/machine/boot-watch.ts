@@ -35,6 +35,8 @@ export class BootWatch {
   #cut = '';
   #lastLine = '';
   #newsCount = 0;
+  /** What was taken as a line before it ended. */
+  #takenEarly = '';
   #lines = 0;
   #kernelParameters: string | undefined;
   /** Until when a machine that has answered was well. */
@@ -121,6 +123,7 @@ export class BootWatch {
   pause(atMs: number): void {
     if (this.prompt === '') return;
     this.#console.line(this.prompt, atMs, this.furthest, false);
+    this.#takenEarly = this.prompt;
     if (this.news.line(this.prompt)) this.#newsCount += 1;
   }
 
@@ -151,7 +154,9 @@ export class BootWatch {
     if (stamp !== null && stamp.index > 0) this.stages.line(line.slice(0, stamp.index), atMs);
     this.stages.line(whole, atMs);
     this.#console.line(line, atMs, this.furthest);
-    if (this.news.line(whole)) this.#newsCount += 1;
+    // Its end alone repeats nothing.
+    if (whole !== this.#takenEarly && this.news.line(whole)) this.#newsCount += 1;
+    this.#takenEarly = '';
     const parameters = /Kernel command line: (.*)$/.exec(whole)?.[1];
     if (parameters !== undefined) this.#kernelParameters ??= parameters;
   }

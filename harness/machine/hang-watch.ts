@@ -48,6 +48,9 @@ const KERNEL_PAGES = 1n << 51n;
 /** A machine that works in silence for this many times what one in a loop is given is not believed to end. */
 const SILENT_FACTOR = 20;
 
+/** So many times it has said the same before it is taken for one that repeats itself, with long silences between. */
+const FEWEST_REPETITIONS = 2;
+
 /** A look that comes later than this many times its interval came late because the host stood still, not the machine. */
 const LATE = 3;
 
@@ -59,6 +62,9 @@ export class HangWatch {
   idleMs = 0;
   /** Of the time without news, that in which it repeated itself. */
   repeatedMs = 0;
+  /** How often it repeated itself, and how long it has been silent since. */
+  #repetitions = 0;
+  #sinceRepetitionMs = 0;
   #pages: bigint[] = [];
   readonly #spaces = new Set<bigint>();
 
@@ -75,6 +81,8 @@ export class HangWatch {
     this.busyMs = 0;
     this.idleMs = 0;
     this.repeatedMs = 0;
+    this.#repetitions = 0;
+    this.#sinceRepetitionMs = 0;
     this.#pages = [];
     this.#spaces.clear();
   }
@@ -91,20 +99,31 @@ export class HangWatch {
     const busy = pulse.computedMs + pulse.waitedMs > pulse.passedMs / 2;
     // A loader that reads its menu again and again reads from the disk, too.
     const works = pulse.usedDisk && busy && !early;
+    const livedMs = Math.max(0, passedMs - pulse.waitedMs);
     if (busy && !works) this.busyMs += computedMs;
-    else if (!busy) this.idleMs += Math.max(0, passedMs - pulse.waitedMs);
-    if (pulse.said && !works) this.repeatedMs += Math.max(0, passedMs - pulse.waitedMs);
+    else if (!busy) this.idleMs += livedMs;
+    this.#sinceRepetitionMs += livedMs;
+    if (pulse.said && !works) {
+      this.repeatedMs += livedMs;
+      this.#repetitions += 1;
+      this.#sinceRepetitionMs = 0;
+    }
     if (busy && pulse.address !== undefined) {
       this.#pages.push(pulse.address >> PAGE_BITS);
       if (pulse.space !== undefined) this.#spaces.add(pulse.space);
       if (this.#pages.length > MOST_ADDRESSES) this.#pages.shift();
     }
-    if (this.repeatedMs > budget.idleMs || (this.repeatedMs > 0 && this.silentMs > budget.idleMs)) return 'repeats';
+    if (this.repeatedMs > budget.idleMs || (this.#repeatsSeldom && this.silentMs > budget.idleMs)) return 'repeats';
     if (this.idleMs > budget.idleMs) return 'idle';
     if (this.busyMs > budget.busyMs * SILENT_FACTOR) return 'silent';
     const patienceMs = budget.busyMs * (!early && this.#isProgram() ? PROGRAM_FACTOR : 1);
     if (this.busyMs <= patienceMs || !(early || this.#staysInPlace())) return undefined;
     return this.repeatedMs > this.silentMs / 2 ? 'repeats' : 'loop';
+  }
+
+  /** Whether it says the same from time to time, and still does: who said something twice and then computes is at work. */
+  get #repeatsSeldom(): boolean {
+    return this.#repetitions >= FEWEST_REPETITIONS && this.#sinceRepetitionMs < this.silentMs / 2;
   }
 
   /** Whether what computes is a program, and not the kernel, nor a few instructions. */

@@ -43,6 +43,13 @@ test('a machine that does nothing, or says the same again, may do so for as long
   expect(watch(200, () => ({ computedMs: 5, said: true }))?.[0]).toBe('repeats');
 });
 
+test('one that says the same from time to time repeats itself; one that did, and computes since, is at work', () => {
+  expect(watch(200, (look) => ({ computedMs: 5, said: look % 100 === 99 }))).toEqual(['repeats', 120]);
+  const address = (look: number) => ({ address: 0x40_1000n + BigInt(look % 5) * 4096n, space: 7n });
+  expect(watch(300, (look) => ({ ...address(look), said: look === 1 }))?.[0]).toBe('loop');
+  expect(watch(190, (look) => ({ ...address(look), said: look < 6 }))).toBeUndefined();
+});
+
 test('news begin it anew', () => {
   expect(watch(400, (look) => ({ computedMs: 5, saidNews: look % 200 === 0 }))).toBeUndefined();
 });
