@@ -279,6 +279,8 @@ test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone a
   );
 });
 
+const ONE_DIRECTORY = '70,000 directories in one';
+
 test.each([
   [
     '100,000 tiny files',
@@ -301,7 +303,7 @@ test.each([
     },
   ],
   [
-    '70,000 directories in one',
+    ONE_DIRECTORY,
     async (root: string) => {
       for (let index = 0; index < 70_000; index += 1) await mkdir(join(root, `${index}`), { recursive: true });
     },
@@ -333,14 +335,18 @@ test.each([
     await rm(image, { force: true });
     await bareMke2fs(root, image, usage.filesystemBytes + 16 * MIB, usage.inodeCount);
   };
+  const isLargeDirectory = what === ONE_DIRECTORY;
   const ratios: number[] = [];
   let seconds = 0;
   for (let round = 0; round < 3; round += 1) {
     const oursMs = await timed(ours);
     seconds = oursMs / 1000;
-    ratios.push(oursMs / (await timed(bare)));
+    // It looks through the whole directory for every entry: tens of minutes.
+    if (!isLargeDirectory) ratios.push(oursMs / (await timed(bare)));
   }
-  report(`${what}: ÷ mke2fs -d (3 rounds); last took ${seconds.toFixed(1)} s`, median(ratios).toFixed(2), '≤ 0.90');
+  if (isLargeDirectory) report(`${what}: last of 3 rounds`, `${seconds.toFixed(1)} s`, '≤ 10 s');
+  else
+    report(`${what}: ÷ mke2fs -d (3 rounds); last took ${seconds.toFixed(1)} s`, median(ratios).toFixed(2), '≤ 0.90');
 
   const measure = join(work, 'measure.mjs');
   await writeFile(measure, MEASURE);
