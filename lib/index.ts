@@ -79,12 +79,12 @@ export {
   type PartitionedDisk,
   partitionDisk,
 } from './steps/partition-disk.ts';
-export { removeMachineId } from './steps/remove-machine-id.ts';
+export { type RemoveMachineIdOptions, removeMachineId } from './steps/remove-machine-id.ts';
 export { type ResolvedOwner, type ResolveOwnersOptions, resolveOwners } from './steps/resolve-owners.ts';
 export { type StageContentsOptions, type StagedContents, stageContents } from './steps/stage-contents.ts';
 export { type SwitchToConfigurationOptions, switchToConfiguration } from './steps/switch-to-configuration.ts';
 export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from './steps/tune-filesystem.ts';
-export { unmountRoot } from './steps/unmount-root.ts';
+export { type UnmountRootOptions, unmountRoot } from './steps/unmount-root.ts';
 export { type WriteConfigFileOptions, writeConfigFile } from './steps/write-config-file.ts';
 export { type WriteEfiVariablesOptions, writeEfiVariables } from './steps/write-efi-variables.ts';
 export { formatBytes, formatDuration, MIB, parseIecSize, SECTOR_BYTES } from './units.ts';

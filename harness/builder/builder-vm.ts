@@ -8,7 +8,7 @@ import { AbortedError, NoSpaceError, ToolMissingError } from '../../lib/run/erro
 import type { RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
 import { abortSignal, path, timestamp } from '../../lib/spec/fields.ts';
-import { parseOptions } from '../../lib/spec/parse-options.ts';
+import { parseOptions } from '../../lib/run/parse-options.ts';
 import { Console } from '../console/console.ts';
 import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import {

@@ -11,7 +11,7 @@ import { AbortedError, ToolMissingError } from '../../lib/run/errors.ts';
 import type { Executor, RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
 import { abortSignal, path } from '../../lib/spec/fields.ts';
-import { parseOptions } from '../../lib/spec/parse-options.ts';
+import { parseOptions } from '../../lib/run/parse-options.ts';
 import { HarnessError } from '../errors.ts';
 
 export interface ContainerExecutorOptions {

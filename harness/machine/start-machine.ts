@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { inspectDiskImage } from '../../lib/programs/disk-image-format.ts';
 import { AbortedError } from '../../lib/run/errors.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
-import { parseOptions } from '../../lib/spec/parse-options.ts';
+import { parseOptions } from '../../lib/run/parse-options.ts';
 import { accelerate } from '../builder/accelerator.ts';
 import { HarnessError } from '../errors.ts';
 import { ARCHITECTURES, type Architecture } from '../qemu/architecture.ts';

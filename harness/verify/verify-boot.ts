@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
 import type { Finding } from '../../lib/inspect/finding.ts';
 import { type ImageInspection, inspectImage } from '../../lib/inspect/inspect-image.ts';
-import { parseOptions } from '../../lib/spec/parse-options.ts';
+import { parseOptions } from '../../lib/run/parse-options.ts';
 import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import { admit, type Place } from '../machine/admission.ts';
 import type { HangBudget } from '../machine/hang-watch.ts';

@@ -1,8 +1,6 @@
 import { open, readFile, realpath } from 'node:fs/promises';
 import { basename, delimiter, dirname, join } from 'node:path';
 import { ImageTooSmallError, ToolMissingError, UnexpectedStateError } from '../run/errors.ts';
-import { localExecutor } from '../run/local-executor.ts';
-import { searchPath } from '../run/search-path.ts';
 import type { StepRunner } from '../run/step.ts';
 import { findTool, packageHint } from '../run/tools.ts';
 import { SECTOR_BYTES } from '../units.ts';
@@ -58,10 +56,11 @@ async function findPlatform(step: StepRunner, platform: string, grubFolder: stri
 
 /** `lib/grub` beside where this host has programs: most of all GRUB's own. */
 async function searchedFolders(step: StepRunner): Promise<string[]> {
-  if (step.executor !== localExecutor) return [];
+  const searched = step.executor.searchPath?.();
+  if (searched === undefined) return [];
   const tool = await findTool('grub-mkimage');
   if (tool === undefined) throw new ToolMissingError(step.step, 'grub-mkimage', { hint: packageHint('grub-mkimage') });
-  return [dirname(await realpath(tool)), ...searchPath().split(delimiter)].map((bin) => join(dirname(bin), 'lib/grub'));
+  return [dirname(await realpath(tool)), ...searched.split(delimiter)].map((bin) => join(dirname(bin), 'lib/grub'));
 }
 
 /** Boot code in front of an MBR's own fields. */

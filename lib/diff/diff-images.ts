@@ -7,9 +7,9 @@ import type { FoundPartition } from '../inspect/found-partition.ts';
 import { ContainerDamaged, type ImageReader, openImage } from '../inspect/image-reader.ts';
 import { type FoundTable, readPartitionTable } from '../inspect/partition-tables.ts';
 import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { differingRuns, type Extent, inUnits } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';
@@ -18,15 +18,15 @@ import { compareFields, type Difference, Differences, notCompared } from './diff
 
 const STEP = 'diffImages';
 
-const schema = z.object({ a: path, b: path, timeoutMs: z.number().int().positive().optional() });
-
-export interface DiffImagesOptions {
+const schema = z.object({
   /** Two disk images: raw, qcow2, vdi or vpc. They are only read. */
-  readonly a: string;
-  readonly b: string;
+  a: path,
+  b: path,
   /** Milliseconds after which what has not been compared is left out, with a difference that says so. Default 60,000. */
-  readonly timeoutMs?: number | undefined;
-}
+  timeoutMs: z.number().int().positive().default(DEFAULT_BUDGET_MS),
+});
+
+export interface DiffImagesOptions extends z.input<typeof schema> {}
 
 /** Says where two disk images differ: container, partition table, space outside of partitions, and in each filesystem by
  *  path and field. None when they are the same, byte for byte as a machine sees them, and in the identifiers of their
@@ -34,9 +34,13 @@ export interface DiffImagesOptions {
  *  it is too much or the time is over, is a difference of its own.
  *  @throws {InvalidOptionsError} for what is no image; {ToolFailedError} when a program is killed or ends in a way that it does
  *  not document. Runs: blkid; debugfs for ext4; qemu-img for what is not raw. */
-export async function diffImages(options: DiffImagesOptions, context?: StepContext): Promise<Difference[]> {
-  const { timeoutMs = DEFAULT_BUDGET_MS, ...files } = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, `${files.a} and ${files.b}`, async (step) => {
+export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['blkid', 'debugfs', 'qemu-img'],
+  where: 'host',
+  detail: ({ a, b }) => `${a} and ${b}`,
+  async run(step, { timeoutMs, ...files }) {
     using budget = new Budget(STEP, step.signal, timeoutMs);
     const facts = {
       a: await inspectDiskImage(files.a, undefined, step.executor, step.signal),
@@ -51,8 +55,8 @@ export async function diffImages(options: DiffImagesOptions, context?: StepConte
       return [{ where: 'container', what: name, field: 'readable', a: a.readable, b: b.readable }];
     });
     return [...differences, ...found, ...budget.leftOut.map((what) => notCompared('what is left out', what))];
-  });
-}
+  },
+});
 
 async function container({ file, format, virtualBytes }: DiskImageFacts): Promise<Record<string, string>> {
   return { format, size: `${virtualBytes}`, ...(await readImageIdentity(file, format)) };

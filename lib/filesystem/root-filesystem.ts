@@ -16,7 +16,7 @@ export const GRUB_MODULE: Readonly<Record<RootFilesystem, string>> = {
 export const LABEL_BYTES: Readonly<Record<RootFilesystem, number>> = { ext4: 16, btrfs: 255, xfs: 12, f2fs: 255 };
 
 /** Programs that make and fill each. */
-const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
+export const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
   ext4: ['mkfs.ext4', 'debugfs'],
   btrfs: ['mkfs.btrfs', 'btrfs', 'filefrag', 'unshare', 'fakeroot'],
   xfs: ['mkfs.xfs', 'xfs_db', 'xfs_repair', 'filefrag'],

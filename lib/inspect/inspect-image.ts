@@ -1,8 +1,9 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { askProgram } from './ask-program.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
 import { Budget, DEEP_BUDGET_MS, DEFAULT_BUDGET_MS } from './budget.ts';
@@ -17,25 +18,20 @@ import { type FoundTable, readPartitionTable } from './partition-tables.ts';
 
 const STEP = 'inspectImage';
 
-export interface InspectImageOptions {
-  readonly image: string;
-  /** Default: told from the file's magic number. */
-  readonly format?: DiskFormat | undefined;
-  /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
-  readonly architecture?: EfiArchitecture | undefined;
-  /** Have each filesystem checked by its own program, on a copy in the directory for temporary files. Default false. */
-  readonly deep?: boolean | undefined;
-  /** Milliseconds after which what has not been looked at is left out, with a finding. Default 60,000; with `deep` 600,000. */
-  readonly timeoutMs?: number | undefined;
-}
-
 const schema = z.object({
+  /** A disk image; it is only read. */
   image: path,
+  /** Default: told from the file's magic number. */
   format: z.enum(['raw', 'qcow2', 'vdi', 'vpc']).optional(),
+  /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
   architecture: z.enum(['x64', 'aa64']).optional(),
-  deep: z.boolean().optional(),
+  /** Have each filesystem checked by its own program, on a copy in the directory for temporary files. Default false. */
+  deep: z.boolean().default(false),
+  /** Milliseconds after which what has not been looked at is left out, with a finding. Default 60,000; with `deep` 600,000. */
   timeoutMs: z.number().positive().optional(),
 });
+
+export interface InspectImageOptions extends z.input<typeof schema> {}
 
 /** What is on a disk image. */
 export interface ImageInspection {
@@ -70,11 +66,15 @@ export interface ImageInspection {
  *  @throws {InvalidOptionsError} for what is no disk image; {ToolFailedError} when a program is killed or ends in a way that it
  *  does not document: the host's failure. Runs: qemu-img, blkid, debugfs; with `deep` e2fsck, fsck.vfat, btrfs, xfs_repair,
  *  fsck.f2fs. */
-export async function inspectImage(options: InspectImageOptions, context?: StepContext): Promise<ImageInspection> {
-  const { image: file, format, architecture, deep = false, ...given } = parseOptions(STEP, schema, options);
-  const { timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = given;
-  const facts = await inspectDiskImage(file, format, context?.executor, context?.signal);
-  return runStep(STEP, context, facts.file, async (step) => {
+export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['blkid', 'qemu-img', 'debugfs', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.f2fs'],
+  where: 'host',
+  detail: ({ image }) => resolve(image),
+  async run(step, { image: file, format, architecture, deep, ...given }) {
+    const { timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = given;
+    const facts = await inspectDiskImage(file, format, step.executor, step.signal);
     using budget = new Budget(STEP, step.signal, timeoutMs);
     const inContainer = await budget.part(`the tables of the ${facts.format}`, [], () =>
       containerFindings(step, budget, facts),
@@ -92,8 +92,8 @@ export async function inspectImage(options: InspectImageOptions, context?: StepC
       // A machine may never come to what cannot be read.
       return unreadable(facts, [damagedContainer(facts, error.message, 'error')]);
     }
-  });
-}
+  },
+});
 
 async function inspectDisk(
   step: StepRunner,

@@ -36,6 +36,8 @@ export interface Executor {
   readonly name: string;
   /** Whether a path there names the same file as in this process: of this host, and of a container that has its folders. */
   readonly seesHostFiles?: boolean;
+  /** PATH as it searches it, where its programs are this host's own. */
+  readonly searchPath?: () => string;
   /** Runs one command to its end, whatever its exit status.
    *  @throws {ToolMissingError} when there is no such program.
    *  @throws {AbortedError} when `options.signal` fired. */

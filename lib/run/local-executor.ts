@@ -13,6 +13,7 @@ import { userEnvironment } from './user-environment.ts';
 export const localExecutor: Executor = {
   name: 'this host',
   seesHostFiles: true,
+  searchPath,
   async run(argv, options = {}) {
     const [tool, ...args] = argv;
     if (tool === undefined) throw new RangeError('run needs a program to run');

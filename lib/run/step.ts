@@ -54,11 +54,6 @@ interface Answers extends StepRunOptions {
   readonly answers: readonly number[] | 'any';
 }
 
-/** Whether a step's programs see the files that this process sees. */
-export function seesHost(context: StepContext | undefined): boolean {
-  return context?.executor === undefined || context.executor.seesHostFiles === true;
-}
-
 const OUTPUT_TAIL_BYTES = 4096;
 
 /** Runs the body of a step: start and finish events, abort before the first command. */

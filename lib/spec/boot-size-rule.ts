@@ -1,6 +1,6 @@
 import { bootPartitionStartBytes, type PartitionTableType } from '../formats/layouts.ts';
+import type { CrossRule } from '../run/parse-options.ts';
 import { formatBytes, MIB, roundUp } from '../units.ts';
-import type { CrossRule } from './parse-options.ts';
 
 /** The boot partition must end behind its start. For partitionDisk and the image specification. */
 export const bootSizeRule: CrossRule<{ partitionTableType: PartitionTableType; bootSize: number }> = (options) => {

@@ -105,10 +105,20 @@ export const partitionExtent = z.object({
   sizeBytes: z.int().positive(),
 });
 
+const mountedExtent = partitionExtent.extend({ mountPoint: z.string().optional() });
+
+/** A disk as partitionDisk returns it; the fields a step needs. */
+export const partitionedDisk = z.object({
+  table: z.enum(['gpt', 'msdos', 'none']),
+  partitions: z.array(mountedExtent).readonly(),
+  esp: mountedExtent.optional(),
+  biosGrub: partitionExtent.optional(),
+});
+
 /** Store paths in a store of this host, as listTree takes them. */
 export const closureSource = z.strictObject({
   store: path.optional(),
-  storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')),
+  storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')).readonly(),
   atRoot: z.boolean().optional(),
 });
 
@@ -120,7 +130,8 @@ export const generations = z
       toplevel: z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-nixos-system-NAME'),
     }),
   )
-  .min(1, 'must name at least one generation');
+  .min(1, 'must name at least one generation')
+  .readonly();
 
 /** How long a loader's menu waits. */
 export const timeoutSeconds = z.int().min(0).max(65_535);
@@ -129,18 +140,27 @@ export const timeoutSeconds = z.int().min(0).max(65_535);
 export const treeEntries = z.custom<readonly TreeEntry[]>((value) => Array.isArray(value), 'must be entries of a tree');
 
 /** What is given to numeric ids. */
-export const treeOwners = z.array(
-  z.object({ target: path, uid: z.int().min(0).max(0xffff_fffe), gid: z.int().min(0).max(0xffff_fffe) }),
-);
+export const treeOwners = z
+  .array(z.object({ target: path, uid: z.int().min(0).max(0xffff_fffe), gid: z.int().min(0).max(0xffff_fffe) }))
+  .readonly();
 
 /** Extended attributes of single paths. */
-export const treeAttributes = z.array(
-  z.strictObject({
-    target: path,
-    name: z.string().refine(holdsAttribute, 'must be in a namespace that ext4 has: user, trusted, security, or an ACL'),
-    value: z.string().regex(/^(?:[0-9a-f]{2})*$/i, 'must be hexadecimal digits'),
-  }),
-);
+export const treeAttributes = z
+  .array(
+    z.strictObject({
+      target: path,
+      name: z
+        .string()
+        .refine(holdsAttribute, 'must be in a namespace that ext4 has: user, trusted, security, or an ACL'),
+      value: z.string().regex(/^(?:[0-9a-f]{2})*$/i, 'must be hexadecimal digits'),
+    }),
+  )
+  .readonly();
+
+/** Whose the targets of `contents` are; those without user and group are left as they are. */
+export const ownedContents = z
+  .array(z.object({ target: path, user: ownerName.optional(), group: ownerName.optional() }))
+  .readonly();
 
 export const contentsEntry = z
   .strictObject({

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
+import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { bootSizeRule } from './boot-size-rule.ts';
 import {
@@ -15,7 +16,6 @@ import {
   path,
   timeoutSeconds,
 } from './fields.ts';
-import { type CrossRule, parseOptions } from './parse-options.ts';
 
 /** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
 export const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;

@@ -1,32 +1,22 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { runStep, type StepContext } from '../run/step.ts';
-import { absolutePath, ownerName, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
-import { enterRoot } from './nixos-enter.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
+import { absolutePath, ownedContents, path } from '../spec/fields.ts';
+import { enterRoot, nixosEnter } from './nixos-enter.ts';
 
 const STEP = 'chownContents';
 
 const schema = z.object({
+  /** The mounted root, as the executor sees it; default "/mnt". */
   root: absolutePath.default('/mnt'),
-  contents: z.array(z.object({ target: path, user: ownerName.optional(), group: ownerName.optional() })),
+  /** The entries given to stageContents; those without user and group are left as they are. */
+  contents: ownedContents,
+  /** Run the system's activation first; default true. Not needed after switchToConfiguration. */
   activate: z.boolean().default(true),
   nixosEnterTool: path.optional(),
 });
 
-export interface ChownContentsOptions {
-  /** The mounted root, as the executor sees it; default "/mnt". */
-  readonly root?: string | undefined;
-  /** The entries given to stageContents; those without user and group are left as they are. */
-  readonly contents: readonly {
-    readonly target: string;
-    readonly user?: string | undefined;
-    readonly group?: string | undefined;
-  }[];
-  /** Run the system's activation first; default true. Not needed after switchToConfiguration. */
-  readonly activate?: boolean | undefined;
-  readonly nixosEnterTool?: string | undefined;
-}
+export interface ChownContentsOptions extends z.input<typeof schema> {}
 
 /** The kernel clears the setuid and setgid bits of a file whose owner changes, so the files that have them are listed first. The lists
  *  stay with the executor, because names need not be UTF-8. @see chown(2) */
@@ -44,13 +34,14 @@ xargs -0 -r chmod g+s < "$1/setgid"`;
  *  @returns how many entries were given away.
  *  @throws {ToolFailedError} when the system has no such user or group.
  *  @see chown(1). Runs: what nixosEnter runs, the system's own chown, sh, mktemp, find, xargs, chmod, rm. */
-export async function chownContents(
-  options: ChownContentsOptions,
-  context?: StepContext,
-): Promise<{ readonly entries: number }> {
-  const { root, contents, activate, nixosEnterTool } = parseOptions(STEP, schema, options);
-  const owned = contents.filter((entry) => entry.user !== undefined && entry.group !== undefined);
-  return runStep(STEP, context, `${owned.length} entries`, async (step) => {
+export const chownContents: Step<ChownContentsOptions, { readonly entries: number }> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: [...nixosEnter.runs, 'find', 'mktemp', 'rm', 'xargs'],
+  where: 'anywhere',
+  detail: ({ contents }) => `${contents.filter(isOwned).length} entries`,
+  async run(step, { root, contents, activate, nixosEnterTool }) {
+    const owned = contents.filter(isOwned);
     for (const [index, entry] of owned.entries()) {
       const owner = `${entry.user}:${entry.group}`;
       const target = resolve('/', entry.target);
@@ -70,5 +61,15 @@ export async function chownContents(
       }
     }
     return { entries: owned.length };
-  });
+  },
+});
+
+function isOwned({
+  user,
+  group,
+}: {
+  readonly user?: string | undefined;
+  readonly group?: string | undefined;
+}): boolean {
+  return user !== undefined && group !== undefined;
 }

@@ -3,43 +3,35 @@ import { btrfsBytes } from '../filesystem/btrfs.ts';
 import { pauses } from '../filesystem/data-runs.ts';
 import { f2fsBytes } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesystem/root-filesystem.ts';
-import { type Closure, type TreeEntry, walkTree } from '../filesystem/tree.ts';
+import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../formats/layouts.ts';
 import { requireDirectory } from '../host-files/given-paths.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { closureSource, iecSize, partitionTableType, path, treeEntries } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'computeDiskSize';
 
 const schema = z.object({
+  /** The staged root folder. */
   root: path,
+  /** Store paths that go into the filesystem too, from where they are. */
   closure: closureSource.optional(),
+  /** Entries that go into it too, as listClosure returns them. */
   entries: treeEntries.optional(),
+  /** Default "legacy". */
   partitionTableType: partitionTableType.default('legacy'),
+  /** Where the boot partition ends; default "256M". */
   bootSize: iecSize.default(256 * MIB),
+  /** Free space beyond what the tree needs; default "512M". */
   additionalSpace: iecSize.default(512 * MIB),
+  /** The root filesystem; default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
 });
 
-export interface ComputeDiskSizeOptions {
-  /** The staged root folder. */
-  readonly root: string;
-  /** Store paths that go into the filesystem too, from where they are. */
-  readonly closure?: Closure | undefined;
-  /** Entries that go into it too, as listClosure returns them. */
-  readonly entries?: readonly TreeEntry[] | undefined;
-  /** Default "legacy". */
-  readonly partitionTableType?: PartitionTableType | undefined;
-  /** Where the boot partition ends; default "256M". */
-  readonly bootSize?: string | number | undefined;
-  /** Free space beyond what the tree needs; default "512M". */
-  readonly additionalSpace?: string | number | undefined;
-  /** The root filesystem; default "ext4". */
-  readonly fsType?: RootFilesystem | undefined;
-}
+export interface ComputeDiskSizeOptions extends z.input<typeof schema> {}
 
 /** Every part of the sum: `diskBytes` is all of them added and rounded up to a MiB. */
 export interface DiskSize extends TreeUsage {
@@ -68,15 +60,20 @@ const INODE_RATIO_BYTES = 16 * KIB;
 /** Computes how large a disk the staged tree needs: make-disk-image's formula, the inode count carried on to mkfs, and a
  *  floor under which ext4 could not hold its own structures.
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: nothing. */
-export async function computeDiskSize(options: ComputeDiskSizeOptions, context?: StepContext): Promise<DiskSize> {
-  const parsed = parseOptions(STEP, schema, options);
-  const { root, closure, entries, partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
-  await requireDirectory(STEP, root, 'root');
-  return runStep(STEP, context, root, async (step) => {
-    const usage = await treeUsage(step, walkTree(step, { root, closure, entries }));
+export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: [],
+  where: 'host',
+  async prepare({ root }) {
+    await requireDirectory(STEP, root, 'root');
+  },
+  detail: ({ root }) => root,
+  async run(step, { partitionTableType: type, bootSize, additionalSpace, fsType, ...sources }) {
+    const usage = await treeUsage(step, walkTree(step, sources));
     return sumDiskSize(usage, type, bootSize, additionalSpace, fsType);
-  });
-}
+  },
+});
 
 /** What a tree takes, hard links counted each time. */
 export async function treeUsage(step: StepRunner, tree: Iterable<TreeEntry>): Promise<TreeUsage> {

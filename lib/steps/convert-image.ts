@@ -5,30 +5,24 @@ import { z } from 'zod';
 import { IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
 import { fixImageIdentity } from '../formats/image-identity.ts';
 import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { path, timestamp } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'convertImage';
 
 const schema = z.object({
+  /** A raw disk image. */
   source: path,
+  /** The file to write; one that is there is replaced. */
   target: path,
+  /** Default "raw". */
   format: z.enum(IMAGE_FORMATS).default('raw'),
+  /** Seconds since 1970: the same disk then gives the same file each time, with identifiers made from its contents. */
   timestamp: timestamp.optional(),
 });
 
-export interface ConvertImageOptions {
-  /** A raw disk image. */
-  readonly source: string;
-  /** The file to write; one that is there is replaced. */
-  readonly target: string;
-  /** Default "raw". */
-  readonly format?: ImageFormat | undefined;
-  /** Seconds since 1970: the same disk then gives the same file each time, with identifiers made from its contents. */
-  readonly timestamp?: number | undefined;
-}
+export interface ConvertImageOptions extends z.input<typeof schema> {}
 
 export interface ConvertedImage {
   readonly target: string;
@@ -61,15 +55,22 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
  *  @returns sizes as `qemu-img info` tells them of the result.
  *  @throws {NoSpaceError} when the host's disk is full; a target that is there stays as it is.
  *  @see qemu-img(1). Runs: qemu-img. */
-export async function convertImage(options: ConvertImageOptions, context?: StepContext): Promise<ConvertedImage> {
-  const { format, timestamp: time, ...files } = parseOptions(STEP, schema, options);
-  // Absolute, because qemu-img takes `name:rest` for a protocol.
-  const source = resolve(files.source);
-  const target = resolve(files.target);
-  await requireDisk(STEP, source, [], 'source');
-  await requireReplaceable(STEP, target, 'target');
-  return runStep(STEP, context, format, async (step) => {
+export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['qemu-img'],
+  where: 'host',
+  async prepare(files) {
+    // Absolute, because qemu-img takes `name:rest` for a protocol.
+    const source = resolve(files.source);
+    const target = resolve(files.target);
+    await requireDisk(STEP, source, [], 'source');
+    await requireReplaceable(STEP, target, 'target');
     if (source === target) throw new InvalidOptionsError(STEP, [{ path: 'target', message: 'is the source itself' }]);
+    return { source, target };
+  },
+  detail: ({ format }) => format,
+  async run(step, { format, timestamp: time }, { source, target }) {
     // Under a private name until it is whole: a target that is there is replaced only by a finished one.
     const partial = join(dirname(target), `.nixos-disk-image-${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
@@ -85,5 +86,5 @@ export async function convertImage(options: ConvertImageOptions, context?: StepC
     const facts = JSON.parse(info.stdout.toString('utf8')) as { 'virtual-size': number; 'actual-size': number };
     step.measured(facts['actual-size']);
     return { target, format, virtualBytes: facts['virtual-size'], allocatedBytes: facts['actual-size'] };
-  });
-}
+  },
+});

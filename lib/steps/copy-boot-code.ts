@@ -2,42 +2,35 @@ import { open } from 'node:fs/promises';
 import { z } from 'zod';
 import { BOOT_CODE_BYTES } from '../boot-loader/grub-core.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { runStep, type StepContext } from '../run/step.ts';
-import { partitionExtent, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
+import { partitionedDisk, path } from '../spec/fields.ts';
 import { MIB, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'copyBootCode';
 
 const schema = z.object({
+  /** Raw disk images with the same layout. */
   from: path,
   to: path,
-  disk: z.object({
-    table: z.enum(['gpt', 'msdos', 'none']),
-    partitions: z.array(partitionExtent),
-    biosGrub: partitionExtent.optional(),
-  }),
+  /** As partitionDisk returned it. */
+  disk: partitionedDisk,
 });
 
-export interface CopyBootCodeOptions {
-  /** Raw disk images with the same layout. */
-  readonly from: string;
-  readonly to: string;
-  /** As partitionDisk returned it. */
-  readonly disk: {
-    readonly table: 'gpt' | 'msdos' | 'none';
-    readonly partitions: readonly { readonly offsetBytes: number; readonly sizeBytes: number }[];
-    readonly biosGrub?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
-  };
-}
+export interface CopyBootCodeOptions extends z.input<typeof schema> {}
 
 /** Copies what a BIOS boots with from one disk to another: the boot sector's code, and the core image in the gap behind an MBR
  *  or in the BIOS boot partition. Runs: nothing. */
-export async function copyBootCode(options: CopyBootCodeOptions, context?: StepContext): Promise<void> {
-  const { from, to, disk } = parseOptions(STEP, schema, options);
-  await requireDisk(STEP, from, disk.partitions, 'from');
-  await requireDisk(STEP, to, disk.partitions, 'to');
-  return runStep(STEP, context, disk.table, async () => {
+export const copyBootCode: Step<CopyBootCodeOptions, void> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: [],
+  where: 'host',
+  async prepare({ from, to, disk }) {
+    await requireDisk(STEP, from, disk.partitions, 'from');
+    await requireDisk(STEP, to, disk.partitions, 'to');
+  },
+  detail: ({ disk }) => disk.table,
+  async run(_step, { from, to, disk }) {
     if (disk.table === 'none') return;
     const first = Math.min(...disk.partitions.map(({ offsetBytes }) => offsetBytes));
     const gap = disk.table === 'msdos' ? [{ offsetBytes: SECTOR_BYTES, sizeBytes: first - SECTOR_BYTES }] : [];
@@ -54,5 +47,5 @@ export async function copyBootCode(options: CopyBootCodeOptions, context?: StepC
         await source.read(bytes, 0, bytes.length, offsetBytes + at);
         await target.write(bytes, 0, bytes.length, offsetBytes + at);
       }
-  });
-}
+  },
+});

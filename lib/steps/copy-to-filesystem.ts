@@ -3,33 +3,26 @@ import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { ImageTooSmallError, InvalidOptionsError, ToolFailedError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'copyToFilesystem';
 
 const schema = z.object({
+  /** A raw disk image. */
   image: path,
+  /** Its partition, as partitionDisk returns it; number 0 is the whole image. */
   partition: z.object({ number: z.int().min(0), offsetBytes: z.int().min(0) }),
-  sources: z.array(path).min(1, 'must name at least one source'),
+  /** Files and folders on this host; each goes under its own name into `targetFolder`. */
+  sources: z.array(path).min(1, 'must name at least one source').readonly(),
+  /** A folder that exists in the filesystem; default "/". */
   targetFolder: absolutePath.default('/'),
+  /** Default "ext4"; only ext4 is checked afterwards, and so only ext4 is taken. */
   fsType: z.string().default('ext4'),
 });
 
-export interface CopyToFilesystemOptions {
-  /** A raw disk image. */
-  readonly image: string;
-  /** Its partition, as partitionDisk returns it; number 0 is the whole image. */
-  readonly partition: { readonly number: number; readonly offsetBytes: number };
-  /** Files and folders on this host; each goes under its own name into `targetFolder`. */
-  readonly sources: readonly string[];
-  /** A folder that exists in the filesystem; default "/". */
-  readonly targetFolder?: string | undefined;
-  /** Default "ext4"; only ext4 is checked afterwards, and so only ext4 is taken. */
-  readonly fsType?: 'ext4' | undefined;
-}
+export interface CopyToFilesystemOptions extends z.input<typeof schema> {}
 
 export interface CopiedToFilesystem {
   /** Entries that were found in the image afterwards. */
@@ -64,15 +57,18 @@ const FAILURES =
  *  @throws {ImageTooSmallError}, {ToolFailedError} when its output says that it failed.
  *  @throws {UnexpectedStateError} when an entry is not in the image afterwards.
  *  @see cptofs.c in LKL; lkl issue 466. Runs: cptofs, debugfs. */
-export async function copyToFilesystem(
-  options: CopyToFilesystemOptions,
-  context?: StepContext,
-): Promise<CopiedToFilesystem> {
-  const parsed = parseOptions(STEP, schema, options);
-  const sources = parsed.sources.map((source) => resolve(source));
-  await requireDisk(STEP, parsed.image);
-  await refuseUnnameable(parsed.sources);
-  return runStep(STEP, context, `${sources.length} sources`, async (step) => {
+export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['cptofs', 'debugfs'],
+  where: 'host',
+  async prepare(parsed) {
+    await requireDisk(STEP, parsed.image);
+    await refuseUnnameable(parsed.sources);
+  },
+  detail: ({ sources }) => `${sources.length} sources`,
+  async run(step, parsed) {
+    const sources = parsed.sources.map((source) => resolve(source));
     const argv = copyToFilesystemArgs({ ...parsed, fsType: 'ext4', image: resolve(parsed.image), sources });
     const result = await step.run(argv, { what: `cannot copy into ${parsed.image}` });
     const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
@@ -119,8 +115,8 @@ export async function copyToFilesystem(
     for (const source of sources)
       entries += await checkCopied(source, prefix === '' ? basename(source) : `${prefix}/${basename(source)}`, inImage);
     return { entries };
-  });
-}
+  },
+});
 
 async function refuseUnnameable(sources: readonly string[]): Promise<void> {
   const issues = [];

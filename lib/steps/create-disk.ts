@@ -1,25 +1,21 @@
 import { open, rm } from 'node:fs/promises';
 import { z } from 'zod';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'createDisk';
 
 const schema = z.object({
+  /** The file to make; it must not exist. */
   image: path,
+  /** Bytes, a multiple of 512. */
   sizeBytes: z.int().positive().multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}, the sector`),
 });
 
-export interface CreateDiskOptions {
-  /** The file to make; it must not exist. */
-  readonly image: string;
-  /** Bytes, a multiple of 512. */
-  readonly sizeBytes: number;
-}
+export interface CreateDiskOptions extends z.input<typeof schema> {}
 
 export interface CreatedDisk {
   readonly image: string;
@@ -31,9 +27,13 @@ export interface CreatedDisk {
 /** Makes an empty sparse file of `sizeBytes`.
  *  @throws {UnexpectedStateError} when `image` exists.
  *  @throws {NoSpaceError} when the filesystem takes no file of that size. Runs: nothing. */
-export async function createDisk(options: CreateDiskOptions, context?: StepContext): Promise<CreatedDisk> {
-  const { image, sizeBytes } = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, image, async () => {
+export const createDisk: Step<CreateDiskOptions, CreatedDisk> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: [],
+  where: 'host',
+  detail: ({ image }) => image,
+  async run(_step, { image, sizeBytes }) {
     const handle = await open(image, 'wx').catch((error: unknown) => {
       if (isErrno(error, 'EEXIST'))
         throw new UnexpectedStateError(STEP, `${image} exists already`, { expected: 'no such file', cause: error });
@@ -51,5 +51,5 @@ export async function createDisk(options: CreateDiskOptions, context?: StepConte
     } finally {
       await handle.close();
     }
-  });
-}
+  },
+});

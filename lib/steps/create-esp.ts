@@ -1,28 +1,22 @@
 import { z } from 'zod';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { absolutePath, fatLabel, volumeId } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'createEsp';
 
 const schema = z.object({
+  /** The partition's device. */
   device: absolutePath,
+  /** Where it is then mounted; made when it is not there. */
   mountPoint: absolutePath,
+  /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
   label: fatLabel.default('ESP'),
+  /** 8 hexadecimal digits; default: from the clock. */
   volumeId: volumeId.optional(),
 });
 
-export interface CreateEspOptions {
-  /** The partition's device. */
-  readonly device: string;
-  /** Where it is then mounted; made when it is not there. */
-  readonly mountPoint: string;
-  /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
-  readonly label?: string | undefined;
-  /** 8 hexadecimal digits; default: from the clock. */
-  readonly volumeId?: string | undefined;
-}
+export interface CreateEspOptions extends z.input<typeof schema> {}
 
 export interface CreatedEsp {
   readonly mountPoint: string;
@@ -37,9 +31,13 @@ export function createEspArgs(device: string, label: string, volumeId?: string):
 
 /** Makes a FAT filesystem on the EFI system partition (or XBOOTLDR, or /boot) and mounts it.
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat, mkdir, mount, blkid. */
-export async function createEsp(options: CreateEspOptions, context?: StepContext): Promise<CreatedEsp> {
-  const { device, mountPoint, label, volumeId: id } = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, `${label} on ${device}`, async (step) => {
+export const createEsp: Step<CreateEspOptions, CreatedEsp> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['mkfs.vfat', 'mkdir', 'mount', 'blkid'],
+  where: 'anywhere',
+  detail: ({ device, label }) => `${label} on ${device}`,
+  async run(step, { device, mountPoint, label, volumeId: id }) {
     await step.run(createEspArgs(device, label, id), { what: `cannot make the FAT filesystem on ${device}` });
     await step.run(['mkdir', '-p', mountPoint]);
     // 0077, as NixOS's systemd-boot module advises: a random seed on the ESP is nobody else's business.
@@ -49,5 +47,5 @@ export async function createEsp(options: CreateEspOptions, context?: StepContext
     if (!/^[0-9A-F]{4}-[0-9A-F]{4}$/.test(uuid))
       throw new UnexpectedStateError(STEP, `${device} has no FAT volume ID`, { expected: 'XXXX-XXXX', found: uuid });
     return { mountPoint, uuid };
-  });
-}
+  },
+});

@@ -5,55 +5,52 @@ import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../f
 import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
 import { makeDirectories, requireDisk } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'extractFilesystem';
 
 const schema = z.object({
+  /** A raw disk image; its filesystem is not mounted. */
   image: path,
+  /** Bytes. */
   partition: partitionExtent,
   fsType: z.enum(['ext4', 'vfat']),
+  /** An empty or new folder for the files' contents. */
   folder: path,
-  leaveOut: z.array(z.string()).default([]),
+  /** Paths from `/` that are left out, with all below them. */
+  leaveOut: z.array(z.string()).readonly().default([]),
 });
 
-export interface ExtractFilesystemOptions {
-  /** A raw disk image; its filesystem is not mounted. */
-  readonly image: string;
-  /** Bytes. */
-  readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
-  readonly fsType: 'ext4' | 'vfat';
-  /** An empty or new folder for the files' contents. */
-  readonly folder: string;
-  /** Paths from `/` that are left out, with all below them. */
-  readonly leaveOut?: readonly string[] | undefined;
-}
+export interface ExtractFilesystemOptions extends z.input<typeof schema> {}
 
 /** Takes a tree out of an image: every entry with its mode and owner as the filesystem has them, its content as a file of
  *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
  *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs; or mcopy. */
-export async function extractFilesystem(
-  options: ExtractFilesystemOptions,
-  context?: StepContext,
-): Promise<TreeEntry[]> {
-  const parsed = parseOptions(STEP, schema, options);
-  const leaveOut = new Set(parsed.leaveOut.map((name) => name.replace(/^\/+|\/+$/g, '')));
-  // By its parents: a closure has many store paths, and its image many files.
-  const isKept = (name: string): boolean => {
-    for (let at = name; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
-      if (leaveOut.has(at)) return false;
-    return true;
-  };
-  await requireDisk(STEP, parsed.image, [parsed.partition]);
-  return runStep(STEP, context, parsed.fsType, async (step) => {
+export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['debugfs', 'mcopy'],
+  where: 'host',
+  async prepare({ image, partition }) {
+    await requireDisk(STEP, image, [partition]);
+  },
+  detail: ({ fsType }) => fsType,
+  async run(step, parsed) {
+    const leaveOut = new Set(parsed.leaveOut.map((name) => name.replace(/^\/+|\/+$/g, '')));
+    // By its parents: a closure has many store paths, and its image many files.
+    const isKept = (name: string): boolean => {
+      for (let at = name; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
+        if (leaveOut.has(at)) return false;
+      return true;
+    };
     await makeDirectories(parsed.folder);
     const entries = parsed.fsType === 'ext4' ? await extractExt4(step, parsed, isKept) : await extractFat(step, parsed);
     return entries.filter(({ path: name }) => isKept(name));
-  });
-}
+  },
+});
 
 type Parsed = z.output<typeof schema>;
 

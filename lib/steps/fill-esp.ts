@@ -1,46 +1,47 @@
 import { z } from 'zod';
 import { listFatFiles, writeFatTree } from '../filesystem/fat.ts';
-import { listTree, type TreeEntry } from '../filesystem/tree.ts';
+import { listTree } from '../filesystem/tree.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { partitionExtent, path, timestamp, treeEntries } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'fillEsp';
 
 const schema = z.object({
+  /** A raw disk image. */
   image: path,
+  /** A partition with a FAT (formatEsp). Bytes. */
   partition: partitionExtent,
+  /** Files and directories, as extractFilesystem returns them; FAT keeps no modes and no owners. */
   entries: treeEntries.optional(),
+  /** A directory of this host whose contents go in, in the place of `entries`. */
   populateFrom: path.optional(),
+  /** Seconds since 1970 for the files' times; default: now. */
   timestamp: timestamp.optional(),
 });
 
-export interface FillEspOptions {
-  /** A raw disk image. */
-  readonly image: string;
-  /** A partition with a FAT (formatEsp). Bytes. */
-  readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
-  /** Files and directories, as extractFilesystem returns them; FAT keeps no modes and no owners. */
-  readonly entries?: readonly TreeEntry[] | undefined;
-  /** A directory of this host whose contents go in, in the place of `entries`. */
-  readonly populateFrom?: string | undefined;
-  /** Seconds since 1970 for the files' times; default: now. */
-  readonly timestamp?: number | undefined;
-}
+export interface FillEspOptions extends z.input<typeof schema> {}
 
 /** Writes a tree into a FAT inside an image, in the order of its paths: no root, no mount. Files that are there stay.
  *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written.
  *  @throws {UnexpectedStateError} for what a FAT cannot hold, such as a symbolic link, and for a file that is there already.
  *  Runs: mmd, mdir, mcopy. */
-export async function fillEsp(options: FillEspOptions, context?: StepContext): Promise<void> {
-  const { image, partition, entries, populateFrom, timestamp: time } = parseOptions(STEP, schema, options);
-  if ((entries === undefined) === (populateFrom === undefined))
-    throw new InvalidOptionsError(STEP, [{ path: 'entries', message: 'or populateFrom must be given, and not both' }]);
-  await requireDisk(STEP, image, [partition]);
-  if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
-  return runStep(STEP, context, populateFrom ?? `${entries?.length} entries`, async (step) => {
+export const fillEsp: Step<FillEspOptions, void> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['mmd', 'mdir', 'mcopy'],
+  where: 'host',
+  async prepare({ image, partition, entries, populateFrom }) {
+    if ((entries === undefined) === (populateFrom === undefined))
+      throw new InvalidOptionsError(STEP, [
+        { path: 'entries', message: 'or populateFrom must be given, and not both' },
+      ]);
+    await requireDisk(STEP, image, [partition]);
+    if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
+  },
+  detail: ({ entries, populateFrom }) => populateFrom ?? `${entries?.length} entries`,
+  async run(step, { image, partition, entries, populateFrom, timestamp: time }) {
     const tree = (entries ?? (await listTree(step, { root: populateFrom }))).map((entry) => ({
       ...entry,
       path: textOf(entry.path),
@@ -67,8 +68,8 @@ export async function fillEsp(options: FillEspOptions, context?: StepContext): P
       .filter(({ type }) => type === 'file')
       .map(({ path: name, source, sizeBytes }) => ({ path: name, content: { source, sizeBytes } }));
     await writeFatTree(step, location, { folders, files }, time);
-  });
-}
+  },
+});
 
 /** The text of a name whose bytes were read as latin1. */
 function textOf(name: string): string {

@@ -2,33 +2,26 @@ import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 import { FAT_EPOCH, type FatFacts, fatBits, readFat } from '../filesystem/fat.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { runStep, type StepContext } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { fatLabel, partitionExtent, path, timestamp, volumeId } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { bytesToSectors, KIB } from '../units.ts';
 
 const STEP = 'formatEsp';
 
 const schema = z.object({
+  /** A raw disk image. */
   image: path,
+  /** The ESP, the XBOOTLDR partition or legacy+boot's /boot, as partitionDisk returns it. Bytes. */
   partition: partitionExtent,
+  /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
   label: fatLabel.default('ESP'),
+  /** 8 hexadecimal digits; default: from the clock. */
   volumeId: volumeId.optional(),
+  /** Seconds since 1970: with it and a volumeId the filesystem has the same bytes each time; default: now. */
   timestamp: timestamp.optional(),
 });
 
-export interface FormatEspOptions {
-  /** A raw disk image. */
-  readonly image: string;
-  /** The ESP, the XBOOTLDR partition or legacy+boot's /boot, as partitionDisk returns it. Bytes. */
-  readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
-  /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
-  readonly label?: string | undefined;
-  /** 8 hexadecimal digits; default: from the clock. */
-  readonly volumeId?: string | undefined;
-  /** Seconds since 1970: with it and a volumeId the filesystem has the same bytes each time; default: now. */
-  readonly timestamp?: number | undefined;
-}
+export interface FormatEspOptions extends z.input<typeof schema> {}
 
 /** Arguments of mkfs.vfat: the offset in sectors, the size in KiB. */
 export function formatEspArgs(options: FormatEspOptions): string[] {
@@ -46,10 +39,16 @@ export function formatEspArgs(options: FormatEspOptions): string[] {
 /** Makes a FAT filesystem at a partition inside an image: no root, no mount. createEsp does it to a device, and mounts it.
  *  @returns the volume ID and sizes, read back from the boot sector.
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat. */
-export async function formatEsp(options: FormatEspOptions, context?: StepContext): Promise<FatFacts> {
-  const parsed = parseOptions(STEP, schema, options);
-  await requireDisk(STEP, parsed.image, [parsed.partition]);
-  return runStep(STEP, context, parsed.label, async (step) => {
+export const formatEsp: Step<FormatEspOptions, FatFacts> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['mkfs.vfat'],
+  where: 'host',
+  async prepare({ image, partition }) {
+    await requireDisk(STEP, image, [partition]);
+  },
+  detail: ({ label }) => label,
+  async run(step, parsed) {
     await step.run(formatEspArgs(parsed), {
       cwd: dirname(parsed.image),
       env:
@@ -59,5 +58,5 @@ export async function formatEsp(options: FormatEspOptions, context?: StepContext
       what: `cannot make the FAT filesystem "${parsed.label}" in ${parsed.image}`,
     });
     return readFat(STEP, { image: parsed.image, offsetBytes: parsed.partition.offsetBytes });
-  });
-}
+  },
+});

@@ -4,77 +4,49 @@ import { z } from 'zod';
 import { type BootPlace, grubConfig } from '../boot-loader/grub-config.ts';
 import { embedGrubCore, GRUB_MODULES, makeGrubCore } from '../boot-loader/grub-core.ts';
 import { type FatFile, readFat, writeFatTree } from '../filesystem/fat.ts';
-import { GRUB_MODULE, ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
+import { GRUB_MODULE, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { writeInside } from '../host-files/inside-root.ts';
 import { makePrivateFolder } from '../host-files/private-output.ts';
 import { efiArchitecture, type Generation, readGeneration } from '../nix/bootspec.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
-import { generations, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
+import { generations, partitionedDisk, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
 
 const STEP = 'installGrub';
 
-const partition = z.object({ offsetBytes: z.int().min(0), sizeBytes: z.int().positive() });
-const diskPartition = partition.extend({ mountPoint: z.string().optional() });
-
 const schema = z.object({
+  /** A raw disk image, partitioned. */
   image: path,
-  disk: z.object({
-    table: z.enum(['gpt', 'msdos', 'none']),
-    partitions: z.array(diskPartition),
-    esp: diskPartition.optional(),
-    biosGrub: partition.optional(),
-  }),
-  firmware: z.array(z.enum(['bios', 'efi'])).min(1, 'must name bios, efi or both'),
+  /** What partitionDisk returned. A FAT that is /boot, and the ESP, must have been made (formatEsp). */
+  disk: partitionedDisk,
+  /** What it is to boot from: legacy BIOS, EFI, or both. */
+  firmware: z
+    .array(z.enum(['bios', 'efi']))
+    .min(1, 'must name bios, efi or both')
+    .readonly(),
+  /** The staged root folder: where the layout has no /boot of its own, `boot/grub` goes into it. */
   root: path,
+  /** The UUID that the root filesystem has, or will have. */
   rootUuid: z.string().regex(/^[0-9A-Fa-f-]+$/, 'must be the UUID of the root filesystem'),
+  /** Of the root; default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
+  /** The generations of the system profile; the last is the default. */
   generations,
+  /** A private store's folder; default: the host's store. */
   store: path.optional(),
-  storePaths: z.array(z.string()).optional(),
+  /** The closure in the image: what is booted must be in it. Default: not checked. */
+  storePaths: z.array(z.string()).readonly().optional(),
+  /** The folder with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a folder of
+   *  PATH. */
   grubFolder: path.optional(),
+  /** How long the menu waits; default 5, as in NixOS. */
   timeoutSeconds: timeoutSeconds.default(5),
+  /** Seconds since 1970 for files on a FAT, and for the entries' dates; default: now. */
   timestamp: timestamp.optional(),
 });
 
-export interface InstallGrubOptions {
-  /** A raw disk image, partitioned. */
-  readonly image: string;
-  /** What partitionDisk returned. A FAT that is /boot, and the ESP, must have been made (formatEsp). */
-  readonly disk: {
-    readonly table: 'gpt' | 'msdos' | 'none';
-    readonly partitions: readonly {
-      readonly offsetBytes: number;
-      readonly sizeBytes: number;
-      readonly mountPoint: string | undefined;
-    }[];
-    readonly esp?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
-    readonly biosGrub?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
-  };
-  /** What it is to boot from: legacy BIOS, EFI, or both. */
-  readonly firmware: readonly ('bios' | 'efi')[];
-  /** The staged root folder: where the layout has no /boot of its own, `boot/grub` goes into it. */
-  readonly root: string;
-  /** The UUID that the root filesystem has, or will have. */
-  readonly rootUuid: string;
-  /** Of the root; default "ext4". */
-  readonly fsType?: RootFilesystem | undefined;
-  /** The generations of the system profile; the last is the default. */
-  readonly generations: readonly { readonly number: number; readonly toplevel: string }[];
-  /** A private store's folder; default: the host's store. */
-  readonly store?: string | undefined;
-  /** The closure in the image: what is booted must be in it. Default: not checked. */
-  readonly storePaths?: readonly string[] | undefined;
-  /** The folder with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a folder of
-   *  PATH. */
-  readonly grubFolder?: string | undefined;
-  /** How long the menu waits; default 5, as in NixOS. */
-  readonly timeoutSeconds?: number | undefined;
-  /** Seconds since 1970 for files on a FAT, and for the entries' dates; default: now. */
-  readonly timestamp?: number | undefined;
-}
+export interface InstallGrubOptions extends z.input<typeof schema> {}
 
 export interface InstalledGrub {
   /** Bytes of the BIOS core image, and of the room it had; undefined without BIOS. */
@@ -93,18 +65,23 @@ export interface InstalledGrub {
  *  @throws {ImageTooSmallError} when the core image is larger than its place, or the kernels than theirs: needed and available bytes.
  *  @throws {ToolMissingError} without grub-mkimage or the modules of a platform.
  *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: grub-mkimage, mmd, mdir, mcopy. */
-export async function installGrub(options: InstallGrubOptions, context?: StepContext): Promise<InstalledGrub> {
-  const parsed = parseOptions(STEP, schema, options);
-  const { image, disk, firmware, timestamp: time } = parsed;
-  await requireDisk(STEP, image, disk.partitions);
-  const root = resolve(parsed.root);
-  const systems: Generation[] = [];
-  for (const generation of parsed.generations) systems.push(await readGeneration(STEP, generation, parsed));
-  const newest = systems.at(-1)?.systems[0];
-  if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
-  checkPlaces(parsed);
-
-  return runStep(STEP, context, firmware.join(', '), async (step) => {
+export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['cat', 'find', 'grub-mkimage', 'mcopy', 'mdir', 'mmd'],
+  where: 'host',
+  async prepare(parsed) {
+    await requireDisk(STEP, parsed.image, parsed.disk.partitions);
+    const systems: Generation[] = [];
+    for (const generation of parsed.generations) systems.push(await readGeneration(STEP, generation, parsed));
+    const newest = systems.at(-1)?.systems[0];
+    if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
+    checkPlaces(parsed);
+    return { systems, newest };
+  },
+  detail: ({ firmware }) => firmware.join(', '),
+  async run(step, parsed, { systems, newest }) {
+    const { image, disk, firmware, timestamp: time } = parsed;
     await using work = await makePrivateFolder(dirname(resolve(image)));
     const bootPartition = disk.partitions.find(({ mountPoint }) => mountPoint === '/boot');
     const boot: BootPlace =
@@ -113,7 +90,7 @@ export async function installGrub(options: InstallGrubOptions, context?: StepCon
         : await onPartition({ image, offsetBytes: bootPartition.offsetBytes });
     const { config, kernels } = grubConfig(systems, boot, parsed.timeoutSeconds, time ?? Date.now() / 1000);
     const files: FatFile[] = [{ path: 'grub/grub.cfg', content: { text: config } }, ...kernels];
-    if (bootPartition === undefined) await writeInside(STEP, root, '/boot/grub/grub.cfg', config);
+    if (bootPartition === undefined) await writeInside(STEP, resolve(parsed.root), '/boot/grub/grub.cfg', config);
     else await writeFatTree(step, { image, offsetBytes: bootPartition.offsetBytes }, { folders: [], files }, time);
 
     const early = join(work.path, 'early.cfg');
@@ -148,8 +125,8 @@ export async function installGrub(options: InstallGrubOptions, context?: StepCon
       );
     }
     return { core, bootFiles: files.map((file) => file.path).sort() };
-  });
-}
+  },
+});
 
 async function onPartition(location: { readonly image: string; readonly offsetBytes: number }): Promise<BootPlace> {
   const { volumeId } = await readFat(STEP, location);

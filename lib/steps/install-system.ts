@@ -10,44 +10,36 @@ import {
   runNix,
 } from '../nix/registration.ts';
 import { resolveStorePath, STORE_PATH, storeUri } from '../nix/store.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import type { CrossRule } from '../run/parse-options.ts';
+import type { StepRunner } from '../run/step.ts';
 import { path, timestamp } from '../spec/fields.ts';
-import { type CrossRule, parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'installSystem';
 
 const schema = z.object({
+  /** The folder that becomes the image's root. */
   root: path,
+  /** The NixOS system: a path in the Nix store, or a link to one, such as `./result`. */
   toplevel: path,
+  /** A private store's folder (`nix-build --store DIR`), with `nix/store` in it; default: the host's store. */
   store: path.optional(),
+  /** A `closureInfo` folder (`store-paths`, `registration`): nothing is asked of a Nix database then. */
   closureInfo: path.optional(),
-  additionalPaths: z.array(path).default([]),
+  /** More store paths to copy, with their closures. */
+  additionalPaths: z.array(path).readonly().default([]),
+  /** A store path with the channel's sources, which a closureInfo must name; default: no channel. */
   channel: path.optional(),
+  /** Copy the store paths into the root; default true. Without, they are only registered there, and makeFilesystem
+   *  takes them from where they are (`closure`). */
   copyClosure: z.boolean().default(true),
+  /** Seconds since 1970: the registration time of every store path, in a database of the same bytes each time. */
   timestamp: timestamp.optional(),
 });
 
-export interface InstallSystemOptions {
-  /** The folder that becomes the image's root. */
-  readonly root: string;
-  /** The NixOS system: a path in the Nix store, or a link to one, such as `./result`. */
-  readonly toplevel: string;
-  /** A private store's folder (`nix-build --store DIR`), with `nix/store` in it; default: the host's store. */
-  readonly store?: string | undefined;
-  /** A `closureInfo` folder (`store-paths`, `registration`): nothing is asked of a Nix database then. */
-  readonly closureInfo?: string | undefined;
-  /** More store paths to copy, with their closures. */
-  readonly additionalPaths?: readonly string[] | undefined;
-  /** A store path with the channel's sources, which a closureInfo must name; default: no channel. */
-  readonly channel?: string | undefined;
-  /** Copy the store paths into the root; default true. Without, they are only registered there, and makeFilesystem
-   *  takes them from where they are (`closure`). */
-  readonly copyClosure?: boolean | undefined;
-  /** Seconds since 1970: the registration time of every store path, in a database of the same bytes each time. */
-  readonly timestamp?: number | undefined;
-}
+export interface InstallSystemOptions extends z.input<typeof schema> {}
 
 export interface InstalledSystem {
   /** `/nix/store/…` */
@@ -110,20 +102,28 @@ const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additional
  *  @throws {NoSpaceError} when the host's disk is full.
  *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix-store; to copy, nix, or rsync for a
  *  closureInfo; sqlite3 with `timestamp`. */
-export async function installSystem(options: InstallSystemOptions, context?: StepContext): Promise<InstalledSystem> {
-  const parsed = parseOptions(STEP, schema, options, [storeRule]);
-  const root = resolve(parsed.root);
-  const { store } = parsed;
-  const toplevel = await resolveStorePath(STEP, parsed.toplevel, 'toplevel', store);
-  const sourceRoot = store === undefined ? '/' : resolve(store);
-  await checkIsSystem(join(sourceRoot, toplevel), toplevel);
-  const additional = await Promise.all(
-    parsed.additionalPaths.map((file, index) => resolveStorePath(STEP, file, `additionalPaths[${index}]`, store)),
-  );
-  const channel =
-    parsed.channel === undefined ? undefined : await resolveStorePath(STEP, parsed.channel, 'channel', store);
-
-  return runStep(STEP, context, toplevel, async (step) => {
+export const installSystem: Step<InstallSystemOptions, InstalledSystem> = defineStep({
+  name: STEP,
+  options: schema,
+  rules: [storeRule],
+  runs: ['nix', 'nix-store', 'rsync', 'sqlite3'],
+  where: 'host',
+  async prepare(parsed) {
+    const { store } = parsed;
+    const toplevel = await resolveStorePath(STEP, parsed.toplevel, 'toplevel', store);
+    const sourceRoot = store === undefined ? '/' : resolve(store);
+    await checkIsSystem(join(sourceRoot, toplevel), toplevel);
+    const additional = await Promise.all(
+      parsed.additionalPaths.map((file, index) => resolveStorePath(STEP, file, `additionalPaths[${index}]`, store)),
+    );
+    const channel =
+      parsed.channel === undefined ? undefined : await resolveStorePath(STEP, parsed.channel, 'channel', store);
+    return { toplevel, sourceRoot, additional, channel };
+  },
+  detail: (_, { toplevel }) => toplevel,
+  async run(step, parsed, { toplevel, sourceRoot, additional, channel }) {
+    const { store } = parsed;
+    const root = resolve(parsed.root);
     await makeFolders(root);
     await refuseLinks(root);
     const wanted = [toplevel, ...additional, ...(channel === undefined ? [] : [channel])];
@@ -158,8 +158,8 @@ export async function installSystem(options: InstallSystemOptions, context?: Ste
     await chmodTree(join(root, 'nix/var/nix'));
     const version = await readFile(join(sourceRoot, toplevel, 'nixos-version'), 'utf8').catch(() => undefined);
     return { toplevel, storePaths, version: version?.trim() };
-  });
-}
+  },
+});
 
 /** Arguments that copy closures from a store to the store in `root`. */
 export function copyClosureArgs(root: string, storePaths: readonly string[], store: string | undefined): string[] {

@@ -12,51 +12,38 @@ import {
   readGeneration,
 } from '../nix/bootspec.ts';
 import { resolveInStore } from '../nix/store.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { generations, partitionExtent, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'installSystemdBoot';
 
 const schema = z.object({
+  /** A raw disk image. */
   image: path,
+  /** The EFI system partition, with its FAT made (formatEsp). Bytes. */
   esp: partitionExtent,
+  /** The XBOOTLDR partition, which kernels and entries then go to. Bytes. */
   xbootldr: partitionExtent.optional(),
+  /** The generations of the system profile; the last is the default. */
   generations,
+  /** A private store's folder; default: the host's store. */
   store: path.optional(),
-  storePaths: z.array(z.string()).optional(),
+  /** The closure in the image: what is booted must be in it. Default: not checked. */
+  storePaths: z.array(z.string()).readonly().optional(),
+  /** The loader's .efi file; default: the one of the system's own systemd. */
   systemdBoot: path.optional(),
+  /** How long the menu waits; default 5, as in NixOS. */
   timeoutSeconds: timeoutSeconds.default(5),
+  /** Whether the kernel's parameters can be edited in the menu; default true, as in NixOS. */
   editor: z.boolean().default(true),
+  /** Default "keep", as in NixOS. @see loader.conf(5) */
   consoleMode: z.enum(['0', '1', '2', '5', 'auto', 'max', 'keep']).default('keep'),
+  /** Seconds since 1970 for the files' times and the entries' dates; default: now. */
   timestamp: timestamp.optional(),
 });
 
-export interface InstallSystemdBootOptions {
-  /** A raw disk image. */
-  readonly image: string;
-  /** The EFI system partition, with its FAT made (formatEsp). Bytes. */
-  readonly esp: { readonly offsetBytes: number; readonly sizeBytes: number };
-  /** The XBOOTLDR partition, which kernels and entries then go to. Bytes. */
-  readonly xbootldr?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
-  /** The generations of the system profile; the last is the default. */
-  readonly generations: readonly { readonly number: number; readonly toplevel: string }[];
-  /** A private store's folder; default: the host's store. */
-  readonly store?: string | undefined;
-  /** The closure in the image: what is booted must be in it. Default: not checked. */
-  readonly storePaths?: readonly string[] | undefined;
-  /** The loader's .efi file; default: the one of the system's own systemd. */
-  readonly systemdBoot?: string | undefined;
-  /** How long the menu waits; default 5, as in NixOS. */
-  readonly timeoutSeconds?: number | undefined;
-  /** Whether the kernel's parameters can be edited in the menu; default true, as in NixOS. */
-  readonly editor?: boolean | undefined;
-  /** Default "keep", as in NixOS. @see loader.conf(5) */
-  readonly consoleMode?: '0' | '1' | '2' | '5' | 'auto' | 'max' | 'keep' | undefined;
-  /** Seconds since 1970 for the files' times and the entries' dates; default: now. */
-  readonly timestamp?: number | undefined;
-}
+export interface InstallSystemdBootOptions extends z.input<typeof schema> {}
 
 export interface InstalledSystemdBoot {
   /** Files on the ESP and on XBOOTLDR, from their roots. */
@@ -74,23 +61,27 @@ export interface InstalledSystemdBoot {
  *  closure; for initrdSecrets, which take running the system's code; for a system without systemd-boot.
  *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
  *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mmd, mdir, mcopy. */
-export async function installSystemdBoot(
-  options: InstallSystemdBootOptions,
-  context?: StepContext,
-): Promise<InstalledSystemdBoot> {
-  const parsed = parseOptions(STEP, schema, options);
-  const { image, esp, xbootldr, store, storePaths, timestamp: time } = parsed;
-  await requireDisk(STEP, image, [esp, ...(xbootldr === undefined ? [] : [xbootldr])]);
-  const systems: Generation[] = [];
-  for (const generation of parsed.generations)
-    systems.push(await readGeneration(STEP, generation, { store, storePaths }));
-  const newest = systems.at(-1);
-  if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
-  const loader = parsed.systemdBoot ?? (await findLoader(newest.systems[0], store ?? '/'));
-  const architecture = efiArchitecture(newest.systems[0].system);
-  if (architecture === undefined) throw noLoader(newest.systems[0]);
-
-  return runStep(STEP, context, newest.systems[0].label, async (step) => {
+export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystemdBoot> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['mmd', 'mdir', 'mcopy'],
+  where: 'host',
+  async prepare(parsed) {
+    const { image, esp, xbootldr, store, storePaths } = parsed;
+    await requireDisk(STEP, image, [esp, ...(xbootldr === undefined ? [] : [xbootldr])]);
+    const systems: Generation[] = [];
+    for (const generation of parsed.generations)
+      systems.push(await readGeneration(STEP, generation, { store, storePaths }));
+    const newest = systems.at(-1);
+    if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
+    const loader = parsed.systemdBoot ?? (await findLoader(newest.systems[0], store ?? '/'));
+    const architecture = efiArchitecture(newest.systems[0].system);
+    if (architecture === undefined) throw noLoader(newest.systems[0]);
+    return { systems, newest, loader, architecture };
+  },
+  detail: (_, { newest }) => newest.systems[0].label,
+  async run(step, parsed, { systems, newest, loader, architecture }) {
+    const { image, esp, xbootldr, timestamp: time } = parsed;
     const binary = await readFile(loader).catch((cause: unknown) => {
       throw new InvalidOptionsError(STEP, [{ path: 'systemdBoot', message: `${loader} cannot be read` }], { cause });
     });
@@ -129,8 +120,8 @@ export async function installSystemdBoot(
     await writeFatTree(step, at(esp), { folders: [], files: espFiles }, time);
     await writeFatTree(step, at(xbootldr), { folders, files: bootPartitionFiles }, time);
     return { esp: names(espFiles), xbootldr: names(bootPartitionFiles), defaultEntry };
-  });
-}
+  },
+});
 
 /** Entries, and every kernel, initrd and devicetree once. */
 function bootFiles(systems: readonly Generation[], builtAt: number): FatFile[] {

@@ -6,17 +6,23 @@ import { FilesystemFullError } from '../filesystem/ext4/allocator.ts';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { fillExt4 } from '../filesystem/ext4/fill.ts';
 import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
-import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '../filesystem/root-filesystem.ts';
+import {
+  ROOT_FILESYSTEMS,
+  type RootFilesystem,
+  requireFilesystemTools,
+  TOOLS_OF,
+} from '../filesystem/root-filesystem.ts';
 import { spliceSparse } from '../filesystem/splice.ts';
-import { type Closure, type TreeAttribute, type TreeEntry, type TreeOwner, walkTree } from '../filesystem/tree.ts';
+import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateFolder } from '../host-files/private-output.ts';
 import { freeBytes, hostHasNoRoom } from '../host-files/room.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { ImageTooSmallError, InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
-import { commandFailure, runStep, type StepContext, type StepRunner, seesHost } from '../run/step.ts';
+import { commandFailure, type StepRunner } from '../run/step.ts';
 import {
   closureSource,
   filesystemLabel,
@@ -28,56 +34,41 @@ import {
   treeEntries,
   treeOwners,
 } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { KIB, MIB, SECTOR_BYTES } from '../units.ts';
 import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
 const STEP = 'makeFilesystem';
 
 const schema = z.object({
+  /** A raw disk image. */
   image: path,
+  /** Where the filesystem goes: a partition as partitionDisk returns it. Bytes. */
   partition: partitionExtent,
+  /** Default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
+  /** Printable ASCII, at most 16 bytes for ext4 and 12 for xfs; default "nixos". */
   label: filesystemLabel.default('nixos'),
+  /** Default: random. */
   uuid: guid.optional(),
+  /** The directory hash seed; default: random. */
   hashSeed: guid.optional(),
+  /** Inodes, as computeDiskSize returns them; default: one for each 16 KiB. */
   inodeCount: z.int().positive().max(0xffff_ffff).optional(),
+  /** A folder whose contents fill the filesystem in the same pass, every file owned by root. */
   populateFrom: path.optional(),
+  /** Store paths that go into it too, straight from the store they are in. */
   closure: closureSource.optional(),
+  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem and listClosure return them. */
   entries: treeEntries.optional(),
+  /** What is not root's: each target with all below it. */
   owners: treeOwners.default([]),
+  /** Extended attributes, for ext4: as stageContents returns them. */
   attributes: treeAttributes.default([]),
+  /** Seconds since 1970 for every time in the filesystem; default: files keep their modification time, the rest is now. */
   timestamp: timestamp.optional(),
 });
 
-export interface MakeFilesystemOptions {
-  /** A raw disk image. */
-  readonly image: string;
-  /** Where the filesystem goes: a partition as partitionDisk returns it. Bytes. */
-  readonly partition: { readonly offsetBytes: number; readonly sizeBytes: number };
-  /** Default "ext4". */
-  readonly fsType?: RootFilesystem | undefined;
-  /** Printable ASCII, at most 16 bytes for ext4 and 12 for xfs; default "nixos". */
-  readonly label?: string | undefined;
-  /** Default: random. */
-  readonly uuid?: string | undefined;
-  /** The directory hash seed; default: random. */
-  readonly hashSeed?: string | undefined;
-  /** Inodes, as computeDiskSize returns them; default: one for each 16 KiB. */
-  readonly inodeCount?: number | undefined;
-  /** A folder whose contents fill the filesystem in the same pass, every file owned by root. */
-  readonly populateFrom?: string | undefined;
-  /** Store paths that go into it too, straight from the store they are in. */
-  readonly closure?: Closure | undefined;
-  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem and listClosure return them. */
-  readonly entries?: readonly TreeEntry[] | undefined;
-  /** What is not root's: each target with all below it. */
-  readonly owners?: readonly TreeOwner[] | undefined;
-  /** Extended attributes, for ext4: as stageContents returns them. */
-  readonly attributes?: readonly TreeAttribute[] | undefined;
-  /** Seconds since 1970 for every time in the filesystem; default: files keep their modification time, the rest is now. */
-  readonly timestamp?: number | undefined;
-}
+export interface MakeFilesystemOptions extends z.input<typeof schema> {}
 
 export interface MadeFilesystem {
   readonly fsType: RootFilesystem;
@@ -134,43 +125,53 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: ext4: mkfs.ext4, debugfs;
  *  btrfs: mkfs.btrfs, btrfs, unshare, fakeroot; xfs: mkfs.xfs, xfs_db, xfs_repair; f2fs: mkfs.f2fs, sload.f2fs, unshare,
  *  fakeroot; all but ext4: filefrag. */
-export async function makeFilesystem(options: MakeFilesystemOptions, context?: StepContext): Promise<MadeFilesystem> {
-  const given = parseOptions(STEP, schema, options);
-  // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
-  const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
-  const parsed = { ...given, populateFrom };
-  if (context?.executor === undefined) await requireFilesystemTools(STEP, parsed.fsType);
-  if (seesHost(context)) await requireDisk(STEP, parsed.image, [parsed.partition]);
-  if (populateFrom !== undefined && seesHost(context)) await requireDirectory(STEP, populateFrom, 'populateFrom');
-  if (parsed.fsType !== 'ext4' && parsed.closure?.atRoot === true)
-    throw new InvalidOptionsError(STEP, [
-      { path: 'closure.atRoot', message: `is for ext4; the tools of ${parsed.fsType} fill /nix/store` },
-    ]);
-  const [attribute] = parsed.attributes;
-  if (parsed.fsType !== 'ext4' && attribute !== undefined)
-    throw new InvalidOptionsError(STEP, [
-      {
-        path: 'attributes',
-        message: `${attribute.target} has the extended attribute ${attribute.name}, which only ext4 is filled with, not ${parsed.fsType}`,
-      },
-    ]);
-  const filled = populateFrom !== undefined || parsed.closure !== undefined || parsed.entries !== undefined;
-  if (filled && !seesHost(context))
-    throw new InvalidOptionsError(STEP, [
-      {
-        path: 'executor',
-        message: `${context?.executor?.name} does not see this host's files, which the filesystem is filled with: fill it on this host, or in a container`,
-      },
-    ]);
-  return runStep(STEP, context, populateFrom ?? parsed.fsType, async (step) => {
-    const tree = filled ? walkTree(step, { ...parsed, root: populateFrom }) : undefined;
+export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: Object.values(TOOLS_OF).flat(),
+  where: 'anywhere',
+  async prepare(parsed, { executor, onHost }) {
+    const { populateFrom } = parsed;
+    if (executor.searchPath !== undefined) await requireFilesystemTools(STEP, parsed.fsType);
+    if (onHost) await requireDisk(STEP, parsed.image, [parsed.partition]);
+    if (populateFrom !== undefined && onHost) await requireDirectory(STEP, populateFrom, 'populateFrom');
+    if (parsed.fsType !== 'ext4' && parsed.closure?.atRoot === true)
+      throw new InvalidOptionsError(STEP, [
+        { path: 'closure.atRoot', message: `is for ext4; the tools of ${parsed.fsType} fill /nix/store` },
+      ]);
+    const [attribute] = parsed.attributes;
+    if (parsed.fsType !== 'ext4' && attribute !== undefined)
+      throw new InvalidOptionsError(STEP, [
+        {
+          path: 'attributes',
+          message: `${attribute.target} has the extended attribute ${attribute.name}, which only ext4 is filled with, not ${parsed.fsType}`,
+        },
+      ]);
+    if (isFilled(parsed) && !onHost)
+      throw new InvalidOptionsError(STEP, [
+        {
+          path: 'executor',
+          message: `${executor.name} does not see this host's files, which the filesystem is filled with: fill it on this host, or in a container`,
+        },
+      ]);
+  },
+  detail: ({ populateFrom, fsType }) => populateFrom ?? fsType,
+  async run(step, given) {
+    // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
+    const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
+    const parsed = { ...given, populateFrom };
+    const tree = isFilled(given) ? walkTree(step, { ...parsed, root: populateFrom }) : undefined;
     const made = await (parsed.fsType === 'ext4' ? makeExt4(step, parsed, tree) : makeInFile(step, parsed, tree));
     if (made.freeBytes !== undefined) step.measured(made.sizeBytes - made.freeBytes);
     return made;
-  });
-}
+  },
+});
 
 type Parsed = z.output<typeof schema>;
+
+function isFilled({ populateFrom, closure, entries }: Parsed): boolean {
+  return populateFrom !== undefined || closure !== undefined || entries !== undefined;
+}
 
 async function makeExt4(
   step: StepRunner,

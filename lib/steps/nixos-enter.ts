@@ -1,33 +1,27 @@
 import { z } from 'zod';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'nixosEnter';
 
 const SYSTEM_PROFILE = '/nix/var/nix/profiles/system';
 
 const schema = z.object({
+  /** The mounted root, as the executor sees it; default "/mnt". */
   root: absolutePath.default('/mnt'),
-  command: z.array(z.string()).min(1, 'must name a program'),
+  /** The program and its arguments, as the system inside sees them. */
+  command: z.array(z.string()).min(1, 'must name a program').readonly(),
   env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
+  /** Run the system's activation first; default true. Users and groups exist only once it ran. */
   activate: z.boolean().default(true),
+  /** A real `nixos-enter` to use instead, as the executor sees it. */
   nixosEnterTool: path.optional(),
 });
 
-export interface NixosEnterOptions {
-  /** The mounted root, as the executor sees it; default "/mnt". */
-  readonly root?: string | undefined;
-  /** The program and its arguments, as the system inside sees them. */
-  readonly command: readonly string[];
-  readonly env?: Readonly<Record<string, string>> | undefined;
-  /** Run the system's activation first; default true. Users and groups exist only once it ran. */
-  readonly activate?: boolean | undefined;
-  /** A real `nixos-enter` to use instead, as the executor sees it. */
-  readonly nixosEnterTool?: string | undefined;
-}
+export interface NixosEnterOptions extends z.input<typeof schema> {}
 
 /** What runs in the new namespaces. A constant: what the caller gives comes in as positional parameters.
  *  $1 root, $2 system, $3 "yes" to activate; the command follows. */
@@ -74,10 +68,16 @@ export function nixosEnterArgs(root: string, command: readonly string[], activat
  *  @throws {UnexpectedStateError} when `root` has no /etc/NIXOS: it is no NixOS installation.
  *  @throws {ToolFailedError} when the command fails, with its output.
  *  @see nixos-enter(8). Runs: unshare, sh, mount, chroot; or the given nixos-enter. */
-export async function nixosEnter(options: NixosEnterOptions, context?: StepContext): Promise<RunResult> {
-  const parsed = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, parsed.command.join(' '), (step) => enterRoot(step, parsed));
-}
+export const nixosEnter: Step<NixosEnterOptions, RunResult> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['chmod', 'chroot', 'mkdir', 'mount', 'sh', 'test', 'unshare'],
+  where: 'anywhere',
+  detail: ({ command }) => command.join(' '),
+  async run(step, parsed) {
+    return enterRoot(step, parsed);
+  },
+});
 
 /** The body of nixosEnter, for the steps that are made of it: their errors carry their own name. */
 export async function enterRoot(step: StepRunner, options: NixosEnterOptions, what?: string): Promise<RunResult> {

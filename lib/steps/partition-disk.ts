@@ -11,11 +11,11 @@ import {
   partedScript,
 } from '../formats/layouts.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { bootSizeRule } from '../spec/boot-size-rule.ts';
 import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { MIB, roundUp, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';
@@ -24,25 +24,19 @@ const STEP = 'partitionDisk';
 const MBR_DISK_ID = `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`;
 
 const schema = z.object({
+  /** A raw disk image; what it held is lost. */
   image: path,
+  /** Default "legacy". */
   partitionTableType: partitionTableType.default('legacy'),
+  /** The offset at which the boot partition ends, rounded up to a MiB; default "256M". */
   bootSize: iecSize.default(256 * MIB),
+  /** Fixed disk and partition identifiers; default true. */
   deterministic: z.boolean().default(true),
+  /** The root partition's GUID when deterministic; default nixpkgs' own. */
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
 });
 
-export interface PartitionDiskOptions {
-  /** A raw disk image; what it held is lost. */
-  readonly image: string;
-  /** Default "legacy". */
-  readonly partitionTableType?: PartitionTableType | undefined;
-  /** The offset at which the boot partition ends, rounded up to a MiB; default "256M". */
-  readonly bootSize?: string | number | undefined;
-  /** Fixed disk and partition identifiers; default true. */
-  readonly deterministic?: boolean | undefined;
-  /** The root partition's GUID when deterministic; default nixpkgs' own. */
-  readonly rootGPUID?: string | undefined;
-}
+export interface PartitionDiskOptions extends z.input<typeof schema> {}
 
 /** A partition as it is on disk. For the layout "none" the root is the whole file, with number 0. */
 export interface DiskPartition {
@@ -101,11 +95,18 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
  *  @throws {ImageTooSmallError} when the disk is too small for the layout.
  *  @throws {UnexpectedStateError} when what is read back is not what was asked for.
  *  @see parted(8), sfdisk(8). Runs: parted, sfdisk. */
-export async function partitionDisk(options: PartitionDiskOptions, context?: StepContext): Promise<PartitionedDisk> {
-  const parsed = parseOptions(STEP, schema, options, [bootSizeRule]);
-  const type = parsed.partitionTableType;
-  await requireDisk(STEP, parsed.image);
-  return runStep(STEP, context, type, async (step) => {
+export const partitionDisk: Step<PartitionDiskOptions, PartitionedDisk> = defineStep({
+  name: STEP,
+  options: schema,
+  rules: [bootSizeRule],
+  runs: ['parted', 'sfdisk'],
+  where: 'host',
+  async prepare({ image }) {
+    await requireDisk(STEP, image);
+  },
+  detail: ({ partitionTableType: type }) => type,
+  async run(step, parsed) {
+    const { partitionTableType: type } = parsed;
     const { size } = await stat(parsed.image);
     const layout = PARTITION_LAYOUTS[type];
     if (layout.table === 'none') return wholeDisk(size);
@@ -129,8 +130,8 @@ export async function partitionDisk(options: PartitionDiskOptions, context?: Ste
     const disk = await readPartitions(step, parsed.image, type);
     if (parsed.deterministic) checkIdentifiers(disk, type, parsed.rootGPUID);
     return disk;
-  });
-}
+  },
+});
 
 function planGuid(partition: PartitionPlan, rootGPUID: string): string {
   return partition.role === 'root' ? rootGPUID : (partition.guid ?? rootGPUID);

@@ -1,22 +1,28 @@
 import { z } from 'zod';
 import { requireDirectory } from '../host-files/given-paths.ts';
-import { runStep, type StepContext, seesHost } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { absolutePath } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'removeMachineId';
 
-const schema = z.object({ root: absolutePath.default('/mnt') });
+const schema = z.object({
+  /** The mounted root, as the executor sees it; default "/mnt". */
+  root: absolutePath.default('/mnt'),
+});
+
+export interface RemoveMachineIdOptions extends z.input<typeof schema> {}
 
 /** Removes `/etc/machine-id`, which activation made: every machine booted from the image must make its own.
  *  @see machine-id(5). Runs: rm. */
-export async function removeMachineId(
-  options: { readonly root?: string | undefined } = {},
-  context?: StepContext,
-): Promise<void> {
-  const { root } = parseOptions(STEP, schema, options);
-  if (seesHost(context)) await requireDirectory(STEP, root, 'root');
-  return runStep(STEP, context, undefined, async (step) => {
+export const removeMachineId: Step<RemoveMachineIdOptions, void> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['rm'],
+  where: 'anywhere',
+  async prepare({ root }, { onHost }) {
+    if (onHost) await requireDirectory(STEP, root, 'root');
+  },
+  async run(step, { root }) {
     await step.run(['rm', '-f', `${root}/etc/machine-id`]);
-  });
-}
+  },
+});

@@ -3,31 +3,22 @@ import { z } from 'zod';
 import type { TreeOwner } from '../filesystem/tree.ts';
 import { resolveStorePath } from '../nix/store.ts';
 import { declaredIds } from '../nix/users.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
-import { ownerName, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
+import { ownedContents, path } from '../spec/fields.ts';
 
 const STEP = 'resolveOwners';
 
 const schema = z.object({
+  /** The NixOS system whose names these are: a store path, or a link to one. */
   toplevel: path,
+  /** A private store's folder; default: the host's store. */
   store: path.optional(),
-  contents: z.array(z.object({ target: path, user: ownerName.optional(), group: ownerName.optional() })),
+  /** Those without user and group are left out. */
+  contents: ownedContents,
 });
 
-export interface ResolveOwnersOptions {
-  /** The NixOS system whose names these are: a store path, or a link to one. */
-  readonly toplevel: string;
-  /** A private store's folder; default: the host's store. */
-  readonly store?: string | undefined;
-  /** Those without user and group are left out. */
-  readonly contents: readonly {
-    readonly target: string;
-    readonly user?: string | undefined;
-    readonly group?: string | undefined;
-  }[];
-}
+export interface ResolveOwnersOptions extends z.input<typeof schema> {}
 
 export interface ResolvedOwner extends TreeOwner {
   /** Which of `contents` it is. */
@@ -38,10 +29,14 @@ export interface ResolvedOwner extends TreeOwner {
  *  result as `owners`. chownContents asks the installed system itself instead.
  *  @throws {InvalidOptionsError} for a name that the system does not declare, or declares without a number: NixOS then
  *  chooses one when it is activated. Runs: nothing. */
-export async function resolveOwners(options: ResolveOwnersOptions, context?: StepContext): Promise<ResolvedOwner[]> {
-  const { contents, ...system } = parseOptions(STEP, schema, options);
-  const owned = contents.flatMap((entry, index) => (entry.user === undefined ? [] : [{ ...entry, index }]));
-  return runStep(STEP, context, `${owned.length} entries`, async () => {
+export const resolveOwners: Step<ResolveOwnersOptions, ResolvedOwner[]> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: [],
+  where: 'host',
+  detail: ({ contents }) => `${contents.filter(({ user }) => user !== undefined).length} entries`,
+  async run(_step, { contents, ...system }) {
+    const owned = contents.flatMap((entry, index) => (entry.user === undefined ? [] : [{ ...entry, index }]));
     if (owned.length === 0) return [];
     const toplevel = await resolveStorePath(STEP, system.toplevel, 'toplevel', system.store);
     const ids = await declaredIds(system.store ?? '/', toplevel);
@@ -71,5 +66,5 @@ export async function resolveOwners(options: ResolveOwnersOptions, context?: Ste
         hint: `${ids.sources.length === 0 ? 'the system has no list of its users that can be read' : `read: ${ids.sources.join(', ')}`}; numbers are taken as they are, and bootLoaderFrom "switch-to-configuration" asks the activated system`,
       });
     return owners;
-  });
-}
+  },
+});

@@ -6,24 +6,24 @@ import { holdsAttribute } from '../formats/ext4/attributes.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import { makeFolderInside } from '../host-files/inside-root.ts';
 import { readAttributes } from '../programs/getfattr.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext, type StepRunner } from '../run/step.ts';
+import type { StepRunner } from '../run/step.ts';
 import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'stageContents';
 
-const schema = z.object({ root: path, contents: z.array(contentsEntry) });
-
-export interface StageContentsOptions {
+const schema = z.object({
   /** The folder that becomes the image's root; made when it is not there. */
-  readonly root: string;
+  root: path,
   /** What to graft into it. `source` may hold `*`, then `target` is a folder; a folder is copied *onto* `target`.
    *  A link to a file gives the file. Who may read a folder by its `mode` may also enter it. `user` and `group` are for
    *  chownContents: names mean something only in the image. */
-  readonly contents: readonly ContentsEntry[];
-}
+  contents: z.array(contentsEntry).readonly(),
+});
+
+export interface StageContentsOptions extends z.input<typeof schema> {}
 
 export interface StagedContents {
   /** For each entry in order: the sources it matched, and their paths in the root, from `/`. */
@@ -100,9 +100,13 @@ async function realpathOfExisting(path: string): Promise<string> {
  *  or through a symbolic link.
  *  @throws {UnexpectedStateError} "duplicate entry" when a target exists.
  *  @see rsync(1) — a trailing slash on the source copies the folder's contents. Runs: rsync, getfattr. */
-export async function stageContents(options: StageContentsOptions, context?: StepContext): Promise<StagedContents> {
-  const { root, contents } = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, `${contents.length} entries`, async (step) => {
+export const stageContents: Step<StageContentsOptions, StagedContents> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['rsync', 'getfattr'],
+  where: 'host',
+  detail: ({ contents }) => `${contents.length} entries`,
+  async run(step, { root, contents }) {
     // All sources are looked up before anything is made.
     const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
     await refuseInside(STEP, plans, root);
@@ -133,8 +137,8 @@ export async function stageContents(options: StageContentsOptions, context?: Ste
       entries.push({ target: absoluteTarget(entry.target), sources, staged });
     }
     return { entries, attributes };
-  });
-}
+  },
+});
 
 /** What a filesystem of this host says of its own files: how it holds them, or whom its server lets in. No image has it.
  *  @see xattr(7), "Extended system attributes"; nfs4_acl(5); btrfs(5) */

@@ -1,35 +1,30 @@
 import { z } from 'zod';
-import { runStep, type StepContext } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
-import { enterRoot } from './nixos-enter.ts';
+import { enterRoot, nixosEnter } from './nixos-enter.ts';
 
 const STEP = 'switchToConfiguration';
 
 const schema = z.object({
+  /** The mounted root, as the executor sees it; default "/mnt". */
   root: absolutePath.default('/mnt'),
+  /** Also install the loader itself, not only its entries; default true. */
   installBootLoader: z.boolean().default(true),
+  /** A real `nixos-enter` to use. */
   nixosEnterTool: path.optional(),
 });
 
-export interface SwitchToConfigurationOptions {
-  /** The mounted root, as the executor sees it; default "/mnt". */
-  readonly root?: string | undefined;
-  /** Also install the loader itself, not only its entries; default true. */
-  readonly installBootLoader?: boolean | undefined;
-  /** A real `nixos-enter` to use. */
-  readonly nixosEnterTool?: string | undefined;
-}
+export interface SwitchToConfigurationOptions extends z.input<typeof schema> {}
 
 /** Makes the installed system the boot default, from inside: `switch-to-configuration boot`.
  *  @throws {ToolFailedError} when it fails: its own output is in the error.
  *  @see nixos-install(8), which calls it the same way. Runs: what nixosEnter runs. */
-export async function switchToConfiguration(
-  options: SwitchToConfigurationOptions = {},
-  context?: StepContext,
-): Promise<void> {
-  const { root, installBootLoader, nixosEnterTool } = parseOptions(STEP, schema, options);
-  return runStep(STEP, context, undefined, async (step) => {
+export const switchToConfiguration: Step<SwitchToConfigurationOptions, void> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: nixosEnter.runs,
+  where: 'anywhere',
+  async run(step, { root, installBootLoader, nixosEnterTool }) {
     await enterRoot(
       step,
       {
@@ -40,5 +35,5 @@ export async function switchToConfiguration(
       },
       'switch-to-configuration boot failed in the installed system',
     );
-  });
-}
+  },
+});

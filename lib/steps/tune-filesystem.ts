@@ -1,20 +1,19 @@
 import { z } from 'zod';
 import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { runStep, type StepContext, seesHost } from '../run/step.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'tuneFilesystem';
 
-const schema = z.object({ device: path, offsetBytes: z.int().min(0).default(0) });
-
-export interface TuneFilesystemOptions {
+const schema = z.object({
   /** A device, or a raw image; unmounted. */
-  readonly device: string;
+  device: path,
   /** Where the filesystem begins in it, in bytes; default 0. */
-  readonly offsetBytes?: number | undefined;
-}
+  offsetBytes: z.int().min(0).default(0),
+});
+
+export interface TuneFilesystemOptions extends z.input<typeof schema> {}
 
 export interface TunedFilesystem {
   /** As debugfs prints it, read back. */
@@ -30,10 +29,16 @@ export function tuneFilesystemArgs(name: string): string[] {
 /** Marks an ext4 filesystem as checked just now, so that resize2fs takes it without a forced check first: it refuses
  *  one that was mounted since its last check. Replays the journal and checks before, so that the mark is true.
  *  @see tune2fs(8), resize2fs(8). Runs: e2fsck, tune2fs, debugfs. */
-export async function tuneFilesystem(options: TuneFilesystemOptions, context?: StepContext): Promise<TunedFilesystem> {
-  const { device, offsetBytes } = parseOptions(STEP, schema, options);
-  if (seesHost(context)) await requireDisk(STEP, device, [], 'device');
-  return runStep(STEP, context, device, async (step) => {
+export const tuneFilesystem: Step<TuneFilesystemOptions, TunedFilesystem> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['e2fsck', 'tune2fs', 'debugfs'],
+  where: 'anywhere',
+  async prepare({ device }, { onHost }) {
+    if (onHost) await requireDisk(STEP, device, [], 'device');
+  },
+  detail: ({ device }) => device,
+  async run(step, { device, offsetBytes }) {
     const location = ext4Location(STEP, device, offsetBytes);
     const { name, cwd } = location;
     // Without -f: only a filesystem that was not unmounted cleanly is looked into. 1 means: mended.
@@ -41,5 +46,5 @@ export async function tuneFilesystem(options: TuneFilesystemOptions, context?: S
     await step.run(tuneFilesystemArgs(name), { cwd });
     const { lastChecked, uuid } = await readExt4Superblock(step, location);
     return { lastChecked, uuid };
-  });
-}
+  },
+});

@@ -1,35 +1,37 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { requireDirectory, requireFile } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext, seesHost } from '../run/step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 
 const STEP = 'writeConfigFile';
 
-const schema = z.object({ root: absolutePath.default('/mnt'), configFile: path });
-
-export interface WriteConfigFileOptions {
+const schema = z.object({
   /** The mounted root, as the executor sees it; default "/mnt". */
-  readonly root?: string | undefined;
+  root: absolutePath.default('/mnt'),
   /** A file on this host. */
-  readonly configFile: string;
-}
+  configFile: path,
+});
+
+export interface WriteConfigFileOptions extends z.input<typeof schema> {}
 
 /** Writes `/etc/nixos/configuration.nix`, mode 0644.
  *  @throws {InvalidOptionsError} when the file cannot be read. Runs: mkdir, tee, chmod. */
-export async function writeConfigFile(
-  options: WriteConfigFileOptions,
-  context?: StepContext,
-): Promise<{ readonly path: string }> {
-  const { root, configFile } = parseOptions(STEP, schema, options);
-  await requireFile(STEP, configFile, 'configFile');
-  if (seesHost(context)) await requireDirectory(STEP, root, 'root');
-  const text = await readFile(configFile).catch((cause: unknown) => {
-    throw new InvalidOptionsError(STEP, [{ path: 'configFile', message: `${configFile} cannot be read` }], { cause });
-  });
-  return runStep(STEP, context, configFile, async (step) => {
+export const writeConfigFile: Step<WriteConfigFileOptions, { readonly path: string }> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['chmod', 'mkdir', 'realpath', 'tee', 'test'],
+  where: 'anywhere',
+  async prepare({ root, configFile }, { onHost }) {
+    await requireFile(STEP, configFile, 'configFile');
+    if (onHost) await requireDirectory(STEP, root, 'root');
+    return readFile(configFile).catch((cause: unknown) => {
+      throw new InvalidOptionsError(STEP, [{ path: 'configFile', message: `${configFile} cannot be read` }], { cause });
+    });
+  },
+  detail: ({ configFile }) => configFile,
+  async run(step, { root }, text) {
     const target = `${root}/etc/nixos/configuration.nix`;
     // -m holds for the last folder, and only when it is made.
     await step.run(['mkdir', '-p', `${root}/etc`]);
@@ -46,5 +48,5 @@ export async function writeConfigFile(
     await step.run(['tee', target], { input: text, what: `cannot write ${target}` });
     await step.run(['chmod', '644', target]);
     return { path: '/etc/nixos/configuration.nix' };
-  });
-}
+  },
+});

@@ -2,22 +2,25 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { efiGuidBytes } from '../formats/guid.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
-import { runStep, type StepContext } from '../run/step.ts';
 import { guid, path } from '../spec/fields.ts';
-import { parseOptions } from '../spec/parse-options.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'writeEfiVariables';
 
 const schema = z.object({
+  /** An empty store of EFI variables, as firmware packages have it: OVMF_VARS.fd. */
   template: path,
   target: path,
+  /** What firmware is to start, the first first. */
   entries: z
     .array(
       z.object({
         label: z.string().min(1).max(100),
+        /** From the partition's root: `\EFI\systemd\systemd-bootx64.efi`. */
         loader: z.string().regex(/^\\[^/]+$/, 'must be a path such as "\\EFI\\BOOT\\BOOTX64.EFI"'),
+        /** An ESP with its GUID in the GPT. */
         partition: z.object({
           number: z.int().positive(),
           offsetBytes: z.int().min(0),
@@ -26,37 +29,27 @@ const schema = z.object({
         }),
       }),
     )
-    .min(1),
+    .min(1)
+    .readonly(),
 });
 
-export interface WriteEfiVariablesOptions {
-  /** An empty store of EFI variables, as firmware packages have it: OVMF_VARS.fd. */
-  readonly template: string;
-  readonly target: string;
-  /** What firmware is to start, the first first. */
-  readonly entries: readonly {
-    readonly label: string;
-    /** From the partition's root: `\EFI\systemd\systemd-bootx64.efi`. */
-    readonly loader: string;
-    /** An ESP with its GUID in the GPT. */
-    readonly partition: {
-      readonly number: number;
-      readonly offsetBytes: number;
-      readonly sizeBytes: number;
-      readonly partitionUuid: string;
-    };
-  }[];
-}
+export interface WriteEfiVariablesOptions extends z.input<typeof schema> {}
 
 /** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), as efibootmgr(8) would in a running machine: no
  *  machine runs. The same entries give the same bytes.
  *  @throws {UnexpectedStateError} when the template is no store of variables, or is not empty.
  *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs: nothing. */
-export async function writeEfiVariables(options: WriteEfiVariablesOptions, context?: StepContext): Promise<void> {
-  const { template, target, entries } = parseOptions(STEP, schema, options);
-  await requireFile(STEP, template, 'template');
-  await requireReplaceable(STEP, target, 'target');
-  return runStep(STEP, context, target, async () => {
+export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: [],
+  where: 'host',
+  async prepare({ template, target }) {
+    await requireFile(STEP, template, 'template');
+    await requireReplaceable(STEP, target, 'target');
+  },
+  detail: ({ target }) => target,
+  async run(_step, { template, target, entries }) {
     const store = await readFile(template);
     const at = firstVariable(store, template);
     const variables = [
@@ -70,8 +63,8 @@ export async function writeEfiVariables(options: WriteEfiVariablesOptions, conte
       throw new UnexpectedStateError(STEP, `${template} is not empty`, { expected: 'a store without variables' });
     bytes.copy(store, at);
     await writeFile(target, store);
-  });
-}
+  },
+});
 
 /** EFI_SYSTEM_NV_DATA_FV and EFI_AUTHENTICATED_VARIABLE, as they stand in the file. */
 const VOLUME_GUID = '8d2bf1ff96768b4ca9852747075b4f50';

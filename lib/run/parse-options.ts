@@ -58,7 +58,7 @@ function keysAt(schema: z.ZodObject, path: readonly PropertyKey[]): string[] {
 
 function unwrapped(schema: unknown): unknown {
   let at = schema;
-  while (at instanceof z.ZodDefault || at instanceof z.ZodOptional) at = at.unwrap();
+  while (at instanceof z.ZodDefault || at instanceof z.ZodOptional || at instanceof z.ZodReadonly) at = at.unwrap();
   return at;
 }
 

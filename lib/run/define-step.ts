@@ -1,0 +1,71 @@
+import type { z } from 'zod';
+import { InvalidOptionsError } from './errors.ts';
+import type { Executor } from './executor.ts';
+import { localExecutor } from './local-executor.ts';
+import { type CrossRule, parseOptions } from './parse-options.ts';
+import { runStep, type StepContext, type StepRunner } from './step.ts';
+
+/** What a step says of itself, beside what it does: documentation, `doctor` and tests read it here. */
+export interface StepFacts {
+  readonly name: string;
+  readonly optionNames: readonly string[];
+  /** The programs that it runs by name, in alphabetical order; not those of the system that it enters, nor any that its caller
+   *  names by a path. */
+  readonly runs: readonly string[];
+}
+
+type Call<O, R, C> = object extends O
+  ? (options?: O, context?: C) => Promise<R>
+  : (options: O, context?: C) => Promise<R>;
+
+/** A step of a build: options in, facts out. Its programs run where the context's executor runs them; its paths are the ones that
+ *  the executor sees. */
+export type Step<O, R, C extends StepContext = StepContext> = Call<O, R, C> & StepFacts;
+
+/** Where a step's programs run. */
+export interface Place {
+  readonly executor: Executor;
+  /** Whether it sees the files that this process sees. */
+  readonly onHost: boolean;
+}
+
+interface StepDefinition<S extends z.ZodObject, R, P> {
+  readonly name: string;
+  readonly options: S;
+  /** Rules over several options. */
+  readonly rules?: readonly CrossRule<z.output<S>>[];
+  readonly runs: readonly string[];
+  /** "host": it reads or writes files of this process itself, so its executor must see them. "anywhere": it does everything by the
+   *  programs that it runs. */
+  readonly where: 'host' | 'anywhere';
+  /** Refuses what is wrong with what was given, before the step starts. */
+  readonly prepare?: (options: z.output<S>, place: Place) => Promise<P>;
+  /** What it works on, for the start event. */
+  readonly detail?: (options: z.output<S>, prepared: P) => string | undefined;
+  readonly run: (step: StepRunner, options: z.output<S>, prepared: P) => Promise<R>;
+}
+
+/** Makes a step of its definition: its options are parsed, all that is wrong with them is said at once, and only then it starts.
+ *  The step throws {InvalidOptionsError} for wrong options, and for an executor that does not see this host's files where it
+ *  must. */
+export function defineStep<S extends z.ZodObject, R, P = undefined>(
+  definition: StepDefinition<S, R, P>,
+): Step<z.input<S>, R> {
+  const { name, options: schema, rules, runs, where, detail, prepare, run } = definition;
+  const step = async (given: z.input<S> | undefined, context?: StepContext): Promise<R> => {
+    const options = parseOptions(name, schema, given ?? {}, rules);
+    const { executor = localExecutor } = context ?? {};
+    const onHost = executor.seesHostFiles === true;
+    if (where === 'host' && !onHost)
+      throw new InvalidOptionsError(name, [
+        { path: 'executor', message: `${executor.name} does not see this host's files` },
+      ]);
+    const prepared = (await prepare?.(options, { executor, onHost })) as P;
+    return runStep(name, context, detail?.(options, prepared), (runner) => run(runner, options, prepared));
+  };
+  Object.defineProperty(step, 'name', { value: name });
+  return Object.assign(step, {
+    optionNames: Object.keys(schema.shape),
+    runs: [...runs].sort(),
+  }) as Step<z.input<S>, R>;
+}
