@@ -4,7 +4,14 @@ import { defineConfig } from 'vitest/config';
  *  boots), scenarios (whole images, booted). */
 const project = (name: string, include: string[], timeoutMs: number, maxWorkers: number) => ({
   extends: true as const,
-  test: { name, include, testTimeout: timeoutMs, hookTimeout: timeoutMs, maxWorkers },
+  test: {
+    name,
+    include,
+    testTimeout: timeoutMs,
+    hookTimeout: timeoutMs,
+    maxWorkers,
+    ...(name === 'unit' || name === 'bench' ? {} : { setupFiles: 'test/helpers/declared-programs.ts' }),
+  },
 });
 
 /** Whole Debians of many kinds, which take minutes to make and to boot, and verdicts that some runs on a loaded host had otherwise:

@@ -100,7 +100,7 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
 
-/** A container that has the folders which a specification speaks of. */
+/** A container that has the directories which a specification speaks of. */
 async function startContainer(
   image: string,
   specification: Record<string, unknown>,
@@ -109,14 +109,17 @@ async function startContainer(
   const { store, contents, ...files } = parseImageSpec(specification);
   // The engine would make what is missing, as root.
   await mkdir(out, { recursive: true });
-  const folders = [
+  const directories = [
     ...(store === undefined ? [] : [store]),
     ...[files.closureInfo, files.configFile, files.efiVariables, ...contents.map(({ source }) => source)]
       .filter((file) => file !== undefined)
       .map((file) => dirname(resolve(file))),
   ];
   const { containerExecutor } = await import('../harness/builder/container-executor.ts');
-  return containerExecutor({ image, folders: [out, ...folders.filter((folder) => !folder.includes('*'))] });
+  return containerExecutor({
+    image,
+    directories: [out, ...directories.filter((directory) => !directory.includes('*'))],
+  });
 }
 
 /** Says which way each phase would go, and builds nothing. */

@@ -1,10 +1,11 @@
 import { type AcceleratorVerdict, chooseAccelerator } from '../harness/builder/accelerator.ts';
-import { type CacheDirectory, findCacheDirectory } from '../harness/cache-folder.ts';
+import { type CacheDirectory, findCacheDirectory } from '../harness/cache-directory.ts';
 import { findUefiFirmware, type UefiFirmware } from '../harness/qemu/firmware.ts';
 import { loadNodePty } from '../harness/qemu/node-pty.ts';
+import { STEPS } from '../lib/all-steps.ts';
 import { DiskImageError } from '../lib/run/errors.ts';
 import { localExecutor } from '../lib/run/local-executor.ts';
-import { findTool, TOOLS } from '../lib/run/tools.ts';
+import { findTool, TOOLS, type Tool } from '../lib/run/tools.ts';
 import { EXIT } from './exit-codes.ts';
 
 interface ToolReport {
@@ -126,9 +127,15 @@ function acceleratorLine({ accelerator, reason }: AcceleratorVerdict): string {
     : line('slow', 'KVM', `is not used: ${reason}`);
 }
 
-async function inspectTool(tool: (typeof TOOLS)[number]): Promise<ToolReport> {
+/** Who runs it. */
+function purposeOf({ name, purpose }: Tool): string {
+  const steps = STEPS.filter(({ runs }) => runs.includes(name)).map((step) => step.name);
+  return [...steps, ...(purpose === undefined ? [] : [purpose])].join(', ');
+}
+
+async function inspectTool(tool: Tool): Promise<ToolReport> {
   const path = await findTool(tool.name);
-  const described = { name: tool.name, purpose: tool.purpose, optional: tool.optional === true, install: tool.debian };
+  const described = { name: tool.name, purpose: purposeOf(tool), optional: tool.optional, install: tool.debian };
   if (path === undefined) return { ...described, path, version: undefined, fault: undefined };
   const ran = await ask(() => localExecutor.run([path, ...tool.versionArgs]));
   if (!('value' in ran)) return { ...described, path, version: undefined, fault: ran.fault };

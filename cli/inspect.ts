@@ -37,14 +37,14 @@ export function renderInspection(inspection: ImageInspection): string {
     `  BIOS  ${bios.loader === 'none' ? 'nothing to start' : bios.loader === 'grub' ? 'GRUB' : 'a boot sector of another loader'}`,
     ...efiLines(efi),
     ...some(
-      efi.entries.map(
+      efi.bootEntries.map(
         ({ file, title, version, linux, isDefault }) =>
           `  entry${isDefault ? ' (default)' : ''} ${[title, version].filter((text) => text !== '').join(' ')}  ${linux}  (${file})`,
       ),
     ),
     ...some(
       inspection.generations.map(
-        ({ system, number, isDefault }) => `  generation ${number}${isDefault ? ' (default)' : ''}  ${system}`,
+        ({ toplevel, number, isDefault }) => `  generation ${number}${isDefault ? ' (default)' : ''}  ${toplevel}`,
       ),
     ),
     ...(inspection.storePaths === undefined ? [] : [`  Nix store: ${inspection.storePaths} paths`]),

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFile } from 'node:fs/promises';
 import { CommanderError } from 'commander';
-import { onCacheNote, packageFile } from '../harness/cache-folder.ts';
+import { onCacheNote, packageFile } from '../harness/cache-directory.ts';
 import { isErrno, wordsFor } from '../lib/run/errno.ts';
 import { EXIT, errorText, exitCodeOf, ReaderGone } from './exit-codes.ts';
 import { makeProgram } from './program.ts';

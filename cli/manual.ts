@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { packageFile } from '../harness/cache-folder.ts';
+import { packageFile } from '../harness/cache-directory.ts';
 import { makeProgram } from './program.ts';
 
 /** Writes the manual page out of what the command line says of itself. @see man(7), groff_man_style(7) */
@@ -78,7 +78,7 @@ Where the container engine listens, for
 .BR \\-\\-container .
 .TP
 .B XDG_CACHE_HOME
-Where the cache folder is.
+Where the cache directory is.
 .SH FILES
 .TP
 .I ~/.cache/nixos\\-disk\\-image

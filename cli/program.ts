@@ -28,9 +28,9 @@ export function makeProgram(version: string, signal: AbortSignal): Command {
       "a JSON, YAML or TypeScript file with make-disk-image's options; the flags below override it",
     )
     .option('--toplevel <path>', 'the NixOS system: a store path, or a link to one such as ./result')
-    .option('--store <folder>', "a private store's folder that holds it; default: the host's store")
-    .option('--closure-info <folder>', 'a closureInfo folder (store-paths, registration)')
-    .option('-o, --out <folder>', 'where the image goes', '.')
+    .option('--store <directory>', "a private store's directory that holds it; default: the host's store")
+    .option('--closure-info <directory>', 'a closureInfo directory (store-paths, registration)')
+    .option('-o, --out <directory>', 'where the image goes', '.')
     .addOption(new Option('--partition-table-type <type>', 'the layout; default legacy').choices(PARTITION_TABLE_TYPES))
     .addOption(new Option('--format <format>', 'the image format; default raw').choices(IMAGE_FORMATS))
     .option('--disk-size <size|auto>', '"20G", or a number of MiB; default auto')
@@ -80,10 +80,7 @@ Exit status: 0 good, 1 the system or the image is wrong, 2 usage, 3 the host lac
     .description('Boot a disk image, log in, look inside, shut down. The image is only read.')
     .argument('<image>', 'raw, qcow2, vdi or vpc')
     .addOption(
-      new Option(
-        '--firmware <firmware...>',
-        "legacy, efi or both; default: what the image's partition table is for",
-      ).choices(['legacy', 'efi']),
+      firmwareOption('--firmware <firmware...>', "bios, efi or both; default: what the image's partition table is for"),
     )
     .option('--toplevel <path>', 'the system that must be the current one')
     .option('--check <command...>', 'a shell command that must succeed inside')
@@ -131,7 +128,7 @@ Exit status: 0 good, 1 the system or the image is wrong, 2 usage, 3 the host lac
       repeated,
     )
     .option('--console', 'show the serial console on standard error as it comes, with the firmware before each line')
-    .option('--log <file>', "write the console's record; with two firmwares, one file for each: FILE-legacy, FILE-efi")
+    .option('--log <file>', "write the console's record; with two firmwares, one file for each: FILE-bios, FILE-efi")
     .option('--json', 'print the reports as JSON on standard output')
     .option('--junit <file>', 'write the reports as JUnit XML')
     .option('--html <file>', 'write the reports as one HTML page')
@@ -217,12 +214,7 @@ Example:
       'Boot a disk image with this terminal as its serial console. What the guest writes is thrown away. Ctrl-] ends it.',
     )
     .argument('<image>', 'raw, qcow2, vdi or vpc')
-    .addOption(
-      new Option('--firmware <firmware>', "default: what the image's partition table is for").choices([
-        'legacy',
-        'efi',
-      ]),
-    )
+    .addOption(firmwareOption('--firmware <firmware>', "default: what the image's partition table is for"))
     .option('--memory <MiB>', 'default 1024', wholeNumber)
     .addOption(new Option('--disk-interface <interface>', 'default virtio').choices(['virtio', 'ahci', 'nvme']))
     .addOption(
@@ -251,6 +243,13 @@ Exit status: 0 the guest powered off, or was ended by Ctrl-] or by its reader; 1
     .action((options) => finish(async () => (await import('./doctor.ts')).doctorCommand(options)));
 
   return program;
+}
+
+/** "legacy" is the old name of "bios". */
+function firmwareOption(flags: string, description: string): Option {
+  const option = new Option(flags, description).choices(['bios', 'efi']);
+  const parse = option.parseArg;
+  return option.argParser<unknown>((value, previous) => parse?.(value === 'legacy' ? 'bios' : value, previous));
 }
 
 /** Collects an option that may be given several times. */

@@ -9,7 +9,7 @@ import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT, ReaderGone } from './exit-codes.ts';
 
 interface RunFlags {
-  readonly firmware?: 'legacy' | 'efi';
+  readonly firmware?: 'bios' | 'efi';
   readonly memory?: number;
   readonly diskInterface?: DiskInterface;
   readonly accel?: 'kvm' | 'tcg';
@@ -27,7 +27,7 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
     throw new InvalidOptionsError(
       'run',
       [{ path: '', message: `${image} has no partition table that says which firmware it is for` }],
-      { hint: 'name it: --firmware legacy, or efi' },
+      { hint: 'name it: --firmware bios, or efi' },
     );
   await using machine = await startMachine(
     {

@@ -17,7 +17,7 @@ import { EXIT } from './exit-codes.ts';
 import { Progress } from './progress.ts';
 
 export interface VerifyFlags {
-  readonly firmware?: readonly ('legacy' | 'efi')[];
+  readonly firmware?: readonly ('bios' | 'efi')[];
   readonly toplevel?: string;
   readonly check?: readonly string[];
   readonly user: string;
@@ -67,7 +67,7 @@ export async function verifyImage(
     throw new InvalidOptionsError(
       'verify',
       [{ path: '', message: `${image} does not say which firmware it is for: ${whyNot(inspection)}` }],
-      { hint: 'name it: --firmware legacy, or efi' },
+      { hint: 'name it: --firmware bios, or efi' },
     );
   const reports: BootReport[] = [];
   for (const firmware of modes) {

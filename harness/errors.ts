@@ -25,12 +25,12 @@ function evidenceText({ stage, lastLines, logFile }: ConsoleEvidence): string {
 export class FirmwareMissingError extends DiskImageError {
   readonly code = 'E_FIRMWARE_MISSING';
 
-  constructor(architecture: Architecture, folders: readonly string[], rejected: readonly string[]) {
+  constructor(architecture: Architecture, directories: readonly string[], rejected: readonly string[]) {
     const { machine, firmwarePackage } = ARCHITECTURES[architecture];
     super(`no UEFI firmware for ${architecture} ${machine} machines was found`, {
       detail: [
         `Descriptors were looked for in:`,
-        ...folders.map((folder) => `  ${folder}`),
+        ...directories.map((directory) => `  ${directory}`),
         ...rejected.map((line) => `  ${line}`),
       ].join('\n'),
       hint: `install it: apt-get install ${firmwarePackage} (Debian); with Nix, QEMU brings it along`,

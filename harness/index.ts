@@ -23,8 +23,10 @@ export type { Machine } from './machine/machine.ts';
 export type {
   DirectKernel,
   Firmware,
+  FirmwareName,
   GuestResult,
   MachineContext,
+  MachineOptions,
   MachineSpec,
   WaitOptions,
 } from './machine/machine-spec.ts';

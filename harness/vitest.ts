@@ -1,7 +1,7 @@
 import { test as base, expect, type RunnerTestCase, TestRunner } from 'vitest';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import type { Machine } from './machine/machine.ts';
-import type { MachineSpec } from './machine/machine-spec.ts';
+import type { MachineOptions } from './machine/machine-spec.ts';
 import { startMachine } from './machine/start-machine.ts';
 import type { BootExpected } from './report/html.ts';
 import { renderText } from './report/text.ts';
@@ -12,7 +12,7 @@ import { type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
 export { expect } from 'vitest';
 
 /** Starts a machine that ends, with its private files, when its test does. */
-export type StartTestMachine = (spec: MachineSpec) => Promise<Machine>;
+export type StartTestMachine = (spec: MachineOptions) => Promise<Machine>;
 
 /** vitest's `test`, with a fixture `machine`: `const vm = await machine({ image, firmware: 'efi' })`. A test that times out
  *  ends its machines too. */

@@ -1,12 +1,6 @@
-export {
-  type BuildContext,
-  type Builder,
-  type BuildImageOptions,
-  type BuiltImage,
-  buildImage,
-  type StartBuilderOptions,
-  type SystemLocation,
-} from './build/build-image.ts';
+export { STEPS } from './all-steps.ts';
+export { type BuildImageOptions, type BuiltImage, buildImage } from './build/build-image.ts';
+export type { BuildContext, Builder, StartBuilderOptions, SystemLocation } from './build/context.ts';
 export { type BuildPhase, type BuildPlan, planBuild } from './build/plan.ts';
 export { type DiffImagesOptions, diffImages } from './diff/diff-images.ts';
 export type { Difference } from './diff/difference.ts';
@@ -31,6 +25,8 @@ export type { InspectedPartition } from './inspect/found-partition.ts';
 export type { Generation } from './inspect/generations.ts';
 export { type ImageInspection, type InspectImageOptions, inspectImage } from './inspect/inspect-image.ts';
 export type { LoaderEntry } from './inspect/loader-entry.ts';
+export * from './old-names.ts';
+export type { Step, StepFacts, WithOldNames } from './run/define-step.ts';
 export * from './run/errors.ts';
 export type { Executor, RunOptions, RunResult } from './run/executor.ts';
 export { localExecutor } from './run/local-executor.ts';
@@ -58,10 +54,8 @@ export {
 export { type CopyBootCodeOptions, copyBootCode } from './steps/copy-boot-code.ts';
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
 export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
-export { type CreatedEsp, type CreateEspOptions, createEsp } from './steps/create-esp.ts';
 export { type ExtractFilesystemOptions, extractFilesystem } from './steps/extract-filesystem.ts';
-export { type FillEspOptions, fillEsp } from './steps/fill-esp.ts';
-export { type FormatEspOptions, formatEsp } from './steps/format-esp.ts';
+export { type FillBootFilesystemOptions, fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
 export { type InstalledGrub, type InstallGrubOptions, installGrub } from './steps/install-grub.ts';
 export { type InstalledSystem, type InstallSystemOptions, installSystem } from './steps/install-system.ts';
 export {
@@ -69,8 +63,14 @@ export {
   type InstallSystemdBootOptions,
   installSystemdBoot,
 } from './steps/install-systemd-boot.ts';
-export { type ListClosureOptions, listClosure } from './steps/list-closure.ts';
+export { type ListClosureFilesOptions, listClosureFiles } from './steps/list-closure-files.ts';
+export { type MakeBootFilesystemOptions, makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
+export {
+  type MountBootFilesystemOptions,
+  type MountedBootFilesystem,
+  mountBootFilesystem,
+} from './steps/mount-boot-filesystem.ts';
 export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
 export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';
 export {

@@ -54,7 +54,7 @@ let
   inherit (config.system.build) toplevel;
   inherit (pkgs) buildPackages;
 
-  # What `nix-channel --update` would leave: the sources as a folder "nixos", with the version they are of.
+  # What `nix-channel --update` would leave: the sources as a directory "nixos", with the version they are of.
   channel = pkgs.runCommand "nixos-${config.system.nixos.version}" { } ''
     mkdir -p "$out"
     cp -r --no-preserve=mode,ownership ${lib.cleanSource pkgs.path} "$out/nixos"

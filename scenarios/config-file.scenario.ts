@@ -1,4 +1,4 @@
-import { packageFile } from '../harness/cache-folder.ts';
+import { packageFile } from '../harness/cache-directory.ts';
 import { equalCheck } from '../harness/verify/checks.ts';
 import { scenario } from './scenario.ts';
 

@@ -11,7 +11,7 @@ import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 const owner = (file: string, expected: string) =>
   equalCheck(`owner and mode of ${file}`, `stat -c '%U:%G %a' '${file}'`, expected);
 
-test('contents: modes, owners by name, globs, a folder onto its target', async () => {
+test('contents: modes, owners by name, globs, a directory onto its target', async () => {
   const source = await mkdtemp(join(tmpdir(), 'ndi-contents-'));
   onTestFinished(() => removeTree(source));
   await mkdir(join(source, 'site/deep'), { recursive: true });
@@ -30,7 +30,7 @@ test('contents: modes, owners by name, globs, a folder onto its target', async (
         { source: join(source, 'site'), target: '/boot/site' },
       ],
     },
-    boots: ['legacy'],
+    boots: ['bios'],
     inside: [
       owner('/srv/site', 'alice:users 755'),
       owner('/srv/site/deep/page', 'alice:users 644'),
@@ -45,5 +45,5 @@ test('contents: modes, owners by name, globs, a folder onto its target', async (
   // Below the mount point of a boot partition they go onto it, where the VM mounted it, too.
   const onBoot = ['mtype', '-i', `${image.built.image}@@${MIB}`, '::/site/deep/page'];
   expect((await localExecutor.run(onBoot)).stdout.toString('utf8')).toBe('page');
-  await bootScenario(image, description, 'legacy');
+  await bootScenario(image, description, 'bios');
 });

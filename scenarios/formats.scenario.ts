@@ -5,5 +5,5 @@ for (const format of IMAGE_FORMATS)
   scenario(`${format} boots`, {
     system: 'tiny-grub-hybrid',
     image: { partitionTableType: 'hybrid', format },
-    boots: ['legacy', 'efi'],
+    boots: ['bios', 'efi'],
   });

@@ -23,7 +23,7 @@ const growRoot: BootCheck = {
 scenario('the disk is enlarged, and resize2fs in the guest takes it', {
   system: 'demo-grub-bios',
   image: { partitionTableType: 'legacy' },
-  boots: ['legacy'],
+  boots: ['bios'],
   inside: [growRoot],
   machine: { diskBytes: 2 * GIB },
 });

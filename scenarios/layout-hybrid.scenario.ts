@@ -3,7 +3,7 @@ import { layoutScenario } from './scenario.ts';
 layoutScenario('hybrid, GRUB: the same file in both modes', {
   system: 'demo-grub-hybrid',
   image: { partitionTableType: 'hybrid' },
-  boots: ['legacy', 'efi'],
+  boots: ['bios', 'efi'],
 });
 layoutScenario('hybrid, systemd-boot', {
   system: 'demo-systemd-boot',

@@ -3,5 +3,5 @@ import { layoutScenario } from './scenario.ts';
 layoutScenario('legacy+boot, GRUB', {
   system: 'demo-grub-bios-boot',
   image: { partitionTableType: 'legacy+boot' },
-  boots: ['legacy'],
+  boots: ['bios'],
 });

@@ -3,5 +3,5 @@ import { layoutScenario } from './scenario.ts';
 layoutScenario('legacy+gpt, GRUB', {
   system: 'demo-grub-bios',
   image: { partitionTableType: 'legacy+gpt' },
-  boots: ['legacy'],
+  boots: ['bios'],
 });

@@ -3,10 +3,10 @@ import { layoutScenario } from './scenario.ts';
 layoutScenario('legacy, GRUB', {
   system: 'demo-grub-bios',
   image: { partitionTableType: 'legacy' },
-  boots: ['legacy'],
+  boots: ['bios'],
 });
 layoutScenario('legacy, GRUB, the root found by UUID', {
   system: 'tiny-grub-bios-uuid',
   image: { partitionTableType: 'legacy' },
-  boots: ['legacy'],
+  boots: ['bios'],
 });

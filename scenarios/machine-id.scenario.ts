@@ -5,7 +5,7 @@ import { localExecutor } from '../lib/run/local-executor.ts';
 import { bootScenario, buildScenario } from './scenario.ts';
 
 test('the machine-id is absent from the image, and different in two boots', async () => {
-  const description = { system: 'demo-grub-bios', image: { partitionTableType: 'legacy' }, boots: ['legacy'] } as const;
+  const description = { system: 'demo-grub-bios', image: { partitionTableType: 'legacy' }, boots: ['bios'] } as const;
   const image = await buildScenario(description);
   const { built } = image;
   const at = `${basename(built.image)}?offset=${built.disk.root.offsetBytes}`;
@@ -21,7 +21,7 @@ test('the machine-id is absent from the image, and different in two boots', asyn
     },
   };
   for (let boot = 0; boot < 2; boot += 1)
-    await bootScenario(image, { ...description, inside: [readMachineId] }, 'legacy');
+    await bootScenario(image, { ...description, inside: [readMachineId] }, 'bios');
   expect(seen[0]).toMatch(/^[0-9a-f]{32}$/);
   expect(seen[1]).toMatch(/^[0-9a-f]{32}$/);
   expect(seen[0]).not.toBe(seen[1]);

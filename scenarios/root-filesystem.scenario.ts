@@ -7,20 +7,20 @@ const mountedAs = (type: string) =>
 scenario('btrfs, GRUB, without a VM: the same file in both modes', {
   system: 'demo-grub-hybrid',
   image: { partitionTableType: 'hybrid', fsType: 'btrfs' },
-  boots: ['legacy', 'efi'],
+  boots: ['bios', 'efi'],
   inside: [mountedAs('btrfs')],
   withoutVm: true,
 });
 scenario('btrfs in an MBR, kernel and initrd read from it by GRUB', {
   system: 'tiny-grub-bios',
   image: { partitionTableType: 'legacy', fsType: 'btrfs' },
-  boots: ['legacy'],
+  boots: ['bios'],
   withoutVm: true,
 });
 scenario('xfs, GRUB, without a VM: the same file in both modes', {
   system: 'demo-grub-hybrid',
   image: { partitionTableType: 'hybrid', fsType: 'xfs' },
-  boots: ['legacy', 'efi'],
+  boots: ['bios', 'efi'],
   inside: [mountedAs('xfs')],
   withoutVm: true,
 });

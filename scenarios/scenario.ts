@@ -44,7 +44,7 @@ export interface ScenarioImage {
   readonly demo: DemoSystems;
 }
 
-/** Builds the scenario's image in a folder of its own, which goes when the test has finished. */
+/** Builds the scenario's image in a directory of its own, which goes when the test has finished. */
 export async function buildScenario({
   system,
   image,
@@ -138,11 +138,11 @@ export function scenario(name: string, description: Scenario): void {
   });
 }
 
-async function directKernel(folder: string, store: string, toplevel: string) {
-  const parameters = await readFile(join(folder, 'kernel-params'), 'utf8');
+async function directKernel(directory: string, store: string, toplevel: string) {
+  const parameters = await readFile(join(directory, 'kernel-params'), 'utf8');
   return {
-    kernel: join(store, await readlink(join(folder, 'kernel'))),
-    initrd: join(store, await readlink(join(folder, 'initrd'))),
+    kernel: join(store, await readlink(join(directory, 'kernel'))),
+    initrd: join(store, await readlink(join(directory, 'initrd'))),
     commandLine: `init=${toplevel}/init ${parameters}`,
   };
 }

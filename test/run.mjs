@@ -5,8 +5,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const folder = mkdtempSync(join(tmpdir(), 'ndi-test-'));
-const report = join(folder, 'report.json');
+const directory = mkdtempSync(join(tmpdir(), 'ndi-test-'));
+const report = join(directory, 'report.json');
 const chosen = process.argv.slice(2);
 const projects = chosen.some((argument) => argument.startsWith('--project'))
   ? []
@@ -32,7 +32,7 @@ try {
   console.log('vitest ended without a report');
   process.exit(vitest.status || 1);
 } finally {
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(directory, { recursive: true, force: true });
 }
 const skipped = summary.numPendingTests + summary.numTodoTests;
 // A file that could not be loaded has no test that failed.

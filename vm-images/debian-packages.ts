@@ -2,7 +2,7 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { HarnessError } from '../harness/errors.ts';
-import { makePrivateFolder } from '../lib/host-files/private-output.ts';
+import { makePrivateDirectory } from '../lib/host-files/private-output.ts';
 import type { RunOptions } from '../lib/run/executor.ts';
 import { localExecutor } from '../lib/run/local-executor.ts';
 import { commandFailure } from '../lib/run/step.ts';
@@ -11,7 +11,7 @@ import { requireTool } from '../lib/run/tools.ts';
 /** Debian's names of architectures that are not this host's. */
 export type DebianArchitecture = 'arm64';
 
-/** Inputs of builders.nix, made in the folder `work`: packages of the distribution with all they depend on in `debs`, but
+/** Inputs of builders.nix, made in the directory `work`: packages of the distribution with all they depend on in `debs`, but
  *  those that match a pattern of `excluded` (`perl*`), and a static busybox in `bin`. `alone` comes without what it depends on.
  *  Runs: apt-get. */
 export async function downloadPackages(
@@ -31,8 +31,8 @@ export async function downloadPackages(
   const apt = join(work, 'apt');
   const archives = join(apt, 'archives');
   await using lists = await packageLists(architecture);
-  for (const folder of [join(archives, 'partial'), join(work, 'bin'), join(work, 'debs')])
-    await mkdir(folder, { recursive: true });
+  for (const directory of [join(archives, 'partial'), join(work, 'bin'), join(work, 'debs')])
+    await mkdir(directory, { recursive: true });
   await writeFile(join(apt, 'status'), '');
   // apt resolves against an empty system, with the host's package lists but none of its state.
   const options = {
@@ -76,22 +76,22 @@ async function packageLists(
   architecture: DebianArchitecture | undefined,
 ): Promise<{ readonly options: Readonly<Record<string, string>> } & AsyncDisposable> {
   if (architecture === undefined) return { options: {}, [Symbol.asyncDispose]: async () => {} };
-  const folder = await makePrivateFolder(tmpdir());
-  await mkdir(join(folder.path, 'lists/partial'), { recursive: true });
+  const directory = await makePrivateDirectory(tmpdir());
+  await mkdir(join(directory.path, 'lists/partial'), { recursive: true });
   const options = {
     'APT::Architecture': architecture,
     'APT::Architectures': architecture,
     'APT::Sandbox::User': '',
     'Debug::NoLocking': 'true',
-    'Dir::State::lists': join(folder.path, 'lists'),
-    'Dir::Cache': folder.path,
+    'Dir::State::lists': join(directory.path, 'lists'),
+    'Dir::Cache': directory.path,
   };
   await runCommand('packages', [
     'apt-get',
     ...Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]),
     'update',
   ]);
-  return { options, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+  return { options, [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };
 }
 
 /** What a private store is used with: no substituters, no build users, no configuration of the host's. */

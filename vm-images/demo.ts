@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { cachedFolder, cacheFolder, packageFile, readCachedJson, writeCachedJson } from '../harness/cache-folder.ts';
+import {
+  cacheDirectory,
+  cachedDirectory,
+  packageFile,
+  readCachedJson,
+  writeCachedJson,
+} from '../harness/cache-directory.ts';
 import type { Architecture } from '../harness/qemu/architecture.ts';
 import { currentKernel, downloadPackages, PRIVATE_NIX, runCommand } from './debian-packages.ts';
 
@@ -24,9 +30,9 @@ export async function prepareDemo(
   architecture: Architecture = 'x86_64',
 ): Promise<DemoSystems> {
   const sources = packageFile('vm-images/demo');
-  const key = `${architecture === 'x86_64' ? '' : `${architecture}-`}${await hashFolder(sources)}`;
-  const store = join(cacheFolder(), 'demo-store');
-  const result = join(cacheFolder(), `demo-${key}.json`);
+  const key = `${architecture === 'x86_64' ? '' : `${architecture}-`}${await hashDirectory(sources)}`;
+  const store = join(cacheDirectory(), 'demo-store');
+  const result = join(cacheDirectory(), `demo-${key}.json`);
   const known = await readCachedJson(result, resultSchema);
   if (known !== undefined) return { store, systems: known };
 
@@ -59,7 +65,7 @@ export async function prepareDemo(
   return { store, systems };
 }
 
-/** The folder of packages that Nix gets. */
+/** The directory of packages that Nix gets. */
 export async function demoInputs(sources = packageFile('vm-images/demo')): Promise<string> {
   const lists = await Promise.all(
     ['packages.txt', 'excluded-packages.txt'].map((name) => readFile(join(sources, name), 'utf8')),
@@ -67,24 +73,24 @@ export async function demoInputs(sources = packageFile('vm-images/demo')): Promi
   const [wanted = [], excluded = []] = lists.map((text) => text.split('\n').filter((line) => line !== ''));
   const kernel = await currentKernel('linux-image-cloud-amd64');
   const key = createHash('sha256').update(lists.join()).update(kernel).digest('hex').slice(0, 16);
-  return cachedFolder(`demo-inputs-${key}`, (work) => downloadPackages(work, { wanted, excluded, alone: [kernel] }));
+  return cachedDirectory(`demo-inputs-${key}`, (work) => downloadPackages(work, { wanted, excluded, alone: [kernel] }));
 }
 
 /** What a tiny system for aarch64 is of. */
 async function foreignPackages(): Promise<string> {
   const kernel = await currentKernel('linux-image-cloud-arm64', 'arm64');
-  return cachedFolder(`demo-inputs-arm64-${kernel}`, (work) =>
+  return cachedDirectory(`demo-inputs-arm64-${kernel}`, (work) =>
     downloadPackages(work, { alone: [kernel, 'busybox-static', 'systemd-boot-efi'], architecture: 'arm64' }),
   );
 }
 
-async function hashFolder(folder: string): Promise<string> {
+async function hashDirectory(directory: string): Promise<string> {
   const hash = createHash('sha256');
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
   for (const file of entries
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .sort())
-    hash.update(`${file.slice(folder.length)}\0`).update(await readFile(file));
+    hash.update(`${file.slice(directory.length)}\0`).update(await readFile(file));
   return hash.digest('hex').slice(0, 16);
 }

@@ -1,7 +1,7 @@
 import { chooseAccelerator } from '../harness/builder/accelerator.ts';
 import { builderInitrd } from '../harness/builder/builder-initrd.ts';
 import { distributionKernel } from '../harness/builder/builder-kernel.ts';
-import { cacheFolder } from '../harness/cache-folder.ts';
+import { cacheDirectory } from '../harness/cache-directory.ts';
 import { prepareDemo } from './demo.ts';
 
 /** Makes everything the machines boot into the cache: the builder VM's kernel and initrd, the demo systems. What is
@@ -9,7 +9,7 @@ import { prepareDemo } from './demo.ts';
 
 const say = (line: string): void => console.log(`prepare: ${line}`);
 
-say(`cache folder ${cacheFolder()}`);
+say(`cache directory ${cacheDirectory()}`);
 const kernel = await distributionKernel();
 say(`builder kernel ${kernel.kernel}`);
 say(`builder initrd ${await builderInitrd(kernel)}`);

@@ -3,7 +3,7 @@ import { EXIT, errorText, exitCodeOf } from '../cli/exit-codes.ts';
 import { Progress } from '../cli/progress.ts';
 import { chooseAccelerator } from '../harness/builder/accelerator.ts';
 import { startBuilderVm } from '../harness/builder/builder-vm.ts';
-import { packageFile } from '../harness/cache-folder.ts';
+import { packageFile } from '../harness/cache-directory.ts';
 import { renderText } from '../harness/report/text.ts';
 import type { BootReport } from '../harness/verify/boot-report.ts';
 import {
@@ -45,7 +45,7 @@ async function quickstart(): Promise<number> {
     checkStoreContents,
   ];
   const reports: BootReport[] = [];
-  for (const firmware of ['legacy', 'efi'] as const) {
+  for (const firmware of ['bios', 'efi'] as const) {
     progress.begin(`boot  ${firmware}`);
     reports.push(
       await verifyBoot(

@@ -139,8 +139,8 @@ function installNpmPackages() {
   writeFileSync(stamp, lock);
 }
 
-function newestSource(folder) {
-  return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+function newestSource(directory) {
+  return readdirSync(join(root, directory), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .reduce((newest, entry) => Math.max(newest, statSync(join(entry.parentPath, entry.name)).mtimeMs), 0);
 }

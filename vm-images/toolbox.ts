@@ -4,9 +4,9 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ContainerRuntimeClient, getContainerRuntimeClient, ImageName } from 'testcontainers';
-import { packageFile } from '../harness/cache-folder.ts';
+import { packageFile } from '../harness/cache-directory.ts';
 import { HarnessError } from '../harness/errors.ts';
-import { makePrivateFolder } from '../lib/host-files/private-output.ts';
+import { makePrivateDirectory } from '../lib/host-files/private-output.ts';
 import { runCommand } from './debian-packages.ts';
 
 /** Two sets of programs, years apart. */
@@ -24,10 +24,10 @@ export async function prepareToolbox(
   more: readonly string[] = [],
   say: (line: string) => void = () => {},
 ): Promise<string> {
-  const folder = packageFile('vm-images/toolbox');
+  const directory = packageFile('vm-images/toolbox');
   const key = createHash('sha256')
     .update(more.join())
-    .update(await readFile(join(folder, 'Dockerfile')))
+    .update(await readFile(join(directory, 'Dockerfile')))
     .digest('hex')
     .slice(0, 12);
   const image = `nixos-disk-image-toolbox:${toolbox}-${key}`;
@@ -37,7 +37,7 @@ export async function prepareToolbox(
   const base = `nixos-disk-image-base:${release}`;
   if (!(await client.image.exists(ImageName.fromString(base)))) {
     say(`making a ${release} from its packages`);
-    await using work = await makePrivateFolder(tmpdir());
+    await using work = await makePrivateDirectory(tmpdir());
     const tar = join(work.path, 'base.tar');
     await runCommand(STEP, ['mmdebstrap', '--quiet', '--variant=minbase', release, tar]);
     const { dockerode } = client.container;
@@ -47,7 +47,7 @@ export async function prepareToolbox(
   say(`building ${image}`);
   // The host's network: an engine that gives containers none of their own needs no rights over the host's.
   const options = { t: image, buildargs: { BASE: base, MORE: more.join(' ') }, networkmode: 'host' };
-  const built = await client.container.dockerode.buildImage({ context: folder, src: ['Dockerfile'] }, options);
+  const built = await client.container.dockerode.buildImage({ context: directory, src: ['Dockerfile'] }, options);
   await lastOf(client, built);
   return image;
 }

@@ -3,10 +3,10 @@ import { access, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { requireTool } from '../../lib/run/tools.ts';
-import { cacheFolder, readCachedJson, writeCachedJson } from '../cache-folder.ts';
+import { cacheDirectory, readCachedJson, writeCachedJson } from '../cache-directory.ts';
 import { Console } from '../console/console.ts';
 import { consoleArgs, kernelArgs, machineArgs } from '../qemu/argv.ts';
-import { makeMachineFolder } from '../qemu/machine-folder.ts';
+import { makeMachineDirectory } from '../qemu/machine-directory.ts';
 import { startQemu } from '../qemu/process.ts';
 import { processTimes } from '../qemu/process-times.ts';
 import { settleWithin } from '../qemu/qmp.ts';
@@ -87,7 +87,7 @@ async function verdictFile(mayUseKvm: boolean): Promise<string> {
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown');
   const qemu = await stat(await requireTool('chooseAccelerator', 'qemu-system-x86_64'));
   return join(
-    cacheFolder(),
+    cacheDirectory(),
     `accelerator-${boot.slice(0, 8)}-${qemu.size}-${Math.round(qemu.mtimeMs)}-${mayUseKvm ? 'kvm' : 'no-kvm'}.json`,
   );
 }
@@ -108,8 +108,8 @@ async function probe(
   signal: AbortSignal | undefined,
 ): Promise<Probed> {
   const initrd = await builderInitrd(kernel);
-  await using folder = await makeMachineFolder();
-  const log = join(folder.path, 'console.log');
+  await using directory = await makeMachineDirectory();
+  const log = join(directory.path, 'console.log');
   await writeFile(log, '');
   const args = [
     ...machineArgs({ type: 'q35', accelerator, memoryMiB: 256, cpus: 1, name: 'probe' }),

@@ -5,7 +5,7 @@ import { gunzipSync } from 'node:zlib';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { commandFailure } from '../../lib/run/step.ts';
 import { findTool, requireTool } from '../../lib/run/tools.ts';
-import { cachedFolder, packageFile } from '../cache-folder.ts';
+import { cachedDirectory, packageFile } from '../cache-directory.ts';
 import { HarnessError } from '../errors.ts';
 import type { BuilderKernel } from './builder-kernel.ts';
 
@@ -61,7 +61,7 @@ export async function builderInitrd(kernel: BuilderKernel): Promise<string> {
     const facts = await stat(await realpath(file));
     key.update(`${file} ${facts.size} ${facts.mtimeMs}\n`);
   }
-  const folder = await cachedFolder(`builder-initrd-${key.digest('hex').slice(0, 20)}`, async (work) => {
+  const directory = await cachedDirectory(`builder-initrd-${key.digest('hex').slice(0, 20)}`, async (work) => {
     const root = join(work, 'root');
     await mkdir(join(root, 'bin'), { recursive: true });
     const compiler = (await findTool('cc')) ?? (await requireTool(STEP, 'gcc'));
@@ -72,7 +72,7 @@ export async function builderInitrd(kernel: BuilderKernel): Promise<string> {
     await pack(root, join(work, 'initrd'));
     await rm(root, { recursive: true });
   });
-  return join(folder, 'initrd');
+  return join(directory, 'initrd');
 }
 
 async function addBusybox(root: string, busybox: string): Promise<void> {
@@ -137,21 +137,21 @@ async function addModules(root: string, modules: string): Promise<void> {
   const loaded = order.length;
   for (const name of FILESYSTEM_MODULES) add(name);
   const later = order.slice(loaded);
-  const folder = join(root, 'lib/modules', basename(modules));
-  await mkdir(folder, { recursive: true });
+  const directory = join(root, 'lib/modules', basename(modules));
+  await mkdir(directory, { recursive: true });
   await mkdir(join(root, 'sbin'), { recursive: true });
   // What the kernel runs for `fs-btrfs`. @see Documentation/admin-guide/sysctl/kernel.rst, "modprobe"
   await symlink('../bin/busybox', join(root, 'sbin/modprobe'));
   for (const name of later)
-    await writeFile(join(folder, `${name}.ko`), await decompress(join(modules, dependencies.get(name)?.file ?? '')));
+    await writeFile(join(directory, `${name}.ko`), await decompress(join(modules, dependencies.get(name)?.file ?? '')));
   const needs = (name: string): string[] =>
     (dependencies.get(name)?.needs ?? []).filter((needed) => later.includes(needed)).map((needed) => `${needed}.ko`);
   await writeFile(
-    join(folder, 'modules.dep'),
+    join(directory, 'modules.dep'),
     later.map((name) => `${[`${name}.ko:`, ...needs(name)].join(' ')}\n`).join(''),
   );
   await writeFile(
-    join(folder, 'modules.alias'),
+    join(directory, 'modules.alias'),
     FILESYSTEM_MODULES.map((name) => `alias fs-${name} ${name}\n`).join(''),
   );
 }

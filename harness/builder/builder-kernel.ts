@@ -1,11 +1,11 @@
 import { readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SystemLocation } from '../../lib/build/build-image.ts';
+import type { SystemLocation } from '../../lib/build/context.ts';
 import { UnexpectedStateError } from '../../lib/run/errors.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { commandFailure } from '../../lib/run/step.ts';
 import { findTool } from '../../lib/run/tools.ts';
-import { cachedFolder } from '../cache-folder.ts';
+import { cachedDirectory } from '../cache-directory.ts';
 import { HarnessError } from '../errors.ts';
 
 /** A kernel for the builder VM, with its modules. */
@@ -22,7 +22,7 @@ const STEP = 'builder kernel';
  *  @throws {ToolFailedError} when the package cannot be downloaded.
  *  Runs: apt-cache, apt-get, dpkg-deb, busybox depmod. */
 export async function distributionKernel(): Promise<BuilderKernel> {
-  const folder = await cachedFolder('builder-kernel', async (work) => {
+  const directory = await cachedDirectory('builder-kernel', async (work) => {
     const depends = await run(['apt-cache', 'depends', 'linux-image-cloud-amd64'], work);
     const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
     if (name === undefined)
@@ -41,20 +41,20 @@ export async function distributionKernel(): Promise<BuilderKernel> {
     await run(['rm', '-rf', file, 'package'], work);
     await writeFile(join(work, 'version'), `${version}\n`);
   });
-  const version = (await readFile(join(folder, 'version'), 'utf8')).trim();
-  return { kernel: join(folder, 'vmlinuz'), modules: join(folder, 'lib/modules', version) };
+  const version = (await readFile(join(directory, 'version'), 'utf8')).trim();
+  return { kernel: join(directory, 'vmlinuz'), modules: join(directory, 'lib/modules', version) };
 }
 
 /** The kernel of a NixOS system itself, for hosts that have no Debian packages.
  *  @param toplevel the system's store path.
- *  @param store the private store's folder that holds it; default: the host's store. */
+ *  @param store the private store's directory that holds it; default: the host's store. */
 export async function systemKernel(toplevel: string, store = '/'): Promise<BuilderKernel> {
   // Links in a private store lead to where its paths will be, not to where they are.
   const follow = async (path: string): Promise<string> => join(store, await readlink(join(store, path)));
   const modules = join(await follow(join(toplevel, 'kernel-modules')), 'lib/modules');
   const version = (await readdir(modules))[0];
   if (version === undefined)
-    throw new UnexpectedStateError(STEP, `${modules} is empty`, { expected: 'a folder of modules' });
+    throw new UnexpectedStateError(STEP, `${modules} is empty`, { expected: 'a directory of modules' });
   return { kernel: await follow(join(toplevel, 'kernel')), modules: join(modules, version) };
 }
 

@@ -2,13 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import type { Builder, SystemLocation } from '../../lib/build/build-image.ts';
+import type { Builder, SystemLocation } from '../../lib/build/context.ts';
 import { CleanupStack } from '../../lib/run/cleanup-stack.ts';
 import { AbortedError, NoSpaceError, ToolMissingError } from '../../lib/run/errors.ts';
 import type { RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
-import { abortSignal, path, timestamp } from '../../lib/spec/fields.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
+import { abortSignal, path, timestamp } from '../../lib/spec/fields.ts';
 import { Console } from '../console/console.ts';
 import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import {
@@ -22,7 +22,7 @@ import {
   portArgs,
   qmpArgs,
 } from '../qemu/argv.ts';
-import { makeMachineFolder } from '../qemu/machine-folder.ts';
+import { makeMachineDirectory } from '../qemu/machine-directory.ts';
 import { type QemuProcess, startQemu } from '../qemu/process.ts';
 import { connectUnixSocket, QmpClient, type QmpEvent, settleWithin } from '../qemu/qmp.ts';
 import { FailureWatcher } from '../verdict/failures.ts';
@@ -87,8 +87,8 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
   const accelerator = options.accelerator ?? (await chooseAccelerator(signal)).accelerator;
   if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
   await using stack = new CleanupStack();
-  const folder = stack.use(await makeMachineFolder());
-  const socketPath = join(folder.path, 'port');
+  const directory = stack.use(await makeMachineDirectory());
+  const socketPath = join(directory.path, 'port');
   const args = [
     ...machineArgs({
       type,
@@ -97,11 +97,11 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
       cpus: options.cpus,
       name: 'builder',
     }),
-    ...consoleArgs(join(folder.path, 'console.log')),
+    ...consoleArgs(join(directory.path, 'console.log')),
     ...kernelArgs(kernel.kernel, initrd, await commandLine(accelerator)),
     ...entropyArgs(type),
     ...portArgs(socketPath, PORT, type),
-    ...qmpArgs(join(folder.path, 'qmp')),
+    ...qmpArgs(join(directory.path, 'qmp')),
     ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
     ...(options.clock === undefined ? [] : clockArgs(options.clock)),
   ];
@@ -136,7 +136,7 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
         : new HarnessError(`${NAME}: cannot ${String(data.operation)} ${options.image}: ${String(data.reason)}`);
     qemu.kill();
   };
-  const qmp = QmpClient.connect(join(folder.path, 'qmp'), onQmpEvent, () => qemu.isAlive(), signal).catch(
+  const qmp = QmpClient.connect(join(directory.path, 'qmp'), onQmpEvent, () => qemu.isAlive(), signal).catch(
     () => undefined,
   );
   stack.defer(async () => (await qmp)?.[Symbol.dispose]());
@@ -188,9 +188,14 @@ export class BuilderVm implements Builder {
     this.readyMs = readyMs;
   }
 
-  /** The device of a partition of the image; the whole disk for number 0. */
-  partition(partition: { readonly number: number }): string {
-    return partition.number === 0 ? '/dev/vda' : `/dev/vda${partition.number}`;
+  /** The device of a partition of the image; of the whole disk where the layout has none ("none"). */
+  device({ number }: { readonly number: number | undefined }): string {
+    return `/dev/vda${number ?? ''}`;
+  }
+
+  /** @deprecated Use `device`. */
+  partition(partition: { readonly number: number | undefined }): string {
+    return this.device(partition);
   }
 
   async run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {

@@ -10,16 +10,16 @@ import { CleanupStack } from '../../lib/run/cleanup-stack.ts';
 import { AbortedError, ToolMissingError } from '../../lib/run/errors.ts';
 import type { Executor, RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
-import { abortSignal, path } from '../../lib/spec/fields.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
+import { abortSignal, path } from '../../lib/spec/fields.ts';
 import { HarnessError } from '../errors.ts';
 
 export interface ContainerExecutorOptions {
   /** An image that has the programs: one made of vm-images/toolbox. Pulled when the engine has none of that name. */
   readonly image: string;
-  /** Folders of this host that are the same folders in there, beside the working folder, the one for temporary files and, where
+  /** Directories of this host that are the same directories in there, beside the working directory, the one for temporary files and, where
    *  there is one, /nix: where systems, contents and images are. */
-  readonly folders?: readonly string[] | undefined;
+  readonly directories?: readonly string[] | undefined;
   /** Programs in it may make namespaces and mounts, which fsType btrfs and f2fs need. Default false. */
   readonly namespaces?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -34,7 +34,7 @@ export interface ContainerExecutor extends Executor, AsyncDisposable {
 
 const optionsSchema = z.object({
   image: z.string().min(1, 'must not be empty'),
-  folders: z.array(path).default([]),
+  directories: z.array(path).default([]),
   namespaces: z.boolean().default(false),
   signal: abortSignal.optional(),
 });
@@ -44,11 +44,11 @@ type Container = Awaited<ReturnType<ContainerRuntimeClient['container']['create'
 const NAME = 'containerExecutor';
 
 /** A directory that is not this host's, and that every user may write to. */
-const OWN_FOLDER = '/dev/shm';
+const OWN_DIRECTORY = '/dev/shm';
 
 /** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER, and HOME if it
  *  belongs to whoever runs it: without them, it fails with "cannot figure out user name", "cannot determine user's home directory". */
-const ENVIRONMENT = { HOME: `${OWN_FOLDER}/home`, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
+const ENVIRONMENT = { HOME: `${OWN_DIRECTORY}/home`, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
 
 /** Reads until this process is gone; then it ends, and the engine removes the container. */
 const LIVE = 'mkdir -p -m 700 "$HOME"; exec cat';
@@ -63,12 +63,12 @@ const KILL = 'until read -r group < "$1"; do sleep 0.05; done 2> /dev/null; kill
  *  @throws {HarnessError} without a container engine, or without the image.
  *  @see Docker Engine API, "Exec". Talks to: Docker or Podman, as testcontainers finds it (DOCKER_HOST). */
 export async function containerExecutor(options: ContainerExecutorOptions): Promise<ContainerExecutor> {
-  const { image, signal, namespaces, folders: more } = parseOptions(NAME, optionsSchema, options);
+  const { image, signal, namespaces, directories: more } = parseOptions(NAME, optionsSchema, options);
   const client = await engine();
   await requireImage(client, image);
   if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
   await using stack = new CleanupStack();
-  const folders = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...more];
+  const directories = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...more];
   const container = await client.container
     .create({
       Image: image,
@@ -79,7 +79,9 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
       Env: Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`),
       HostConfig: {
         AutoRemove: true,
-        Binds: [...new Set(folders.map((folder) => resolve(folder)))].map((folder) => `${folder}:${folder}`),
+        Binds: [...new Set(directories.map((directory) => resolve(directory)))].map(
+          (directory) => `${directory}:${directory}`,
+        ),
         NetworkMode: 'none',
         ...(namespaces ? { CapAdd: ['SYS_ADMIN'], SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'] } : {}),
       },
@@ -154,7 +156,7 @@ async function runIn(
   if (tool === undefined) throw new RangeError('run needs a program to run');
   if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
   const startedAt = performance.now();
-  const groupFile = `${OWN_FOLDER}/${randomUUID()}`;
+  const groupFile = `${OWN_DIRECTORY}/${randomUUID()}`;
   const exec = await container.exec({
     Cmd: ['sh', '-c', RUN, 'run', groupFile, ...argv],
     AttachStdin: options.input !== undefined,

@@ -6,7 +6,7 @@ import { AbortedError, InvalidOptionsError } from '../../lib/run/errors.ts';
 import { type KernelLock, tryLock, waitForLock } from '../../lib/run/kernel-lock.ts';
 import { processSpace } from '../../lib/run/process-identity.ts';
 import { formatDuration } from '../../lib/units.ts';
-import { cacheFolder, readCachedJson, writeCachedJson } from '../cache-folder.ts';
+import { cacheDirectory, readCachedJson, writeCachedJson } from '../cache-directory.ts';
 import { HarnessError } from '../errors.ts';
 
 /** A place among the machines that run at once on this host. */
@@ -45,7 +45,7 @@ export async function admit(
   signal?: AbortSignal,
   { places = machinesAtOnce(), timeoutMs, label = 'a machine', onWait }: AdmitOptions = {},
 ): Promise<Place> {
-  const directory = join(cacheFolder(), 'places');
+  const directory = join(cacheDirectory(), 'places');
   await mkdir(directory, { recursive: true });
   const files = Array.from({ length: Math.max(1, places) }, (_, place) => join(directory, `${place}`));
   const startedAt = performance.now();

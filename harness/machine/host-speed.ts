@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cacheFolder } from '../cache-folder.ts';
+import { cacheDirectory } from '../cache-directory.ts';
 
 /** Rounds of the measured work: about half a millisecond. */
 const ROUNDS = 200_000;
@@ -39,7 +39,7 @@ export class HostSpeed {
   /** Takes the best that earlier runs measured on this host, and keeps this one's for later runs. */
   static async remember(): Promise<void> {
     const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '')).slice(0, 8);
-    const file = join(cacheFolder(), `speed-${boot}`);
+    const file = join(cacheDirectory(), `speed-${boot}`);
     const known = Number(await readFile(file, 'utf8').catch(() => ''));
     if (known > 0 && known < 1000) HostSpeed.#bestMs = Math.min(HostSpeed.#bestMs ?? known, known);
     if (HostSpeed.#bestMs !== undefined && !(known <= HostSpeed.#bestMs))

@@ -1,7 +1,7 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { open, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { PrivateFolder } from '../../lib/host-files/private-output.ts';
+import type { PrivateDirectory } from '../../lib/host-files/private-output.ts';
 import { Console } from '../console/console.ts';
 import { type ConsoleEvidence, HarnessError, type MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';
@@ -20,7 +20,7 @@ const LOG_HEAD_BYTES = 1024 * 1024;
 export interface MachineParts {
   readonly name: string;
   readonly args: readonly string[];
-  readonly folder: PrivateFolder;
+  readonly directory: PrivateDirectory;
   /** QEMU's own record of the console. */
   readonly recordFile: string;
   /** Where the caller wants the console's record. */
@@ -98,7 +98,7 @@ export class LiveMachine {
       this.#log.on('error', () => {});
     }
     this.#qmp = QmpClient.connect(
-      join(parts.folder.path, 'qmp'),
+      join(parts.directory.path, 'qmp'),
       (event) => this.#take(event),
       () => qemu.isAlive(),
       context.signal,
@@ -191,7 +191,7 @@ export class LiveMachine {
 
   async screenshot(): Promise<Screen> {
     if (!this.parts.hasScreen) throw new HarnessError(`${this.parts.name}: this machine has no screen`);
-    return readScreen((command, args) => this.qmp(command, args), this.parts.folder.path);
+    return readScreen((command, args) => this.qmp(command, args), this.parts.directory.path);
   }
 
   /** Looks at the screen for what the console does not show. */
@@ -231,7 +231,7 @@ export class LiveMachine {
       if (this.#log === undefined || this.#log.closed || this.#log.errored !== null) resolve();
       else this.#log.end(() => resolve());
     });
-    await this.parts.folder[Symbol.asyncDispose]();
+    await this.parts.directory[Symbol.asyncDispose]();
   }
 
   /** What the loader read is not the system's. */

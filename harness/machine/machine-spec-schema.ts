@@ -17,7 +17,7 @@ export const machineSpecSchema = z.object({
   image: path,
   format: z.enum(['raw', 'qcow2', 'vdi', 'vpc']).optional(),
   architecture: z.enum(['x86_64', 'aarch64']).optional(),
-  firmware: z.enum(['legacy', 'efi', 'direct']),
+  firmware: z.enum(['bios', 'efi', 'direct']),
   kernel: z.strictObject({ kernel: path, initrd: path.optional(), commandLine: z.string() }).optional(),
   diskInterface: z.enum(['virtio', 'ahci', 'nvme']).optional(),
   diskBytes: bytes.optional(),
@@ -58,7 +58,7 @@ export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
   if (architecture !== 'x86_64') {
     const contradicts = (where: string, message: string): void =>
       wrong(where, `contradicts architecture "${architecture}": ${message}`);
-    if (firmware === 'legacy') contradicts('firmware', 'only x86 has a legacy BIOS');
+    if (firmware === 'bios') contradicts('firmware', 'only x86 has a legacy BIOS');
     if (spec.accelerator === 'kvm') contradicts('accelerator', 'another architecture is emulated');
     if (spec.diskInterface === 'ahci') contradicts('diskInterface', 'the machine has no AHCI');
   }
@@ -67,8 +67,8 @@ export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
     wrong('kernel', `contradicts firmware "${firmware}": only "direct" starts a kernel of yours`);
   if (firmware !== undefined && firmware !== 'efi' && spec.efiVariables !== undefined)
     wrong('efiVariables', `contradicts firmware "${firmware}": only "efi" has such a store`);
-  if (spec.sectorBytes === 4096 && firmware === 'legacy')
-    wrong('sectorBytes', 'contradicts firmware "legacy": a BIOS reads sectors of 512 bytes');
+  if (spec.sectorBytes === 4096 && firmware === 'bios')
+    wrong('sectorBytes', 'contradicts firmware "bios": a BIOS reads sectors of 512 bytes');
   if (spec.machine === 'microvm' && spec.credentials !== undefined)
     wrong('credentials', 'contradicts machine "microvm": it has no SMBIOS');
   return issues;

@@ -5,7 +5,14 @@ import type { StageSeen } from '../verdict/stages.ts';
 import type { PlaceHolder } from './admission.ts';
 import type { HangBudget } from './hang-watch.ts';
 
-export type Firmware = 'legacy' | 'efi' | 'direct';
+export type Firmware = 'bios' | 'efi' | 'direct';
+
+/** As options name it: "legacy" is the old name of "bios", taken until the next minor version. */
+export type FirmwareName = Firmware | 'legacy';
+
+export function firmwareNamed(name: FirmwareName): Firmware {
+  return name === 'legacy' ? 'bios' : name;
+}
 
 /** A kernel that QEMU starts itself, for images without a loader. */
 export interface DirectKernel {
@@ -23,7 +30,7 @@ export interface MachineSpec {
   /** Default "x86_64"; verifyBoot tells it from the image's EFI loaders. "aarch64" has firmware "efi" or "direct", and is always
    *  emulated. */
   readonly architecture?: Architecture | undefined;
-  /** "legacy" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
+  /** "bios" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
   readonly firmware: Firmware;
   readonly kernel?: DirectKernel | undefined;
   /** Default "virtio". */
@@ -60,6 +67,12 @@ export interface MachineSpec {
   readonly passphrase?: string | undefined;
   /** What is typed, with Enter, where the console waits at a line that matches. */
   readonly answers?: readonly BootAnswer[] | undefined;
+}
+
+/** What startMachine and verifyBoot take. */
+export interface MachineOptions extends Omit<MachineSpec, 'firmware'> {
+  /** "bios" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
+  readonly firmware: FirmwareName;
 }
 
 /** An answer to a question of the guest's. */

@@ -20,22 +20,22 @@ const TEXT_MEMORY_BYTES = 32 * 1024;
 const COLUMNS = 80;
 
 /** Takes a picture of the screen, and in a text mode its characters from the VGA's memory.
- *  @param folder for QEMU to put files in. @see QMP screendump, pmemsave */
-export async function readScreen(qmp: Qmp, folder: string): Promise<Screen> {
-  const picture = join(folder, 'screen.png');
+ *  @param directory for QEMU to put files in. @see QMP screendump, pmemsave */
+export async function readScreen(qmp: Qmp, directory: string): Promise<Screen> {
+  const picture = join(directory, 'screen.png');
   await qmp('screendump', { filename: picture, format: 'png' });
   const png = await readFile(picture);
   await rm(picture);
   const [width, height] = [png.readUInt32BE(16), png.readUInt32BE(20)];
   // 80 characters of 9 or 8 pixels, 25 lines of 16.
   const isText = (width === 720 || width === 640) && height === 400;
-  return { png, width, height, lines: isText ? await readText(qmp, folder) : undefined };
+  return { png, width, height, lines: isText ? await readText(qmp, directory) : undefined };
 }
 
 /** All that the VGA's memory holds: a driver scrolls by moving where the screen begins in it, so what was scrolled away is there
  *  too, in order. */
-async function readText(qmp: Qmp, folder: string): Promise<string[]> {
-  const dump = join(folder, 'screen.bin');
+async function readText(qmp: Qmp, directory: string): Promise<string[]> {
+  const dump = join(directory, 'screen.bin');
   await qmp('pmemsave', { val: TEXT_MEMORY, size: TEXT_MEMORY_BYTES, filename: dump });
   const memory = await readFile(dump);
   await rm(dump);

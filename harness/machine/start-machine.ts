@@ -21,16 +21,17 @@ import {
   uefiFirmwareArgs,
 } from '../qemu/argv.ts';
 import { findUefiFirmware } from '../qemu/firmware.ts';
-import { makeMachineFolder } from '../qemu/machine-folder.ts';
+import { makeMachineDirectory } from '../qemu/machine-directory.ts';
 import { Machine } from './machine.ts';
-import type { MachineContext, MachineSpec } from './machine-spec.ts';
+import { firmwareNamed, type MachineContext, type MachineOptions, type MachineSpec } from './machine-spec.ts';
 import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
 
 /** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
  *  {HarnessError} when the host lacks something.
  *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
-export async function startMachine(spec: MachineSpec, context: MachineContext = {}): Promise<Machine> {
+export async function startMachine(options: MachineOptions, context: MachineContext = {}): Promise<Machine> {
+  const spec: MachineSpec = { ...options, firmware: firmwareNamed(options.firmware) };
   if (context.signal?.aborted) throw new AbortedError('startMachine', { cause: context.signal.reason });
   const given = Object.fromEntries(Object.entries(spec).filter(([, value]) => value !== undefined));
   parseOptions('startMachine', machineSpecSchema, given, [(found) => machineRules(found as Partial<MachineSpec>)]);
@@ -42,21 +43,21 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
   );
   const type = spec.machine ?? ARCHITECTURES[architecture].machine;
   const name = spec.name ?? `${image.file.split('/').at(-1)} (${spec.firmware})`;
-  const folder = await makeMachineFolder();
+  const directory = await makeMachineDirectory();
   try {
-    const overlay = join(folder.path, 'overlay.qcow2');
+    const overlay = join(directory.path, 'overlay.qcow2');
     await runQemuImg(['create', '-q', '-f', 'qcow2', overlay, `${Math.max(spec.diskBytes ?? 0, image.virtualBytes)}`]);
-    const recordFile = join(folder.path, 'console.log');
+    const recordFile = join(directory.path, 'console.log');
     const logFile = spec.logFile === undefined ? undefined : resolve(spec.logFile);
     const args = [
       ...machineArgs({ type, accelerator, memoryMiB: spec.memoryMiB ?? 1024, cpus: spec.cpus ?? 1, name }),
       ...consoleArgs(recordFile),
-      ...qmpArgs(join(folder.path, 'qmp')),
+      ...qmpArgs(join(directory.path, 'qmp')),
       ...entropyArgs(type),
       ...(type === 'q35' ? screenArgs() : []),
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters, spec.credentials),
-      ...(await firmwareArgs(spec, architecture, folder.path)),
+      ...(await firmwareArgs(spec, architecture, directory.path)),
       ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
         bootFirst: spec.efiVariables === undefined,
         sectorBytes: spec.sectorBytes,
@@ -67,26 +68,26 @@ export async function startMachine(spec: MachineSpec, context: MachineContext = 
     const { commandTimeoutMs, allowReboots = 0, passphrase, answers = [] } = spec;
     return await Machine.start(
       {
-        ...{ name, architecture, args, folder, recordFile, logFile, accelerator, slowness, commandTimeoutMs },
+        ...{ name, architecture, args, directory, recordFile, logFile, accelerator, slowness, commandTimeoutMs },
         ...{ allowReboots, answers: { passphrase, answers } },
         ...{ hasScreen: type === 'q35', isDirect: spec.firmware === 'direct' },
       },
       context,
     );
   } catch (error) {
-    await folder[Symbol.asyncDispose]();
+    await directory[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-async function firmwareArgs(spec: MachineSpec, architecture: Architecture, folder: string): Promise<string[]> {
-  if (spec.firmware === 'legacy') return [];
+async function firmwareArgs(spec: MachineSpec, architecture: Architecture, directory: string): Promise<string[]> {
+  if (spec.firmware === 'bios') return [];
   if (spec.firmware === 'direct') {
     if (spec.kernel === undefined) throw new TypeError('the rules let no "direct" pass without a kernel');
     return kernelArgs(spec.kernel.kernel, spec.kernel.initrd, spec.kernel.commandLine);
   }
   const firmware = await findUefiFirmware({ architecture });
-  const variables = join(folder, 'efi-vars');
+  const variables = join(directory, 'efi-vars');
   await copyFile(spec.efiVariables ?? firmware.variablesTemplate, variables);
   await chmod(variables, 0o600);
   return uefiFirmwareArgs(

@@ -108,7 +108,7 @@ export async function waitUntil<T>(
   if (found.how === 'host-full')
     throw new NoSpaceError(
       parts.name,
-      `${parts.folder.path}, where the machine's private overlay is`,
+      `${parts.directory.path}, where the machine's private overlay is`,
       {},
       { hint: 'free space there, or set TMPDIR' },
     );

@@ -34,9 +34,9 @@ export interface UefiFirmware {
 /** Features that need what this harness does not set up: SMM, or a loader signed for the keys. */
 const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'secure-boot']);
 
-/** Folders of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
+/** Directories of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
  *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
-async function firmwareFolders(architecture: Architecture): Promise<string[]> {
+async function firmwareDirectories(architecture: Architecture): Promise<string[]> {
   const qemu = await findTool(ARCHITECTURES[architecture].qemu);
   const ofQemu = qemu === undefined ? [] : [join(dirname(await realpath(qemu)), '..', 'share', 'qemu', 'firmware')];
   const config = configDirectory();
@@ -65,17 +65,17 @@ function configDirectory(): string | undefined {
  *  no keys enrolled.
  *  @throws {FirmwareMissingError} with what was looked at and the package to install. */
 export async function findUefiFirmware({
-  folders,
+  directories,
   architecture = 'x86_64',
 }: {
-  readonly folders?: readonly string[];
+  readonly directories?: readonly string[];
   readonly architecture?: Architecture;
 } = {}): Promise<UefiFirmware> {
-  const searched = folders ?? (await firmwareFolders(architecture));
+  const searched = directories ?? (await firmwareDirectories(architecture));
   const byName = new Map<string, string>();
-  for (const folder of searched)
-    for (const name of await readdir(folder).catch(() => []))
-      if (name.endsWith('.json') && !byName.has(name)) byName.set(name, join(folder, name));
+  for (const directory of searched)
+    for (const name of await readdir(directory).catch(() => []))
+      if (name.endsWith('.json') && !byName.has(name)) byName.set(name, join(directory, name));
   const rejected: string[] = [];
   for (const name of [...byName.keys()].sort()) {
     const file = byName.get(name) ?? name;

@@ -1,6 +1,6 @@
 import type { BootReport } from '../verify/boot-report.ts';
 
-const FIRMWARE_NAMES = { legacy: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
+const FIRMWARE_NAMES = { bios: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;
 
 /** What booted it, and the architecture where that is not the usual one. */

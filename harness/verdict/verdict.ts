@@ -260,12 +260,12 @@ export function blame<C extends Cause>(cause: C, findings: readonly Finding[]): 
     findings.find(({ severity, stage }) => severity === 'fatal' && !isBefore(stage, failedAt)) ??
     findings.find(({ severity, stage }) => severity === 'error' && !isBefore(failedAt, stage));
   if (reason === undefined) return cause;
-  return { ...cause, name: reason.name, stage: reason.stage, cause: `${reason.message}; the boot: ${cause.cause}` };
+  return { ...cause, name: reason.code, stage: reason.stage, cause: `${reason.message}; the boot: ${cause.cause}` };
 }
 
 /** A finding of an image that boots in spite of it. */
-export function findingCause({ name, message }: Finding): Cause {
-  return { name, stage: 'image', cause: `it boots here, but ${message}` };
+export function findingCause({ code, message }: Finding): Cause {
+  return { name: code, stage: 'image', cause: `it boots here, but ${message}` };
 }
 
 /** The root filesystem's device, as far as it is known. */

@@ -3,7 +3,7 @@ import { isErrno } from '../../lib/run/errno.ts';
 import { formatDuration } from '../../lib/units.ts';
 import { AssertionFailedError } from '../errors.ts';
 import type { Machine } from '../machine/machine.ts';
-import type { Firmware } from '../machine/machine-spec.ts';
+import type { FirmwareName } from '../machine/machine-spec.ts';
 
 /** Something that must be true inside a booted machine. */
 export interface BootCheck {
@@ -15,7 +15,7 @@ export interface BootCheck {
 }
 
 /** The kernel was started by the firmware it was meant to be: /sys/firmware/efi is there exactly under EFI. */
-export function checkFirmwareMode(firmware: Firmware): BootCheck {
+export function checkFirmwareMode(firmware: FirmwareName): BootCheck {
   const expected = firmware === 'efi' ? 'efi' : 'no efi';
   return equalCheck('firmware mode', '[ -d /sys/firmware/efi ] && echo efi || echo no efi', expected);
 }

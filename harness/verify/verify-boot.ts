@@ -8,7 +8,13 @@ import { BootFailedError, MachineExitedError, WaitTimeoutError } from '../errors
 import { admit, type Place } from '../machine/admission.ts';
 import type { HangBudget } from '../machine/hang-watch.ts';
 import type { Machine } from '../machine/machine.ts';
-import type { MachineContext, MachineSpec, WaitOptions } from '../machine/machine-spec.ts';
+import {
+  firmwareNamed,
+  type MachineContext,
+  type MachineOptions,
+  type MachineSpec,
+  type WaitOptions,
+} from '../machine/machine-spec.ts';
 import { machineRules, machineSpecSchema } from '../machine/machine-spec-schema.ts';
 import { startMachine } from '../machine/start-machine.ts';
 import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
@@ -31,7 +37,7 @@ import { lookInside } from './inside.ts';
 import { checksCause, runChecks } from './run-checks.ts';
 import { shutDown } from './shut-down.ts';
 
-export interface VerifyBootOptions extends MachineSpec {
+export interface VerifyBootOptions extends MachineOptions {
   /** Who logs in on the serial console; default root without a password. `false`: a login prompt is enough, on the serial
    *  console or on the screen, and no checks are run. */
   readonly login?: { readonly user: string; readonly password?: string | undefined } | false | undefined;
@@ -72,7 +78,8 @@ const UNHEARD: HangBudget = { busyMs: 25_000, idleMs: 20_000 };
  *  shuts down. Waits before while as many machines run as the host has processors.
  *  @returns a report also when the guest is wrong: an image that does not boot is a result, not an exception.
  *  @throws {InvalidOptionsError}; what startMachine throws, when it is the harness or the host that fails. */
-export async function verifyBoot(options: VerifyBootOptions, context: MachineContext = {}): Promise<BootReport> {
+export async function verifyBoot(given: VerifyBootOptions, context: MachineContext = {}): Promise<BootReport> {
+  const options = { ...given, firmware: firmwareNamed(given.firmware) };
   parseOptions('verifyBoot', optionsSchema, withoutUndefined(options), [
     (found) => machineRules(found as Partial<MachineSpec>),
   ]);
@@ -246,7 +253,7 @@ class Boot {
     if (error instanceof MachineExitedError) {
       const { reason } = error.exit;
       // QEMU itself does not get on with a damaged container.
-      const container = this.#findings.find(({ name }) => name === 'container-damaged');
+      const container = this.#findings.find(({ code }) => code === 'container-damaged');
       if (reason === undefined && container === undefined) throw error;
       const cause =
         reason === undefined
@@ -310,7 +317,7 @@ class Tolerance {
 
   /** Those that count. */
   findings(all: readonly Finding[]): Finding[] {
-    return all.filter(({ name, message, severity }) => severity === 'warning' || !this.#covers(name, message));
+    return all.filter(({ code, message, severity }) => severity === 'warning' || !this.#covers(code, message));
   }
 
   covers({ name, cause }: Cause): boolean {
@@ -342,7 +349,7 @@ export function architectureFor(
 
 /** Also for firmware that the image is not made for, when somebody asks for it. */
 function findingsFor({ findings, bios, efi }: ImageInspection, firmware: MachineSpec['firmware']): Finding[] {
-  const ofFirmware = firmware === 'legacy' ? bios.findings : efi.findings;
+  const ofFirmware = firmware === 'bios' ? bios.findings : efi.findings;
   return [
     ...findings.filter((finding) => finding.firmware === undefined),
     ...ofFirmware.filter((finding) => finding.firmware !== undefined),

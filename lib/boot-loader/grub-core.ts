@@ -1,5 +1,6 @@
 import { open, readFile, realpath } from 'node:fs/promises';
 import { basename, delimiter, dirname, join } from 'node:path';
+import type { Extent } from '../formats/extent.ts';
 import { ImageTooSmallError, ToolMissingError, UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
 import { findTool, packageHint } from '../run/tools.ts';
@@ -16,7 +17,7 @@ export const GRUB_MODULES = [
 /** GRUB's core image for a platform, as a file. */
 export interface GrubCore {
   readonly file: string;
-  readonly folder: string;
+  readonly directory: string;
   readonly sizeBytes: number;
 }
 
@@ -28,34 +29,36 @@ export async function makeGrubCore(
   modules: readonly string[],
   boot: BootPlace,
   early: string,
-  grubFolder: string | undefined,
+  grubDirectory: string | undefined,
 ): Promise<GrubCore> {
-  const folder = await findPlatform(step, platform, grubFolder);
+  const directory = await findPlatform(step, platform, grubDirectory);
   const file = join(dirname(early), `${platform}.img`);
   await step.run(
-    ['grub-mkimage', '-d', folder, '-O', platform, '-o', file, '-p', boot.prefix, '-c', early, ...modules],
+    ['grub-mkimage', '-d', directory, '-O', platform, '-o', file, '-p', boot.prefix, '-c', early, ...modules],
     { what: `cannot make GRUB's core image for ${platform}` },
   );
-  return { file, folder, sizeBytes: (await readFile(file)).length };
+  return { file, directory, sizeBytes: (await readFile(file)).length };
 }
 
-/** The folder of a platform's modules: in `grubFolder`, or else in `lib/grub` beside a folder of PATH. In a Nix store, each
+/** The directory of a platform's modules: in `grubDirectory`, or else in `lib/grub` beside a directory of PATH. In a Nix store, each
  *  platform is a package of its own. It is where grub-mkimage runs. */
-async function findPlatform(step: StepRunner, platform: string, grubFolder: string | undefined): Promise<string> {
-  const folders =
-    grubFolder === undefined ? [...new Set([...(await searchedFolders(step)), '/usr/lib/grub'])] : [grubFolder];
-  const places = folders.map((folder) => join(folder, platform));
-  // It exits 1 for a folder that is not there.
+async function findPlatform(step: StepRunner, platform: string, grubDirectory: string | undefined): Promise<string> {
+  const directories =
+    grubDirectory === undefined
+      ? [...new Set([...(await searchedDirectories(step)), '/usr/lib/grub'])]
+      : [grubDirectory];
+  const places = directories.map((directory) => join(directory, platform));
+  // It exits 1 for a directory that is not there.
   const found = await step.tryRun(['find', '-L', ...places, '-maxdepth', '1', '-name', 'moddep.lst'], { answers: [1] });
   const [first] = found.stdout.toString('utf8').split('\n');
   if (first !== undefined && first !== '') return dirname(first);
   throw new ToolMissingError(step.step, `GRUB for ${platform}`, {
-    hint: `${grubFolder ?? 'no folder of PATH'} has none; ${packageHint(platform)}`,
+    hint: `${grubDirectory ?? 'no directory of PATH'} has none; ${packageHint(platform)}`,
   });
 }
 
 /** `lib/grub` beside where this host has programs: most of all GRUB's own. */
-async function searchedFolders(step: StepRunner): Promise<string[]> {
+async function searchedDirectories(step: StepRunner): Promise<string[]> {
   const searched = step.executor.searchPath?.();
   if (searched === undefined) return [];
   const tool = await findTool('grub-mkimage');
@@ -78,8 +81,8 @@ const CORE_SEGMENT = 0x820;
 interface GrubDisk {
   readonly image: string;
   readonly disk: {
-    readonly partitions: readonly { readonly offsetBytes: number }[];
-    readonly biosGrub?: { readonly offsetBytes: number; readonly sizeBytes: number } | undefined;
+    readonly partitions: readonly Extent[];
+    readonly biosGrub?: Extent | undefined;
   };
 }
 
@@ -87,10 +90,10 @@ interface GrubDisk {
 export async function embedGrubCore(
   step: StepRunner,
   { image, disk }: GrubDisk,
-  { file, folder }: GrubCore,
+  { file, directory }: GrubCore,
 ): Promise<{ readonly sizeBytes: number; readonly availableBytes: number }> {
   const core = await readFile(file);
-  const { stdout: boot } = await step.run(['cat', join(folder, 'boot.img')], {
+  const { stdout: boot } = await step.run(['cat', join(directory, 'boot.img')], {
     what: "cannot read GRUB's boot sector",
   });
   const firstPartition = Math.min(...disk.partitions.map(({ offsetBytes }) => offsetBytes));
@@ -103,7 +106,7 @@ export async function embedGrubCore(
       { hint: "GRUB's core image goes there" },
     );
   if (boot.length < SECTOR_BYTES || core.length < 2 * SECTOR_BYTES)
-    throw new UnexpectedStateError(step.step, `${folder} has no GRUB for BIOS`, {
+    throw new UnexpectedStateError(step.step, `${directory} has no GRUB for BIOS`, {
       found: `boot.img of ${boot.length} bytes`,
     });
   const sector = place.offsetBytes / SECTOR_BYTES;

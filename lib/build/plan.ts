@@ -48,7 +48,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
           way: 'from the store into the filesystem, in one pass',
           why: 'populateRootWith "mke2fs": e2fsprogs and the like read files where they are',
         }
-      : { phase: 'closure', way: 'copied to a staged root first', why: 'populateRootWith "cptofs" copies folders' },
+      : { phase: 'closure', way: 'copied to a staged root first', why: 'populateRootWith "cptofs" copies directories' },
     {
       phase: 'root filesystem',
       way: spec.populateRootWith === 'cptofs' ? 'mkfs at its offset, then cptofs' : ROOT_WAYS[spec.fsType],

@@ -1,11 +1,6 @@
+import type { Extent } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { MIB } from '../units.ts';
-
-/** A part of a disk. Bytes. */
-export interface Extent {
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-}
 
 /** Where bytes differ, in whole units: the first and the number of units. */
 export interface Run {

@@ -1,9 +1,10 @@
 import { type Ext4Node, parseListing, parseStat } from '../filesystem/ext4/debugfs.ts';
+import type { Extent } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { askDebugfs } from '../inspect/debugfs.ts';
 import type { RawPlace } from '../inspect/image-reader.ts';
 import type { StepRunner } from '../run/step.ts';
-import type { Extent, ReadDisk, Run } from './byte-ranges.ts';
+import type { ReadDisk, Run } from './byte-ranges.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
 /** One side of a comparison of ext4 filesystems. */
@@ -69,7 +70,7 @@ export async function diffExt4(
       if (first !== undefined) found.add({ where, what, field: 'content', ...first });
     }
   }
-  // Bytes differ that no path and no field shows: unused space, a journal, the order inside a folder.
+  // Bytes differ that no path and no field shows: unused space, a journal, the order inside a directory.
   if (found.length === 0)
     found.add(
       ...(runs?.found ?? []).map(({ first, count }) => ({

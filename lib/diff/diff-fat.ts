@@ -1,7 +1,8 @@
 import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
+import type { Extent } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { MIB } from '../units.ts';
-import type { Extent, ReadDisk, Run } from './byte-ranges.ts';
+import type { ReadDisk, Run } from './byte-ranges.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
 /** Files and directories of each that are compared. */
@@ -48,7 +49,7 @@ export async function diffFat(
     found.add(
       ...runs.map(({ first, count }) => ({
         where,
-        what: 'folders, allocation table or unused space',
+        what: 'directories, allocation table or unused space',
         field: `sector ${first}${count === 1 ? '' : ` to ${first + count - 1}`}`,
         a: 'other bytes',
         b: 'other bytes',

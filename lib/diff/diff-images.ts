@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
+import type { Extent } from '../formats/extent.ts';
 import { readImageIdentity } from '../formats/image-identity.ts';
 import { Budget, DEFAULT_BUDGET_MS } from '../inspect/budget.ts';
 import { probe } from '../inspect/filesystems.ts';
@@ -11,7 +12,7 @@ import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
 import { SECTOR_BYTES } from '../units.ts';
-import { differingRuns, type Extent, inUnits } from './byte-ranges.ts';
+import { differingRuns, inUnits } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';
 import { diffFat } from './diff-fat.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
@@ -33,7 +34,7 @@ export interface DiffImagesOptions extends z.input<typeof schema> {}
  *  container. ext4 and FAT are read into; of others, and of damaged ones, the differing places are told. What is left out, because
  *  it is too much or the time is over, is a difference of its own.
  *  @throws {InvalidOptionsError} for what is no image; {ToolFailedError} when a program is killed or ends in a way that it does
- *  not document. Runs: blkid; debugfs for ext4; qemu-img for what is not raw. */
+ *  not document. Runs: blkid, debugfs, qemu-img. */
 export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
   name: STEP,
   options: schema,

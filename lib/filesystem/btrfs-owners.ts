@@ -17,7 +17,7 @@ const INODE = { uid: 44, gid: 48 };
 const DIR_ITEM = { nameBytes: 27, bytes: 30 };
 const TYPE = { inode: 1, dirIndex: 96, root: 132, chunk: 228 };
 const FS_TREE = 5n;
-const ROOT_FOLDER = 256n;
+const ROOT_DIRECTORY = 256n;
 const CRC32C = 0;
 
 interface Chunk {
@@ -33,31 +33,31 @@ interface Item {
   readonly data: Buffer;
 }
 
-/** Gives every file of a new btrfs its owner: mkfs.btrfs takes owners from the folder that it is filled from, and from 6.14 on
+/** Gives every file of a new btrfs its owner: mkfs.btrfs takes owners from the directory that it is filled from, and from 6.14 on
  *  in a way that fakeroot does not see. Only filesystems as mkfs makes them: one device, crc32c, nothing mounted.
  *  @throws {UnexpectedStateError} when it does not hold an entry of the tree. */
 export async function setBtrfsOwners(step: string, file: string, tree: readonly TreeEntry[]): Promise<void> {
   await using handle = await open(file, 'r+');
   const filesystem = await openBtrfs(step, handle);
-  const folders = new Map<bigint, Map<string, bigint>>();
+  const directories = new Map<bigint, Map<string, bigint>>();
   const inodes = new Map<bigint, { readonly node: Node; readonly data: Buffer }>();
   for (const node of await filesystem.leaves(await filesystem.treeRoot(FS_TREE)))
     for (const { objectId, type, data } of itemsOf(node.buffer)) {
       if (type === TYPE.inode) inodes.set(objectId, { node, data });
       if (type !== TYPE.dirIndex) continue;
       const name = data.toString('latin1', DIR_ITEM.bytes, DIR_ITEM.bytes + data.readUInt16LE(DIR_ITEM.nameBytes));
-      const names = folders.get(objectId) ?? new Map<string, bigint>();
+      const names = directories.get(objectId) ?? new Map<string, bigint>();
       names.set(name, data.readBigUInt64LE(0));
-      folders.set(objectId, names);
+      directories.set(objectId, names);
     }
   const changed = new Set<Node>();
-  const found = new Map<string, bigint>([['', ROOT_FOLDER]]);
+  const found = new Map<string, bigint>([['', ROOT_DIRECTORY]]);
   for (const { path, uid, gid } of tree) {
     // Parents come first.
     const slash = path.lastIndexOf('/');
     const parent = found.get(path.slice(0, Math.max(0, slash)));
     const inode =
-      path === '' || parent === undefined ? found.get(path) : folders.get(parent)?.get(path.slice(slash + 1));
+      path === '' || parent === undefined ? found.get(path) : directories.get(parent)?.get(path.slice(slash + 1));
     const item = inode === undefined ? undefined : inodes.get(inode);
     if (inode === undefined || item === undefined)
       throw new UnexpectedStateError(step, `mkfs.btrfs has left out /${path}`);

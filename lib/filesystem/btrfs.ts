@@ -10,7 +10,7 @@ import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry, TreeSource } from './tree.ts';
 
-/** Arguments of mkfs.btrfs. Metadata once: filled from a folder, it takes 16 KiB of metadata for each file, and twice that
+/** Arguments of mkfs.btrfs. Metadata once: filled from a directory, it takes 16 KiB of metadata for each file, and twice that
  *  by default; `btrfs balance start -mconvert=dup /` in the machine doubles what is there. @see mkfs.btrfs(8) */
 function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
   return [
@@ -37,7 +37,7 @@ export async function makeBtrfs(
   // It takes the host's inode numbers, and looks at no device: files of two filesystems may have the same.
   return step.run(['btrfs', 'check', '--force', file], {
     what: 'mkfs.btrfs made a filesystem that is not sound',
-    hint: 'put the output folder on the filesystem that the Nix store is on',
+    hint: 'put the output directory on the filesystem that the Nix store is on',
   });
 }
 

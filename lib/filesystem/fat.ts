@@ -69,22 +69,22 @@ export interface FatFile {
   readonly content: { readonly source: string; readonly sizeBytes: number } | { readonly text: string | Uint8Array };
 }
 
-/** Writes folders and files into a FAT, in the order of their paths. Folders that are there are kept.
+/** Writes directories and files into a FAT, in the order of their paths. Directories that are there are kept.
  *  @throws {ImageTooSmallError} before anything is written, with bytes needed and available. Runs: mmd, mcopy. */
 export async function writeFatTree(
   step: StepRunner,
   location: FatLocation,
-  tree: { readonly folders: readonly string[]; readonly files: readonly FatFile[] },
+  tree: { readonly directories: readonly string[]; readonly files: readonly FatFile[] },
   timestamp: number | undefined,
 ): Promise<void> {
   const files = [...tree.files].sort((a, b) => (a.path < b.path ? -1 : 1));
-  const folders = withParents([...tree.folders, ...files.map(({ path }) => parentOf(path))]);
-  checkNames(step.step, folders, files);
+  const directories = withParents([...tree.directories, ...files.map(({ path }) => parentOf(path))]);
+  checkNames(step.step, directories, files);
   const { clusterBytes, freeBytes, label } = await readFat(step.step, location);
   const sizeOf = ({ content }: FatFile): number =>
     'source' in content ? content.sizeBytes : Buffer.byteLength(content.text);
   const needed =
-    files.reduce((sum, file) => sum + Math.ceil(sizeOf(file) / clusterBytes), folders.length) * clusterBytes;
+    files.reduce((sum, file) => sum + Math.ceil(sizeOf(file) / clusterBytes), directories.length) * clusterBytes;
   if (needed > freeBytes) {
     const [largest] = [...files].sort((a, b) => sizeOf(b) - sizeOf(a));
     throw new ImageTooSmallError(
@@ -99,12 +99,12 @@ export async function writeFatTree(
   const env = mtoolsEnvironment(timestamp);
   await using image = await mtoolsName(location);
   const { cwd } = image;
-  const there = await listFolders(step, image);
-  const missing = [...new Map(folders.map((folder) => [folder.toLowerCase(), folder])).values()].filter(
-    (folder) => !there.has(folder.toLowerCase()),
+  const there = await listDirectories(step, image);
+  const missing = [...new Map(directories.map((directory) => [directory.toLowerCase(), directory])).values()].filter(
+    (directory) => !there.has(directory.toLowerCase()),
   );
   if (missing.length > 0)
-    await step.run(['mmd', '-i', image.name, ...missing.map((folder) => `::/${folder}`)], { env, cwd });
+    await step.run(['mmd', '-i', image.name, ...missing.map((directory) => `::/${directory}`)], { env, cwd });
   for (const { path, content } of files) {
     const [source, input] = 'source' in content ? [resolve(content.source), undefined] : ['-', content.text];
     await step.run(['mcopy', '-o', '-i', image.name, source, `::/${path}`], {
@@ -121,9 +121,9 @@ const FORBIDDEN = /["*:<>?\\|\p{Cc}]|[. ]$/u;
 const LONGEST_NAME = 255;
 
 /** @throws {UnexpectedStateError} for names that FAT does not have, and for two that are one: capitals do not tell them apart. */
-function checkNames(step: string, folders: readonly string[], files: readonly FatFile[]): void {
+function checkNames(step: string, directories: readonly string[], files: readonly FatFile[]): void {
   const paths = files.map(({ path }) => path);
-  for (const path of [...folders, ...paths])
+  for (const path of [...directories, ...paths])
     for (const name of path.split('/')) {
       const wrong = FORBIDDEN.exec(name)?.[0];
       if (wrong !== undefined)
@@ -135,7 +135,7 @@ function checkNames(step: string, folders: readonly string[], files: readonly Fa
       if (name.length > LONGEST_NAME)
         throw new UnexpectedStateError(step, `a FAT filesystem has no name of ${name.length} characters: /${path}`, {});
     }
-  const taken = new Map(folders.map((folder) => [folder.toLowerCase(), folder]));
+  const taken = new Map(directories.map((directory) => [directory.toLowerCase(), directory]));
   for (const path of paths) {
     const other = taken.get(path.toLowerCase());
     if (other !== undefined)
@@ -147,7 +147,7 @@ function checkNames(step: string, folders: readonly string[], files: readonly Fa
 }
 
 /** Directories that a FAT has, in lower case, for FAT's names are the same in both. */
-async function listFolders(step: StepRunner, name: SafeName): Promise<Set<string>> {
+async function listDirectories(step: StepRunner, name: SafeName): Promise<Set<string>> {
   const entries = await listNames(step, name);
   return new Set(entries.filter((entry) => entry.endsWith('/')).map((entry) => entry.slice(0, -1)));
 }
@@ -183,8 +183,8 @@ function parentOf(path: string): string {
   return path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
 }
 
-function withParents(folders: readonly string[]): string[] {
+function withParents(directories: readonly string[]): string[] {
   const all = new Set<string>();
-  for (const folder of folders) for (let at = folder; at !== ''; at = parentOf(at)) all.add(at);
+  for (const directory of directories) for (let at = directory; at !== ''; at = parentOf(at)) all.add(at);
   return [...all].sort();
 }

@@ -1,6 +1,6 @@
 import { lstat, mkdir, readlink, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { makePrivateFolder, removeTree } from '../host-files/private-output.ts';
+import { makePrivateDirectory, removeTree } from '../host-files/private-output.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
 import type { TreeSource } from './tree.ts';
@@ -24,11 +24,11 @@ exec "$@"
 /** fakeroot's daemon leaves the process group, and keeps message queues: namespaces of its own end with the command. */
 const ENDS_WITH_IT = ['--pid', '--fork', '--kill-child', '--ipc'];
 
-/** Runs a program that fills a filesystem from a folder, with the staged root and the closure as that one folder, and every
+/** Runs a program that fills a filesystem from a directory, with the staged root and the closure as that one directory, and every
  *  file root's: in a mount namespace of its own, where store paths are bound, and under fakeroot. The store is not written
  *  to. Copied are only store paths with hard links to files outside of the closure, as an optimised store has them: such
  *  programs take the number of a file's links from the host.
- *  @param beside a path in the folder for what must be copied.
+ *  @param beside a path in the directory for what must be copied.
  *  @see unshare(1), fstab(5), fakeroot(1). Runs: find, cp, unshare, mount, fakeroot, xargs, chown. */
 export async function runOnMergedTree(
   step: StepRunner,
@@ -36,7 +36,7 @@ export async function runOnMergedTree(
   beside: string,
   command: (root: string) => readonly string[],
 ): Promise<RunResult> {
-  await using work = await makePrivateFolder(dirname(beside));
+  await using work = await makePrivateDirectory(dirname(beside));
   const merged = join(work.path, 'merged');
   await mkdir(join(merged, 'nix/store'), { recursive: true });
   const binds: { readonly from: string; readonly at: string }[] = [];

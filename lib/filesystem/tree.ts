@@ -6,9 +6,9 @@ import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { pauses } from './data-runs.ts';
 
-/** What goes into a filesystem: a staged folder, and store paths that stay where they are until they are written. */
+/** What goes into a filesystem: a staged directory, and store paths that stay where they are until they are written. */
 export interface TreeSource {
-  /** A folder whose contents are the root's. */
+  /** A directory whose contents are the root's. */
   readonly root?: string | undefined;
   /** Store paths that are not in `root`: each goes to its own path, whichever store holds it. */
   readonly closure?: Closure | undefined;
@@ -24,7 +24,7 @@ export interface TreeSource {
 
 /** A closure in a Nix store of this host. */
 export interface Closure {
-  /** A private store's folder, with `nix/store` in it; default: the host's store. */
+  /** A private store's directory, with `nix/store` in it; default: the host's store. */
   readonly store?: string | undefined;
   /** `/nix/store/…` */
   readonly storePaths: readonly string[];
@@ -50,7 +50,7 @@ export interface TreeAttribute {
   readonly value: string;
 }
 
-export type TreeEntryType = 'file' | 'folder' | 'symlink' | 'fifo';
+export type TreeEntryType = 'file' | 'directory' | 'symlink' | 'fifo';
 
 /** One entry. Paths and names are bytes read as latin1, because a name need not be UTF-8. */
 export interface TreeEntry {
@@ -202,7 +202,7 @@ function duplicate(step: StepRunner, one: TreeEntry, other: TreeEntry): Unexpect
 /** A directory that no source has. */
 const NEW_DIRECTORY: TreeEntry = {
   path: '',
-  type: 'folder',
+  type: 'directory',
   mode: 0o755,
   uid: 0,
   gid: 0,
@@ -302,7 +302,7 @@ function bytesOf(name: string): string | Buffer {
 
 function typeOf(facts: Stats): TreeEntryType | undefined {
   if (facts.isFile()) return 'file';
-  if (facts.isDirectory()) return 'folder';
+  if (facts.isDirectory()) return 'directory';
   if (facts.isSymbolicLink()) return 'symlink';
   return facts.isFIFO() ? 'fifo' : undefined;
 }

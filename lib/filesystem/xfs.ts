@@ -21,23 +21,23 @@ function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | undefined, 
 
 /** Makes an xfs in a sparse file, filled by a prototype that names each file where it is. Hard links become files of their
  *  own: a prototype knows none.
- *  @param folders that the tree's files are in. Runs: mkfs.xfs, xfs_db, xfs_repair. */
+ *  @param directories that the tree's files are in. Runs: mkfs.xfs, xfs_db, xfs_repair. */
 export async function makeXfs(
   step: StepRunner,
   options: NewFilesystem,
   tree: readonly TreeEntry[] | undefined,
-  folders: readonly string[],
+  directories: readonly string[],
   file: string,
 ): Promise<RunResult> {
   if (tree === undefined) return step.tryRun(xfsArgs(options, undefined, file), { answers: 'any' });
   await checkExpressible(step.step, tree, (await stat(file)).size);
   // Where the files are on this host may have a space in its name too: they are named from here, through links.
   const cwd = dirname(file);
-  const links = folders.map((folder, index) => ({
-    from: `${Buffer.from(folder).toString('latin1')}/`,
+  const links = directories.map((directory, index) => ({
+    from: `${Buffer.from(directory).toString('latin1')}/`,
     to: `from-${index}`,
   }));
-  for (const [index, { to }] of links.entries()) await symlink(folders[index] ?? '', join(cwd, to));
+  for (const [index, { to }] of links.entries()) await symlink(directories[index] ?? '', join(cwd, to));
   const named = tree.map((entry) => {
     const link = links.find(({ from }) => entry.source.startsWith(from));
     return link === undefined ? entry : { ...entry, source: `${link.to}/${entry.source.slice(link.from.length)}` };
@@ -51,7 +51,7 @@ export async function makeXfs(
   if (made.exitCode !== 0) return made;
   const commands = sticky.flatMap(({ path, type, mode }) => [
     ...['-c', `path /${path}`],
-    ...['-c', `write core.mode 0${((type === 'folder' ? 0o040000 : 0o100000) | mode).toString(8)}`],
+    ...['-c', `write core.mode 0${((type === 'directory' ? 0o040000 : 0o100000) | mode).toString(8)}`],
   ]);
   if (sticky.length > 0) await step.run(['xfs_db', '-x', ...commands, file], { what: 'cannot set the sticky bits' });
   // mkfs.xfs exits 0 when a file did not fit into one free extent.
@@ -100,20 +100,20 @@ function xfsPrototype(step: string, tree: readonly TreeEntry[]): string {
     const name = segments.at(-1);
     while (open.length > segments.length || (open.length > 0 && open.at(-1) !== segments.slice(0, -1).join('/')))
       if (open.pop() !== undefined) lines.push('$');
-    const kind = { file: '-', folder: 'd', symlink: 'l', fifo: 'p' }[type];
+    const kind = { file: '-', directory: 'd', symlink: 'l', fifo: 'p' }[type];
     const bits = `${kind}${mode & 0o4000 ? 'u' : '-'}${mode & 0o2000 ? 'g' : '-'}${(mode & 0o777).toString(8).padStart(3, '0')}`;
     const owner = `${uid} ${gid}`;
     if (name === undefined) lines.push('/ 0 0', `${bits} ${owner}`);
     else if (type === 'file') lines.push(`${word(name, path)} ${bits} ${owner} ${word(source, source)}`);
     else if (type === 'symlink') lines.push(`${word(name, path)} ${bits} ${owner} ${word(target, path)}`);
     else lines.push(`${word(name, path)} ${bits} ${owner}`);
-    if (type === 'folder') open.push(path);
+    if (type === 'directory') open.push(path);
   }
   for (const _ of open) lines.push('$');
   return `${lines.join('\n')}\n`;
 }
 
-/** What an xfs needs for a tree: inodes of 512 bytes, folders, its log. mkfs.xfs takes no less than 300 MB. */
+/** What an xfs needs for a tree: inodes of 512 bytes, directories, its log. mkfs.xfs takes no less than 300 MB. */
 export function xfsBytes({ dataBlocks, inodes, largestBytes }: TreeUsage): number {
   const needed = Math.ceil(dataBlocks * 4096 * 1.1) + inodes * 2048 + 96 * 1024 * 1024;
   // A group, of which there are four, must hold the largest file, and may have the log.

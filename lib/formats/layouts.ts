@@ -56,30 +56,32 @@ export const DETERMINISTIC_ROOT_GUID = 'F222513B-DED1-49FA-B591-20CE86A2FE7F';
 const GUID_1 = '1C06F03B-704E-4657-B9CD-681A087A2FDC';
 const GUID_2 = '970C694F-AFD0-4B99-B750-CDB7A329AB6F';
 
-const root = (number: number, start: Position): PartitionPlan => ({
-  number,
-  role: 'root',
-  start,
-  end: '100%',
-  name: 'primary',
-  fsHint: 'ext4',
-  mountPoint: '/',
-});
+const root = (number: number, start: Position) =>
+  ({
+    number,
+    role: 'root',
+    start,
+    end: '100%',
+    name: 'primary',
+    fsHint: 'ext4',
+    mountPoint: '/',
+  }) as const satisfies PartitionPlan;
 
-const esp = (end: Position, mountPoint: string): PartitionPlan => ({
-  number: 1,
-  role: 'esp',
-  start: '8MiB',
-  end,
-  name: 'ESP',
-  fsHint: 'fat32',
-  flag: 'boot',
-  mountPoint,
-  label: 'ESP',
-  guid: GUID_1,
-});
+const esp = (end: Position, mountPoint: string) =>
+  ({
+    number: 1,
+    role: 'esp',
+    start: '8MiB',
+    end,
+    name: 'ESP',
+    fsHint: 'fat32',
+    flag: 'boot',
+    mountPoint,
+    label: 'ESP',
+    guid: GUID_1,
+  }) as const satisfies PartitionPlan;
 
-export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = {
+const LAYOUTS = {
   legacy: { table: 'msdos', bios: true, efi: false, usesBootSize: false, partitions: [root(1, '1MiB')] },
   'legacy+boot': {
     table: 'msdos',
@@ -153,7 +155,12 @@ export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLay
     ],
   },
   none: { table: 'none', bios: false, efi: false, usesBootSize: false, partitions: [] },
-};
+} as const satisfies Readonly<Record<PartitionTableType, PartitionLayout>>;
+
+export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = LAYOUTS;
+
+/** The roles that a layout has a partition for. */
+export type RoleIn<T extends PartitionTableType> = (typeof LAYOUTS)[T]['partitions'][number]['role'];
 
 /** The first byte that the boot partition may end at: where it starts, rounded up to leave it a MiB. */
 export function bootPartitionStartBytes(type: PartitionTableType): number | undefined {

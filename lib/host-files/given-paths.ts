@@ -1,14 +1,10 @@
 import { lstat, mkdir, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { Extent } from '../formats/extent.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 
 /** What somebody's path must be, said with the option's name before anything is made. */
-
-interface Extent {
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-}
 
 /** A raw disk image, or a disk, that is there and has each of the partitions. A tool would make a missing file, and write past the
  *  end of a small one.

@@ -6,12 +6,12 @@ import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 /** What this host writes into a staged root must stay in it: a symbolic link there, from contents, may lead anywhere. */
 
 /** mkdir -p, mode 0755, that follows no symbolic link out of the root.
- *  @param folder from the root, with a leading slash.
+ *  @param directory from the root, with a leading slash.
  *  @throws {InvalidOptionsError} when it leads out; {UnexpectedStateError} when a file is in the way. */
-export async function makeFolderInside(step: string, root: string, folder: string): Promise<void> {
+export async function makeDirectoryInside(step: string, root: string, directory: string): Promise<void> {
   const realRoot = await realpath(root);
   let current = realRoot;
-  for (const segment of folder.split('/').filter((part) => part !== '')) {
+  for (const segment of directory.split('/').filter((part) => part !== '')) {
     current = join(current, segment);
     const shown = current.slice(realRoot.length);
     try {
@@ -24,11 +24,11 @@ export async function makeFolderInside(step: string, root: string, folder: strin
     const real = await realpath(current).catch(() => undefined);
     if (real === undefined || !(real === realRoot || real.startsWith(`${realRoot}/`)))
       throw new InvalidOptionsError(step, [
-        { path: 'contents', message: `${folder} leaves the root through the symbolic link ${shown}` },
+        { path: 'contents', message: `${directory} leaves the root through the symbolic link ${shown}` },
       ]);
     if (!(await stat(current)).isDirectory())
-      throw new UnexpectedStateError(step, `cannot make ${folder}: ${shown} is in the way`, {
-        expected: 'a folder',
+      throw new UnexpectedStateError(step, `cannot make ${directory}: ${shown} is in the way`, {
+        expected: 'a directory',
         found: 'a file',
       });
   }
@@ -36,7 +36,7 @@ export async function makeFolderInside(step: string, root: string, folder: strin
 
 /** Writes a file of root's, mode 0644, replacing what is there. */
 export async function writeInside(step: string, root: string, file: string, data: string | Uint8Array): Promise<void> {
-  await makeFolderInside(step, root, dirname(file));
+  await makeDirectoryInside(step, root, dirname(file));
   const target = join(root, file);
   await rm(target, { force: true });
   await writeFile(target, data);

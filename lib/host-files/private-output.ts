@@ -9,19 +9,19 @@ const LOCK = 'lock';
 /** A directory without a lock is just being made, unless whoever made it was killed at that. */
 const UNLOCKED_MS = 24 * 3_600_000;
 
-/** A private folder on the filesystem of the output, so that a finished file is renamed into place. */
-export interface PrivateFolder extends AsyncDisposable {
+/** A private directory on the filesystem of the output, so that a finished file is renamed into place. */
+export interface PrivateDirectory extends AsyncDisposable {
   readonly path: string;
 }
 
-/** Makes a private folder (mode 0700) in `parent`, which it makes too; disposing removes it with all inside. Folders
+/** Makes a private directory (mode 0700) in `parent`, which it makes too; disposing removes it with all inside. Directories
  *  that a killed process left in `parent` are removed first: nobody holds their lock.
  *  Runs: flock. */
-export async function makePrivateFolder(parent: string): Promise<PrivateFolder> {
+export async function makePrivateDirectory(parent: string): Promise<PrivateDirectory> {
   await makeDirectories(parent);
   await removeAbandoned(parent);
   const path = await mkdtemp(join(parent, PREFIX));
-  const lock = await lockNewFolder(path).catch(async (error: unknown) => {
+  const lock = await lockNewDirectory(path).catch(async (error: unknown) => {
     await removeTree(path);
     throw error;
   });
@@ -34,8 +34,8 @@ export async function makePrivateFolder(parent: string): Promise<PrivateFolder> 
   };
 }
 
-/** The lock has its name only once it is held: whoever finds it free may remove the folder. */
-async function lockNewFolder(path: string): Promise<KernelLock> {
+/** The lock has its name only once it is held: whoever finds it free may remove the directory. */
+async function lockNewDirectory(path: string): Promise<KernelLock> {
   const making = join(path, `${LOCK}.new`);
   const lock = await waitForLock(making);
   await rename(making, join(path, LOCK));
@@ -50,11 +50,11 @@ export async function publishFile(finished: string, target: string): Promise<voi
   } finally {
     await handle.close();
   }
-  // After a power cut there is the old file or the new one, whole; the folder is not synced, which waits for the host's journal.
+  // After a power cut there is the old file or the new one, whole; the directory is not synced, which waits for the host's journal.
   await rename(finished, target);
 }
 
-/** Removes a tree, also one with folders that may not be written to (a Nix store's). */
+/** Removes a tree, also one with directories that may not be written to (a Nix store's). */
 export async function removeTree(path: string): Promise<void> {
   if (process.getuid?.() !== 0) await makeWritable(path);
   // Somebody else may be looking whether it is abandoned.

@@ -18,7 +18,7 @@ export async function readBiosBoot(
 ): Promise<BiosBoot> {
   const findings: Finding[] = [];
   const say = (name: string, severity: Finding['severity'], stage: Finding['stage'], message: string): void => {
-    findings.push(finding(name, severity, stage, message, 'legacy'));
+    findings.push(finding(name, severity, stage, message, 'bios'));
   };
   if (sectorBytes !== SECTOR_BYTES)
     say(

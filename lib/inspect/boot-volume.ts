@@ -1,5 +1,6 @@
 import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
 import { bzImageBytes, type EfiProgram, kindOf, type Pe, type ReadFile, readPe } from '../formats/efi-program.ts';
+import type { Extent } from '../formats/extent.ts';
 import type { Budget } from './budget.ts';
 import type { ImageReader } from './image-reader.ts';
 
@@ -36,7 +37,7 @@ export interface BootFile {
 export async function readBootVolume(
   image: ImageReader,
   budget: Budget,
-  place: { readonly number: number; readonly offsetBytes: number; readonly sizeBytes: number },
+  place: Extent & { readonly number: number },
 ): Promise<BootVolume | undefined> {
   const fat = await FatVolume.open(await image.part(place.offsetBytes, place.sizeBytes));
   if (fat === undefined) return undefined;

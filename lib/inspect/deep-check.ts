@@ -1,3 +1,4 @@
+import type { Extent } from '../formats/extent.ts';
 import type { StepRunner } from '../run/step.ts';
 import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';
@@ -89,7 +90,7 @@ async function check(
   budget: Budget,
   image: ImageReader,
   checker: Checker,
-  { what, offsetBytes, sizeBytes }: { readonly what: string; readonly offsetBytes: number; readonly sizeBytes: number },
+  { what, offsetBytes, sizeBytes }: Extent & { readonly what: string },
 ): Promise<Finding[]> {
   const file = await image.asFile(offsetBytes, sizeBytes);
   const [program] = checker.argv;

@@ -26,6 +26,8 @@ export interface EfiBoot {
   readonly started: string | undefined;
   /** Every file named .efi that is an EFI program, and what it is. */
   readonly programs: readonly EfiProgram[];
+  readonly bootEntries: readonly LoaderEntry[];
+  /** @deprecated Use `bootEntries`. */
   readonly entries: readonly LoaderEntry[];
   /** Whether the kernel that is started by default is told of a serial console; where that cannot be told, whether any is;
    *  undefined without entries. */
@@ -88,7 +90,7 @@ export async function readEfiBoot(
   const known = entries.filter(({ isDefault }) => isDefault);
   const told = (known.length > 0 ? known : entries).map(({ options }) => options);
   return {
-    ...{ architecture, architectures, loaders, started: first?.file.path, programs, entries },
+    ...{ architecture, architectures, loaders, started: first?.file.path, programs, bootEntries: entries, entries },
     serialConsole: told.length === 0 ? undefined : told.some((options) => SERIAL_CONSOLE[architecture].test(options)),
     findings: fewOfEach(findings),
   };
@@ -100,7 +102,7 @@ type Say = (
   stage: Finding['stage'],
   message: string,
   /** Whose way it lies in; default "efi". */
-  firmware?: 'legacy' | 'efi' | 'both',
+  firmware?: 'bios' | 'efi' | 'both',
 ) => void;
 
 interface Started {
@@ -295,7 +297,7 @@ async function judgeMenus(
   // A BIOS's GRUB has its own way to grub.cfg, which only one file leaves open.
   const ofBios = biosStartsGrub && withEntries.length === 1 ? withEntries[0] : undefined;
   for (const menu of withEntries) {
-    const by = [...(menu === ofEfi ? (['efi'] as const) : []), ...(menu === ofBios ? (['legacy'] as const) : [])];
+    const by = [...(menu === ofEfi ? (['efi'] as const) : []), ...(menu === ofBios ? (['bios'] as const) : [])];
     const firmware = by.length === 2 ? 'both' : by[0];
     entries.push(...menu.entries.map((entry) => (by.length > 0 ? entry : notStarted(entry))));
     if (by.length > 0 && menu.waitsForEver)

@@ -4,6 +4,7 @@ import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
 import { parseXfs } from '../filesystem/xfs.ts';
 import { boundedBy, boundedBytes } from '../formats/bounded.ts';
 import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
+import type { Extent } from '../formats/extent.ts';
 import { parseFatLayout } from '../formats/fat.ts';
 import { formatUuid } from '../formats/guid.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -24,10 +25,8 @@ export interface FoundFilesystem {
   readonly findings: readonly Finding[];
 }
 
-interface Place {
+interface Place extends Extent {
   readonly number: number;
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
 }
 
 /** Identifies a filesystem by its superblock; what is not known here, blkid may know. Undefined when neither does.
@@ -68,7 +67,7 @@ export async function probe(
   step: StepRunner,
   budget: Budget,
   image: ImageReader,
-  { offsetBytes, sizeBytes }: Pick<Place, 'offsetBytes' | 'sizeBytes'>,
+  { offsetBytes, sizeBytes }: Extent,
 ): Promise<Record<string, string>> {
   const place = await image.asRaw(offsetBytes, sizeBytes);
   const extent = ['--offset', `${place.offsetBytes}`, '--size', `${sizeBytes}`];

@@ -3,11 +3,13 @@ import { printable } from '../printable.ts';
 /** Something about an image that a machine would stumble over, or its owner should know. */
 export interface Finding {
   /** A word for programs: "no-boot-signature". */
+  readonly code: string;
+  /** @deprecated Use `code`. */
   readonly name: string;
   /** `fatal`: what it concerns cannot work. `error`: works here, and is wrong. `warning`: worth knowing. */
   readonly severity: 'fatal' | 'error' | 'warning';
   /** The firmware whose way it lies in; undefined for both. */
-  readonly firmware?: 'legacy' | 'efi' | undefined;
+  readonly firmware?: 'bios' | 'efi' | undefined;
   /** Who stumbles over it. */
   readonly stage: 'firmware' | 'loader' | 'kernel' | 'stage 1';
   /** A sentence, with sectors and paths. */
@@ -18,7 +20,7 @@ const LONGEST_MESSAGE = 1000;
 
 /** @param message may hold names out of the image: what a terminal would obey in them is escaped. */
 export function finding(
-  name: string,
+  code: string,
   severity: Finding['severity'],
   stage: Finding['stage'],
   message: string,
@@ -26,7 +28,7 @@ export function finding(
 ): Finding {
   const shown = printable(message);
   return {
-    ...{ name, severity, stage },
+    ...{ code, name: code, severity, stage },
     ...(firmware === undefined ? {} : { firmware }),
     message: shown.length > LONGEST_MESSAGE ? `${shown.slice(0, LONGEST_MESSAGE)} …` : shown,
   };
@@ -37,14 +39,14 @@ export function fewOf(findings: readonly Finding[], shown = 5): Finding[] {
   const [first] = findings;
   if (first === undefined || findings.length <= shown) return [...findings];
   const more = findings.length - shown;
-  return [...findings.slice(0, shown), { ...first, message: `and ${more} more of the same kind (${first.name})` }];
+  return [...findings.slice(0, shown), { ...first, message: `and ${more} more of the same kind (${first.code})` }];
 }
 
 /** The same, kind by kind, in the order in which each kind is first met. */
 export function fewOfEach(findings: readonly Finding[]): Finding[] {
   const kinds = new Map<string, Finding[]>();
   for (const at of findings) {
-    const key = `${at.name} ${at.severity}`;
+    const key = `${at.code} ${at.severity}`;
     kinds.set(key, [...(kinds.get(key) ?? []), at]);
   }
   return [...kinds.values()].flatMap((group) => fewOf(group));

@@ -1,14 +1,13 @@
 import { boundedBytes } from '../formats/bounded.ts';
+import type { Extent } from '../formats/extent.ts';
 import type { FoundFilesystem } from './filesystems.ts';
 
 /** A partition as the table has it. */
-export interface FoundPartition {
+export interface FoundPartition extends Extent {
   readonly number: number;
   /** In sectors of the table's `sectorBytes`. */
   readonly startSectors: number;
   readonly sizeSectors: number;
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
   /** GPT: a GUID in lower case; msdos: two hexadecimal digits. */
   readonly type: string;
   /** What the type is called: `root-x86-64`, `esp`, `fat32-lba`; undefined for one that is not known here. */
@@ -34,7 +33,7 @@ export function foundPartition(
   start: bigint | number,
   size: bigint | number,
   sectorBytes: number,
-  more: Omit<FoundPartition, 'number' | 'startSectors' | 'sizeSectors' | 'offsetBytes' | 'sizeBytes'>,
+  more: Omit<FoundPartition, 'number' | 'startSectors' | 'sizeSectors' | keyof Extent>,
 ): FoundPartition {
   return {
     number,

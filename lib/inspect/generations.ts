@@ -1,3 +1,4 @@
+import type { Extent } from '../formats/extent.ts';
 import type { StepRunner } from '../run/step.ts';
 import type { Budget } from './budget.ts';
 import { askDebugfs, parseInode } from './debugfs.ts';
@@ -8,6 +9,8 @@ import { type ImageReader, LARGEST_COPY } from './image-reader.ts';
 export interface Generation {
   readonly number: number;
   /** `/nix/store/…` */
+  readonly toplevel: string;
+  /** @deprecated Use `toplevel`. */
   readonly system: string;
   /** Whether `/nix/var/nix/profiles/system` is this one. */
   readonly isDefault: boolean;
@@ -32,7 +35,7 @@ export async function readNix(
   step: StepRunner,
   budget: Budget,
   image: ImageReader,
-  place: { readonly number: number; readonly offsetBytes: number; readonly sizeBytes: number },
+  place: Extent & { readonly number: number },
 ): Promise<FoundNix> {
   if (!image.isRaw && place.sizeBytes > LARGEST_COPY) {
     budget.leaveOut(`the generations of partition ${place.number}, which is too large to copy out of its container`);
@@ -86,11 +89,11 @@ export async function readNix(
     long.map((number) => `cat ${link(number)}`),
   );
   const currentTarget = parseInode(current)?.target;
-  const generations = shown.map((number, index) => ({
-    number: Number(number),
-    system: inodes[index]?.target ?? (targets[long.indexOf(number)] ?? '').trim().slice(0, LONGEST_TARGET),
-    isDefault: currentTarget === `system-${number}-link`,
-  }));
+  const generations = shown.map((number, index) => {
+    const toplevel = inodes[index]?.target ?? (targets[long.indexOf(number)] ?? '').trim().slice(0, LONGEST_TARGET);
+    const isDefault = currentTarget === `system-${number}-link`;
+    return { number: Number(number), toplevel, system: toplevel, isDefault };
+  });
   return { generations: generations.sort((a, b) => a.number - b.number), storePaths, findings: [] };
 }
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makePrivateFolder, type PrivateFolder } from '../host-files/private-output.ts';
+import { makePrivateDirectory, type PrivateDirectory } from '../host-files/private-output.ts';
 import type { DiskImageFacts } from '../programs/disk-image-format.ts';
 import { isErrno } from '../run/errno.ts';
 import { NoSpaceError } from '../run/errors.ts';
@@ -49,10 +49,10 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
   const { file, format, virtualBytes } = facts;
   // Without O_NONBLOCK, opening a FIFO that took the file's place meanwhile would wait for ever.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  let folder: Promise<PrivateFolder> | undefined;
+  let directory: Promise<PrivateDirectory> | undefined;
   const work = async (): Promise<string> => {
-    folder ??= privateFolder(step.step);
-    return (await folder).path;
+    directory ??= privateDirectory(step.step);
+    return (await directory).path;
   };
   const pieces = new Map<string, Promise<string>>();
   const once = (key: string, make: () => Promise<string>): Promise<string> => {
@@ -106,22 +106,22 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
     },
     async [Symbol.asyncDispose]() {
       await handle.close();
-      await (await folder?.catch(() => undefined))?.[Symbol.asyncDispose]();
+      await (await directory?.catch(() => undefined))?.[Symbol.asyncDispose]();
     },
   };
   return reader;
 }
 
-async function link(file: string, folder: string): Promise<string> {
-  const name = join(folder, 'image');
+async function link(file: string, directory: string): Promise<string> {
+  const name = join(directory, 'image');
   await symlink(file, name);
   return name;
 }
 
 /** @throws {NoSpaceError} when there is no room even for its owner's name. */
-async function privateFolder(step: string): Promise<PrivateFolder> {
+async function privateDirectory(step: string): Promise<PrivateDirectory> {
   try {
-    return await makePrivateFolder(tmpdir());
+    return await makePrivateDirectory(tmpdir());
   } catch (cause) {
     if (!isErrno(cause, 'ENOSPC') && !isErrno(cause, 'EDQUOT')) throw cause;
     throw new NoSpaceError(

@@ -47,7 +47,7 @@ export interface ImageInspection {
   /** Of the whole disk, where there is no table. */
   readonly filesystem: FoundFilesystem | undefined;
   /** The firmware it is made to be booted by, whether it can or not. */
-  readonly firmware: readonly ('legacy' | 'efi')[];
+  readonly firmware: readonly ('bios' | 'efi')[];
   readonly bios: BiosBoot;
   readonly efi: EfiBoot;
   /** Whether the kernel that is started, as far as the loader's entries can be read, is told of a serial console. */
@@ -64,8 +64,7 @@ export interface ImageInspection {
 /** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, and what firmware and
  *  loader start. What an image's author wrote is not trusted: sizes are bounded, and after `timeoutMs` what is left is left out.
  *  @throws {InvalidOptionsError} for what is no disk image; {ToolFailedError} when a program is killed or ends in a way that it
- *  does not document: the host's failure. Runs: qemu-img, blkid, debugfs; with `deep` e2fsck, fsck.vfat, btrfs, xfs_repair,
- *  fsck.f2fs. */
+ *  does not document: the host's failure. Runs: blkid, btrfs, debugfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,
   options: schema,
@@ -125,7 +124,7 @@ async function inspectDisk(
     bios.loader === 'grub' ||
     found.partitions.some(({ purpose }) => purpose === 'bios-grub') ||
     (found.table === 'msdos' && (bios.loader !== 'none' || !forEfi));
-  const firmware = [...(forBios ? (['legacy'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
+  const firmware = [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
   const isConcerned = (at: Finding['firmware']): boolean =>
     at === undefined || firmware.length === 0 || firmware.some((one) => one === at);
   return {
@@ -181,7 +180,7 @@ const NO_BIOS: BiosBoot = { loader: 'none', findings: [] };
 function noEfi(architecture: EfiArchitecture | undefined): EfiBoot {
   return {
     ...{ architecture: architecture ?? 'x64', architectures: [], loaders: [], started: undefined, programs: [] },
-    ...{ entries: [], serialConsole: undefined, findings: [] },
+    ...{ bootEntries: [], entries: [], serialConsole: undefined, findings: [] },
   };
 }
 

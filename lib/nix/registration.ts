@@ -64,8 +64,8 @@ export async function queryRegistrations(
   store: string | undefined,
   storePaths: readonly string[],
 ): Promise<Registration[]> {
-  if (store !== undefined && !(await isWritable(join(store, DATABASE_FOLDER))))
-    return queryDatabase(step, join(store, DATABASE_FOLDER, 'db.sqlite'), storePaths);
+  if (store !== undefined && !(await isWritable(join(store, DATABASE_DIRECTORY))))
+    return queryDatabase(step, join(store, DATABASE_DIRECTORY, 'db.sqlite'), storePaths);
   const from = store === undefined ? [] : ['--store', storeUri(store)];
   const closure = await runNix(step, ['nix-store', ...from, '--query', '--requisites', ...storePaths], {
     what: `cannot find what ${storePaths[0]} refers to`,
@@ -77,11 +77,11 @@ export async function queryRegistrations(
   return parseRegistrations(step.step, dumped);
 }
 
-const DATABASE_FOLDER = 'nix/var/nix/db';
+const DATABASE_DIRECTORY = 'nix/var/nix/db';
 
 /** Nix opens a store's database to write to it, even to look something up. */
-async function isWritable(folder: string): Promise<boolean> {
-  return access(folder, constants.W_OK).then(
+async function isWritable(directory: string): Promise<boolean> {
+  return access(directory, constants.W_OK).then(
     () => true,
     () => false,
   );

@@ -2,7 +2,7 @@ import { lstat, readlink, realpath } from 'node:fs/promises';
 import { join, posix, resolve } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
-/** Names of the Nix store, on a host whose store may be a private folder's. */
+/** Names of the Nix store, on a host whose store may be a private directory's. */
 
 export const STORE_PATH = /^\/nix\/store\/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]+$/;
 
@@ -12,9 +12,9 @@ export function storePathOf(file: string): string | undefined {
   return STORE_PATH.test(storePath) ? storePath : undefined;
 }
 
-/** The store URI of a folder: `local?root=…`, escaped. */
-export function storeUri(folder: string): string {
-  return `local?root=${encodeURIComponent(resolve(folder)).replaceAll('%2F', '/')}`;
+/** The store URI of a directory: `local?root=…`, escaped. */
+export function storeUri(directory: string): string {
+  return `local?root=${encodeURIComponent(resolve(directory)).replaceAll('%2F', '/')}`;
 }
 
 /** The store path that an option names, directly or by a link such as `./result`.

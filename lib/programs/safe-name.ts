@@ -1,7 +1,7 @@
 import { symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { makePrivateFolder } from '../host-files/private-output.ts';
+import { makePrivateDirectory } from '../host-files/private-output.ts';
 
 /** A name of a file that means this file and nothing else to any program, when it runs in a directory. */
 export interface SafeName extends AsyncDisposable {
@@ -19,7 +19,7 @@ const PLAIN = /^\w[\w.+-]*$/;
 export async function safeName(file: string): Promise<SafeName> {
   if (PLAIN.test(basename(file)))
     return { cwd: dirname(file), name: `./${basename(file)}`, [Symbol.asyncDispose]: async () => {} };
-  const folder = await makePrivateFolder(tmpdir());
-  await symlink(resolve(file), join(folder.path, 'image'));
-  return { cwd: folder.path, name: './image', [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+  const directory = await makePrivateDirectory(tmpdir());
+  await symlink(resolve(file), join(directory.path, 'image'));
+  return { cwd: directory.path, name: './image', [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };
 }

@@ -29,9 +29,28 @@ export interface Place {
   readonly onHost: boolean;
 }
 
-interface StepDefinition<S extends z.ZodObject, R, P> {
+/** The options of T, each that was renamed under its name or under its old one. */
+export type WithOldNames<T, N extends OldNames<T>> = [keyof N] extends [never]
+  ? T
+  : Omit<T, N[keyof N]> & OneOfEach<T, N>;
+
+/** By old name, what the option is called now. */
+type OldNames<T> = Readonly<Record<string, keyof T & string>>;
+
+type OneOfEach<T, N extends OldNames<T>> = {
+  [Old in keyof N & string]: (either: Pick<T, N[Old]> | Renamed<T, Old, N[Old]>) => void;
+}[keyof N & string] extends (either: infer Each) => void
+  ? Each
+  : never;
+
+type Renamed<T, Old extends string, New extends keyof T> =
+  object extends Pick<T, New> ? { readonly [K in Old]?: T[New] } : { readonly [K in Old]: T[New] };
+
+interface StepDefinition<S extends z.ZodObject, R, P, N> {
   readonly name: string;
   readonly options: S;
+  /** Old names of options, which are taken until the next minor version. */
+  readonly oldNames?: N;
   /** Rules over several options. */
   readonly rules?: readonly CrossRule<z.output<S>>[];
   readonly runs: readonly string[];
@@ -48,12 +67,15 @@ interface StepDefinition<S extends z.ZodObject, R, P> {
 /** Makes a step of its definition: its options are parsed, all that is wrong with them is said at once, and only then it starts.
  *  The step throws {InvalidOptionsError} for wrong options, and for an executor that does not see this host's files where it
  *  must. */
-export function defineStep<S extends z.ZodObject, R, P = undefined>(
-  definition: StepDefinition<S, R, P>,
-): Step<z.input<S>, R> {
-  const { name, options: schema, rules, runs, where, detail, prepare, run } = definition;
-  const step = async (given: z.input<S> | undefined, context?: StepContext): Promise<R> => {
-    const options = parseOptions(name, schema, given ?? {}, rules);
+export function defineStep<
+  S extends z.ZodObject,
+  R,
+  P = undefined,
+  const N extends OldNames<z.input<S>> = Readonly<Record<never, never>>,
+>(definition: StepDefinition<S, R, P, N>): Step<WithOldNames<z.input<S>, N>, R> {
+  const { name, options: schema, oldNames, rules, runs, where, detail, prepare, run } = definition;
+  const step = async (given: object = {}, context?: StepContext): Promise<R> => {
+    const options = parseOptions(name, schema, withNewNames(name, given, oldNames), rules);
     const { executor = localExecutor } = context ?? {};
     const onHost = executor.seesHostFiles === true;
     if (where === 'host' && !onHost)
@@ -66,6 +88,17 @@ export function defineStep<S extends z.ZodObject, R, P = undefined>(
   Object.defineProperty(step, 'name', { value: name });
   return Object.assign(step, {
     optionNames: Object.keys(schema.shape),
-    runs: [...runs].sort(),
-  }) as Step<z.input<S>, R>;
+    runs: [...new Set(runs)].sort(),
+  }) as unknown as Step<WithOldNames<z.input<S>, N>, R>;
+}
+
+/** @throws {InvalidOptionsError} when an option is given under both of its names. */
+function withNewNames(step: string, given: object, oldNames: Readonly<Record<string, string>> = {}): object {
+  const twice = Object.entries(oldNames).filter(([old, now]) => old in given && now in given);
+  if (twice.length > 0)
+    throw new InvalidOptionsError(
+      step,
+      twice.map(([old, now]) => ({ path: old, message: `is the old name of ${now}, which is given as well` })),
+    );
+  return Object.fromEntries(Object.entries(given).map(([name, value]) => [oldNames[name] ?? name, value]));
 }

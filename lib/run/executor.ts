@@ -34,7 +34,7 @@ export interface RunOptions {
 export interface Executor {
   /** For messages: `"this host"`, `"the builder VM"`. */
   readonly name: string;
-  /** Whether a path there names the same file as in this process: of this host, and of a container that has its folders. */
+  /** Whether a path there names the same file as in this process: of this host, and of a container that has its directories. */
   readonly seesHostFiles?: boolean;
   /** PATH as it searches it, where its programs are this host's own. */
   readonly searchPath?: () => string;

@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel';
 import { isErrno, wordsFor } from './errno.ts';
 import {
   AbortedError,
@@ -54,6 +55,10 @@ interface Answers extends StepRunOptions {
   readonly answers: readonly number[] | 'any';
 }
 
+/** Every command that a step runs, whoever listens to its events: for tests, and for whoever traces a process. @see
+ *  https://nodejs.org/docs/latest-v20.x/api/diagnostics_channel.html */
+const COMMANDS = channel('nixos-disk-image:command');
+
 const OUTPUT_TAIL_BYTES = 4096;
 
 /** Runs the body of a step: start and finish events, abort before the first command. */
@@ -72,6 +77,7 @@ export async function runStep<T>(
   const start = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
     throwIfAborted(step, signal);
     emit({ type: 'command', step, argv, executor: executor.name });
+    if (COMMANDS.hasSubscribers) COMMANDS.publish({ step, argv, executor: executor.name });
     const stderr = lineEmitter((text) => emit({ type: 'output', step, text }));
     const result = await executor.run(argv, {
       ...options,

@@ -188,7 +188,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
 /** What an editor shows of each. */
 const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   toplevel: 'The NixOS system: a store path, or a link to one such as ./result.',
-  store: "A private store's folder that holds it (nix-build --store DIR). Default: the host's store.",
+  store: "A private store's directory that holds it (nix-build --store DIR). Default: the host's store.",
   closureInfo: "The output of nixpkgs' closureInfo: nothing is asked of a Nix database then.",
   additionalPaths: 'More store paths, with their closures.',
   channel: "A store path with the channel's sources. Default: no channel.",
@@ -217,9 +217,9 @@ const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   reproducible: 'The same bytes each time.',
   rootGPUID: 'GUID of the root partition.',
   rootFSUID: 'UUID of the root filesystem. Default: rootGPUID.',
-  rootFSHashSeed: "Seed of an ext4's folder hashes. Default: rootFSUID.",
+  rootFSHashSeed: "Seed of an ext4's directory hashes. Default: rootFSUID.",
   populateRootWith: 'What fills the root filesystem.',
-  postVM: 'A program and its arguments, run with the finished image in $diskImage and its folder-to-be in $out.',
+  postVM: 'A program and its arguments, run with the finished image in $diskImage and its directory-to-be in $out.',
 };
 
 /** The specification as a JSON Schema, for editors: its keys, values and defaults. What stands between options, and what a

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { absolutePath, ownedContents, path } from '../spec/fields.ts';
 import { enterRoot, nixosEnter } from './nixos-enter.ts';
 
@@ -8,7 +8,7 @@ const STEP = 'chownContents';
 
 const schema = z.object({
   /** The mounted root, as the executor sees it; default "/mnt". */
-  root: absolutePath.default('/mnt'),
+  mountPoint: absolutePath.default('/mnt'),
   /** The entries given to stageContents; those without user and group are left as they are. */
   contents: ownedContents,
   /** Run the system's activation first; default true. Not needed after switchToConfiguration. */
@@ -16,7 +16,16 @@ const schema = z.object({
   nixosEnterTool: path.optional(),
 });
 
-export interface ChownContentsOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'mountPoint' } as const;
+
+export type ChownContentsOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
+
+export interface GivenAway {
+  /** How many of `contents` were given to somebody. */
+  readonly count: number;
+  /** @deprecated Use `count`. */
+  readonly entries: number;
+}
 
 /** The kernel clears the setuid and setgid bits of a file whose owner changes, so the files that have them are listed first. The lists
  *  stay with the executor, because names need not be UTF-8. @see chown(2) */
@@ -33,26 +42,33 @@ xargs -0 -r chmod g+s < "$1/setgid"`;
 /** Gives staged contents to users and groups by the names they have in the installed system. Modes stay as they are.
  *  @returns how many entries were given away.
  *  @throws {ToolFailedError} when the system has no such user or group.
- *  @see chown(1). Runs: what nixosEnter runs, the system's own chown, sh, mktemp, find, xargs, chmod, rm. */
-export const chownContents: Step<ChownContentsOptions, { readonly entries: number }> = defineStep({
+ *  @see chown(1). Runs: chmod, chroot, find, mkdir, mktemp, mount, rm, sh, test, unshare, xargs. */
+export const chownContents: Step<ChownContentsOptions, GivenAway> = defineStep({
   name: STEP,
   options: schema,
-  runs: [...nixosEnter.runs, 'find', 'mktemp', 'rm', 'xargs'],
+  oldNames: OLD_NAMES,
+  runs: [...nixosEnter.runs, 'chmod', 'find', 'mktemp', 'rm', 'xargs'],
   where: 'anywhere',
   detail: ({ contents }) => `${contents.filter(isOwned).length} entries`,
-  async run(step, { root, contents, activate, nixosEnterTool }) {
+  async run(step, { mountPoint, contents, activate, nixosEnterTool }) {
     const owned = contents.filter(isOwned);
     for (const [index, entry] of owned.entries()) {
       const owner = `${entry.user}:${entry.group}`;
       const target = resolve('/', entry.target);
-      const noted = await step.run(['sh', '-euc', NOTE_BITS, 'sh', join(root, target)], {
+      const noted = await step.run(['sh', '-euc', NOTE_BITS, 'sh', join(mountPoint, target)], {
         what: `cannot read ${target} in the installed system`,
       });
       const bits = noted.stdout.toString('utf8');
       try {
         await enterRoot(
           step,
-          { root, command: ['chown', '-R', owner, '--', target], activate: activate && index === 0, nixosEnterTool },
+          {
+            mountPoint,
+            command: ['chown', '-R', owner, '--', target],
+            env: {},
+            activate: activate && index === 0,
+            nixosEnterTool,
+          },
           `cannot give ${target} to ${owner} in the installed system`,
         );
         await step.run(['sh', '-euc', RESTORE_BITS, 'sh', bits], { what: `cannot restore the modes below ${target}` });
@@ -60,7 +76,7 @@ export const chownContents: Step<ChownContentsOptions, { readonly entries: numbe
         await step.run(['rm', '-r', bits]);
       }
     }
-    return { entries: owned.length };
+    return { count: owned.length, entries: owned.length };
   },
 });
 

@@ -7,7 +7,7 @@ import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../formats/layouts.ts';
 import { requireDirectory } from '../host-files/given-paths.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
 import { closureSource, iecSize, partitionTableType, path, treeEntries } from '../spec/fields.ts';
 import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
@@ -15,12 +15,12 @@ import { KIB, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
 const STEP = 'computeDiskSize';
 
 const schema = z.object({
-  /** The staged root folder. */
-  root: path,
+  /** The staged root directory. */
+  stagedRoot: path,
   /** Store paths that go into the filesystem too, from where they are. */
   closure: closureSource.optional(),
-  /** Entries that go into it too, as listClosure returns them. */
-  entries: treeEntries.optional(),
+  /** Entries that go into it too, as listClosureFiles and extractFilesystem return them. */
+  files: treeEntries.optional(),
   /** Default "legacy". */
   partitionTableType: partitionTableType.default('legacy'),
   /** Where the boot partition ends; default "256M". */
@@ -31,7 +31,9 @@ const schema = z.object({
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
 });
 
-export interface ComputeDiskSizeOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'stagedRoot', entries: 'files' } as const;
+
+export type ComputeDiskSizeOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 /** Every part of the sum: `diskBytes` is all of them added and rounded up to a MiB. */
 export interface DiskSize extends TreeUsage {
@@ -63,14 +65,16 @@ const INODE_RATIO_BYTES = 16 * KIB;
 export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: [],
   where: 'host',
-  async prepare({ root }) {
-    await requireDirectory(STEP, root, 'root');
+  async prepare({ stagedRoot }) {
+    await requireDirectory(STEP, stagedRoot, 'stagedRoot');
   },
-  detail: ({ root }) => root,
-  async run(step, { partitionTableType: type, bootSize, additionalSpace, fsType, ...sources }) {
-    const usage = await treeUsage(step, walkTree(step, sources));
+  detail: ({ stagedRoot }) => stagedRoot,
+  async run(step, { stagedRoot: root, closure, files: entries, ...parsed }) {
+    const { partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
+    const usage = await treeUsage(step, walkTree(step, { root, closure, entries }));
     return sumDiskSize(usage, type, bootSize, additionalSpace, fsType);
   },
 });
@@ -85,7 +89,7 @@ export async function treeUsage(step: StepRunner, tree: Iterable<TreeEntry>): Pr
   for (const { type, sizeBytes, hostBytes: share = 0 } of tree) {
     await pause();
     inodes += 1;
-    if (type === 'folder') continue;
+    if (type === 'directory') continue;
     dataBlocks += Math.ceil(sizeBytes / BLOCK_BYTES);
     largestBytes = Math.max(largestBytes, sizeBytes);
     hostBytes += share;

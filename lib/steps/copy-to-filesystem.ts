@@ -3,7 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4/debugfs.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { ImageTooSmallError, InvalidOptionsError, ToolFailedError, UnexpectedStateError } from '../run/errors.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 
@@ -13,35 +13,39 @@ const schema = z.object({
   /** A raw disk image. */
   image: path,
   /** Its partition, as partitionDisk returns it; number 0 is the whole image. */
-  partition: z.object({ number: z.int().min(0), offsetBytes: z.int().min(0) }),
-  /** Files and folders on this host; each goes under its own name into `targetFolder`. */
+  partition: z.object({ number: z.int().min(0).optional(), offsetBytes: z.int().min(0) }),
+  /** Files and directories on this host; each goes under its own name into `targetDirectory`. */
   sources: z.array(path).min(1, 'must name at least one source').readonly(),
-  /** A folder that exists in the filesystem; default "/". */
-  targetFolder: absolutePath.default('/'),
+  /** A directory that exists in the filesystem; default "/". */
+  targetDirectory: absolutePath.default('/'),
   /** Default "ext4"; only ext4 is checked afterwards, and so only ext4 is taken. */
   fsType: z.string().default('ext4'),
 });
 
-export interface CopyToFilesystemOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { targetFolder: 'targetDirectory' } as const;
+
+export type CopyToFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface CopiedToFilesystem {
-  /** Entries that were found in the image afterwards. */
+  /** How many files and directories were found in the image afterwards. */
+  readonly count: number;
+  /** @deprecated Use `count`. */
   readonly entries: number;
 }
 
 /** Arguments of cptofs. */
-export function copyToFilesystemArgs(options: CopyToFilesystemOptions): string[] {
-  const { image, partition, sources, targetFolder = '/', fsType = 'ext4' } = options;
+export function copyToFilesystemArgs(options: z.input<typeof schema>): string[] {
+  const { image, partition, sources, targetDirectory = '/', fsType = 'ext4' } = options;
   return [
     'cptofs',
     '-p',
-    ...(partition.number === 0 ? [] : ['-P', `${partition.number}`]),
+    ...(partition.number === undefined || partition.number === 0 ? [] : ['-P', `${partition.number}`]),
     '-t',
     fsType,
     '-i',
     image,
     ...sources,
-    targetFolder,
+    targetDirectory,
   ];
 }
 
@@ -60,6 +64,7 @@ const FAILURES =
 export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: ['cptofs', 'debugfs'],
   where: 'host',
   async prepare(parsed) {
@@ -107,14 +112,14 @@ export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem>
         entry,
       ]),
     );
-    const prefix = parsed.targetFolder
+    const prefix = parsed.targetDirectory
       .split('/')
       .filter((part) => part !== '')
       .join('/');
-    let entries = 0;
+    let count = 0;
     for (const source of sources)
-      entries += await checkCopied(source, prefix === '' ? basename(source) : `${prefix}/${basename(source)}`, inImage);
-    return { entries };
+      count += await checkCopied(source, prefix === '' ? basename(source) : `${prefix}/${basename(source)}`, inImage);
+    return { count, entries: count };
   },
 });
 
@@ -131,7 +136,7 @@ async function refuseUnnameable(sources: readonly string[]): Promise<void> {
       const facts = await lstat(source).catch(() => undefined);
       if (facts === undefined) issues.push({ path: where, message: `${source} does not exist` });
       else if (!facts.isFile() && !facts.isDirectory() && !facts.isSymbolicLink())
-        issues.push({ path: where, message: `${source}: cptofs copies only files, folders and symbolic links` });
+        issues.push({ path: where, message: `${source}: cptofs copies only files, directories and symbolic links` });
     }
   }
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
@@ -151,9 +156,9 @@ async function checkCopied(source: string, target: string, inImage: ReadonlyMap<
       expected: `${facts.size} bytes`,
       found: `${found.sizeBytes ?? 'another kind of file'}`,
     });
-  let entries = 1;
+  let count = 1;
   if (facts.isDirectory())
     for (const name of await readdir(source))
-      entries += await checkCopied(join(source, name), `${target}/${name}`, inImage);
-  return entries;
+      count += await checkCopied(join(source, name), `${target}/${name}`, inImage);
+  return count;
 }

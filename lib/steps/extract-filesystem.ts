@@ -5,7 +5,7 @@ import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../f
 import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
 import { makeDirectories, requireDisk } from '../host-files/given-paths.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
@@ -18,20 +18,23 @@ const schema = z.object({
   /** Bytes. */
   partition: partitionExtent,
   fsType: z.enum(['ext4', 'vfat']),
-  /** An empty or new folder for the files' contents. */
-  folder: path,
+  /** An empty or new directory for the files' contents. */
+  directory: path,
   /** Paths from `/` that are left out, with all below them. */
   leaveOut: z.array(z.string()).readonly().default([]),
 });
 
-export interface ExtractFilesystemOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { folder: 'directory' } as const;
+
+export type ExtractFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 /** Takes a tree out of an image: every entry with its mode and owner as the filesystem has them, its content as a file of
  *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
- *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs; or mcopy. */
+ *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs, mcopy. */
 export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: ['debugfs', 'mcopy'],
   where: 'host',
   async prepare({ image, partition }) {
@@ -46,7 +49,7 @@ export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = de
         if (leaveOut.has(at)) return false;
       return true;
     };
-    await makeDirectories(parsed.folder);
+    await makeDirectories(parsed.directory);
     const entries = parsed.fsType === 'ext4' ? await extractExt4(step, parsed, isKept) : await extractFat(step, parsed);
     return entries.filter(({ path: name }) => isKept(name));
   },
@@ -54,10 +57,10 @@ export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = de
 
 type Parsed = z.output<typeof schema>;
 
-async function extractFat(step: StepRunner, { image, partition, folder }: Parsed): Promise<TreeEntry[]> {
+async function extractFat(step: StepRunner, { image, partition, directory }: Parsed): Promise<TreeEntry[]> {
   await using fat = await mtoolsName({ image, ...partition });
-  await readWholeFat(step, ['mcopy', '-s', '-n', '-m', '-i', fat.name, '::/*', resolve(folder)], fat.cwd);
-  return listTree(step, { root: folder });
+  await readWholeFat(step, ['mcopy', '-s', '-n', '-m', '-i', fat.name, '::/*', resolve(directory)], fat.cwd);
+  return listTree(step, { root: directory });
 }
 
 /** Blocks that are read at once. */
@@ -65,14 +68,14 @@ const CHUNK_BLOCKS = 256;
 
 const TYPES: Readonly<Record<string, TreeEntryType>> = {
   regular: 'file',
-  directory: 'folder',
+  directory: 'directory',
   symlink: 'symlink',
   FIFO: 'fifo',
 };
 
 async function extractExt4(
   step: StepRunner,
-  { image, partition, folder }: Parsed,
+  { image, partition, directory }: Parsed,
   isKept: (name: string) => boolean,
 ): Promise<TreeEntry[]> {
   const location = ext4Location(STEP, image, partition.offsetBytes);
@@ -107,11 +110,11 @@ async function extractExt4(
     const type = TYPES[node.fields.type ?? ''];
     if (type === undefined)
       throw new UnexpectedStateError(STEP, `/${name} is a ${node.fields.type}`, {
-        expected: 'a file, a folder, a symbolic link or a FIFO',
+        expected: 'a file, a directory, a symbolic link or a FIFO',
       });
     let source = contents.get(node) ?? '';
     if (type === 'file' && source === '') {
-      source = join(resolve(folder), `${contents.size}`);
+      source = join(resolve(directory), `${contents.size}`);
       contents.set(node, source);
       await copyOut(node, source);
     }

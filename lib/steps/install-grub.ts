@@ -7,9 +7,9 @@ import { type FatFile, readFat, writeFatTree } from '../filesystem/fat.ts';
 import { GRUB_MODULE, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { writeInside } from '../host-files/inside-root.ts';
-import { makePrivateFolder } from '../host-files/private-output.ts';
+import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { efiArchitecture, type Generation, readGeneration } from '../nix/bootspec.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { generations, partitionedDisk, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
 
@@ -18,35 +18,37 @@ const STEP = 'installGrub';
 const schema = z.object({
   /** A raw disk image, partitioned. */
   image: path,
-  /** What partitionDisk returned. A FAT that is /boot, and the ESP, must have been made (formatEsp). */
+  /** What partitionDisk returned. A FAT that is /boot, and the ESP, must have been made (makeBootFilesystem). */
   disk: partitionedDisk,
   /** What it is to boot from: legacy BIOS, EFI, or both. */
   firmware: z
     .array(z.enum(['bios', 'efi']))
     .min(1, 'must name bios, efi or both')
     .readonly(),
-  /** The staged root folder: where the layout has no /boot of its own, `boot/grub` goes into it. */
-  root: path,
+  /** The staged root directory: where the layout has no /boot of its own, `boot/grub` goes into it. */
+  stagedRoot: path,
   /** The UUID that the root filesystem has, or will have. */
   rootUuid: z.string().regex(/^[0-9A-Fa-f-]+$/, 'must be the UUID of the root filesystem'),
   /** Of the root; default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
   /** The generations of the system profile; the last is the default. */
   generations,
-  /** A private store's folder; default: the host's store. */
+  /** A private store's directory; default: the host's store. */
   store: path.optional(),
   /** The closure in the image: what is booted must be in it. Default: not checked. */
   storePaths: z.array(z.string()).readonly().optional(),
-  /** The folder with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a folder of
+  /** The directory with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a directory of
    *  PATH. */
-  grubFolder: path.optional(),
+  grubDirectory: path.optional(),
   /** How long the menu waits; default 5, as in NixOS. */
   timeoutSeconds: timeoutSeconds.default(5),
   /** Seconds since 1970 for files on a FAT, and for the entries' dates; default: now. */
   timestamp: timestamp.optional(),
 });
 
-export interface InstallGrubOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'stagedRoot', grubFolder: 'grubDirectory' } as const;
+
+export type InstallGrubOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface InstalledGrub {
   /** Bytes of the BIOS core image, and of the room it had; undefined without BIOS. */
@@ -64,10 +66,12 @@ export interface InstalledGrub {
  *  @throws {InvalidOptionsError} as installSystemdBoot.
  *  @throws {ImageTooSmallError} when the core image is larger than its place, or the kernels than theirs: needed and available bytes.
  *  @throws {ToolMissingError} without grub-mkimage or the modules of a platform.
- *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: grub-mkimage, mmd, mdir, mcopy. */
+ *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, find, grub-mkimage, mcopy,
+ *  mdir, mmd. */
 export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: ['cat', 'find', 'grub-mkimage', 'mcopy', 'mdir', 'mmd'],
   where: 'host',
   async prepare(parsed) {
@@ -82,7 +86,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
   detail: ({ firmware }) => firmware.join(', '),
   async run(step, parsed, { systems, newest }) {
     const { image, disk, firmware, timestamp: time } = parsed;
-    await using work = await makePrivateFolder(dirname(resolve(image)));
+    await using work = await makePrivateDirectory(dirname(resolve(image)));
     const bootPartition = disk.partitions.find(({ mountPoint }) => mountPoint === '/boot');
     const boot: BootPlace =
       bootPartition === undefined
@@ -90,8 +94,8 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
         : await onPartition({ image, offsetBytes: bootPartition.offsetBytes });
     const { config, kernels } = grubConfig(systems, boot, parsed.timeoutSeconds, time ?? Date.now() / 1000);
     const files: FatFile[] = [{ path: 'grub/grub.cfg', content: { text: config } }, ...kernels];
-    if (bootPartition === undefined) await writeInside(STEP, resolve(parsed.root), '/boot/grub/grub.cfg', config);
-    else await writeFatTree(step, { image, offsetBytes: bootPartition.offsetBytes }, { folders: [], files }, time);
+    if (bootPartition === undefined) await writeInside(STEP, resolve(parsed.stagedRoot), '/boot/grub/grub.cfg', config);
+    else await writeFatTree(step, { image, offsetBytes: bootPartition.offsetBytes }, { directories: [], files }, time);
 
     const early = join(work.path, 'early.cfg');
     await writeFile(early, `search.fs_uuid ${boot.uuid} root\nset prefix=($root)${boot.prefix}\n`);
@@ -100,7 +104,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
       ? await embedGrubCore(
           step,
           parsed,
-          await makeGrubCore(step, 'i386-pc', [...modules, 'biosdisk'], boot, early, parsed.grubFolder),
+          await makeGrubCore(step, 'i386-pc', [...modules, 'biosdisk'], boot, early, parsed.grubDirectory),
         )
       : undefined;
     if (firmware.includes('efi') && disk.esp !== undefined) {
@@ -113,14 +117,14 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
         [...modules, 'efi_gop'],
         boot,
         early,
-        parsed.grubFolder,
+        parsed.grubDirectory,
       );
       const name = `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`;
       const content = { source: loader.file, sizeBytes: loader.sizeBytes };
       await writeFatTree(
         step,
         { image, offsetBytes: disk.esp.offsetBytes },
-        { folders: [], files: [{ path: name, content }] },
+        { directories: [], files: [{ path: name, content }] },
         time,
       );
     }

@@ -1,6 +1,7 @@
 import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import type { Closure } from '../filesystem/tree.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import {
   loadRegistrations,
@@ -10,7 +11,7 @@ import {
   runNix,
 } from '../nix/registration.ts';
 import { resolveStorePath, STORE_PATH, storeUri } from '../nix/store.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import type { CrossRule } from '../run/parse-options.ts';
@@ -20,13 +21,13 @@ import { path, timestamp } from '../spec/fields.ts';
 const STEP = 'installSystem';
 
 const schema = z.object({
-  /** The folder that becomes the image's root. */
-  root: path,
+  /** The directory that becomes the image's root. */
+  stagedRoot: path,
   /** The NixOS system: a path in the Nix store, or a link to one, such as `./result`. */
   toplevel: path,
-  /** A private store's folder (`nix-build --store DIR`), with `nix/store` in it; default: the host's store. */
+  /** A private store's directory (`nix-build --store DIR`), with `nix/store` in it; default: the host's store. */
   store: path.optional(),
-  /** A `closureInfo` folder (`store-paths`, `registration`): nothing is asked of a Nix database then. */
+  /** A `closureInfo` directory (`store-paths`, `registration`): nothing is asked of a Nix database then. */
   closureInfo: path.optional(),
   /** More store paths to copy, with their closures. */
   additionalPaths: z.array(path).readonly().default([]),
@@ -39,13 +40,19 @@ const schema = z.object({
   timestamp: timestamp.optional(),
 });
 
-export interface InstallSystemOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'stagedRoot' } as const;
+
+export type InstallSystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface InstalledSystem {
   /** `/nix/store/…` */
   readonly toplevel: string;
   /** The store paths that are now registered in the root, sorted. */
   readonly storePaths: readonly string[];
+  /** They, and where they are: for computeDiskSize, makeFilesystem and the installers of boot loaders. */
+  readonly closure: Closure;
+  /** The generation of the system profile that was made, for the installers of boot loaders. */
+  readonly generation: { readonly number: number; readonly toplevel: string };
   /** The text of `nixos-version`; undefined when the system has none. */
   readonly version: string | undefined;
 }
@@ -63,8 +70,8 @@ const LEFT_BY_NIX = [
   'nix/var/nix/temproots',
 ];
 
-/** Modes of the folders a NixOS root begins with. */
-const FOLDERS: readonly (readonly [string, number])[] = [
+/** Modes of the directories a NixOS root begins with. */
+const DIRECTORIES: readonly (readonly [string, number])[] = [
   ['boot', 0o755],
   ['dev', 0o755],
   ['etc', 0o755],
@@ -95,16 +102,16 @@ const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additional
       ]
     : [];
 
-/** Does what `nixos-install --no-bootloader --no-root-passwd --substituters ""` does, into a folder and without root:
+/** Does what `nixos-install --no-bootloader --no-root-passwd --substituters ""` does, into a directory and without root:
  *  copies the closure of `toplevel` (unless told not to), registers it in a Nix database, makes a generation of the
- *  `system` profile, the standard folders with their modes, `/etc/NIXOS`, and the channel when asked.
+ *  `system` profile, the standard directories with their modes, `/etc/NIXOS`, and the channel when asked.
  *  @throws {InvalidOptionsError} when `toplevel` is not in the store or is no NixOS system.
  *  @throws {NoSpaceError} when the host's disk is full.
- *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix-store; to copy, nix, or rsync for a
- *  closureInfo; sqlite3 with `timestamp`. */
+ *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix, nix-store, rsync, sqlite3. */
 export const installSystem: Step<InstallSystemOptions, InstalledSystem> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   rules: [storeRule],
   runs: ['nix', 'nix-store', 'rsync', 'sqlite3'],
   where: 'host',
@@ -123,15 +130,15 @@ export const installSystem: Step<InstallSystemOptions, InstalledSystem> = define
   detail: (_, { toplevel }) => toplevel,
   async run(step, parsed, { toplevel, sourceRoot, additional, channel }) {
     const { store } = parsed;
-    const root = resolve(parsed.root);
-    await makeFolders(root);
+    const root = resolve(parsed.stagedRoot);
+    await makeStandardDirectories(root);
     await refuseLinks(root);
     const wanted = [toplevel, ...additional, ...(channel === undefined ? [] : [channel])];
-    const closure =
+    const registrations =
       parsed.closureInfo === undefined
         ? await queryRegistrations(step, store, wanted)
         : await readClosureInfo(parsed.closureInfo, wanted);
-    const storePaths = closure.map(({ path }) => path).sort();
+    const storePaths = registrations.map(({ path }) => path).sort();
     await checkPresent(sourceRoot, storePaths);
     if (parsed.copyClosure && parsed.closureInfo === undefined)
       await runNix(step, copyClosureArgs(root, wanted, store), { what: `cannot copy the closure of ${toplevel}` });
@@ -139,10 +146,10 @@ export const installSystem: Step<InstallSystemOptions, InstalledSystem> = define
       if (parsed.copyClosure) await copyStorePaths(step, root, sourceRoot, storePaths);
       // Which derivation made a path depends on the store it comes from.
       const registered =
-        parsed.timestamp === undefined ? closure : closure.map((record) => ({ ...record, deriver: '' }));
+        parsed.timestamp === undefined ? registrations : registrations.map((record) => ({ ...record, deriver: '' }));
       await loadRegistrations(step, root, registered);
     }
-    await addGeneration(join(root, PROFILES), 'system', toplevel);
+    const number = await addGeneration(join(root, PROFILES), 'system', toplevel);
     if (channel !== undefined) await installChannel(root, channel);
     await writeFile(join(root, 'etc/NIXOS'), '', { flag: 'wx' }).catch((error: unknown) => {
       if (!isErrno(error, 'EEXIST')) throw error;
@@ -154,10 +161,11 @@ export const installSystem: Step<InstallSystemOptions, InstalledSystem> = define
     if (parsed.timestamp !== undefined) await fixDatabase(step, root, parsed.timestamp);
     // Whatever the umask.
     await chmod(join(root, 'etc/NIXOS'), 0o644);
-    for (const [folder, mode] of FOLDERS) await chmod(join(root, folder), mode);
+    for (const [directory, mode] of DIRECTORIES) await chmod(join(root, directory), mode);
     await chmodTree(join(root, 'nix/var/nix'));
     const version = await readFile(join(sourceRoot, toplevel, 'nixos-version'), 'utf8').catch(() => undefined);
-    return { toplevel, storePaths, version: version?.trim() };
+    const closure = { store, storePaths };
+    return { toplevel, storePaths, closure, generation: { number, toplevel }, version: version?.trim() };
   },
 });
 
@@ -244,17 +252,20 @@ async function copyStorePaths(
 }
 
 /** Makes a store path the current generation of a profile, as `nix-env --set` does, which would also leave a root of the
- *  garbage collector that names this host's folder. */
-async function addGeneration(folder: string, profile: string, storePath: string): Promise<void> {
-  const generations = (await readdir(folder))
+ *  garbage collector that names this host's directory. */
+/** @returns its number. */
+async function addGeneration(directory: string, profile: string, storePath: string): Promise<number> {
+  const generations = (await readdir(directory))
     .map((name) =>
       name.startsWith(`${profile}-`) ? /^(\d+)-link$/.exec(name.slice(profile.length + 1))?.[1] : undefined,
     )
     .filter((number) => number !== undefined);
-  const link = `${profile}-${Math.max(0, ...generations.map(Number)) + 1}-link`;
-  await symlink(storePath, join(folder, link));
-  await rm(join(folder, profile), { force: true });
-  await symlink(link, join(folder, profile));
+  const number = Math.max(0, ...generations.map(Number)) + 1;
+  const link = `${profile}-${number}-link`;
+  await symlink(storePath, join(directory, link));
+  await rm(join(directory, profile), { force: true });
+  await symlink(link, join(directory, profile));
+  return number;
 }
 
 async function installChannel(root: string, channel: string): Promise<void> {
@@ -276,10 +287,10 @@ async function fixDatabase(step: StepRunner, root: string, time: number): Promis
   );
 }
 
-/** Nix's own state: folders 0755, files 0644. */
-async function chmodTree(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
+/** Nix's own state: directories 0755, files 0644. */
+async function chmodTree(directory: string): Promise<void> {
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
     if (entry.isDirectory()) {
       await chmod(path, 0o755);
       await chmodTree(path);
@@ -287,17 +298,17 @@ async function chmodTree(folder: string): Promise<void> {
   }
 }
 
-async function makeFolders(root: string): Promise<void> {
+async function makeStandardDirectories(root: string): Promise<void> {
   await makeDirectories(root);
-  for (const [folder] of FOLDERS) {
-    const target = join(root, folder);
+  for (const [directory] of DIRECTORIES) {
+    const target = join(root, directory);
     try {
       await mkdir(target, { mode: 0o755 });
     } catch (error) {
       if (!isErrno(error, 'EEXIST')) throw error;
       if (!(await lstat(target)).isDirectory())
-        throw new UnexpectedStateError(STEP, `cannot install into ${root}: /${folder} is in the way`, {
-          expected: 'a folder',
+        throw new UnexpectedStateError(STEP, `cannot install into ${root}: /${directory} is in the way`, {
+          expected: 'a directory',
           found: 'something else, perhaps from contents',
         });
     }
@@ -307,9 +318,9 @@ async function makeFolders(root: string): Promise<void> {
 /** What runs on this host writes below these: a symbolic link there, from contents, would lead it out of the root. */
 async function refuseLinks(root: string): Promise<void> {
   const links: string[] = [];
-  const look = async (folder: string): Promise<void> => {
-    for (const entry of await readdir(join(root, folder), { withFileTypes: true }).catch(() => [])) {
-      const path = `${folder}/${entry.name}`;
+  const look = async (directory: string): Promise<void> => {
+    for (const entry of await readdir(join(root, directory), { withFileTypes: true }).catch(() => [])) {
+      const path = `${directory}/${entry.name}`;
       if (entry.isSymbolicLink()) links.push(path);
       else if (entry.isDirectory()) await look(path);
     }
@@ -327,14 +338,14 @@ async function refuseLinks(root: string): Promise<void> {
     );
 }
 
-async function checkIsSystem(folder: string, toplevel: string): Promise<void> {
+async function checkIsSystem(directory: string, toplevel: string): Promise<void> {
   const problem = async (message: string): Promise<never> => {
     throw new InvalidOptionsError(STEP, [{ path: 'toplevel', message: `${toplevel} ${message}` }], {
       hint: 'build one with: nix-build "<nixpkgs/nixos>" -A system, or nix build .#nixosConfigurations.NAME.config.system.build.toplevel',
     });
   };
-  if ((await lstat(folder).catch(() => undefined)) === undefined)
-    await problem(`is not in the store (${folder} does not exist)`);
-  if ((await lstat(join(folder, 'init')).catch(() => undefined)) === undefined)
+  if ((await lstat(directory).catch(() => undefined)) === undefined)
+    await problem(`is not in the store (${directory} does not exist)`);
+  if ((await lstat(join(directory, 'init')).catch(() => undefined)) === undefined)
     await problem('is no NixOS system: it has no init');
 }

@@ -21,13 +21,13 @@ const STEP = 'installSystemdBoot';
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** The EFI system partition, with its FAT made (formatEsp). Bytes. */
+  /** The EFI system partition, with its FAT made (makeBootFilesystem). Bytes. */
   esp: partitionExtent,
   /** The XBOOTLDR partition, which kernels and entries then go to. Bytes. */
   xbootldr: partitionExtent.optional(),
   /** The generations of the system profile; the last is the default. */
   generations,
-  /** A private store's folder; default: the host's store. */
+  /** A private store's directory; default: the host's store. */
   store: path.optional(),
   /** The closure in the image: what is booted must be in it. Default: not checked. */
   storePaths: z.array(z.string()).readonly().optional(),
@@ -60,7 +60,7 @@ export interface InstalledSystemdBoot {
  *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the
  *  closure; for initrdSecrets, which take running the system's code; for a system without systemd-boot.
  *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
- *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mmd, mdir, mcopy. */
+ *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mcopy, mdir, mmd. */
 export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystemdBoot> = defineStep({
   name: STEP,
   options: schema,
@@ -89,7 +89,7 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
     const onEsp: FatFile[] = [
       { path: `EFI/systemd/systemd-boot${architecture.name}.efi`, content: { text: binary } },
       { path: `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`, content: { text: binary } },
-      // Says that the folder beside it has entries of the specification's type 1.
+      // Says that the directory beside it has entries of the specification's type 1.
       { path: 'loader/entries.srel', content: { text: 'type1\n' } },
       {
         path: 'loader/loader.conf',
@@ -105,20 +105,20 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
       },
     ];
     const onBoot = bootFiles(systems, time ?? Date.now() / 1000);
-    const folders = ['EFI/Linux', 'EFI/nixos/.extra-files', 'loader/entries'];
+    const directories = ['EFI/Linux', 'EFI/nixos/.extra-files', 'loader/entries'];
     const at = (partition: typeof esp) => ({ image, offsetBytes: partition.offsetBytes });
     const names = (files: readonly FatFile[]): string[] => files.map((file) => file.path).sort();
     if (xbootldr === undefined) {
       const files = [...onEsp, ...onBoot];
-      await writeFatTree(step, at(esp), { folders, files }, time);
+      await writeFatTree(step, at(esp), { directories, files }, time);
       return { esp: names(files), xbootldr: [], defaultEntry };
     }
     // The specification's marker is on the partition that has the entries.
     const marker = onEsp.filter((file) => file.path === 'loader/entries.srel');
     const espFiles = onEsp.filter((file) => !marker.includes(file));
     const bootPartitionFiles = [...marker, ...onBoot];
-    await writeFatTree(step, at(esp), { folders: [], files: espFiles }, time);
-    await writeFatTree(step, at(xbootldr), { folders, files: bootPartitionFiles }, time);
+    await writeFatTree(step, at(esp), { directories: [], files: espFiles }, time);
+    await writeFatTree(step, at(xbootldr), { directories, files: bootPartitionFiles }, time);
     return { esp: names(espFiles), xbootldr: names(bootPartitionFiles), defaultEntry };
   },
 });

@@ -16,9 +16,9 @@ import { spliceSparse } from '../filesystem/splice.ts';
 import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
-import { makePrivateFolder } from '../host-files/private-output.ts';
+import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { freeBytes, hostHasNoRoom } from '../host-files/room.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { ImageTooSmallError, InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
@@ -39,6 +39,8 @@ import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
 const STEP = 'makeFilesystem';
 
+const inodes = z.int().positive().max(0xffff_ffff);
+
 const schema = z.object({
   /** A raw disk image. */
   image: path,
@@ -52,14 +54,16 @@ const schema = z.object({
   uuid: guid.optional(),
   /** The directory hash seed; default: random. */
   hashSeed: guid.optional(),
-  /** Inodes, as computeDiskSize returns them; default: one for each 16 KiB. */
-  inodeCount: z.int().positive().max(0xffff_ffff).optional(),
-  /** A folder whose contents fill the filesystem in the same pass, every file owned by root. */
+  /** What computeDiskSize returned, for the number of inodes. */
+  size: z.object({ inodeCount: inodes }).optional(),
+  /** The number of inodes, in the place of `size`; default: one for each 16 KiB. */
+  inodeCount: inodes.optional(),
+  /** A directory whose contents fill the filesystem in the same pass, every file owned by root. */
   populateFrom: path.optional(),
   /** Store paths that go into it too, straight from the store they are in. */
   closure: closureSource.optional(),
-  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem and listClosure return them. */
-  entries: treeEntries.optional(),
+  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem and listClosureFiles return them. */
+  files: treeEntries.optional(),
   /** What is not root's: each target with all below it. */
   owners: treeOwners.default([]),
   /** Extended attributes, for ext4: as stageContents returns them. */
@@ -68,7 +72,9 @@ const schema = z.object({
   timestamp: timestamp.optional(),
 });
 
-export interface MakeFilesystemOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { entries: 'files' } as const;
+
+export type MakeFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface MadeFilesystem {
   readonly fsType: RootFilesystem;
@@ -122,12 +128,18 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @throws {ImageTooSmallError} when the tree does not fit: bytes and inodes needed and available.
  *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
  *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: ext4: mkfs.ext4, debugfs;
- *  btrfs: mkfs.btrfs, btrfs, unshare, fakeroot; xfs: mkfs.xfs, xfs_db, xfs_repair; f2fs: mkfs.f2fs, sload.f2fs, unshare,
- *  fakeroot; all but ext4: filefrag. */
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, debugfs, fakeroot, filefrag, mkfs.btrfs,
+ *  mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
 export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defineStep({
   name: STEP,
   options: schema,
+  rules: [
+    ({ size, inodeCount }) =>
+      size !== undefined && inodeCount !== undefined
+        ? [{ path: 'inodeCount', message: 'is given, and size has one as well' }]
+        : [],
+  ],
+  oldNames: OLD_NAMES,
   runs: Object.values(TOOLS_OF).flat(),
   where: 'anywhere',
   async prepare(parsed, { executor, onHost }) {
@@ -157,10 +169,10 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
   },
   detail: ({ populateFrom, fsType }) => populateFrom ?? fsType,
   async run(step, given) {
-    // Absolute: mkfs runs in the image's folder, and find takes a name that begins with a dash for an option.
+    // Absolute: mkfs runs in the image's directory, and find takes a name that begins with a dash for an option.
     const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
-    const parsed = { ...given, populateFrom };
-    const tree = isFilled(given) ? walkTree(step, { ...parsed, root: populateFrom }) : undefined;
+    const parsed = { ...given, populateFrom, inodeCount: given.inodeCount ?? given.size?.inodeCount };
+    const tree = isFilled(given) ? walkTree(step, { ...parsed, entries: parsed.files, root: populateFrom }) : undefined;
     const made = await (parsed.fsType === 'ext4' ? makeExt4(step, parsed, tree) : makeInFile(step, parsed, tree));
     if (made.freeBytes !== undefined) step.measured(made.sizeBytes - made.freeBytes);
     return made;
@@ -169,8 +181,8 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
 
 type Parsed = z.output<typeof schema>;
 
-function isFilled({ populateFrom, closure, entries }: Parsed): boolean {
-  return populateFrom !== undefined || closure !== undefined || entries !== undefined;
+function isFilled({ populateFrom, closure, files }: Parsed): boolean {
+  return populateFrom !== undefined || closure !== undefined || files !== undefined;
 }
 
 async function makeExt4(
@@ -205,18 +217,18 @@ async function makeInFile(
   walk: Iterable<TreeEntry> | undefined,
 ): Promise<MadeFilesystem> {
   const { fsType, image, partition } = parsed;
-  await using work = await makePrivateFolder(dirname(resolve(image)));
+  await using work = await makePrivateDirectory(dirname(resolve(image)));
   const file = join(work.path, 'filesystem');
   await using handle = await open(file, 'wx');
   await handle.truncate(partition.sizeBytes);
   const source = walk === undefined ? undefined : { ...parsed, root: parsed.populateFrom };
   const tree = walk === undefined ? undefined : [...walk];
-  const folders = [parsed.populateFrom, resolve(parsed.closure?.store ?? '/', 'nix/store')].filter(
+  const directories = [parsed.populateFrom, resolve(parsed.closure?.store ?? '/', 'nix/store')].filter(
     (at) => at !== undefined,
   );
   const made =
     fsType === 'xfs'
-      ? await makeXfs(step, parsed, tree, folders, file)
+      ? await makeXfs(step, parsed, tree, directories, file)
       : fsType === 'btrfs'
         ? await makeBtrfs(step, parsed, tree, source, file)
         : await makeF2fs(step, parsed, source, file);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -11,7 +11,7 @@ const SYSTEM_PROFILE = '/nix/var/nix/profiles/system';
 
 const schema = z.object({
   /** The mounted root, as the executor sees it; default "/mnt". */
-  root: absolutePath.default('/mnt'),
+  mountPoint: absolutePath.default('/mnt'),
   /** The program and its arguments, as the system inside sees them. */
   command: z.array(z.string()).min(1, 'must name a program').readonly(),
   env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
@@ -21,7 +21,9 @@ const schema = z.object({
   nixosEnterTool: path.optional(),
 });
 
-export interface NixosEnterOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'mountPoint' } as const;
+
+export type NixosEnterOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 /** What runs in the new namespaces. A constant: what the caller gives comes in as positional parameters.
  *  $1 root, $2 system, $3 "yes" to activate; the command follows. */
@@ -67,11 +69,12 @@ export function nixosEnterArgs(root: string, command: readonly string[], activat
  *  /dev, /sys and a fresh /proc, after `activate` and systemd-tmpfiles, whose failures are not fatal.
  *  @throws {UnexpectedStateError} when `root` has no /etc/NIXOS: it is no NixOS installation.
  *  @throws {ToolFailedError} when the command fails, with its output.
- *  @see nixos-enter(8). Runs: unshare, sh, mount, chroot; or the given nixos-enter. */
+ *  @see nixos-enter(8). Runs: chroot, mkdir, mount, sh, test, unshare. */
 export const nixosEnter: Step<NixosEnterOptions, RunResult> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['chmod', 'chroot', 'mkdir', 'mount', 'sh', 'test', 'unshare'],
+  oldNames: OLD_NAMES,
+  runs: ['chroot', 'mkdir', 'mount', 'sh', 'test', 'unshare'],
   where: 'anywhere',
   detail: ({ command }) => command.join(' '),
   async run(step, parsed) {
@@ -79,9 +82,11 @@ export const nixosEnter: Step<NixosEnterOptions, RunResult> = defineStep({
   },
 });
 
+type Parsed = z.output<typeof schema>;
+
 /** The body of nixosEnter, for the steps that are made of it: their errors carry their own name. */
-export async function enterRoot(step: StepRunner, options: NixosEnterOptions, what?: string): Promise<RunResult> {
-  const { root = '/mnt', command, env = {}, activate = true, nixosEnterTool } = options;
+export async function enterRoot(step: StepRunner, options: Parsed, what?: string): Promise<RunResult> {
+  const { mountPoint: root, command, env, activate, nixosEnterTool } = options;
   const marker = await step.tryRun(['test', '-e', `${root}/etc/NIXOS`], { answers: [1] });
   if (marker.exitCode !== 0)
     throw new UnexpectedStateError(step.step, `${root} is no NixOS installation`, {

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
+import type { Extent } from '../formats/extent.ts';
 import {
   DETERMINISTIC_DISK_GUID,
   DETERMINISTIC_ROOT_GUID,
@@ -9,11 +10,12 @@ import {
   type PartitionRole,
   type PartitionTableType,
   partedScript,
+  type RoleIn,
 } from '../formats/layouts.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type StepFacts } from '../run/define-step.ts';
 import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
-import type { StepRunner } from '../run/step.ts';
+import type { StepContext, StepRunner } from '../run/step.ts';
 import { bootSizeRule } from '../spec/boot-size-rule.ts';
 import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
 import { MIB, roundUp, sectorsToBytes } from '../units.ts';
@@ -26,7 +28,6 @@ const MBR_DISK_ID = `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`;
 const schema = z.object({
   /** A raw disk image; what it held is lost. */
   image: path,
-  /** Default "legacy". */
   partitionTableType: partitionTableType.default('legacy'),
   /** The offset at which the boot partition ends, rounded up to a MiB; default "256M". */
   bootSize: iecSize.default(256 * MIB),
@@ -36,33 +37,48 @@ const schema = z.object({
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
 });
 
-export interface PartitionDiskOptions extends z.input<typeof schema> {}
+export type PartitionDiskOptions<T extends PartitionTableType = PartitionTableType> = Omit<
+  z.input<typeof schema>,
+  'partitionTableType'
+> & {
+  /** Default "legacy". */
+  readonly partitionTableType?: T | undefined;
+};
 
-/** A partition as it is on disk. For the layout "none" the root is the whole file, with number 0. */
-export interface DiskPartition {
+/** A partition as it is on disk. */
+export interface DiskPartition extends Extent {
   readonly number: number;
   readonly role: PartitionRole;
   readonly startSectors: number;
   readonly sizeSectors: number;
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
   /** GPT: the partition's own GUID, lower case. msdos: disk identifier and number, as the kernel's PARTUUID. */
-  readonly partitionUuid: string | undefined;
+  readonly partitionUuid: string;
   readonly mountPoint: string | undefined;
   /** The FAT label make-disk-image gives it. */
   readonly label: string | undefined;
 }
 
-export interface PartitionedDisk {
-  readonly table: 'gpt' | 'msdos' | 'none';
-  readonly diskId: string | undefined;
-  readonly partitions: readonly DiskPartition[];
-  readonly root: DiskPartition;
-  readonly esp: DiskPartition | undefined;
-  readonly xbootldr: DiskPartition | undefined;
-  readonly boot: DiskPartition | undefined;
-  readonly biosGrub: DiskPartition | undefined;
+/** Of the layout "none", the disk itself. */
+export interface WholeDisk extends Omit<DiskPartition, 'number' | 'partitionUuid'> {
+  readonly number: undefined;
+  readonly partitionUuid: undefined;
 }
+
+/** A disk with one of make-disk-image's layouts: a partition is there exactly where its layout has it. */
+export type PartitionedDisk<T extends PartitionTableType = PartitionTableType> = DiskWith[T];
+
+type DiskWith = {
+  readonly [T in PartitionTableType]: {
+    readonly table: 'gpt' | 'msdos' | 'none';
+    readonly diskId: string | undefined;
+    readonly partitions: readonly DiskPartition[];
+    readonly root: T extends 'none' ? WholeDisk : DiskPartition;
+    readonly esp: 'esp' extends RoleIn<T> ? DiskPartition : undefined;
+    readonly xbootldr: 'xbootldr' extends RoleIn<T> ? DiskPartition : undefined;
+    readonly boot: 'boot' extends RoleIn<T> ? DiskPartition : undefined;
+    readonly biosGrub: 'bios-grub' extends RoleIn<T> ? DiskPartition : undefined;
+  };
+};
 
 /** Arguments of the parted that writes the layout; its units are in the script. */
 export function partitionDiskArgs(image: string, type: PartitionTableType, bootSizeBytes: number): string[] {
@@ -95,7 +111,7 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
  *  @throws {ImageTooSmallError} when the disk is too small for the layout.
  *  @throws {UnexpectedStateError} when what is read back is not what was asked for.
  *  @see parted(8), sfdisk(8). Runs: parted, sfdisk. */
-export const partitionDisk: Step<PartitionDiskOptions, PartitionedDisk> = defineStep({
+export const partitionDisk = defineStep({
   name: STEP,
   options: schema,
   rules: [bootSizeRule],
@@ -131,25 +147,32 @@ export const partitionDisk: Step<PartitionDiskOptions, PartitionedDisk> = define
     if (parsed.deterministic) checkIdentifiers(disk, type, parsed.rootGPUID);
     return disk;
   },
-});
+}) as PartitionDisk;
+
+type PartitionDisk = StepFacts &
+  (<T extends PartitionTableType = 'legacy'>(
+    options: PartitionDiskOptions<T>,
+    context?: StepContext,
+  ) => Promise<PartitionedDisk<T>>);
 
 function planGuid(partition: PartitionPlan, rootGPUID: string): string {
   return partition.role === 'root' ? rootGPUID : (partition.guid ?? rootGPUID);
 }
 
-interface SfdiskTable {
-  readonly partitiontable: {
-    readonly label: 'gpt' | 'dos';
-    readonly id: string;
-    readonly partitions?: readonly { readonly start: number; readonly size: number; readonly uuid?: string }[];
-  };
-}
+/** What `sfdisk --json` prints. */
+const sfdiskTable = z.object({
+  partitiontable: z.object({
+    label: z.enum(['gpt', 'dos']),
+    id: z.string(),
+    partitions: z.array(z.object({ start: z.int(), size: z.int(), uuid: z.string().optional() })).default([]),
+  }),
+});
 
 async function readPartitions(step: StepRunner, image: string, type: PartitionTableType): Promise<PartitionedDisk> {
   const { stdout } = await step.run(['sfdisk', '--json', `./${basename(image)}`], { cwd: dirname(image) });
-  const { partitiontable } = JSON.parse(stdout.toString('utf8')) as SfdiskTable;
+  const { partitiontable } = sfdiskTable.parse(JSON.parse(stdout.toString('utf8')));
   const layout = PARTITION_LAYOUTS[type];
-  const found = partitiontable.partitions ?? [];
+  const found = partitiontable.partitions;
   if (found.length !== layout.partitions.length || (partitiontable.label === 'gpt') !== (layout.table === 'gpt'))
     throw new UnexpectedStateError(STEP, `the partition table of ${join(image)} is not as written`, {
       expected: `${layout.table} with ${layout.partitions.length} partitions`,
@@ -195,8 +218,8 @@ function checkIdentifiers(disk: PartitionedDisk, type: PartitionTableType, rootG
 }
 
 function wholeDisk(sizeBytes: number): PartitionedDisk {
-  const whole: DiskPartition = {
-    number: 0,
+  const root: WholeDisk = {
+    number: undefined,
     role: 'root',
     startSectors: 0,
     sizeSectors: Math.floor(sizeBytes / sectorsToBytes(1)),
@@ -206,17 +229,18 @@ function wholeDisk(sizeBytes: number): PartitionedDisk {
     mountPoint: '/',
     label: undefined,
   };
-  return namedPartitions('none', undefined, [whole]);
+  return namedPartitions('none', undefined, [], root);
 }
 
 function namedPartitions(
   table: PartitionedDisk['table'],
   diskId: string | undefined,
   partitions: readonly DiskPartition[],
+  whole?: WholeDisk,
 ): PartitionedDisk {
   const withRole = (role: PartitionRole): DiskPartition | undefined =>
     partitions.find((partition) => partition.role === role);
-  const root = withRole('root');
+  const root = whole ?? withRole('root');
   if (root === undefined) throw new UnexpectedStateError(STEP, 'the layout has no root partition');
   return {
     table,
@@ -227,5 +251,5 @@ function namedPartitions(
     xbootldr: withRole('xbootldr'),
     boot: withRole('boot'),
     biosGrub: withRole('bios-grub'),
-  };
+  } as PartitionedDisk;
 }

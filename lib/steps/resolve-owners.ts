@@ -12,7 +12,7 @@ const STEP = 'resolveOwners';
 const schema = z.object({
   /** The NixOS system whose names these are: a store path, or a link to one. */
   toplevel: path,
-  /** A private store's folder; default: the host's store. */
+  /** A private store's directory; default: the host's store. */
   store: path.optional(),
   /** Those without user and group are left out. */
   contents: ownedContents,

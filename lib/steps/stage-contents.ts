@@ -4,9 +4,9 @@ import { z } from 'zod';
 import type { TreeAttribute } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
-import { makeFolderInside } from '../host-files/inside-root.ts';
+import { makeDirectoryInside } from '../host-files/inside-root.ts';
 import { readAttributes } from '../programs/getfattr.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -15,15 +15,17 @@ import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 const STEP = 'stageContents';
 
 const schema = z.object({
-  /** The folder that becomes the image's root; made when it is not there. */
-  root: path,
-  /** What to graft into it. `source` may hold `*`, then `target` is a folder; a folder is copied *onto* `target`.
-   *  A link to a file gives the file. Who may read a folder by its `mode` may also enter it. `user` and `group` are for
+  /** The directory that becomes the image's root; made when it is not there. */
+  stagedRoot: path,
+  /** What to graft into it. `source` may hold `*`, then `target` is a directory; a directory is copied *onto* `target`.
+   *  A link to a file gives the file. Who may read a directory by its `mode` may also enter it. `user` and `group` are for
    *  chownContents: names mean something only in the image. */
   contents: z.array(contentsEntry).readonly(),
 });
 
-export interface StageContentsOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'stagedRoot' } as const;
+
+export type StageContentsOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface StagedContents {
   /** For each entry in order: the sources it matched, and their paths in the root, from `/`. */
@@ -53,7 +55,7 @@ export function stageContentsArgs(source: string, target: string, mode?: string)
   ];
 }
 
-/** A mode for rsync, with the x of folders where there is an r, as chmod(1)'s X has it: a folder without it is closed. */
+/** A mode for rsync, with the x of directories where there is an r, as chmod(1)'s X has it: a directory without it is closed. */
 function chmodOf(mode: string): string {
   return mode
     .split(',')
@@ -67,46 +69,50 @@ function chmodOf(mode: string): string {
     .join(',');
 }
 
-/** Refuses to copy a folder into itself.
- *  @param folder need not be there. @throws {InvalidOptionsError} */
+/** Refuses to copy a directory into itself.
+ *  @param directory need not be there. @throws {InvalidOptionsError} */
 export async function refuseInsideSource(
   step: string,
   contents: readonly ContentsEntry[],
-  folder: string,
+  directory: string,
 ): Promise<void> {
-  await refuseInside(step, await Promise.all(contents.map((entry, index) => expandSource(entry, index))), folder);
+  await refuseInside(step, await Promise.all(contents.map((entry, index) => expandSource(entry, index))), directory);
 }
 
-async function refuseInside(step: string, plans: readonly (readonly string[])[], folder: string): Promise<void> {
-  const into = await realpathOfExisting(resolve(folder));
+async function refuseInside(step: string, plans: readonly (readonly string[])[], directory: string): Promise<void> {
+  const into = await realpathOfExisting(resolve(directory));
   for (const [index, sources] of plans.entries())
     for (const source of sources) {
       const from = await realpath(source).catch(() => source);
       if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
         throw new InvalidOptionsError(step, [
-          { path: `contents[${index}].source`, message: `${source} holds ${folder}, and would be copied into itself` },
+          {
+            path: `contents[${index}].source`,
+            message: `${source} holds ${directory}, and would be copied into itself`,
+          },
         ]);
     }
 }
 
-/** The real path of a folder, part of which may not be there yet. */
+/** The real path of a directory, part of which may not be there yet. */
 async function realpathOfExisting(path: string): Promise<string> {
   if (path === '/') return path;
   return realpath(path).catch(async () => join(await realpathOfExisting(dirname(path)), basename(path)));
 }
 
-/** Grafts files and folders into a root folder, as make-disk-image's `contents`.
+/** Grafts files and directories into a root directory, as make-disk-image's `contents`.
  *  @throws {InvalidOptionsError} when a source is missing, a glob matches nothing, or a target leaves the root by `..`
  *  or through a symbolic link.
  *  @throws {UnexpectedStateError} "duplicate entry" when a target exists.
- *  @see rsync(1) — a trailing slash on the source copies the folder's contents. Runs: rsync, getfattr. */
+ *  @see rsync(1) — a trailing slash on the source copies the directory's contents. Runs: getfattr, rsync. */
 export const stageContents: Step<StageContentsOptions, StagedContents> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: ['rsync', 'getfattr'],
   where: 'host',
   detail: ({ contents }) => `${contents.length} entries`,
-  async run(step, { root, contents }) {
+  async run(step, { stagedRoot: root, contents }) {
     // All sources are looked up before anything is made.
     const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
     await refuseInside(STEP, plans, root);
@@ -120,7 +126,7 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
       for (const source of sources) {
         const target = await graftTarget(entry, source);
         const hostTarget = join(realRoot, target);
-        await makeFolderInside(STEP, realRoot, dirname(target));
+        await makeDirectoryInside(STEP, realRoot, dirname(target));
         if (await exists(hostTarget))
           throw new UnexpectedStateError(STEP, `duplicate entry ${target} -> ${source}`, {
             expected: 'no such path in the root',
@@ -128,9 +134,9 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
           });
         // A link to what is on this host means nothing in the image.
         const file = await realpath(source);
-        const isFolder = (await stat(file)).isDirectory();
+        const isDirectory = (await stat(file)).isDirectory();
         // rsync takes `host:path` for remote only before the first slash, and both paths are absolute.
-        await step.run(stageContentsArgs(isFolder ? `${file}/` : file, hostTarget, entry.mode));
+        await step.run(stageContentsArgs(isDirectory ? `${file}/` : file, hostTarget, entry.mode));
         attributes.push(...(await attributesAt(step, file, target, index)));
         staged.push(target);
       }
@@ -178,8 +184,8 @@ function absoluteTarget(target: string): string {
 
 async function graftTarget(entry: ContentsEntry, source: string): Promise<string> {
   if (isGlob(entry)) return join(absoluteTarget(entry.target), basename(source));
-  const intoFolder = entry.target.endsWith('/') && !(await stat(source)).isDirectory();
-  return intoFolder ? join(absoluteTarget(entry.target), basename(source)) : absoluteTarget(entry.target);
+  const intoDirectory = entry.target.endsWith('/') && !(await stat(source)).isDirectory();
+  return intoDirectory ? join(absoluteTarget(entry.target), basename(source)) : absoluteTarget(entry.target);
 }
 
 async function expandSource(entry: ContentsEntry, index: number): Promise<string[]> {
@@ -212,22 +218,22 @@ async function expandStars(pattern: string): Promise<string[]> {
   let found = ['/'];
   for (const segment of pattern.split('/').slice(1)) {
     if (!segment.includes('*')) {
-      found = found.map((folder) => join(folder, segment));
+      found = found.map((directory) => join(directory, segment));
       continue;
     }
     const name = new RegExp(`^${segment.split('*').map(escapeRegExp).join('.*')}$`, 's');
     const next: string[] = [];
-    for (const folder of found) {
-      const names = await readdir(folder).catch(() => []);
+    for (const directory of found) {
+      const names = await readdir(directory).catch(() => []);
       // A name that is not UTF-8 has lost bytes here, and would silently not be found.
       const lost = names.find((candidate) => candidate.includes('\ufffd') && name.test(candidate));
       if (lost !== undefined)
-        throw new UnexpectedStateError(STEP, `${folder} holds a name that is not UTF-8 (${lost})`, {
-          hint: 'rename it, or graft the whole folder',
+        throw new UnexpectedStateError(STEP, `${directory} holds a name that is not UTF-8 (${lost})`, {
+          hint: 'rename it, or graft the whole directory',
         });
       for (const candidate of names.sort())
         if (name.test(candidate) && (segment.startsWith('.') || !candidate.startsWith('.')))
-          next.push(join(folder, candidate));
+          next.push(join(directory, candidate));
     }
     found = next;
   }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { absolutePath, path } from '../spec/fields.ts';
 import { enterRoot, nixosEnter } from './nixos-enter.ts';
 
@@ -7,28 +7,32 @@ const STEP = 'switchToConfiguration';
 
 const schema = z.object({
   /** The mounted root, as the executor sees it; default "/mnt". */
-  root: absolutePath.default('/mnt'),
+  mountPoint: absolutePath.default('/mnt'),
   /** Also install the loader itself, not only its entries; default true. */
   installBootLoader: z.boolean().default(true),
   /** A real `nixos-enter` to use. */
   nixosEnterTool: path.optional(),
 });
 
-export interface SwitchToConfigurationOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { root: 'mountPoint' } as const;
+
+export type SwitchToConfigurationOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 /** Makes the installed system the boot default, from inside: `switch-to-configuration boot`.
  *  @throws {ToolFailedError} when it fails: its own output is in the error.
- *  @see nixos-install(8), which calls it the same way. Runs: what nixosEnter runs. */
+ *  @see nixos-install(8), which calls it the same way. Runs: chroot, mkdir, mount, sh, test, unshare. */
 export const switchToConfiguration: Step<SwitchToConfigurationOptions, void> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: nixosEnter.runs,
   where: 'anywhere',
-  async run(step, { root, installBootLoader, nixosEnterTool }) {
+  async run(step, { mountPoint, installBootLoader, nixosEnterTool }) {
     await enterRoot(
       step,
       {
-        root,
+        mountPoint,
+        activate: true,
         command: ['/nix/var/nix/profiles/system/bin/switch-to-configuration', 'boot'],
         env: installBootLoader ? { NIXOS_INSTALL_BOOTLOADER: '1' } : {},
         nixosEnterTool,

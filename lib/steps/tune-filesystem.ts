@@ -28,7 +28,7 @@ export function tuneFilesystemArgs(name: string): string[] {
 
 /** Marks an ext4 filesystem as checked just now, so that resize2fs takes it without a forced check first: it refuses
  *  one that was mounted since its last check. Replays the journal and checks before, so that the mark is true.
- *  @see tune2fs(8), resize2fs(8). Runs: e2fsck, tune2fs, debugfs. */
+ *  @see tune2fs(8), resize2fs(8). Runs: debugfs, e2fsck, tune2fs. */
 export const tuneFilesystem: Step<TuneFilesystemOptions, TunedFilesystem> = defineStep({
   name: STEP,
   options: schema,

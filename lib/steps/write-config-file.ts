@@ -8,7 +8,7 @@ import { absolutePath, path } from '../spec/fields.ts';
 const STEP = 'writeConfigFile';
 
 const schema = z.object({
-  /** The mounted root, as the executor sees it; default "/mnt". */
+  /** The root, mounted as the executor sees it, or staged on this host; default "/mnt". */
   root: absolutePath.default('/mnt'),
   /** A file on this host. */
   configFile: path,
@@ -17,7 +17,7 @@ const schema = z.object({
 export interface WriteConfigFileOptions extends z.input<typeof schema> {}
 
 /** Writes `/etc/nixos/configuration.nix`, mode 0644.
- *  @throws {InvalidOptionsError} when the file cannot be read. Runs: mkdir, tee, chmod. */
+ *  @throws {InvalidOptionsError} when the file cannot be read. Runs: chmod, mkdir, realpath, tee, test. */
 export const writeConfigFile: Step<WriteConfigFileOptions, { readonly path: string }> = defineStep({
   name: STEP,
   options: schema,
@@ -33,17 +33,17 @@ export const writeConfigFile: Step<WriteConfigFileOptions, { readonly path: stri
   detail: ({ configFile }) => configFile,
   async run(step, { root }, text) {
     const target = `${root}/etc/nixos/configuration.nix`;
-    // -m holds for the last folder, and only when it is made.
+    // -m holds for the last directory, and only when it is made.
     await step.run(['mkdir', '-p', `${root}/etc`]);
     await step.run(['mkdir', '-p', '-m', '0755', `${root}/etc/nixos`]);
     // A link from contents must not lead out of the root, least of all on this host.
-    const folder = await step.run(['realpath', root, `${root}/etc/nixos`]);
-    const [realRoot, realFolder] = folder.stdout.toString('utf8').split('\n');
+    const directory = await step.run(['realpath', root, `${root}/etc/nixos`]);
+    const [realRoot, realDirectory] = directory.stdout.toString('utf8').split('\n');
     const isLink = (await step.tryRun(['test', '-L', target], { answers: [1] })).exitCode === 0;
-    if (isLink || realFolder !== `${realRoot}/etc/nixos`)
+    if (isLink || realDirectory !== `${realRoot}/etc/nixos`)
       throw new UnexpectedStateError(STEP, `${target} leads elsewhere through a symbolic link`, {
         expected: `${realRoot}/etc/nixos`,
-        found: realFolder ?? 'nothing',
+        found: realDirectory ?? 'nothing',
       });
     await step.run(['tee', target], { input: text, what: `cannot write ${target}` });
     await step.run(['chmod', '644', target]);

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { efiGuidBytes } from '../formats/guid.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import { guid, path } from '../spec/fields.ts';
 import { SECTOR_BYTES } from '../units.ts';
@@ -14,7 +14,7 @@ const schema = z.object({
   template: path,
   target: path,
   /** What firmware is to start, the first first. */
-  entries: z
+  bootEntries: z
     .array(
       z.object({
         label: z.string().min(1).max(100),
@@ -33,7 +33,9 @@ const schema = z.object({
     .readonly(),
 });
 
-export interface WriteEfiVariablesOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { entries: 'bootEntries' } as const;
+
+export type WriteEfiVariablesOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 /** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), as efibootmgr(8) would in a running machine: no
  *  machine runs. The same entries give the same bytes.
@@ -42,6 +44,7 @@ export interface WriteEfiVariablesOptions extends z.input<typeof schema> {}
 export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: [],
   where: 'host',
   async prepare({ template, target }) {
@@ -49,14 +52,14 @@ export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineSte
     await requireReplaceable(STEP, target, 'target');
   },
   detail: ({ target }) => target,
-  async run(_step, { template, target, entries }) {
+  async run(_step, { template, target, bootEntries }) {
     const store = await readFile(template);
     const at = firstVariable(store, template);
     const variables = [
-      ...entries.map((entry, index) =>
+      ...bootEntries.map((entry, index) =>
         variable(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
       ),
-      variable('BootOrder', Buffer.from(Uint16Array.from(entries.keys()).buffer)),
+      variable('BootOrder', Buffer.from(Uint16Array.from(bootEntries.keys()).buffer)),
     ];
     const bytes = Buffer.concat(variables);
     if (!store.subarray(at, at + bytes.length).every((byte) => byte === 0xff))
@@ -105,7 +108,7 @@ function variable(name: string, data: Buffer): Buffer {
 /** Active. */
 const ACTIVE = 1;
 
-function loadOption({ label, loader, partition }: WriteEfiVariablesOptions['entries'][number]): Buffer {
+function loadOption({ label, loader, partition }: z.output<typeof schema>['bootEntries'][number]): Buffer {
   const drive = Buffer.alloc(42);
   // Media, hard drive.
   drive.writeUInt8(4, 0);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { expect, onTestFinished, test } from 'vitest';
 import { startBuilderVm } from '../../harness/builder/builder-vm.ts';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { startMachine } from '../../harness/machine/start-machine.ts';
 import { buildImage } from '../../lib/build/build-image.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
@@ -24,7 +24,7 @@ import { MEASURE, median, report, timed } from './table.ts';
 
 // Machines differ and are shared: what counts are ratios within one run. Nothing here fails for being slow; the table says.
 
-async function folder(): Promise<string> {
+async function directory(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
   onTestFinished(() => removeTree(path));
   return path;
@@ -37,7 +37,7 @@ test('the host part of a build beside the same commands in plain shell', async (
   const { store, systems } = await prepareDemo();
   const toplevel = systems['demo-grub-hybrid'] ?? '';
   const layout = { partitionTableType: 'hybrid', bootSize: '128M' } as const;
-  const work = await folder();
+  const work = await directory();
   const registration = join(work, 'registration');
   let next = 0;
   let facts: { diskBytes: number; inodeCount: number; offsetBytes: number; sizeBytes: number } | undefined;
@@ -48,9 +48,9 @@ test('the host part of a build beside the same commands in plain shell', async (
     await mkdir(at);
     const root = join(at, 'root');
     const image = join(at, 'disk.img');
-    const { storePaths } = await installSystem({ root, toplevel, store, copyClosure: false });
+    const { storePaths } = await installSystem({ stagedRoot: root, toplevel, store, copyClosure: false });
     const closure = { store, storePaths };
-    const size = await computeDiskSize({ root, closure, ...layout, additionalSpace: '64M' });
+    const size = await computeDiskSize({ stagedRoot: root, closure, ...layout, additionalSpace: '64M' });
     await createDisk({ image, sizeBytes: size.diskBytes });
     const disk = await partitionDisk({ image, ...layout });
     await makeFilesystem({ image, partition: disk.root, inodeCount: size.inodeCount, populateFrom: root, closure });
@@ -104,7 +104,7 @@ test('the host part of a build beside the same commands in plain shell', async (
 });
 
 test('the builder VM', async () => {
-  const image = join(await folder(), 'disk.img');
+  const image = join(await directory(), 'disk.img');
   await createDisk({ image, sizeBytes: 16 * MIB });
   const ready: number[] = [];
   const trivial: number[] = [];
@@ -124,12 +124,12 @@ test('the builder VM', async () => {
 });
 
 test('a match on the console', async () => {
-  const image = join(await folder(), 'disk.img');
+  const image = join(await directory(), 'disk.img');
   await createDisk({ image, sizeBytes: 16 * MIB });
   // From the last byte before the match to the wait's return.
   const delays: number[] = [];
   for (let round = 0; round < 5; round += 1) {
-    await using machine = await startMachine({ image, firmware: 'legacy' });
+    await using machine = await startMachine({ image, firmware: 'bios' });
     await machine.waitForConsoleText('SeaBIOS');
     delays.push(performance.now() - machine.console.lastByteAt);
   }
@@ -138,7 +138,7 @@ test('a match on the console', async () => {
 
 test('memory of node', async () => {
   const { store, systems } = await prepareDemo();
-  const out = await folder();
+  const out = await directory();
   const measure = join(out, 'measure.mjs');
   await writeFile(measure, MEASURE);
   for (const [what, more] of [
@@ -173,8 +173,8 @@ test('memory of node', async () => {
   }
 });
 
-/** A folder of about 1 GB in 20,000 files, their sizes spread as in a real store: most are small, few large. */
-async function largeTree(folder: string): Promise<void> {
+/** A directory of about 1 GB in 20,000 files, their sizes spread as in a real store: most are small, few large. */
+async function largeTree(directory: string): Promise<void> {
   const block = randomBytes(4 * MIB);
   let seed = 1;
   const random = (): number => {
@@ -182,7 +182,7 @@ async function largeTree(folder: string): Promise<void> {
     return seed / 2 ** 31;
   };
   for (let index = 0; index < 20_000; index += 1) {
-    const at = join(folder, `${Math.floor(index / 100)}/${Math.floor(index / 10) % 10}`);
+    const at = join(directory, `${Math.floor(index / 100)}/${Math.floor(index / 10) % 10}`);
     if (index % 10 === 0) await mkdir(at, { recursive: true });
     const bytes = Math.min(3_000_000, Math.floor(4600 / (1 - random()) ** (1 / 0.85)));
     const start = Math.floor(random() * MIB);
@@ -213,7 +213,7 @@ async function bareMke2fs(tree: string, image: string, bytes: number, inodes: nu
 
 test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone and beside the VM way', async () => {
   const demo = await prepareDemo();
-  const work = await folder();
+  const work = await directory();
   const store = join(work, 'store');
   const toplevel = demo.systems['tiny-grub-bios'] ?? '';
   const nixStore = async (...argv: string[]): Promise<string> => {
@@ -240,8 +240,8 @@ test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone a
     await buildImage(specification, { startBuilder: startBuilderVm });
   };
   const tree = join(work, 'tree');
-  await installSystem({ root: tree, toplevel, store, additionalPaths: [large] });
-  const size = await computeDiskSize({ root: tree, additionalSpace: '64M' });
+  await installSystem({ stagedRoot: tree, toplevel, store, additionalPaths: [large] });
+  const size = await computeDiskSize({ stagedRoot: tree, additionalSpace: '64M' });
   const bare = async (): Promise<void> => {
     const image = join(work, 'bare.img');
     await rm(image, { force: true });
@@ -285,9 +285,9 @@ test.each([
   [
     '100,000 tiny files',
     async (root: string) => {
-      for (let folderNumber = 0; folderNumber < 1000; folderNumber += 1) {
-        await mkdir(join(root, `${folderNumber}`), { recursive: true });
-        for (let file = 0; file < 100; file += 1) await writeFile(join(root, `${folderNumber}/${file}`), 'x');
+      for (let directoryNumber = 0; directoryNumber < 1000; directoryNumber += 1) {
+        await mkdir(join(root, `${directoryNumber}`), { recursive: true });
+        for (let file = 0; file < 100; file += 1) await writeFile(join(root, `${directoryNumber}/${file}`), 'x');
       }
     },
   ],
@@ -295,10 +295,10 @@ test.each([
     '300,000 files',
     async (root: string) => {
       const content = randomBytes(64 * 1024);
-      for (let folderNumber = 0; folderNumber < 3000; folderNumber += 1) {
-        await mkdir(join(root, `${folderNumber}`), { recursive: true });
+      for (let directoryNumber = 0; directoryNumber < 3000; directoryNumber += 1) {
+        await mkdir(join(root, `${directoryNumber}`), { recursive: true });
         for (let file = 0; file < 100; file += 1)
-          await writeFile(join(root, `${folderNumber}/${file}`), content.subarray(0, (file * 97) % 9000));
+          await writeFile(join(root, `${directoryNumber}/${file}`), content.subarray(0, (file * 97) % 9000));
       }
     },
   ],
@@ -318,14 +318,14 @@ test.each([
     },
   ],
 ] as const)('%s: size, disk, filesystem beside mke2fs -d alone', async (what, make) => {
-  const work = await folder();
+  const work = await directory();
   const root = join(work, 'root');
   await make(root);
-  const usage = await computeDiskSize({ root, additionalSpace: 0 });
+  const usage = await computeDiskSize({ stagedRoot: root, additionalSpace: 0 });
   const ours = async (): Promise<void> => {
     const image = join(work, 'ours.img');
     await rm(image, { force: true });
-    const size = await computeDiskSize({ root, additionalSpace: '16M' });
+    const size = await computeDiskSize({ stagedRoot: root, additionalSpace: '16M' });
     await createDisk({ image, sizeBytes: size.diskBytes });
     const disk = await partitionDisk({ image });
     await makeFilesystem({ image, partition: disk.root, inodeCount: size.inodeCount, populateFrom: root });
@@ -362,7 +362,7 @@ test.each([
 const STEPS = `
 const [library, root, image] = process.argv.slice(2);
 const { steps } = await import(library);
-const size = await steps.computeDiskSize({ root, additionalSpace: '16M' });
+const size = await steps.computeDiskSize({ stagedRoot: root, additionalSpace: '16M' });
 const { rm } = await import('node:fs/promises');
 await rm(image, { force: true });
 await steps.createDisk({ image, sizeBytes: size.diskBytes });

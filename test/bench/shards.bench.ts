@@ -2,7 +2,7 @@ import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { report, timed } from './table.ts';
@@ -10,8 +10,8 @@ import { report, timed } from './table.ts';
 const SCENARIOS = ['config-file', 'layout-legacy.scenario', 'layout-none', 'machine-id'];
 
 /** Runs a part of the scenarios, one after the other. @returns how long each took, and starting vitest, in seconds. */
-async function shard(folder: string, part: string): Promise<{ readonly tests: number[] }> {
-  const file = join(folder, `${part.replace('/', '-')}.json`);
+async function shard(directory: string, part: string): Promise<{ readonly tests: number[] }> {
+  const file = join(directory, `${part.replace('/', '-')}.json`);
   const result = await localExecutor.run(
     [
       ...['npx', '--no-install', 'vitest', 'run', '--project', 'scenarios', ...SCENARIOS, `--shard=${part}`],
@@ -27,11 +27,11 @@ async function shard(folder: string, part: string): Promise<{ readonly tests: nu
 }
 
 test('scenarios in one shard, and in two at a time', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
-  onTestFinished(() => removeTree(folder));
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
+  onTestFinished(() => removeTree(directory));
   let tests: number[] = [];
-  const one = (await timed(async () => ({ tests } = await shard(folder, '1/1')))) / 1000;
-  const two = (await timed(() => Promise.all([shard(folder, '1/2'), shard(folder, '2/2')]))) / 1000;
+  const one = (await timed(async () => ({ tests } = await shard(directory, '1/1')))) / 1000;
+  const two = (await timed(() => Promise.all([shard(directory, '1/2'), shard(directory, '2/2')]))) / 1000;
   report(`${tests.length} scenarios, one shard ÷ two at a time on this machine`, (one / two).toFixed(2), '');
   const mean = tests.reduce((sum, seconds) => sum + seconds, 0) / tests.length;
   const start = one - mean * tests.length;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { startMachine } from '../../harness/machine/start-machine.ts';
 import { verifyBoot } from '../../harness/verify/verify-boot.ts';
 import type { BuiltImage } from '../../lib/build/build-image.ts';
@@ -45,7 +45,7 @@ test('from the prompt in QEMU’s log to the login seen', async () => {
         if (/login: $/.test(text)) inLog = Math.min(inLog, performance.now());
       });
     });
-    await using machine = await startMachine({ image: image.image, firmware: 'legacy', logFile });
+    await using machine = await startMachine({ image: image.image, firmware: 'bios', logFile });
     await machine.waitForLoginPrompt();
     const seen = performance.now();
     watcher.close();
@@ -56,7 +56,7 @@ test('from the prompt in QEMU’s log to the login seen', async () => {
 });
 
 test('a warm start beside a boot', async () => {
-  await using machine = await startMachine({ image: image.image, firmware: 'legacy' });
+  await using machine = await startMachine({ image: image.image, firmware: 'bios' });
   const boot = await timed(() => machine.login());
   const save = await timed(() => machine.save('login'));
   const restores: number[] = [];
@@ -72,14 +72,14 @@ test('a warm start beside a boot', async () => {
 });
 
 test('memory while a guest floods its console', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
-  const hostile = join(folder, 'flood.img');
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
+  const hostile = join(directory, 'flood.img');
   await run(['cp', '--sparse=always', image.image, hostile]);
   const broken = new BrokenImage(hostile, image.disk, image.system.toplevel);
   await broken.changeSystem('init', (script) => script.replace(ACTIVATION, 'while :; do cat /proc/kallsyms; done'));
-  await writeFile(join(folder, 'measure.mjs'), MEASURE);
+  await writeFile(join(directory, 'measure.mjs'), MEASURE);
   const main = packageFile('dist/cli/main.js');
-  const argv = ['--import', join(folder, 'measure.mjs'), main, 'verify', hostile, '--firmware', 'legacy'];
+  const argv = ['--import', join(directory, 'measure.mjs'), main, 'verify', hostile, '--firmware', 'bios'];
   const { exitCode, stderr } = await execa(process.execPath, argv, { reject: false });
   expect(exitCode, stderr).toBe(1);
   const bytes = Number(/VmHWM (\d+)/.exec(stderr)?.[1]) * 1024;
@@ -115,7 +115,7 @@ test('the verdict on a good image beside a boot by hand', async () => {
     let byHandMs = 0;
     const byHand = async (): Promise<void> => {
       byHandMs = await timed(async () => {
-        const { boots, promptMs: seen = 0 } = await plainBoot(image.image, 'raw', 'legacy');
+        const { boots, promptMs: seen = 0 } = await plainBoot(image.image, 'raw', 'bios');
         expect(boots).toBe(true);
         promptMs = seen;
       });
@@ -124,7 +124,7 @@ test('the verdict on a good image beside a boot by hand', async () => {
     let loginMs = 0;
     const verdict = async (): Promise<void> => {
       verdictMs = await timed(async () => {
-        const { ok, timeline } = await verifyBoot({ image: image.image, firmware: 'legacy' });
+        const { ok, timeline } = await verifyBoot({ image: image.image, firmware: 'bios' });
         expect(ok).toBe(true);
         loginMs = timeline.find(({ stage }) => stage === 'login')?.atMs ?? 0;
       });
@@ -138,16 +138,16 @@ test('the verdict on a good image beside a boot by hand', async () => {
 });
 
 test('two firmwares of one image', async () => {
-  const one = async (firmware: 'legacy' | 'efi'): Promise<void> => {
+  const one = async (firmware: 'bios' | 'efi'): Promise<void> => {
     expect((await verifyBoot({ image: image.image, firmware })).ok).toBe(true);
   };
   const ratios: number[] = [];
   for (let round = 0; round < 3; round += 1) {
     const each = await timed(async () => {
-      await one('legacy');
+      await one('bios');
       await one('efi');
     });
-    ratios.push((await timed(() => Promise.all([one('legacy'), one('efi')]))) / each);
+    ratios.push((await timed(() => Promise.all([one('bios'), one('efi')]))) / each);
   }
   report('both firmwares at once ÷ one after the other (median of 3)', median(ratios).toFixed(2), '≤ 0.75 on 2 cores');
 });
@@ -167,7 +167,7 @@ test.each([0, 6, 12])('boots of good images beside %i busy loops', { timeout: 7_
     for (let index = next++; index < boots; index = next++) {
       const half = Math.floor(index / 2);
       const foreign = BUSYBOX_BOOTS[half % BUSYBOX_BOOTS.length] ?? BUSYBOX_BOOTS[0];
-      const own = { image: image.image, firmware: half % 2 === 0 ? 'legacy' : 'efi' } as const;
+      const own = { image: image.image, firmware: half % 2 === 0 ? 'bios' : 'efi' } as const;
       const options = index % 2 === 0 || foreign === undefined ? own : await foreignOptions(foreign);
       const { failure, firmware } = await verifyBoot(options);
       if (failure !== undefined) wrong.push(`${options.image}, ${firmware}: ${failure.name}: ${failure.cause}`);

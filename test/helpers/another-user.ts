@@ -2,7 +2,7 @@ import { chmod, chown, mkdir, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import type { RunResult } from '../../lib/run/executor.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 
 export interface CodeBlock {
   /** Of README.md and docs, from the checkout. */
@@ -26,8 +26,8 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['nixos-disk-image build --toplevel ./result --partition-table-type efi', 'test/vm/docs.test.ts'],
   ['{\n  "toplevel": "./result"', 'test/vm/docs.test.ts'],
   ['nixos-disk-image build image.json', 'test/vm/docs.test.ts'],
-  ['// build-by-hand.mjs', 'test/vm/readme.test.ts'],
-  ['// build-offline.mjs', 'test/vm/readme.test.ts'],
+  ['// build-by-hand.ts', 'test/vm/readme.test.ts'],
+  ['// build-offline.ts', 'test/vm/readme.test.ts'],
   ["import { expect, test } from 'nixos-disk-image/harness/vitest';", 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],

@@ -31,7 +31,7 @@ export function bootJson(more: object = {}, specialisations: object = {}): Recor
   };
 }
 
-/** A store of its own in a folder, with what a loader is installed from, and nothing that could run. */
+/** A store of its own in a directory, with what a loader is installed from, and nothing that could run. */
 export async function fakeSystem(
   store: string,
   {

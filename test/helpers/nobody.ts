@@ -2,14 +2,14 @@ import { chmod, chown, mkdir, mkdtemp, readdir, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import type { BuiltImage } from '../../lib/build/build-image.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 
 const NOBODY = '65534';
 
-/** In a mount namespace: a /dev without kvm, and nothing that may be written to but the output. $1 work folder, $2 checkout,
+/** In a mount namespace: a /dev without kvm, and nothing that may be written to but the output. $1 work directory, $2 checkout,
  *  $3 store, $4 umask, $5 whether the store is copied in another order; the rest is a command. */
 const AS_NOBODY = `
 work=$1 checkout=$2 store=$3 mask=$4 shuffle=$5
@@ -57,9 +57,9 @@ export async function buildAsNobody(
   await chmod(work, 0o755);
   for (const name of ['checkout', 'store', 'dev', 'bin', 'out']) await mkdir(join(work, name));
   const tools = new Map<string, string>();
-  for (const folder of ['/usr/sbin', '/usr/bin', '/sbin', '/bin'])
-    for (const name of await readdir(folder).catch(() => []))
-      if (!name.startsWith('qemu') || (withQemuImg && name === 'qemu-img')) tools.set(name, join(folder, name));
+  for (const directory of ['/usr/sbin', '/usr/bin', '/sbin', '/bin'])
+    for (const name of await readdir(directory).catch(() => []))
+      if (!name.startsWith('qemu') || (withQemuImg && name === 'qemu-img')) tools.set(name, join(directory, name));
   tools.set('node', process.execPath);
   for (const [name, file] of tools) await symlink(file, join(work, 'bin', name));
   await writeFile(join(work, 'image.json'), JSON.stringify({ ...specification, store: join(work, 'store') }));

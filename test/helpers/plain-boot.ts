@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { execa } from 'execa';
 import { ARCHITECTURES } from '../../harness/qemu/architecture.ts';
 import { findUefiFirmware } from '../../harness/qemu/firmware.ts';
-import { tempFolder } from './temp-folder.ts';
+import { tempDirectory } from './temp-directory.ts';
 
 /** What somebody sees who boots an image with QEMU by hand, without this project's harness. */
 export interface PlainBoot {
@@ -30,10 +30,14 @@ export const SAYS_DAMAGE =
 export async function plainBoot(
   image: string,
   format: 'raw' | 'qcow2',
-  firmware: 'legacy' | 'efi',
-  { memoryMiB = 1024, until = 'off', folder }: { memoryMiB?: number; until?: 'prompt' | 'off'; folder?: string } = {},
+  firmware: 'bios' | 'efi',
+  {
+    memoryMiB = 1024,
+    until = 'off',
+    directory,
+  }: { memoryMiB?: number; until?: 'prompt' | 'off'; directory?: string } = {},
 ): Promise<PlainBoot> {
-  const work = folder ?? (await tempFolder());
+  const work = directory ?? (await tempDirectory());
   const args = [
     ...['-nodefaults', '-no-user-config', '-no-reboot', '-machine', 'q35,graphics=off', '-accel', 'tcg', '-cpu', 'max'],
     ...['-m', `${memoryMiB}`, '-display', 'none', '-serial', 'stdio', '-device', 'VGA', '-snapshot'],
@@ -69,9 +73,9 @@ export async function plainBoot(
   return { boots: promptMs !== undefined && (until === 'prompt' || text.includes('plain-42')), promptMs, text };
 }
 
-async function flash(folder: string): Promise<string[]> {
+async function flash(directory: string): Promise<string[]> {
   const firmware = await findUefiFirmware({ architecture: 'x86_64' });
-  const variables = join(folder, 'variables');
+  const variables = join(directory, 'variables');
   await copyFile(firmware.variablesTemplate, variables);
   return [
     ...['-drive', `if=pflash,format=${firmware.codeFormat},readonly=on,file=${firmware.code}`],

@@ -3,14 +3,14 @@ import { delimiter, join } from 'node:path';
 import { expect, vi } from 'vitest';
 import { EXIT, errorText, exitCodeOf } from '../../cli/exit-codes.ts';
 import { findTool, TOOLS } from '../../lib/run/tools.ts';
-import { tempFolder } from './temp-folder.ts';
+import { tempDirectory } from './temp-directory.ts';
 
 /** Puts programs in front of the real ones.
  *  @param script what each does; it has written its name into the log then.
  *  @returns the log. */
 export async function replacePrograms(script: (name: string) => string, names: readonly string[]): Promise<string> {
-  const folder = await tempFolder();
-  const [bin, log] = [join(folder, 'bin'), join(folder, 'log')];
+  const directory = await tempDirectory();
+  const [bin, log] = [join(directory, 'bin'), join(directory, 'log')];
   await mkdir(bin, { recursive: true });
   await writeFile(log, '');
   for (const name of names) {

@@ -32,9 +32,9 @@ export interface SmallDisk {
 
 /** A disk of 12 MiB with a GPT: an ESP with files, an ext4 with a generation of NixOS, a partition of zeros, and a boot sector of
  *  GRUB with its core image. */
-export async function makeSmallDisk(folder: string, files: Files): Promise<SmallDisk> {
-  const image = join(folder, 'small.img');
-  const root = join(folder, 'small-root');
+export async function makeSmallDisk(directory: string, files: Files): Promise<SmallDisk> {
+  const image = join(directory, 'small.img');
+  const root = join(directory, 'small-root');
   const profiles = join(root, 'nix/var/nix/profiles');
   await mkdir(join(root, STORE_PATH), { recursive: true });
   await mkdir(profiles, { recursive: true });
@@ -53,10 +53,10 @@ export async function makeSmallDisk(folder: string, files: Files): Promise<Small
   const table = (['bios', 'esp', 'root', 'other'] as const).map(
     (name) => `start=${sizes[name][0]}, size=${sizes[name][1]}, type=${types[name]}`,
   );
-  await run(['sfdisk', '--quiet', './small.img'], { cwd: folder, input: `label: gpt\n${table.join('\n')}\n` });
+  await run(['sfdisk', '--quiet', './small.img'], { cwd: directory, input: `label: gpt\n${table.join('\n')}\n` });
   const [esp, rootAt] = [sizes.esp[0] * 512, sizes.root[0] * 512];
   await run(['mkfs.vfat', '-n', 'ESP', '-i', '12345678', '--offset', `${sizes.esp[0]}`, 'small.img', '4096'], {
-    cwd: folder,
+    cwd: directory,
   });
   await writeFat(image, esp, files);
   await run(
@@ -75,7 +75,7 @@ export async function makeSmallDisk(folder: string, files: Files): Promise<Small
       '4096k',
     ],
     {
-      cwd: folder,
+      cwd: directory,
     },
   );
   const code = Buffer.alloc(440, 0x90);

@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { getContainerRuntimeClient } from 'testcontainers';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type ContainerExecutor, containerExecutor } from '../../harness/builder/container-executor.ts';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { AbortedError, ToolMissingError } from '../../lib/run/errors.ts';
 import { prepareToolbox } from '../../vm-images/toolbox.ts';
@@ -21,13 +21,13 @@ beforeAll(async () => {
 });
 afterAll(() => container?.stop());
 
-test('arguments, input, environment and folder arrive as they are', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'ndi-container-'));
-  onTestFinished(() => removeTree(folder));
-  await writeFile(join(folder, 'a file'), 'of this host\n');
+test('arguments, input, environment and directory arrive as they are', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
+  onTestFinished(() => removeTree(directory));
+  await writeFile(join(directory, 'a file'), 'of this host\n');
   const echoed = await container.run(['printf', '%s|', '$HOME `x`', "'", '']);
   expect(echoed.stdout.toString()).toBe("$HOME `x`|'||");
-  expect((await container.run(['cat', 'a file'], { cwd: folder })).stdout.toString()).toBe('of this host\n');
+  expect((await container.run(['cat', 'a file'], { cwd: directory })).stdout.toString()).toBe('of this host\n');
   expect((await container.run(['printenv', 'WHAT'], { env: { WHAT: 'a b' } })).stdout.toString()).toBe('a b\n');
   const bytes = Buffer.alloc(3_000_000, 'bytes and bytes\n');
   for (const input of [bytes, Readable.from([bytes.subarray(0, 70_000), bytes.subarray(70_000)])])
@@ -47,10 +47,10 @@ test('what it prints and how it ends is told', async () => {
 });
 
 test('files that it makes belong to this user', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'ndi-container-'));
-  onTestFinished(() => removeTree(folder));
-  await container.run(['touch', join(folder, 'made')]);
-  await writeFile(join(folder, 'made'), 'ours');
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
+  onTestFinished(() => removeTree(directory));
+  await container.run(['touch', join(directory, 'made')]);
+  await writeFile(join(directory, 'made'), 'ours');
   expect((await container.run(['id', '-u'])).stdout.toString()).toBe(`${process.getuid?.()}\n`);
 });
 
@@ -103,7 +103,7 @@ test('without a container engine, the command line says so in one sentence and w
   // Where no engine can be seen: in the container.
   await using within = await containerExecutor({
     image,
-    folders: [packageFile('.'), process.execPath],
+    directories: [packageFile('.'), process.execPath],
   });
   const result = await within.run([
     ...[process.execPath, packageFile('dist/cli/main.js'), 'build', specification, '--container', image],

@@ -2,7 +2,7 @@ import { mkdtemp, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { getContainerRuntimeClient, ImageName } from 'testcontainers';
 import { expect, onTestFinished, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
@@ -13,10 +13,10 @@ import { run } from '../helpers/run.ts';
 test('docs/make-disk-image.md: the image of the programs is made and used as it says', async () => {
   const { store, systems } = await prepareDemo();
   await prepareToolbox('debian-13');
-  const folder = await mkdtemp(join(packageFile('dist'), 'docs-'));
-  onTestFinished(() => removeTree(folder));
-  await symlink(systems['tiny-grub-bios'] ?? '', join(folder, 'result'));
-  await symlink(packageFile('vm-images'), join(folder, 'vm-images'));
+  const directory = await mkdtemp(join(packageFile('dist'), 'docs-'));
+  onTestFinished(() => removeTree(directory));
+  await symlink(systems['tiny-grub-bios'] ?? '', join(directory, 'result'));
+  await symlink(packageFile('vm-images'), join(directory, 'vm-images'));
   const [make = '', use = ''] = commandsOf(codeBlock('docker build'));
   // No registry: the base is the one that was made from the distribution's packages, and packages come by the host's network.
   const made = make
@@ -24,12 +24,12 @@ test('docs/make-disk-image.md: the image of the programs is made and used as it 
     .replace('BASE=debian:trixie-slim', 'BASE=nixos-disk-image-base:trixie');
   expect(made).not.toContain('debian:trixie');
   const environment = { DOCKER_HOST: process.env.DOCKER_HOST ?? '' };
-  await run(['sh', '-euc', made], { cwd: folder, env: environment });
+  await run(['sh', '-euc', made], { cwd: directory, env: environment });
   await run(['sh', '-euc', use.replace('nixos-disk-image build', `"$0" "$1" build --store '${store}'`), ...tool()], {
-    cwd: folder,
+    cwd: directory,
     env: environment,
   });
-  await run(['test', '-s', join(folder, 'images/nixos.img')]);
+  await run(['test', '-s', join(directory, 'images/nixos.img')]);
   const client = await getContainerRuntimeClient();
   expect(await client.image.exists(ImageName.fromString('nixos-disk-image-toolbox:debian-13'))).toBe(true);
 });
@@ -40,11 +40,11 @@ function tool(): string[] {
 
 test('docs/make-disk-image.md: the script', async () => {
   const { store, systems } = await prepareDemo();
-  const folder = await mkdtemp(join(packageFile('dist'), 'docs-'));
-  onTestFinished(() => removeTree(folder));
-  await writeFile(join(folder, 'build.mjs'), codeBlock('// build-in-container.mjs').text);
+  const directory = await mkdtemp(join(packageFile('dist'), 'docs-'));
+  onTestFinished(() => removeTree(directory));
+  await writeFile(join(directory, 'build.mjs'), codeBlock('// build-in-container.mjs').text);
   const result = await localExecutor.run([process.execPath, 'build.mjs', systems['tiny-systemd-boot'] ?? '', store], {
-    cwd: folder,
+    cwd: directory,
     env: { TOOLBOX: await prepareToolbox('debian-12') },
   });
   expect(result.stderr.toString('utf8')).toBe('');

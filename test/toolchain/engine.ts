@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pRetry, { AbortError } from 'p-retry';
-import { cacheFolder } from '../../harness/cache-folder.ts';
+import { cacheDirectory } from '../../harness/cache-directory.ts';
 import { HarnessError } from '../../harness/errors.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 
@@ -12,13 +12,13 @@ import { localExecutor } from '../../lib/run/local-executor.ts';
 export default async function setup(): Promise<(() => Promise<void>) | undefined> {
   if (await answers([])) return undefined;
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
-  const folder = join(cacheFolder(), 'engine');
-  await mkdir(folder, { recursive: true });
-  const host = `unix://${join(folder, 'docker.sock')}`;
-  const [pidFile, logFile] = [join(folder, 'dockerd.pid'), join(folder, 'dockerd.log')];
+  const directory = join(cacheDirectory(), 'engine');
+  await mkdir(directory, { recursive: true });
+  const host = `unix://${join(directory, 'docker.sock')}`;
+  const [pidFile, logFile] = [join(directory, 'dockerd.pid'), join(directory, 'dockerd.log')];
   const [program = '', ...args] = [
     ...[...sudo, 'dockerd', '--host', host, '--group', `${process.getgid?.() ?? 0}`, '--pidfile', pidFile],
-    ...['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'run')],
+    ...['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'run')],
     ...['--iptables=false', '--ip6tables=false', '--bridge=none'],
   ];
   await using log = await open(logFile, 'w');

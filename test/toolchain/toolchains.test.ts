@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type ContainerExecutor, containerExecutor } from '../../harness/builder/container-executor.ts';
-import { cacheFolder, packageFile } from '../../harness/cache-folder.ts';
+import { cacheDirectory, packageFile } from '../../harness/cache-directory.ts';
 import { type BuiltImage, buildImage } from '../../lib/build/build-image.ts';
 import { PARTITION_TABLE_TYPES } from '../../lib/formats/layouts.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
@@ -25,7 +25,7 @@ beforeAll(async () => {
       await containerExecutor({
         image: await prepareToolbox(toolbox, ['faketime', 'zstd', 'lz4']),
         // This Node, the project, and the systems.
-        folders: [process.execPath, packageFile('.'), cacheFolder()],
+        directories: [process.execPath, packageFile('.'), cacheDirectory()],
         namespaces: true,
       }),
     );
@@ -38,7 +38,7 @@ async function runIn(toolbox: Toolbox, argv: readonly string[]): Promise<{ stdou
   const container = containers.get(toolbox);
   const result = await container?.run(argv, {
     cwd: packageFile('.'),
-    env: { XDG_CACHE_HOME: join(cacheFolder(), '..'), CI: process.env.CI ?? '' },
+    env: { XDG_CACHE_HOME: join(cacheDirectory(), '..'), CI: process.env.CI ?? '' },
   });
   const [stdout, stderr] = [result?.stdout.toString('utf8') ?? '', result?.stderr.toString('utf8') ?? ''];
   expect(result?.exitCode, `${argv.join(' ')}: ${stdout.slice(-4000)}${stderr.slice(-4000)}`).toBe(0);

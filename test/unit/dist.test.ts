@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 
 // TypeScript 6.0 leaves import() as it is in a function that has `await using`.
 test('what is built imports nothing of the sources', async () => {

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 
 // Imports point one way: a room uses those that stand before it, and none behind it. What stands outside of all rooms is used by
 // every one (units, words), or uses every one (index).
@@ -25,7 +25,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Of files outside of the rooms: those that every room may use. */
-const FOR_ALL = ['units.ts', 'printable.ts', 'errors.ts', 'cache-folder.ts'];
+const FOR_ALL = ['units.ts', 'printable.ts', 'errors.ts', 'cache-directory.ts'];
 const HOUSES = ['lib', 'harness', 'cli'];
 
 interface Import {

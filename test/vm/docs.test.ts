@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawn as spawnPty } from 'node-pty';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { PRIVATE_NIX } from '../../vm-images/debian-packages.ts';
@@ -11,10 +11,10 @@ import { demoInputs, prepareDemo } from '../../vm-images/demo.ts';
 import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
 import { run } from '../helpers/run.ts';
 
-// What the README and the docs tell people to type is typed here, in their order, in one folder, on a host that has a /nix with
+// What the README and the docs tell people to type is typed here, in their order, in one directory, on a host that has a /nix with
 // a NixOS-shaped system in it.
 
-/** $1 the folder, with what becomes /nix; the rest is a command. */
+/** $1 the directory, with what becomes /nix; the rest is a command. */
 const WITH_NIX = `
 work=$1
 shift
@@ -29,7 +29,7 @@ mkdir "$work/root/nix" "$work/root/.old"
 mount --rbind "$work/nix" "$work/root/nix"
 cd "$work/root"
 pivot_root . .old
-cd "$work/folder"
+cd "$work/directory"
 umount -l /.old
 exec "$@"
 `;
@@ -39,17 +39,17 @@ let environment: Record<string, string>;
 beforeAll(async () => {
   const demo = await prepareDemo();
   work = await mkdtemp(join(tmpdir(), 'ndi-docs-'));
-  for (const name of ['root', 'folder/keys', 'folder/site', 'folder/flake', 'bin', 'nixpkgs/nixos'])
+  for (const name of ['root', 'directory/keys', 'directory/site', 'directory/flake', 'bin', 'nixpkgs/nixos'])
     await mkdir(join(work, name), { recursive: true });
   await run(['cp', '--archive', join(demo.store, 'nix'), join(work, 'nix')]);
   await symlink(packageFile('dist/cli/main.js'), join(work, 'bin/nixos-disk-image'));
   const system = `(import ${packageFile('vm-images/demo')} { inputs = "${await demoInputs()}"; }).systems.tiny.grub-hybrid`;
   const files = {
     'nixpkgs/nixos/default.nix': `{ ... }: { system = ${system}; }`,
-    'folder/configuration.nix': '{ }',
-    'folder/site/index.html': 'hello',
-    'folder/keys/alice.pub': 'ssh-ed25519 AAAA',
-    'folder/flake/flake.nix': `{ outputs = _: { nixosConfigurations.myhost.config.system.build.toplevel = derivation {
+    'directory/configuration.nix': '{ }',
+    'directory/site/index.html': 'hello',
+    'directory/keys/alice.pub': 'ssh-ed25519 AAAA',
+    'directory/flake/flake.nix': `{ outputs = _: { nixosConfigurations.myhost.config.system.build.toplevel = derivation {
       name = "nixos-system-flake"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }; }; }`,
   };
   for (const [name, content] of Object.entries(files)) await writeFile(join(work, name), content);
@@ -69,8 +69,8 @@ function inWorkshop(argv: readonly string[]): string[] {
   ];
 }
 
-async function type(line: string, folder = '.', status = 0): Promise<string> {
-  const script = `cd ${folder} && ${line}`;
+async function type(line: string, directory = '.', status = 0): Promise<string> {
+  const script = `cd ${directory} && ${line}`;
   const result = await localExecutor.run(inWorkshop(['bash', '-euc', script]), { env: environment });
   const [stdout, stderr] = [result.stdout.toString('utf8'), result.stderr.toString('utf8')];
   expect(result.exitCode, `${line}\n${stdout}${stderr}`).toBe(status);
@@ -95,7 +95,7 @@ test('the README: with your own NixOS system', async () => {
     if (line.includes(' run ')) expect(await typeAndLeave(line)).toMatch(/login:/);
     else await type(line, line.startsWith('nix build') ? 'flake' : '.');
   }
-  expect(await readFile(join(work, 'folder/report.html'), 'utf8')).toContain('GOOD');
+  expect(await readFile(join(work, 'directory/report.html'), 'utf8')).toContain('GOOD');
 });
 
 test('the README: without a VM', async () => {
@@ -109,21 +109,21 @@ test('the README: without a VM', async () => {
 
 test('the README: what a job of CI does', async () => {
   await type(codeBlock('nixos-disk-image verify images/nixos.img --json').text);
-  expect(JSON.parse(await readFile(join(work, 'folder/reports.json'), 'utf8'))).toMatchObject([{ ok: true }]);
+  expect(JSON.parse(await readFile(join(work, 'directory/reports.json'), 'utf8'))).toMatchObject([{ ok: true }]);
 });
 
 test('the README: a specification in a file', async () => {
-  await writeFile(join(work, 'folder/image.json'), codeBlock('{\n  "toplevel": "./result"').text);
+  await writeFile(join(work, 'directory/image.json'), codeBlock('{\n  "toplevel": "./result"').text);
   for (const line of commandsOf(codeBlock('nixos-disk-image build image.json')))
     expect(await type(line)).toContain('GOOD');
 });
 
 test('docs/verify.md: images by whoever made them', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
-    await cp(join(work, 'folder/images/nixos.img'), join(work, 'folder', name));
-  await cp(join(work, 'folder/images/nixos.qcow2'), join(work, 'folder/debian.qcow2'));
+    await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));
+  await cp(join(work, 'directory/images/nixos.qcow2'), join(work, 'directory/debian.qcow2'));
   const commands = commandsOf(codeBlock('nixos-disk-image verify nixos.img'));
   for (const line of commands) await type(line);
   expect(commands.length).toBe(4);
-  expect(await readFile(join(work, 'folder/report.xml'), 'utf8')).toContain('<testsuite');
+  expect(await readFile(join(work, 'directory/report.xml'), 'utf8')).toContain('<testsuite');
 });

@@ -1,36 +1,53 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { packageFile } from '../../harness/cache-folder.ts';
+import { packageFile } from '../../harness/cache-directory.ts';
 import { verifyBoot } from '../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 
-/** Runs a script of the README inside the package, where its own name resolves to what `npm run build` made. */
-async function runScript(name: string, ...args: string[]): Promise<{ folder: string; stdout: string }> {
+const tool = (name: string): string => packageFile(`node_modules/.bin/${name}`);
+
+/** Compiles and runs a script of the README inside the package, where its own name resolves to what `npm run build` made. */
+async function runScript(name: string, ...args: string[]): Promise<{ directory: string; stdout: string }> {
   const readme = await readFile(packageFile('README.md'), 'utf8');
-  const script = [...readme.matchAll(/```js\n([\s\S]*?)```/g)]
+  const script = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)]
     .map(([, text]) => text)
     .find((text) => text?.startsWith(`// ${name} `));
   if (script === undefined) throw new Error(`the README has no script ${name}`);
-  const folder = await mkdtemp(join(packageFile('dist'), 'readme-'));
-  onTestFinished(() => removeTree(folder));
-  await writeFile(join(folder, name), script);
-  const result = await localExecutor.run([process.execPath, name, ...args], { cwd: folder });
+  const directory = await mkdtemp(join(packageFile('dist'), 'readme-'));
+  onTestFinished(() => removeTree(directory));
+  await writeFile(join(directory, name), script);
+  const strict = [
+    '--strict',
+    '--noEmit',
+    '--target',
+    'es2022',
+    '--module',
+    'nodenext',
+    '--types',
+    'node',
+    '--skipLibCheck',
+  ];
+  const compiled = await localExecutor.run([tool('tsc'), ...strict, '--lib', 'es2023,esnext.disposable', name], {
+    cwd: directory,
+  });
+  expect(compiled.stdout.toString('utf8')).toBe('');
+  const result = await localExecutor.run([tool('jiti'), name, ...args], { cwd: directory });
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
-  return { folder, stdout: result.stdout.toString('utf8') };
+  return { directory, stdout: result.stdout.toString('utf8') };
 }
 
 test('the script in the README composes the steps by hand, and its image boots', async () => {
   const { store, systems } = await prepareDemo();
-  const { stdout } = await runScript('build-by-hand.mjs', systems['tiny-systemd-boot'] ?? '', store);
+  const { stdout } = await runScript('build-by-hand.ts', systems['tiny-systemd-boot'] ?? '', store);
   expect(stdout).toMatch(/^true \[/);
 });
 
 test('so does the one without a VM', async () => {
   const { store, systems } = await prepareDemo();
-  const { folder } = await runScript('build-offline.mjs', systems['tiny-systemd-boot'] ?? '', store);
-  const report = await verifyBoot({ image: join(folder, 'offline.img'), firmware: 'efi' });
+  const { directory } = await runScript('build-offline.ts', systems['tiny-systemd-boot'] ?? '', store);
+  const report = await verifyBoot({ image: join(directory, 'offline.img'), firmware: 'efi' });
   expect(report.ok, JSON.stringify(report.failure)).toBe(true);
 });

@@ -340,9 +340,9 @@ static void load_modules(void) {
 
 static int open_port(void) {
   for (int attempt = 0; attempt < 2000; attempt++) {
-    DIR *folder = opendir("/sys/class/virtio-ports");
+    DIR *directory = opendir("/sys/class/virtio-ports");
     struct dirent *entry;
-    while (folder && (entry = readdir(folder))) {
+    while (directory && (entry = readdir(directory))) {
       char path[300], name[64] = "";
       snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
       FILE *file = fopen(path, "re");
@@ -352,11 +352,11 @@ static int open_port(void) {
       if (strcmp(name, "nixos-disk-image\n") != 0) continue;
       snprintf(path, sizeof path, "/dev/%s", entry->d_name);
       int fd = open(path, O_RDWR | O_CLOEXEC);
-      closedir(folder);
+      closedir(directory);
       if (fd >= 0) return fd;
-      folder = NULL;
+      directory = NULL;
     }
-    if (folder) closedir(folder);
+    if (directory) closedir(directory);
     /* The port's name arrives from the host in a message of its own, after the device. */
     usleep(1000);
   }

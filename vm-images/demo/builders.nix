@@ -1,4 +1,4 @@
-# Derivations out of a folder of inputs: inputs/debs holds packages of the distribution, inputs/bin/busybox a static busybox,
+# Derivations out of a directory of inputs: inputs/debs holds packages of the distribution, inputs/bin/busybox a static busybox,
 # which is every derivation's builder.
 { inputs }:
 rec {

@@ -2,7 +2,7 @@
 # booted as NixOS's are, on machines that cannot reach a NixOS binary cache.
 #
 #   nix-build --argstr inputs DIR -A all
-# `packages` is a folder of packages for aarch64: with it, the systems are for that, and what builds them runs here.
+# `packages` is a directory of packages for aarch64: with it, the systems are for that, and what builds them runs here.
 {
   inputs,
   packages ? null,

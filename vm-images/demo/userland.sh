@@ -1,9 +1,9 @@
 # The packages as one merged /usr, without their maintainer scripts, documentation and translations.
 mkdir -p "$out"
 cd "$out"
-for folder in bin sbin lib lib64; do
-  mkdir -p "usr/$folder"
-  ln -s "usr/$folder" "$folder"
+for directory in bin sbin lib lib64; do
+  mkdir -p "usr/$directory"
+  ln -s "usr/$directory" "$directory"
 done
 for deb in "$debs"/*.deb; do
   case ${deb##*/} in linux-image-*) continue ;; esac

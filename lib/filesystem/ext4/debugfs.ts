@@ -3,7 +3,7 @@ import { InvalidOptionsError, UnexpectedStateError } from '../../run/errors.ts';
 import type { StepRunner } from '../../run/step.ts';
 
 /** How the programs of e2fsprogs are told of a filesystem inside an image: `NAME?offset=BYTES`, run in the image's
- *  folder because a `?` in its path would be taken for the start of the options. @see ext2fs_open2 in libext2fs */
+ *  directory because a `?` in its path would be taken for the start of the options. @see ext2fs_open2 in libext2fs */
 export interface Ext4Location {
   readonly name: string;
   readonly cwd: string;
@@ -69,13 +69,13 @@ export interface Ext4Entry {
   readonly sizeBytes: number | undefined;
 }
 
-/** Every entry of an unmounted ext4 filesystem, read with debugfs one level of folders a run.
- *  @param start the path of the folder to list, without a leading slash; default: the root. */
+/** Every entry of an unmounted ext4 filesystem, read with debugfs one level of directories a run.
+ *  @param start the path of the directory to list, without a leading slash; default: the root. */
 export async function listExt4Tree(step: StepRunner, location: Ext4Location): Promise<Ext4Entry[]> {
   const entries: Ext4Entry[] = [];
   let level: { readonly inode: number; readonly prefix: string }[] = [{ inode: 2, prefix: '' }];
   while (level.length > 0) {
-    const script = level.map((folder) => `ls -p <${folder.inode}>\n`).join('');
+    const script = level.map((directory) => `ls -p <${directory.inode}>\n`).join('');
     const { stdout } = await step.run(['debugfs', '-f', '-', location.name], {
       cwd: location.cwd,
       input: script,
@@ -98,7 +98,7 @@ export async function listExt4Tree(step: StepRunner, location: Ext4Location): Pr
   return entries;
 }
 
-/** Lines `/INODE/MODE/UID/GID/NAME/SIZE/`, SIZE empty for folders. A name may itself hold a newline, never a slash. */
+/** Lines `/INODE/MODE/UID/GID/NAME/SIZE/`, SIZE empty for directories. A name may itself hold a newline, never a slash. */
 export function parseListing(listing: string): Ext4Entry[] {
   const entries: Ext4Entry[] = [];
   for (const match of listing.matchAll(/^\/(\d+)\/(\d{6})\/(\d+)\/(\d+)\/([^/]+)\/(\d*)\/$/gm)) {

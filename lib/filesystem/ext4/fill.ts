@@ -32,7 +32,7 @@ const LOST_AND_FOUND_INODE = 11;
 
 const TYPE_BITS: Readonly<Record<TreeEntryType, number>> = {
   file: 0o100000,
-  folder: 0o040000,
+  directory: 0o040000,
   symlink: 0o120000,
   fifo: 0o010000,
 };
@@ -107,7 +107,7 @@ class Filling {
     if (entry.path === LOST_AND_FOUND) return this.#openLostAndFound(entry);
     const inode = await this.#make(entry);
     parent.entries.add(name, inode, ENTRY_TYPES[entry.type]);
-    if (entry.type === 'folder') parent.subdirectories += 1;
+    if (entry.type === 'directory') parent.subdirectories += 1;
   }
 
   async finish(timestamp: number): Promise<FilledExt4> {
@@ -128,10 +128,10 @@ class Filling {
       return known.inode;
     }
     if (known !== undefined) this.#inodes.setLinks(known.inode, known.names);
-    const inode = this.#allocator.nextInode(type === 'folder');
+    const inode = this.#allocator.nextInode(type === 'directory');
     this.#made += 1;
     if (hardLink !== undefined) this.#linked.set(hardLink, { inode, names: 1 });
-    if (type === 'folder') this.#open(entry, inode, []);
+    if (type === 'directory') this.#open(entry, inode, []);
     else if (type === 'symlink') await this.#writeSymlink(entry, inode);
     else if (type === 'fifo') await this.#write(entry, inode, { sizeBytes: 0, blocks: 0, flags: 0, map: NO_MAP });
     else await this.#writeFile(entry, inode);
@@ -140,12 +140,12 @@ class Filling {
 
   #openRoot(entry: TreeEntry): void {
     const root = this.#open(entry, ROOT_INODE, this.#inodes.blocksOf(ROOT_INODE));
-    root.entries.add(LOST_AND_FOUND, LOST_AND_FOUND_INODE, ENTRY_TYPES.folder);
+    root.entries.add(LOST_AND_FOUND, LOST_AND_FOUND_INODE, ENTRY_TYPES.directory);
     root.subdirectories = 1;
   }
 
   #openLostAndFound(entry: TreeEntry): void {
-    if (entry.type !== 'folder')
+    if (entry.type !== 'directory')
       throw this.#cannot(entry, `it is a ${entry.type}`, 'the directory that mkfs.ext4 makes');
     this.#open(entry, LOST_AND_FOUND_INODE, this.#inodes.blocksOf(LOST_AND_FOUND_INODE));
   }

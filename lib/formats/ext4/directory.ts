@@ -3,7 +3,7 @@ import { BLOCK_BYTES } from './layout.ts';
 import { HALF_MD4, hashOfName, type NameHash } from './name-hash.ts';
 
 /** The type of an entry, as a directory names it. */
-export const ENTRY_TYPES = { file: 1, folder: 2, fifo: 5, symlink: 7 } as const;
+export const ENTRY_TYPES = { file: 1, directory: 2, fifo: 5, symlink: 7 } as const;
 
 export const LONGEST_NAME = 255;
 
@@ -64,8 +64,8 @@ export class DirectoryEntries {
   blocks(inode: number, parent: number, hash: NameHash, seed: number): Buffer[] {
     if (this.#sizeBytes <= ROOM) {
       const block = new Block();
-      block.add(inode, ENTRY_TYPES.folder, Buffer.from('.'));
-      block.add(parent, ENTRY_TYPES.folder, Buffer.from('..'));
+      block.add(inode, ENTRY_TYPES.directory, Buffer.from('.'));
+      block.add(parent, ENTRY_TYPES.directory, Buffer.from('..'));
       for (let at = 0; at < this.#end; at = this.#copy(block, at));
       return [block.seal(seed)];
     }
@@ -158,8 +158,8 @@ function indexOf(hashes: readonly number[], inode: number, parent: number, seed:
   const nodes = hashes.length <= ROOT_PAIRS ? 0 : Math.ceil(hashes.length / NODE_PAIRS);
   if (nodes > ROOT_PAIRS) throw new RangeError(`${hashes.length} blocks of names are more than an index can hold`);
   const root = Buffer.alloc(BLOCK_BYTES);
-  writeEntry(root, 0, inode, sizeOf(1), ENTRY_TYPES.folder, Buffer.from('.'));
-  writeEntry(root, sizeOf(1), parent, BLOCK_BYTES - sizeOf(1), ENTRY_TYPES.folder, Buffer.from('..'));
+  writeEntry(root, 0, inode, sizeOf(1), ENTRY_TYPES.directory, Buffer.from('.'));
+  writeEntry(root, sizeOf(1), parent, BLOCK_BYTES - sizeOf(1), ENTRY_TYPES.directory, Buffer.from('..'));
   root[28] = HALF_MD4;
   root[29] = 8;
   root[30] = nodes === 0 ? 0 : 1;

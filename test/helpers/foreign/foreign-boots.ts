@@ -15,7 +15,7 @@ export const PASSPHRASE = 'correct horse';
 /** An image, how it is booted, and what is true inside. */
 export interface ForeignBoot extends Pick<VerifyBootOptions, 'login' | 'passphrase'> {
   readonly name: ForeignImage;
-  readonly firmware: 'legacy' | 'efi';
+  readonly firmware: 'bios' | 'efi';
   /** Of this image and no other. */
   readonly check: string;
   /** Whoever logs in may not power it off, and nothing in it listens to its power button. */
@@ -24,9 +24,9 @@ export interface ForeignBoot extends Pick<VerifyBootOptions, 'login' | 'passphra
 
 /** Systems of busybox alone, one for each way to start a kernel: no systemd, no bash, and an init that does not say that it starts. */
 export const BUSYBOX_BOOTS: readonly ForeignBoot[] = [
-  { name: 'busybox-grub', firmware: 'legacy', login: ROOT, check: 'test ! -e /sys/firmware/efi' },
+  { name: 'busybox-grub', firmware: 'bios', login: ROOT, check: 'test ! -e /sys/firmware/efi' },
   { name: 'busybox-grub', firmware: 'efi', login: ROOT, check: 'test -d /sys/firmware/efi' },
-  { name: 'busybox-grub-menu', firmware: 'legacy', login: ROOT, check: 'grep -q " quiet " /proc/cmdline' },
+  { name: 'busybox-grub-menu', firmware: 'bios', login: ROOT, check: 'grep -q " quiet " /proc/cmdline' },
   { name: 'busybox-systemd-boot', firmware: 'efi', login: ROOT, check: 'test ! -e /boot/vmlinuz' },
   {
     name: 'busybox-uki',
@@ -35,7 +35,7 @@ export const BUSYBOX_BOOTS: readonly ForeignBoot[] = [
     check: 'test "$(cat /proc/cmdline)" = "console=tty0 console=ttyS0"',
   },
   { name: 'busybox-uki-systemd-boot', firmware: 'efi', login: ROOT, check: 'grep -q ^quiet /proc/cmdline' },
-  { name: 'busybox-syslinux', firmware: 'legacy', login: ROOT, check: 'grep -q askfirst /etc/inittab' },
+  { name: 'busybox-syslinux', firmware: 'bios', login: ROOT, check: 'grep -q askfirst /etc/inittab' },
 ];
 
 /** What verifyBoot is told for one of them. */

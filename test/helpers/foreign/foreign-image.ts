@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
-import { cachedFolder } from '../../../harness/cache-folder.ts';
+import { cachedDirectory } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 
 /** The images that other builders made, and what each is made of: a release's tree, or a kernel with busybox. */
@@ -35,7 +35,7 @@ export type ForeignImage = keyof typeof SOURCES;
 export async function foreignImage(name: ForeignImage): Promise<string> {
   const source = await sourceOf(SOURCES[name]);
   const scripts = ['image.sh', 'disk.sh', 'loaders.sh', 'systems.sh', 'unified-kernel-image.py', `images/${name}.sh`];
-  const directory = await cachedFolder(`foreign-${name}-${await hashOf(scripts, source)}`, (made) =>
+  const directory = await cachedDirectory(`foreign-${name}-${await hashOf(scripts, source)}`, (made) =>
     script('image.sh', [name, join(made, 'foreign.img'), source]),
   );
   return join(directory, 'foreign.img');
@@ -47,7 +47,7 @@ async function sourceOf(source: (typeof SOURCES)[ForeignImage]): Promise<string>
     const { kernel, modules } = await distributionKernel();
     return `${kernel}:${modules}`;
   }
-  const directory = await cachedFolder(
+  const directory = await cachedDirectory(
     `foreign-${source}-${await hashOf(['tree.sh', 'finish-tree.sh'], source)}`,
     (made) => script('tree.sh', [source, join(made, 'tree.tar')]),
   );

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { copyFile, cp, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { cachedFolder, cacheFolder, packageFile } from '../../../harness/cache-folder.ts';
+import { cacheDirectory, cachedDirectory, packageFile } from '../../../harness/cache-directory.ts';
 import { downloadPackages, PRIVATE_NIX, runCommand } from '../../../vm-images/debian-packages.ts';
 import { demoInputs, prepareDemo } from '../../../vm-images/demo.ts';
 
@@ -32,7 +32,7 @@ export interface DropIn {
   /** Builds an expression of somebody's, for whom `<nixpkgs>` and `<nixpkgs/nixos>` stand for the distribution and a demo system. */
   buildFile(file: string): Promise<string>;
   /** Builds an image: the argument is Nix. More arguments go to nix-build: `--check`.
-   *  @returns the derivation's output, as a folder of this host. */
+   *  @returns the derivation's output, as a directory of this host. */
   build(
     system: { readonly flavour: string; readonly variant: string; readonly arguments?: string },
     more?: readonly string[],
@@ -41,10 +41,10 @@ export interface DropIn {
 
 /** Makes it ready, once: what stands for nixpkgs is kept in the cache. Runs: apt-get, nix, nix-build, npm. */
 export async function prepareDropIn(): Promise<DropIn> {
-  const store = join(cacheFolder(), 'drop-in-store');
+  const store = join(cacheDirectory(), 'drop-in-store');
   const demo = await prepareDemo();
   const node = createHash('sha256').update(process.version).update(PACKAGES.join()).digest('hex').slice(0, 16);
-  const programs = await cachedFolder(`drop-in-inputs-${node}`, async (work) => {
+  const programs = await cachedDirectory(`drop-in-inputs-${node}`, async (work) => {
     await downloadPackages(work, { wanted: PACKAGES });
     const prefix = dirname(dirname(process.execPath));
     await mkdir(join(work, 'node'));
@@ -101,7 +101,7 @@ async function addNodeModules(store: string): Promise<void> {
     .update(await readFile(packageFile('package-lock.json')))
     .digest('hex')
     .slice(0, 16);
-  const modules = await cachedFolder(`drop-in-node-modules-${lock}`, async (work) => {
+  const modules = await cachedDirectory(`drop-in-node-modules-${lock}`, async (work) => {
     for (const name of ['package.json', 'package-lock.json']) await copyFile(packageFile(name), join(work, name));
     await runCommand(
       STEP,

@@ -1,9 +1,9 @@
 # The packages as one merged /usr, whose programs find their libraries in it, as those of a Nix store do.
 mkdir -p "$out"
 cd "$out"
-for folder in bin sbin lib lib64; do
-  mkdir -p "usr/$folder"
-  ln -s "usr/$folder" "$folder"
+for directory in bin sbin lib lib64; do
+  mkdir -p "usr/$directory"
+  ln -s "usr/$directory" "$directory"
 done
 for deb in "$debs"/*.deb; do
   case ${deb##*/} in linux-image-*) continue ;; esac
@@ -31,7 +31,7 @@ done
 # These look only in /usr/lib/nix.
 for file in usr/lib/nix/*.so; do patchelf --force-rpath --set-rpath "$libraries:$out/usr/lib/nix" "$file"; done
 
-# One folder of programs, as in a package of nixpkgs'.
+# One directory of programs, as in a package of nixpkgs'.
 rm bin
 mkdir bin
 for program in usr/sbin/* usr/bin/*; do ln -sf "../$program" "bin/${program##*/}"; done

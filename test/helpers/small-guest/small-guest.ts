@@ -2,16 +2,16 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
-import { cachedFolder } from '../../../harness/cache-folder.ts';
+import { cachedDirectory } from '../../../harness/cache-directory.ts';
 import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { run } from '../run.ts';
-import { tempFolder } from '../temp-folder.ts';
+import { tempDirectory } from '../temp-directory.ts';
 
 /** What a boot of the small guest does beside starting busybox's init and its getty. The scripts are busybox's sh. */
 export interface GuestMode {
   /** "legacy" starts SeaBIOS and GRUB; "direct" starts the kernel at once. Default: "direct", which is faster. */
-  readonly firmware?: 'legacy' | 'direct';
+  readonly firmware?: 'bios' | 'direct';
   /** What GRUB's entry does before it starts the kernel. */
   readonly loader?: string;
   /** More of the kernel's parameters. */
@@ -34,16 +34,16 @@ const FASTER = [
 ].join(' ');
 
 /** The options of verifyBoot for a guest in a mode.
- *  @param folder where its image is made; default: one that is removed when the test has finished. A test that runs beside others
+ *  @param directory where its image is made; default: one that is removed when the test has finished. A test that runs beside others
  *  gives its own, for vitest then does not know whose it is.
  *  Runs: fakeroot, busybox, cpio, mke2fs, sfdisk, grub-mkimage the first time; cp, cpio, debugfs each time. */
 export async function smallGuest(
   mode: GuestMode,
-  folder?: string,
+  directory?: string,
 ): Promise<Pick<VerifyBootOptions, 'image' | 'firmware' | 'kernel' | 'memoryMiB'>> {
   const { kernel, modules } = await distributionKernel();
   const base = await cachedBase(kernel, modules);
-  const work = folder ?? (await tempFolder());
+  const work = directory ?? (await tempDirectory());
   const image = join(work, 'small.img');
   await run(['cp', '--sparse=always', join(base, 'disk.img'), image]);
   const initrdMode = mode.stage1 === undefined ? undefined : await cpio(work, 'mode', mode.stage1);
@@ -52,7 +52,7 @@ export async function smallGuest(
     .replace('PARAMETERS', parameters)
     .replace('true # what a case does first', mode.loader ?? '');
   await writeOnRoot(work, image, {
-    ...(mode.firmware === 'legacy'
+    ...(mode.firmware === 'bios'
       ? {
           '/boot/grub/grub.cfg': config,
           ...(initrdMode === undefined ? {} : { '/boot/mode': initrdMode }),
@@ -61,7 +61,7 @@ export async function smallGuest(
     ...(mode.stage2 === undefined ? {} : { '/etc/mode': mode.stage2 }),
     ...mode.files,
   });
-  if (mode.firmware === 'legacy') return { image, firmware: 'legacy', memoryMiB: 256 };
+  if (mode.firmware === 'bios') return { image, firmware: 'bios', memoryMiB: 256 };
   const initrd = join(work, 'initrd');
   await writeFile(initrd, Buffer.concat([await readFile(join(base, 'initrd')), initrdMode ?? Buffer.alloc(0)]));
   return { image, firmware: 'direct', kernel: { kernel, initrd, commandLine: parameters }, memoryMiB: 256 };
@@ -75,33 +75,33 @@ async function cachedBase(kernel: string, modules: string): Promise<string> {
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
   for (const file of files) key.update(relative(SOURCES, file)).update(await readFile(file));
-  return cachedFolder(`small-guest-${key.digest('hex').slice(0, 16)}`, async (made) => {
+  return cachedDirectory(`small-guest-${key.digest('hex').slice(0, 16)}`, async (made) => {
     await run(['fakeroot', 'sh', join(SOURCES, 'build.sh'), made, kernel, modules, SOURCES]);
   });
 }
 
 /** An archive of one file for the kernel to unpack behind the initrd. */
-async function cpio(folder: string, name: string, content: string): Promise<Buffer> {
-  await writeFile(join(folder, name), `${content}\n`);
+async function cpio(directory: string, name: string, content: string): Promise<Buffer> {
+  await writeFile(join(directory, name), `${content}\n`);
   const result = await localExecutor.run(['cpio', '--quiet', '--create', '--format=newc', '--owner=0:0'], {
-    cwd: folder,
+    cwd: directory,
     input: `${name}\n`,
   });
   return result.stdout;
 }
 
-async function writeOnRoot(folder: string, image: string, files: NonNullable<GuestMode['files']>): Promise<void> {
+async function writeOnRoot(directory: string, image: string, files: NonNullable<GuestMode['files']>): Promise<void> {
   const commands: string[] = [];
   for (const [index, [path, content]] of Object.entries(files).entries()) {
     commands.push(`rm ${path}`);
     if (content === false) continue;
     const local = `file-${index}`;
-    await writeFile(join(folder, local), content);
+    await writeFile(join(directory, local), content);
     const isProgram = ['#!', '\x7fELF'].some((magic) => content.indexOf(magic) === 0);
     const mode = isProgram ? '0100755' : '0100644';
     commands.push(`write ${local} ${path}`, `sif ${path} mode ${mode}`);
   }
   if (commands.length === 0) return;
   const input = `${commands.join('\n')}\n`;
-  await run(['debugfs', '-w', '-f', '-', `./${basename(image)}?offset=${OFFSET_BYTES}`], { cwd: folder, input });
+  await run(['debugfs', '-w', '-f', '-', `./${basename(image)}?offset=${OFFSET_BYTES}`], { cwd: directory, input });
 }

@@ -1,10 +1,10 @@
 import { chmod, mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { cliAs } from '../../helpers/another-user.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 /** No machine is needed to say where the cache is. */
 const QUICK = { NIXOS_DISK_IMAGE_ACCEL: 'tcg' };
@@ -33,7 +33,7 @@ async function doctor(env: Readonly<Record<string, string>>): Promise<Diagnosis>
 }
 
 test('XDG_CACHE_HOME has the cache, and is made where it is missing', async () => {
-  const directory = join(await tempFolder(), 'not there yet');
+  const directory = join(await tempDirectory(), 'not there yet');
   const diagnosis = await doctor({ XDG_CACHE_HOME: directory });
   expect(diagnosis).toMatchObject({ good: true, cache: { directory: join(directory, 'nixos-disk-image') } });
   expect(diagnosis.cache.note).toBeUndefined();
@@ -46,7 +46,7 @@ test.each([
   ['', undefined],
   ['relative/path', 'XDG_CACHE_HOME is ignored: "relative/path" is not an absolute path'],
 ])('XDG_CACHE_HOME=%j counts as not set', async (value, note) => {
-  const home = await tempFolder();
+  const home = await tempDirectory();
   const diagnosis = await doctor({ HOME: home, XDG_CACHE_HOME: value });
   expect(diagnosis).toMatchObject({ good: true, cache: { directory: join(home, '.cache/nixos-disk-image') } });
   expect(diagnosis.cache.note).toBe(note);
@@ -60,7 +60,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
     ['HOME is empty', 'HOME', '', 'HOME is not an absolute path: ""'],
     ['HOME is relative', 'HOME', 'here', 'HOME is not an absolute path: "here"'],
   ])('%s', async (_, name, value, why) => {
-    const temporary = await tempFolder();
+    const temporary = await tempDirectory();
     const diagnosis = await doctor({ TMPDIR: temporary, HOME: '/dev/null', [name]: value });
     const directory = join(temporary, `nixos-disk-image-${process.getuid?.()}`);
     expect(diagnosis).toMatchObject({ good: true, cache: { directory } });
@@ -69,7 +69,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
   });
 
   test('the text says so too', async () => {
-    const temporary = await tempFolder();
+    const temporary = await tempDirectory();
     const directory = join(temporary, `nixos-disk-image-${process.getuid?.()}`);
     expect((await run({ TMPDIR: temporary, HOME: '/dev/null' })).stdout).toContain(
       `note    cache directory     ${directory}: /dev/null/.cache/nixos-disk-image (HOME) cannot be used: ENOTDIR`,
@@ -77,7 +77,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
   });
 
   test('a private directory that others could read is closed to them', async () => {
-    const temporary = await tempFolder();
+    const temporary = await tempDirectory();
     const directory = join(temporary, `nixos-disk-image-${process.getuid?.()}`);
     await mkdir(directory);
     await chmod(directory, 0o777);
@@ -86,7 +86,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
   });
 
   test('no place at all is an error with what to do', async () => {
-    const file = join(await tempFolder(), 'file');
+    const file = join(await tempDirectory(), 'file');
     await writeFile(file, '');
     const { stdout, exitCode } = await run({ TMPDIR: file, HOME: '/dev/null' });
     expect(exitCode).toBe(3);

@@ -1,30 +1,30 @@
 import { chmod, cp, mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 const QUICK = { NIXOS_DISK_IMAGE_ACCEL: 'tcg' };
 
 test('a node-pty that was not compiled is said, with what to do', async () => {
-  const folder = await tempFolder();
-  await cp(packageFile('dist'), join(folder, 'dist'), {
+  const directory = await tempDirectory();
+  await cp(packageFile('dist'), join(directory, 'dist'), {
     recursive: true,
     filter: (source) => !/dist\/(shards|vitest)-/.test(source),
   });
-  await cp(packageFile('package.json'), join(folder, 'package.json'));
+  await cp(packageFile('package.json'), join(directory, 'package.json'));
   const modules = packageFile('node_modules');
-  await mkdir(join(folder, 'node_modules'));
+  await mkdir(join(directory, 'node_modules'));
   for (const name of await readdir(modules))
-    if (name !== 'node-pty') await symlink(join(modules, name), join(folder, 'node_modules', name));
+    if (name !== 'node-pty') await symlink(join(modules, name), join(directory, 'node_modules', name));
   // As `npm install --ignore-scripts` leaves it.
-  await cp(join(modules, 'node-pty'), join(folder, 'node_modules/node-pty'), {
+  await cp(join(modules, 'node-pty'), join(directory, 'node_modules/node-pty'), {
     recursive: true,
     filter: (source) => !/node-pty\/(build|prebuilds)/.test(source),
   });
   const cli = (...args: string[]) =>
-    localExecutor.run([process.execPath, join(folder, 'dist/cli/main.js'), ...args], { env: QUICK });
+    localExecutor.run([process.execPath, join(directory, 'dist/cli/main.js'), ...args], { env: QUICK });
   const doctor = await cli('doctor');
   expect(doctor.exitCode).toBe(3);
   expect(doctor.stderr.toString('utf8')).toBe('');
@@ -38,12 +38,12 @@ test('a node-pty that was not compiled is said, with what to do', async () => {
 });
 
 test('a program that is there and cannot be run is not called good', async () => {
-  const folder = await tempFolder();
-  const broken = join(folder, 'parted');
+  const directory = await tempDirectory();
+  const broken = join(directory, 'parted');
   await writeFile(broken, '#!/bin/sh\necho "parted: error while loading shared libraries" >&2\nexit 127\n');
   await chmod(broken, 0o755);
   const { exitCode, stdout } = await localExecutor.run([process.execPath, packageFile('dist/cli/main.js'), 'doctor'], {
-    env: { ...QUICK, PATH: `${folder}:${process.env.PATH}` },
+    env: { ...QUICK, PATH: `${directory}:${process.env.PATH}` },
   });
   expect(exitCode).toBe(3);
   expect(stdout.toString('utf8')).toContain(

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 
 test.each([

@@ -3,7 +3,7 @@ import { chooseAccelerator } from '../../../harness/builder/accelerator.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { expectHostFailure, programsRunBy } from '../../helpers/replaced-programs.ts';
 import { makeSmallDisk } from '../../helpers/small-disk.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -12,8 +12,8 @@ afterEach(() => {
 test('verify: each program that it runs is killed, and exits with 77: nothing is said of the image', async () => {
   await chooseAccelerator();
   // One that comes to nothing within seconds, so that all that is run has been run.
-  const { image } = await makeSmallDisk(await tempFolder(), {});
-  const boot = () => verifyBoot({ image, firmware: 'legacy', accelerator: 'tcg' });
+  const { image } = await makeSmallDisk(await tempDirectory(), {});
+  const boot = () => verifyBoot({ image, firmware: 'bios', accelerator: 'tcg' });
   const run = await programsRunBy(async () => expect((await boot()).ok).toBe(false));
   expect(run).toEqual(expect.arrayContaining(['debugfs', 'qemu-img', 'qemu-system-x86_64']));
   // Reading the screen is an extra.

@@ -11,12 +11,12 @@ import { copyBootCode } from '../../../lib/steps/copy-boot-code.ts';
 import { copyToFilesystem } from '../../../lib/steps/copy-to-filesystem.ts';
 import { createDisk } from '../../../lib/steps/create-disk.ts';
 import { extractFilesystem } from '../../../lib/steps/extract-filesystem.ts';
-import { fillEsp } from '../../../lib/steps/fill-esp.ts';
-import { formatEsp } from '../../../lib/steps/format-esp.ts';
+import { fillBootFilesystem } from '../../../lib/steps/fill-boot-filesystem.ts';
 import { installGrub } from '../../../lib/steps/install-grub.ts';
 import { installSystem } from '../../../lib/steps/install-system.ts';
 import { installSystemdBoot } from '../../../lib/steps/install-systemd-boot.ts';
-import { listClosure } from '../../../lib/steps/list-closure.ts';
+import { listClosureFiles } from '../../../lib/steps/list-closure-files.ts';
+import { makeBootFilesystem } from '../../../lib/steps/make-boot-filesystem.ts';
 import { makeFilesystem } from '../../../lib/steps/make-filesystem.ts';
 import { partitionDisk } from '../../../lib/steps/partition-disk.ts';
 import { removeMachineId } from '../../../lib/steps/remove-machine-id.ts';
@@ -28,12 +28,12 @@ import { writeEfiVariables } from '../../../lib/steps/write-efi-variables.ts';
 import { MIB } from '../../../lib/units.ts';
 import { storePath } from '../../helpers/fake-system.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 // Whatever path somebody gives: an error of this project that names it, in no time, and nothing is written to what is there.
 
 interface Place {
-  readonly folder: string;
+  readonly directory: string;
   /** A file of 16 MiB. */
   readonly disk: string;
 }
@@ -49,8 +49,8 @@ const CALLS: Readonly<Record<string, readonly [call: (path: string, at: Place) =
   {
     'createDisk image': [(image) => createDisk({ image, sizeBytes: MIB }), 'missing'],
     'partitionDisk image': [(image) => partitionDisk({ image, partitionTableType: 'efi' })],
-    'formatEsp image': [(image) => formatEsp({ image, partition })],
-    'fillEsp image': [(image) => fillEsp({ image, partition, entries: [] })],
+    'makeBootFilesystem image': [(image) => makeBootFilesystem({ image, partition })],
+    'fillBootFilesystem image': [(image) => fillBootFilesystem({ image, partition, files: [] })],
     'makeFilesystem image': [(image) => makeFilesystem({ image, partition })],
     'makeFilesystem populateFrom': [
       (populateFrom, at) => makeFilesystem({ image: at.disk, partition, populateFrom }),
@@ -62,13 +62,13 @@ const CALLS: Readonly<Record<string, readonly [call: (path: string, at: Place) =
         copyToFilesystem({ image, partition, sources: ['/etc/hostname'] } as Parameters<typeof copyToFilesystem>[0]),
     ],
     'extractFilesystem image': [
-      (image, at) => extractFilesystem({ image, partition, fsType: 'ext4', folder: join(at.folder, 'new') }),
+      (image, at) => extractFilesystem({ image, partition, fsType: 'ext4', directory: join(at.directory, 'new') }),
     ],
-    'extractFilesystem folder': [
-      (folder, at) => extractFilesystem({ image: at.disk, partition, fsType: 'vfat', folder }),
+    'extractFilesystem directory': [
+      (directory, at) => extractFilesystem({ image: at.disk, partition, fsType: 'vfat', directory }),
     ],
     'convertImage source': [
-      (source, at) => convertImage({ source, target: join(at.folder, 'new'), format: 'qcow2' }),
+      (source, at) => convertImage({ source, target: join(at.directory, 'new'), format: 'qcow2' }),
       'text empty',
     ],
     'convertImage target': [
@@ -78,81 +78,84 @@ const CALLS: Readonly<Record<string, readonly [call: (path: string, at: Place) =
     'inspectImage image': [(image) => inspectImage({ image })],
     'diffImages a': [(a, at) => diffImages({ a, b: at.disk })],
     'diffImages b': [(b, at) => diffImages({ a: at.disk, b })],
-    'computeDiskSize root': [(root) => computeDiskSize({ root, partitionTableType: 'efi' }), 'directory'],
+    'computeDiskSize root': [(root) => computeDiskSize({ stagedRoot: root, partitionTableType: 'efi' }), 'directory'],
     'stageContents root': [
-      (root) => stageContents({ root, contents: [{ source: '/etc/hostname', target: '/x' }] }),
+      (root) => stageContents({ stagedRoot: root, contents: [{ source: '/etc/hostname', target: '/x' }] }),
       'missing deep directory',
     ],
     'stageContents source': [
-      (source, at) => stageContents({ root: join(at.folder, 'new'), contents: [{ source, target: '/y/' }] }),
+      (source, at) => stageContents({ stagedRoot: join(at.directory, 'new'), contents: [{ source, target: '/y/' }] }),
       'text empty pipe directory',
     ],
-    'writeConfigFile configFile': [(configFile, at) => writeConfigFile({ root: at.folder, configFile }), 'text empty'],
+    'writeConfigFile configFile': [
+      (configFile, at) => writeConfigFile({ root: at.directory, configFile }),
+      'text empty',
+    ],
     'writeConfigFile root': [(root) => writeConfigFile({ root, configFile: '/etc/hostname' }), 'directory'],
-    'removeMachineId root': [(root) => removeMachineId({ root }), 'directory'],
-    'installSystem root': [(root) => installSystem({ root, toplevel })],
-    'installSystem store': [(store, at) => installSystem({ root: join(at.folder, 'new'), store, toplevel })],
+    'removeMachineId root': [(root) => removeMachineId({ mountPoint: root }), 'directory'],
+    'installSystem root': [(root) => installSystem({ stagedRoot: root, toplevel })],
+    'installSystem store': [(store, at) => installSystem({ stagedRoot: join(at.directory, 'new'), store, toplevel })],
     'installSystemdBoot image': [(image) => installSystemdBoot({ image, esp: partition, generations })],
     'installGrub image': [
       (image, at) =>
         installGrub({
-          ...{ image, disk, firmware: ['bios'], root: at.folder, generations },
+          ...{ image, disk, firmware: ['bios'], root: at.directory, generations },
           rootUuid: 'f222513b-ded1-49fa-b591-20ce86a2fe7f',
         }),
     ],
     'copyBootCode from': [(from, at) => copyBootCode({ from, to: at.disk, disk })],
     'copyBootCode to': [(to, at) => copyBootCode({ from: at.disk, to, disk })],
-    'listClosure store': [(store) => listClosure({ closure: { store, storePaths: [toplevel] } })],
+    'listClosureFiles store': [(store) => listClosureFiles({ closure: { store, storePaths: [toplevel] } })],
     'resolveOwners store': [(store) => resolveOwners({ store, toplevel, contents: owned })],
     'writeEfiVariables template': [
-      (template, at) => writeEfiVariables({ template, target: join(at.folder, 'new'), entries: [] }),
+      (template, at) => writeEfiVariables({ template, target: join(at.directory, 'new'), bootEntries: [] }),
     ],
-    'writeEfiVariables target': [(target, at) => writeEfiVariables({ template: at.disk, target, entries: [] })],
+    'writeEfiVariables target': [(target, at) => writeEfiVariables({ template: at.disk, target, bootEntries: [] })],
     'buildImage toplevel': [
-      (path, at) => buildImage({ toplevel: path, outDir: join(at.folder, 'new'), bootLoaderFrom: 'bootspec' }),
+      (path, at) => buildImage({ toplevel: path, outDir: join(at.directory, 'new'), bootLoaderFrom: 'bootspec' }),
     ],
     'buildImage store': [
-      (store, at) => buildImage({ toplevel, store, outDir: join(at.folder, 'new'), bootLoaderFrom: 'bootspec' }),
+      (store, at) => buildImage({ toplevel, store, outDir: join(at.directory, 'new'), bootLoaderFrom: 'bootspec' }),
     ],
     'buildImage outDir': [(outDir) => buildImage({ toplevel, outDir, bootLoaderFrom: 'bootspec' })],
   };
 
-const KINDS: Readonly<Record<string, (folder: string) => string>> = {
-  missing: (folder) => join(folder, 'missing'),
-  deep: (folder) => join(folder, 'no/such'),
-  directory: (folder) => join(folder, 'directory'),
-  text: (folder) => join(folder, 'text'),
-  empty: (folder) => join(folder, 'empty'),
-  below: (folder) => join(folder, 'text/below a file'),
-  pipe: (folder) => join(folder, 'pipe'),
+const KINDS: Readonly<Record<string, (directory: string) => string>> = {
+  missing: (directory) => join(directory, 'missing'),
+  deep: (directory) => join(directory, 'no/such'),
+  directory: (directory) => join(directory, 'directory'),
+  text: (directory) => join(directory, 'text'),
+  empty: (directory) => join(directory, 'empty'),
+  below: (directory) => join(directory, 'text/below a file'),
+  pipe: (directory) => join(directory, 'pipe'),
   device: () => '/dev/tty',
   proc: () => '/proc/self/x',
-  long: (folder) => join(folder, 'l'.repeat(300)),
+  long: (directory) => join(directory, 'l'.repeat(300)),
 };
 
 async function place(): Promise<Place> {
-  const folder = await tempFolder();
-  await mkdir(join(folder, 'directory'));
-  await writeFile(join(folder, 'text'), 'text');
-  await writeFile(join(folder, 'empty'), '');
-  await run(['mkfifo', 'pipe'], { cwd: folder });
-  const file = join(folder, 'disk');
+  const directory = await tempDirectory();
+  await mkdir(join(directory, 'directory'));
+  await writeFile(join(directory, 'text'), 'text');
+  await writeFile(join(directory, 'empty'), '');
+  await run(['mkfifo', 'pipe'], { cwd: directory });
+  const file = join(directory, 'disk');
   await createDisk({ image: file, sizeBytes: 16 * MIB });
-  return { folder, disk: file };
+  return { directory, disk: file };
 }
 
 describe.each(Object.entries(CALLS))('%s', (_, [call, right = '']) => {
   const wrong = Object.keys(KINDS).filter((kind) => !right.split(' ').includes(kind));
   test.each(wrong)('%s is refused in words', { timeout: 20_000 }, async (kind) => {
     const at = await place();
-    const before = await readdir(join(at.folder, 'directory'));
-    const path = KINDS[kind]?.(at.folder) ?? '';
+    const before = await readdir(join(at.directory, 'directory'));
+    const path = KINDS[kind]?.(at.directory) ?? '';
     const error = await call(path, at).then(
       () => 'taken',
       (thrown: unknown) => thrown,
     );
     expect(error).toBeInstanceOf(DiskImageError);
-    expect(await readdir(join(at.folder, 'directory'))).toEqual(before);
-    expect(await run(['cat', 'text'], { cwd: at.folder })).toBe('text');
+    expect(await readdir(join(at.directory, 'directory'))).toEqual(before);
+    expect(await run(['cat', 'text'], { cwd: at.directory })).toBe('text');
   });
 });

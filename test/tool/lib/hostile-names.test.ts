@@ -10,18 +10,18 @@ import { prepareDemo } from '../../../vm-images/demo.ts';
 import { HOSTILE_NAMES } from '../../helpers/hostile-names.ts';
 import { SYSTEMD_BOOT } from '../../helpers/pe-file.ts';
 import { makeSmallDisk } from '../../helpers/small-disk.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 // No program sees a user's name in a syntax of its own: each name means a file, and no command in one is run.
 
-async function expectNothingRan(...folders: string[]): Promise<void> {
-  for (const folder of [...folders, process.cwd()]) expect(await readdir(folder)).not.toContain('ran');
+async function expectNothingRan(...directories: string[]): Promise<void> {
+  for (const directory of [...directories, process.cwd()]) expect(await readdir(directory)).not.toContain('ran');
 }
 
 test.each(HOSTILE_NAMES)('an image of the name %j is read, compared and converted', async (name) => {
-  const folder = await tempFolder();
-  const { image: plain } = await makeSmallDisk(folder, { 'EFI/BOOT/BOOTX64.EFI': SYSTEMD_BOOT });
-  const at = join(folder, 'of $(touch ran)');
+  const directory = await tempDirectory();
+  const { image: plain } = await makeSmallDisk(directory, { 'EFI/BOOT/BOOTX64.EFI': SYSTEMD_BOOT });
+  const at = join(directory, 'of $(touch ran)');
   await mkdir(at);
   const image = join(at, name);
   await cp(plain, image);
@@ -32,7 +32,7 @@ test.each(HOSTILE_NAMES)('an image of the name %j is read, compared and converte
   await convertImage({ source: image, target, format: 'qcow2' });
   const differences = await diffImages({ a: image, b: target });
   expect(differences.filter(({ where }) => where !== 'container')).toEqual([]);
-  await expectNothingRan(folder, at);
+  await expectNothingRan(directory, at);
 });
 
 test.each([
@@ -40,8 +40,8 @@ test.each([
   'efi',
 ] as const)('a system is built into, and out of, directories of such names: %s', async (table) => {
   const { store, systems } = await prepareDemo();
-  const folder = join(await tempFolder(), HOSTILE_NAMES[0] ?? '');
-  const sources = join(folder, 'a directory of $(touch ran)');
+  const directory = join(await tempDirectory(), HOSTILE_NAMES[0] ?? '');
+  const sources = join(directory, 'a directory of $(touch ran)');
   await mkdir(sources, { recursive: true });
   // What debugfs cannot be told is refused: see make-filesystem.test.ts.
   const names = HOSTILE_NAMES.filter((name) => !name.includes('\n'));
@@ -50,15 +50,15 @@ test.each([
     { source: sources, target: '/srv/`touch ran`' },
     ...names.map((name) => ({ source: join(sources, name), target: `/etc/${name}` })),
   ];
-  const outDir = join(folder, "out; touch ran; it's @@512 ?x=1");
+  const outDir = join(directory, "out; touch ran; it's @@512 ?x=1");
   const built = await buildImage({
     ...{ toplevel: systems[table === 'efi' ? 'tiny-systemd-boot' : 'tiny-grub-hybrid'] ?? '', store, outDir, contents },
     ...{ partitionTableType: table, bootLoaderFrom: 'bootspec', bootSize: '64M', baseName: 'x' },
   });
   const entries = await extractFilesystem({
-    ...{ image: built.image, partition: built.disk.root, fsType: 'ext4', folder: join(folder, 'taken') },
+    ...{ image: built.image, partition: built.disk.root, fsType: 'ext4', directory: join(directory, 'taken') },
   });
   const paths = entries.map(({ path }) => path);
   for (const name of names) expect(paths).toEqual(expect.arrayContaining([`etc/${name}`, `srv/\`touch ran\`/${name}`]));
-  await expectNothingRan(folder, sources, outDir);
+  await expectNothingRan(directory, sources, outDir);
 });

@@ -1,19 +1,15 @@
 import { writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
-import {
-  type BuildContext,
-  type BuildImageOptions,
-  type BuiltImage,
-  buildImage,
-} from '../../../lib/build/build-image.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../lib/build/build-image.ts';
+import type { BuildContext } from '../../../lib/build/context.ts';
 import { type ImageInspection, inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { parseImageSpec } from '../../../lib/spec/image-spec.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { MAKE_DISK_IMAGE_OPTIONS, NIX_ONLY } from '../../helpers/make-disk-image.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 // Every option of nixpkgs' make-disk-image does what it does there. docs/make-disk-image.md has a row for each.
 
@@ -36,7 +32,7 @@ async function make(options: Partial<BuildImageOptions>, context: BuildContext =
   const isNone = options.partitionTableType === 'none' || options.installBootLoader === false;
   const built = await buildImage(
     {
-      ...{ toplevel: demo.systems['tiny-grub-hybrid'] ?? '', store: demo.store, outDir: await tempFolder() },
+      ...{ toplevel: demo.systems['tiny-grub-hybrid'] ?? '', store: demo.store, outDir: await tempDirectory() },
       ...{ additionalSpace: '16M', bootSize: '128M', bootLoaderFrom: 'bootspec' },
       ...(isNone ? {} : { bootLoader: 'grub' as const }),
       ...options,
@@ -68,7 +64,7 @@ const SEEN: Readonly<Record<string, () => Promise<void>>> = {
     expect((esp?.offsetBytes ?? 0) + (esp?.sizeBytes ?? 0)).toBe(96 * MIB);
   },
   async contents() {
-    const source = join(await tempFolder(), 'file');
+    const source = join(await tempDirectory(), 'file');
     await writeFile(source, 'content\n');
     const contents = [{ source, target: '/srv/file', mode: '640', user: 'alice', group: 'users' }];
     const { debugfs } = await make({ contents });
@@ -124,7 +120,7 @@ const SEEN: Readonly<Record<string, () => Promise<void>>> = {
     expect((await make({ label: 'other' })).found.partitions[0]?.filesystem?.label).toBe('other');
   },
   async configFile() {
-    const configFile = join(await tempFolder(), 'configuration.nix');
+    const configFile = join(await tempDirectory(), 'configuration.nix');
     await writeFile(configFile, '{ }\n');
     const { debugfs } = await make({ configFile });
     expect(await debugfs('cat /etc/nixos/configuration.nix')).toBe('{ }\n');

@@ -4,7 +4,7 @@ import { buildImage } from '../../../lib/build/build-image.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 test.each([
   'none',
@@ -12,7 +12,7 @@ test.each([
 ] as const)('onlyNixStore: the store paths at the root of the filesystem, and nothing else: %s', async (partitionTableType) => {
   const { store, systems } = await prepareDemo();
   const built = await buildImage({
-    ...{ toplevel: systems['tiny-none'] ?? '', store, outDir: await tempFolder(), partitionTableType },
+    ...{ toplevel: systems['tiny-none'] ?? '', store, outDir: await tempDirectory(), partitionTableType },
     ...{ onlyNixStore: true, installBootLoader: false, additionalSpace: '8M', reproducible: true },
   });
   const { partitions, filesystem } = await inspectImage({ image: built.image });

@@ -4,7 +4,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { type BuildImageOptions, buildImage } from '../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { expectHostFailure, programsRunBy } from '../../helpers/replaced-programs.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 // A build whose program is killed, as the kernel does when memory is short, says so, and leaves no half of an image.
 
@@ -17,7 +17,7 @@ test.each([
   ['tiny-systemd-boot', { partitionTableType: 'efi' }],
 ] as const)('build of %s: each program that it runs is killed, and exits with 77', async (system, layout) => {
   const { store, systems } = await prepareDemo();
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const options: BuildImageOptions = {
     ...{ outDir, toplevel: systems[system] ?? '', store, additionalSpace: '32M', bootSize: '140M' },
     ...{ bootLoaderFrom: 'bootspec', ...layout },

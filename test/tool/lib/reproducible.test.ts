@@ -11,7 +11,7 @@ import { convertImage } from '../../../lib/steps/convert-image.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { buildAsNobody } from '../../helpers/nobody.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 // The same closure, built by somebody else, elsewhere, at another time: the same bytes.
 
@@ -43,11 +43,11 @@ async function expectSame(a: string, b: string): Promise<void> {
 }
 
 async function specification(partitionTableType: PartitionTableType) {
-  const folder = await tempFolder();
-  await chmod(folder, 0o755);
-  await mkdir(join(folder, 'site'));
-  await writeFile(join(folder, 'site/page'), 'page');
-  await writeFile(join(folder, 'configuration.nix'), '{ }\n');
+  const directory = await tempDirectory();
+  await chmod(directory, 0o755);
+  await mkdir(join(directory, 'site'));
+  await writeFile(join(directory, 'site/page'), 'page');
+  await writeFile(join(directory, 'configuration.nix'), '{ }\n');
   return {
     toplevel: demo.systems[SYSTEMS[partitionTableType]] ?? '',
     store: demo.store,
@@ -58,8 +58,8 @@ async function specification(partitionTableType: PartitionTableType) {
       bootLoaderFrom: 'bootspec' as const,
       reproducible: true,
     },
-    contents: [{ source: join(folder, 'site'), target: '/srv/www/site', user: 'alice', group: 'users' }],
-    configFile: join(folder, 'configuration.nix'),
+    contents: [{ source: join(directory, 'site'), target: '/srv/www/site', user: 'alice', group: 'users' }],
+    configFile: join(directory, 'configuration.nix'),
   };
 }
 
@@ -74,7 +74,7 @@ function elsewhere(built: BuiltImage) {
 }
 
 test.each(PARTITION_TABLE_TYPES)('%s: two builds give the same bytes, in every format', async (type) => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const options = await specification(type);
   const first = await buildImage({ ...options, outDir });
   // What is grafted was checked out again.
@@ -92,7 +92,7 @@ test.each(PARTITION_TABLE_TYPES)('%s: two builds give the same bytes, in every f
 });
 
 test.each(['vdi', 'vpc', 'qcow2-compressed'] as const)('the whole way to %s, too', async (format) => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const options = { ...(await specification('efi')), format };
   const first = await buildImage({ ...options, outDir });
   const second = await buildAsNobody(options, { ...elsewhere(first), withQemuImg: true });

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { makeProgram } from '../../../cli/program.ts';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 
 test('the manual page that is built has every command and option, and no line that roff would take for its own', async () => {
   const page = await readFile(packageFile('dist/nixos-disk-image.1'), 'utf8');

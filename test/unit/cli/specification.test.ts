@@ -6,14 +6,14 @@ import { readSpecification } from '../../../cli/specification.ts';
 import { InvalidOptionsError } from '../../../lib/run/errors.ts';
 import { imageSpecJsonSchema, parseImageSpec } from '../../../lib/spec/image-spec.ts';
 
-let folder: string;
+let directory: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'ndi-spec-'));
+  directory = await mkdtemp(join(tmpdir(), 'ndi-spec-'));
 });
-afterAll(() => rm(folder, { recursive: true }));
+afterAll(() => rm(directory, { recursive: true }));
 
 async function write(name: string, text: string): Promise<string> {
-  const file = join(folder, name);
+  const file = join(directory, name);
   await writeFile(file, text);
   return file;
 }
@@ -60,7 +60,7 @@ test('what is wrong with an option is told where it stands, and the nearest name
 test('what is no object of options is refused', async () => {
   await expect(readSpecification(await write('list.yaml', '- 1\n'))).rejects.toThrow(/no object of options/);
   await expect(readSpecification(await write('bad.ts', 'export default 1 +;'))).rejects.toThrow(/cannot be loaded/);
-  await expect(readSpecification(join(folder, 'nothing.json'))).rejects.toThrow(/cannot be read/);
+  await expect(readSpecification(join(directory, 'nothing.json'))).rejects.toThrow(/cannot be read/);
 });
 
 test('the JSON Schema has every option, each with words for an editor', () => {

@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
+import { STEPS } from '../../../lib/all-steps.ts';
 import { TOOLS } from '../../../lib/run/tools.ts';
 // @ts-expect-error plain JavaScript: it runs before anything is installed.
 import { PACKAGES } from '../../../vm-images/setup.mjs';
 
-const needed = TOOLS.filter(({ optional }) => optional !== true);
+const needed = TOOLS.filter(({ optional }) => !optional);
 
 test('the set-up installs the package of every program the project runs', () => {
   expect(Object.keys(PACKAGES)).toEqual(expect.arrayContaining(needed.map(({ debian }) => debian)));
@@ -21,6 +22,6 @@ test('the Nix package has what steps run on this host', async () => {
   const expression = await readFile(packageFile('nix/package.nix'), 'utf8');
   const tools = /tools = with pkgs; \[(.*?)\]/s.exec(expression)?.[1]?.trim().split(/\s+/) ?? [];
   // Machines are the harness's, which is not in it.
-  const ofSteps = needed.filter(({ purpose }) => !/^(?:the builder VM|verify|every build)/.test(purpose));
+  const ofSteps = needed.filter(({ name }) => STEPS.some(({ runs }) => runs.includes(name)));
   expect(tools).toEqual(expect.arrayContaining([...new Set(ofSteps.map(({ nixpkgs }) => nixpkgs))]));
 });

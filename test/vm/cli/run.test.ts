@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { quoteForDisplay } from '../../../lib/run/errors.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 
 const run = (): string[] => [
-  ...[process.execPath, packageFile('dist/cli/main.js'), 'run', image.image, '--firmware', 'legacy'],
+  ...[process.execPath, packageFile('dist/cli/main.js'), 'run', image.image, '--firmware', 'bios'],
 ];
 
 /** A program, what it has printed on either output, and its end. */

@@ -16,13 +16,13 @@ interface Extent {
 export class BrokenImage {
   readonly file: string;
   readonly disk: PartitionedDisk;
-  readonly #folder: string;
+  readonly #directory: string;
   readonly #toplevel: string;
 
   constructor(file: string, disk: PartitionedDisk, toplevel: string) {
     this.file = file;
     this.disk = disk;
-    this.#folder = dirname(file);
+    this.#directory = dirname(file);
     this.#toplevel = toplevel;
   }
 
@@ -88,7 +88,7 @@ export class BrokenImage {
   }
 
   async readFromEsp(name: RegExp | string): Promise<Buffer> {
-    const local = join(this.#folder, 'esp-file');
+    const local = join(this.#directory, 'esp-file');
     await this.#mtools('mcopy', '-n', '-o', typeof name === 'string' ? `::${name}` : await this.espFile(name), local);
     return readFile(local);
   }
@@ -99,14 +99,14 @@ export class BrokenImage {
   }
 
   async addToFat({ offsetBytes }: Extent, path: string, content: Buffer | string): Promise<void> {
-    const tree = { folders: [], files: [{ path, content: { text: content } }] };
+    const tree = { directories: [], files: [{ path, content: { text: content } }] };
     await runStep('fault gallery', undefined, path, (step) =>
       writeFatTree(step, { image: this.file, offsetBytes }, tree, undefined),
     );
   }
 
   /** Makes the ESP's filesystem anew, with nothing on it. */
-  formatEsp(): Promise<void> {
+  makeBootFilesystem(): Promise<void> {
     return this.formatFat(this.esp);
   }
 
@@ -131,7 +131,7 @@ export class BrokenImage {
   /** Replaces a file of the ESP by what `change` makes of it. */
   async changeOnEsp(pattern: RegExp, change: (content: Buffer) => Buffer | string): Promise<void> {
     const name = await this.espFile(pattern);
-    const local = join(this.#folder, 'esp-file');
+    const local = join(this.#directory, 'esp-file');
     await this.#mtools('mcopy', '-n', '-o', name, local);
     await writeFile(local, change(await readFile(local)));
     await this.#mtools('mcopy', '-o', local, name);
@@ -152,7 +152,10 @@ export class BrokenImage {
   async debugfs(...commands: string[]): Promise<string> {
     const at = `./${basename(this.file)}${this.#offset()}`;
     const input = `${commands.join('\n')}\n`;
-    const { stdout, stderr } = await localExecutor.run(['debugfs', '-w', '-f', '-', at], { cwd: this.#folder, input });
+    const { stdout, stderr } = await localExecutor.run(['debugfs', '-w', '-f', '-', at], {
+      cwd: this.#directory,
+      input,
+    });
     // It exits 0 whatever happens; the first line is its version.
     const said = stderr.toString('utf8').trim().split('\n').slice(1);
     if (said.length > 0) throw new Error(said.join('\n'));
@@ -161,14 +164,14 @@ export class BrokenImage {
 
   /** Replaces a file of the root filesystem. */
   async writeOnRoot(path: string, content: string | Buffer, mode = '0100555'): Promise<void> {
-    const local = join(this.#folder, 'root-file');
+    const local = join(this.#directory, 'root-file');
     await writeFile(local, content);
     await this.debugfs(`rm ${path}`, `write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
   /** Adds a file to the root filesystem, in a directory that is there. */
   async addToRoot(path: string, content: string | Buffer, mode = '0100644'): Promise<void> {
-    await writeFile(join(this.#folder, 'root-file'), content);
+    await writeFile(join(this.#directory, 'root-file'), content);
     await this.debugfs(`write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
@@ -182,11 +185,11 @@ export class BrokenImage {
 
   async readFromRoot(path: string): Promise<Buffer> {
     await this.debugfs(`dump ${path} root-file`);
-    return readFile(join(this.#folder, 'root-file'));
+    return readFile(join(this.#directory, 'root-file'));
   }
 
   async tune(...args: string[]): Promise<void> {
-    await run(['tune2fs', ...args, `./${basename(this.file)}${this.#offset()}`], { cwd: this.#folder });
+    await run(['tune2fs', ...args, `./${basename(this.file)}${this.#offset()}`], { cwd: this.#directory });
   }
 
   #offset(): string {

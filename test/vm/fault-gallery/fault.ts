@@ -7,7 +7,7 @@ export interface Fault {
   /** How it is broken, in a few words. */
   readonly fault: string;
   readonly base: BaseName;
-  readonly firmware: 'legacy' | 'efi';
+  readonly firmware: 'bios' | 'efi';
   readonly breakIt: (image: BrokenImage) => Promise<void>;
   readonly stage: string;
   readonly name: string;

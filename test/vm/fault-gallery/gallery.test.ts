@@ -41,15 +41,15 @@ test.concurrent.each(
 });
 
 const GOOD = [
-  ['legacy', 'legacy', {}],
-  ['hybrid', 'legacy', {}],
+  ['legacy', 'bios', {}],
+  ['hybrid', 'bios', {}],
   ['hybrid', 'efi', {}],
   ['systemd-boot', 'efi', {}],
   ['uki', 'efi', {}],
   ['uki-systemd-boot', 'efi', {}],
-  ['syslinux', 'legacy', {}],
-  ['systemd', 'legacy', {}],
-  ['luks', 'legacy', { passphrase: PASSPHRASE }],
+  ['syslinux', 'bios', {}],
+  ['systemd', 'bios', {}],
+  ['luks', 'bios', { passphrase: PASSPHRASE }],
 ] as const;
 test.concurrent.each(
   all ? GOOD : GOOD.slice(0, 4),

@@ -17,7 +17,7 @@ const facts = async (file: string): Promise<unknown> => [
 test('it stays as it is', async () => {
   const image = await foreignImage('debian-12');
   const before = await facts(image);
-  const report = await verifyBoot({ image, firmware: 'legacy', login: ROOT });
+  const report = await verifyBoot({ image, firmware: 'bios', login: ROOT });
   expect(report.failure, report.console.slice(-20).join('\n')).toBeUndefined();
   expect(report.warnings).toEqual([]);
   expect(await facts(image)).toEqual(before);

@@ -4,7 +4,7 @@ import { ROOT } from '../../helpers/foreign/foreign-boots.ts';
 import { foreignImage } from '../../helpers/foreign/foreign-image.ts';
 
 test.each([
-  'legacy',
+  'bios',
   'efi',
 ] as const)('a system without a serial console is judged by its screen: %s', async (firmware) => {
   const image = await foreignImage('busybox-screen');

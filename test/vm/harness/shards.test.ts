@@ -2,7 +2,7 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { parse } from 'yaml';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { codeBlock } from '../../helpers/code-blocks.ts';
@@ -23,31 +23,31 @@ test('the tests of the docs, on the machines of the docs’ CI: one report, and 
     ...{ partitionTableType: 'hybrid', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
   });
   // In the package, where its own name resolves to what was built.
-  const folder = await mkdtemp(join(packageFile('dist'), 'shards-'));
-  onTestFinished(() => removeTree(folder));
-  for (const name of ['test', 'images']) await mkdir(join(folder, name));
-  await copyFile(image, join(folder, 'images/nixos.img'));
-  await writeFile(join(folder, 'test/image.test.ts'), codeBlock('// test/image.test.ts').text);
+  const directory = await mkdtemp(join(packageFile('dist'), 'shards-'));
+  onTestFinished(() => removeTree(directory));
+  for (const name of ['test', 'images']) await mkdir(join(directory, name));
+  await copyFile(image, join(directory, 'images/nixos.img'));
+  await writeFile(join(directory, 'test/image.test.ts'), codeBlock('// test/image.test.ts').text);
   const readme = codeBlock("import { expect, test } from 'nixos-disk-image/harness/vitest';");
-  await writeFile(join(folder, 'test/readme.test.ts'), readme.text);
-  await writeFile(join(folder, 'vitest.config.ts'), codeBlock('// vitest.config.ts').text);
+  await writeFile(join(directory, 'test/readme.test.ts'), readme.text);
+  await writeFile(join(directory, 'vitest.config.ts'), codeBlock('// vitest.config.ts').text);
 
   const { jobs } = parse(codeBlock('jobs:').text) as { jobs: { boot: Job; report: Job } };
   const shards = jobs.boot.strategy?.matrix.shard ?? [];
   expect(shards.length).toBeGreaterThan(1);
   const type = async (command: string): Promise<string> => {
-    const result = await localExecutor.run(['sh', '-c', command], { cwd: folder });
+    const result = await localExecutor.run(['sh', '-c', command], { cwd: directory });
     const said = `${result.stdout.toString('utf8')}${result.stderr.toString('utf8')}`;
     expect(result.exitCode, `${command}\n${said}`).toBe(0);
     return said;
   };
   for (const shard of shards)
     for (const command of commands(jobs.boot)) await type(command.replace(/\$\{\{ matrix\.shard \}\}/g, `${shard}`));
-  expect((await readdir(join(folder, '.vitest-reports'))).length).toBe(shards.length);
+  expect((await readdir(join(directory, '.vitest-reports'))).length).toBe(shards.length);
   for (const command of commands(jobs.report)) expect(await type(command)).toMatch(/4 passed/);
-  const page = await readFile(join(folder, 'boots.html'), 'utf8');
+  const page = await readFile(join(directory, 'boots.html'), 'utf8');
   // The two of test.each, and the README's; a machine that a test drives itself has no report.
   expect([...page.matchAll(/<section id="boot-/g)].length).toBe(3);
   expect(page).toContain('boots: legacy');
-  expect(await readFile(join(folder, 'boots.xml'), 'utf8')).toContain('tests="4" failures="0"');
+  expect(await readFile(join(directory, 'boots.xml'), 'utf8')).toContain('tests="4" failures="0"');
 });

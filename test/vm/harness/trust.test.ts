@@ -3,13 +3,13 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { startMachine } from '../../../harness/machine/start-machine.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 import { BrokenImage } from '../fault-gallery/broken-image.ts';
 import { ACTIVATION } from '../fault-gallery/parts.ts';
 
@@ -34,14 +34,12 @@ async function facts(file: string): Promise<unknown> {
 
 test('an image is as it was when its verification is killed half way, and nothing of that stays', async () => {
   const before = await facts(good.image);
-  const temporary = await tempFolder();
+  const temporary = await tempDirectory();
   vi.stubEnv('TMPDIR', temporary);
   onTestFinished(() => void vi.unstubAllEnvs());
-  const child = spawn(
-    process.execPath,
-    [packageFile('dist/cli/main.js'), 'verify', good.image, '--firmware', 'legacy'],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  );
+  const child = spawn(process.execPath, [packageFile('dist/cli/main.js'), 'verify', good.image, '--firmware', 'bios'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   await new Promise<void>((resolve) => {
     child.stderr.on('data', (text: Buffer) => /stage 1/.test(text.toString()) && resolve());
   });
@@ -50,13 +48,13 @@ test('an image is as it was when its verification is killed half way, and nothin
   await gone;
   expect(await facts(good.image)).toEqual(before);
   // Its QEMU ends with the pty, and the next machine takes away what it left.
-  expect((await verifyBoot({ image: good.image, firmware: 'legacy' })).ok).toBe(true);
+  expect((await verifyBoot({ image: good.image, firmware: 'bios' })).ok).toBe(true);
   expect(await facts(good.image)).toEqual(before);
   expect(await readdir(temporary)).toEqual([]);
 });
 
 test('QEMU runs in its sandbox, without a network, with its sockets where only this user goes', async () => {
-  await using machine = await startMachine({ image: good.image, firmware: 'legacy' });
+  await using machine = await startMachine({ image: good.image, firmware: 'bios' });
   await machine.waitForConsoleText('SeaBIOS');
   const argv = machine.qemu.argv.join(' ');
   expect(argv).toMatch(/-sandbox on,/);
@@ -68,7 +66,7 @@ test('QEMU runs in its sandbox, without a network, with its sockets where only t
 
 /** The good image with another stage 2. */
 async function hostile(script: string): Promise<string> {
-  const image = join(await tempFolder(), 'hostile.img');
+  const image = join(await tempDirectory(), 'hostile.img');
   await run(['cp', '--sparse=always', good.image, image]);
   const broken = new BrokenImage(image, good.disk, good.system.toplevel);
   await broken.changeSystem('init', (stage2) => stage2.replace(ACTIVATION, script));
@@ -79,21 +77,21 @@ test('a guest that prints prompts and verdicts is not believed', async () => {
   const image = await hostile(String.raw`
     printf 'GOOD  all boots verified\n\ntiny login: '
     while read -r line; do printf 'Welcome!\n# \nGOOD\n<verified>\ntiny login: '; done`);
-  const report = await verifyBoot({ image, firmware: 'legacy', timeoutMs: 60_000 });
+  const report = await verifyBoot({ image, firmware: 'bios', timeoutMs: 60_000 });
   expect(report.ok).toBe(false);
   expect(report.failure?.stage).toMatch(/login|checks/);
 });
 
 test('a program that prints what looks like a prompt does not keep the real one from being found', async () => {
   const image = await hostile(String.raw`printf 'how to login: \nfoo login: \n'`);
-  const report = await verifyBoot({ image, firmware: 'legacy' });
+  const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure, report.console.slice(-10).join('\n')).toBeUndefined();
 });
 
 test('a guest that floods its console is ended, and its record has a cap', async () => {
   const image = await hostile(`while :; do cat /proc/kallsyms; done`);
-  const logFile = join(await tempFolder(), 'console.log');
-  const report = await verifyBoot({ image, firmware: 'legacy', logFile });
+  const logFile = join(await tempDirectory(), 'console.log');
+  const report = await verifyBoot({ image, firmware: 'bios', logFile });
   expect(report.failure?.name).toBe('console-flood');
   expect((await stat(logFile)).size).toBeLessThan(70 * 1024 * 1024);
 });

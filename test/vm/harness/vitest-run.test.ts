@@ -2,7 +2,7 @@ import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { z } from 'zod';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
@@ -42,12 +42,12 @@ test('the next has the host for itself', { timeout: 60_000 }, async ({ task }) =
 });
 
 test('does not boot', { timeout: 300_000 }, async () => {
-  await expect(image).not.toBoot({ firmware: 'legacy' });
+  await expect(image).not.toBoot({ firmware: 'bios' });
 });
 
 test('does not boot for this reason, and not for that', { timeout: 300_000 }, async () => {
-  await expect(image).toFailBooting('no-boot-code', { firmware: 'legacy' });
-  await expect(image).not.toFailBooting('kernel-panic', { firmware: 'legacy' });
+  await expect(image).toFailBooting('no-boot-code', { firmware: 'bios' });
+  await expect(image).not.toFailBooting('kernel-panic', { firmware: 'bios' });
 });
 `;
 
@@ -64,26 +64,26 @@ test('a test that times out leaves no machine, and a failure that a test expects
     ...{ partitionTableType: 'efi', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
   });
   // In the package, where its own name resolves to what was built.
-  const folder = await mkdtemp(join(packageFile('dist'), 'vitest-'));
-  onTestFinished(() => removeTree(folder));
-  await writeFile(join(folder, 'image.test.ts'), TESTS);
-  await writeFile(join(folder, 'vitest.config.ts'), 'export default {};');
+  const directory = await mkdtemp(join(packageFile('dist'), 'vitest-'));
+  onTestFinished(() => removeTree(directory));
+  await writeFile(join(directory, 'image.test.ts'), TESTS);
+  await writeFile(join(directory, 'vitest.config.ts'), 'export default {};');
   const result = await localExecutor.run(
     [
       ...['npx', 'vitest', 'run', '--reporter=default', '--reporter=json', '--outputFile.json=results.json'],
       '--reporter=nixos-disk-image/harness/vitest-reporter',
     ],
-    { cwd: folder, env: { IMAGE: image } },
+    { cwd: directory, env: { IMAGE: image } },
   );
   const said = `${result.stdout.toString('utf8')}${result.stderr.toString('utf8')}`;
-  const { testResults } = reportSchema.parse(JSON.parse(await readFile(join(folder, 'results.json'), 'utf8')));
+  const { testResults } = reportSchema.parse(JSON.parse(await readFile(join(directory, 'results.json'), 'utf8')));
   const results = testResults.flatMap(({ assertionResults }) => assertionResults);
   expect(
     results.map(({ status }) => status),
     said,
   ).toEqual(['failed', 'passed', 'passed', 'passed']);
   expect(said).toContain('Test timed out in 4000ms');
-  const page = await readFile(join(folder, 'boots.html'), 'utf8');
+  const page = await readFile(join(directory, 'boots.html'), 'utf8');
   // The one that timed out came to no verdict.
   expect(page.match(/<section id="boot-/g)).toHaveLength(3);
   expect(page).toContain('<title>Boot verification: good</title>');

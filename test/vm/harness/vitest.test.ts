@@ -11,7 +11,7 @@ import { check, expect, test } from '../../../harness/vitest.ts';
 import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { MIB } from '../../../lib/units.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 // The fixtures and matchers that people use in their own tests, used here as they would.
 
@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 
 test('an image boots, and what is asked of it inside is true', async () => {
-  const baseline = `${await tempFolder()}/baseline.json`;
+  const baseline = `${await tempDirectory()}/baseline.json`;
   await expect(image.image).toBoot({
     firmware: 'efi',
     diskBytes: image.virtualBytes + 64 * MIB,
@@ -45,7 +45,7 @@ test('an image boots, and what is asked of it inside is true', async () => {
 });
 
 test('an image that cannot boot in legacy mode fails for that reason', async () => {
-  await expect(image.image).toFailBooting('no-boot-code', { firmware: 'legacy' });
+  await expect(image.image).toFailBooting('no-boot-code', { firmware: 'bios' });
 });
 
 describe('a check that is wrong says what it found', () => {

@@ -2,13 +2,14 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { startBuilderVm } from '../../../harness/builder/builder-vm.ts';
-import { packageFile } from '../../../harness/cache-folder.ts';
-import { type BuildContext, buildImage } from '../../../lib/build/build-image.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
+import { buildImage } from '../../../lib/build/build-image.ts';
+import type { BuildContext } from '../../../lib/build/context.ts';
 import { InvalidOptionsError, NoSpaceError } from '../../../lib/run/errors.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
 import { run } from '../../helpers/run.ts';
 import { inSmallTmpfs } from '../../helpers/small-tmpfs.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 let demo: DemoSystems;
 beforeAll(async () => {
@@ -24,12 +25,12 @@ const options = (outDir: string, more: object = {}) => ({
 });
 const context: BuildContext = { startBuilder: startBuilderVm };
 
-async function listed(folder: string): Promise<string[]> {
-  return (await readdir(folder)).sort();
+async function listed(directory: string): Promise<string[]> {
+  return (await readdir(directory)).sort();
 }
 
 test('postVM sees the finished image before it has its name', async () => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   let seen = '';
   const built = await buildImage(
     options(outDir, {
@@ -50,7 +51,7 @@ test('postVM sees the finished image before it has its name', async () => {
 });
 
 test('a postVM that fails publishes nothing, and what was there stays', async () => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   await writeFile(join(outDir, 'nixos.img'), 'precious');
   await expect(buildImage(options(outDir, { postVM: ['false'] }), context)).rejects.toThrow(/postVM/);
   expect(await listed(outDir)).toEqual(['nixos.img']);
@@ -58,7 +59,7 @@ test('a postVM that fails publishes nothing, and what was there stays', async ()
 });
 
 test('without a builder, what needs one is told before anything is touched', async () => {
-  const outDir = join(await tempFolder(), 'out');
+  const outDir = join(await tempDirectory(), 'out');
   const attempt = buildImage(options(outDir, { partitionTableType: 'efi' }));
   await expect(attempt).rejects.toThrow(InvalidOptionsError);
   await expect(attempt).rejects.toThrow(
@@ -67,17 +68,17 @@ test('without a builder, what needs one is told before anything is touched', asy
   await expect(readdir(outDir)).rejects.toThrow(/ENOENT/);
 });
 
-test('an outDir that cannot be a folder is an option error', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'file'), 'x');
-  await expect(buildImage(options(join(folder, 'file', 'out')), context)).rejects.toMatchObject({
+test('an outDir that cannot be a directory is an option error', async () => {
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'file'), 'x');
+  await expect(buildImage(options(join(directory, 'file', 'out')), context)).rejects.toMatchObject({
     code: 'E_INVALID_OPTIONS',
     issues: [{ path: 'outDir' }],
   });
 });
 
 test('without a boot loader no builder is needed, and the tree is in the image', async () => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const built = await buildImage(options(outDir, { installBootLoader: false }));
   const at = `nixos.img?offset=${built.disk.root.offsetBytes}`;
   expect(await run(['debugfs', '-R', 'stat /etc/NIXOS', at], { cwd: outDir })).toMatch(/User: +0 +Group: +0/);
@@ -91,7 +92,7 @@ test.each([
   'switchToConfiguration',
   'convertImage',
 ])('an abort in %s leaves nothing behind', async (phase) => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const abort = new AbortController();
   const attempt = buildImage(options(outDir, { format: 'qcow2' }), {
     ...context,
@@ -104,15 +105,15 @@ test.each([
   expect(await listed(outDir)).toEqual([]);
 });
 
-test('two builds at once into one folder both succeed', async () => {
-  const outDir = await tempFolder();
+test('two builds at once into one directory both succeed', async () => {
+  const outDir = await tempDirectory();
   const built = await Promise.all([1, 2].map(() => buildImage(options(outDir), context)));
   expect(built.map(({ image }) => image)).toEqual([join(outDir, 'nixos.img'), join(outDir, 'nixos.img')]);
   expect(await listed(outDir)).toEqual(['nixos.img']);
 });
 
 test('what a killed build left is removed by the next one', async () => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const left = join(outDir, '.nixos-disk-image-dead00');
   await mkdir(join(left, 'root'), { recursive: true });
   // Nobody holds it.
@@ -122,42 +123,42 @@ test('what a killed build left is removed by the next one', async () => {
 });
 
 test('a user that the system does not have is named', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'file'), 'x');
-  const contents = [{ source: join(folder, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
-  await expect(buildImage(options(join(folder, 'out'), { contents }), context)).rejects.toThrow(
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'file'), 'x');
+  const contents = [{ source: join(directory, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
+  await expect(buildImage(options(join(directory, 'out'), { contents }), context)).rejects.toThrow(
     /cannot give \/srv\/file to bob:users in the installed system/,
   );
-  expect(await listed(join(folder, 'out'))).toEqual([]);
+  expect(await listed(join(directory, 'out'))).toEqual([]);
 });
 
 test('a switch-to-configuration that fails has its own output in the error', async () => {
-  const folder = await tempFolder();
+  const directory = await tempDirectory();
   // GRUB for BIOS has no place in a GPT without a BIOS boot partition.
   const attempt = buildImage(
-    options(folder, { toplevel: demo.systems['demo-grub-bios'], partitionTableType: 'efi' }),
+    options(directory, { toplevel: demo.systems['demo-grub-bios'], partitionTableType: 'efi' }),
     context,
   );
   await expect(attempt).rejects.toMatchObject({ code: 'E_TOOL_FAILED' });
   await expect(attempt).rejects.toThrow(
     /switch-to-configuration boot failed in the installed system[\s\S]*no BIOS Boot Partition/,
   );
-  expect(await listed(folder)).toEqual([]);
+  expect(await listed(directory)).toEqual([]);
 });
 
 test('a disk that is too small for the system is told with numbers', async () => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   await expect(buildImage(options(outDir, { diskSize: 24 }), context)).rejects.toThrow(NoSpaceError);
   expect(await listed(outDir)).toEqual([]);
 });
 
 test('a host disk that fills while the builder works is told as such, at once', async () => {
-  const folder = await tempFolder();
-  const outDir = join(folder, 'small');
+  const directory = await tempDirectory();
+  const outDir = join(directory, 'small');
   await mkdir(outDir);
   const specification = options(outDir, { toplevel: demo.systems['tiny-grub-hybrid'], partitionTableType: 'hybrid' });
-  await writeFile(join(folder, 'image.json'), JSON.stringify({ ...specification, outDir: undefined }));
-  const argv = [packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', outDir];
+  await writeFile(join(directory, 'image.json'), JSON.stringify({ ...specification, outDir: undefined }));
+  const argv = [packageFile('dist/cli/main.js'), 'build', join(directory, 'image.json'), '--out', outDir];
   const result = await inSmallTmpfs(outDir, '40M', [process.execPath, ...argv]);
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
   expect(result.stderr.toString('utf8')).toMatch(/no space left in/);

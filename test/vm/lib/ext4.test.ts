@@ -8,22 +8,22 @@ import { mountRoot } from '../../../lib/steps/mount-root.ts';
 import { unmountRoot } from '../../../lib/steps/unmount-root.ts';
 import { MIB } from '../../../lib/units.ts';
 import { run } from '../../helpers/run.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 const directory = (path: string): TreeEntry => ({
-  ...{ path, type: 'folder', mode: 0o755, uid: 0, gid: 0, sizeBytes: 0, mtime: 1 },
+  ...{ path, type: 'directory', mode: 0o755, uid: 0, gid: 0, sizeBytes: 0, mtime: 1 },
   ...{ source: '', target: '', hardLink: undefined },
 });
 
 test('a kernel goes on filling a store past 65,000 paths, and finds those that are there', async () => {
-  const image = join(await tempFolder(), 'disk.img');
+  const image = join(await tempDirectory(), 'disk.img');
   const sizeBytes = 400 * MIB;
   await createDisk({ image, sizeBytes });
   const there = 64_990;
   const entries = [directory('nix'), directory('nix/store')];
   for (let index = 0; index < there; index += 1) entries.push(directory(`nix/store/${index}`));
   const partition = { offsetBytes: 0, sizeBytes };
-  await makeFilesystem({ image, partition, entries, inodeCount: 70_000 });
+  await makeFilesystem({ image, partition, files: entries, inodeCount: 70_000 });
   {
     await using vm = await startBuilderVm({ image });
     await mountRoot({ device: '/dev/vda' }, { executor: vm });

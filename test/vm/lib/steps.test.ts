@@ -6,9 +6,9 @@ import { type BuilderVm, startBuilderVm } from '../../../harness/builder/builder
 import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { chownContents } from '../../../lib/steps/chown-contents.ts';
 import { createDisk } from '../../../lib/steps/create-disk.ts';
-import { createEsp } from '../../../lib/steps/create-esp.ts';
 import { installSystem } from '../../../lib/steps/install-system.ts';
 import { makeFilesystem } from '../../../lib/steps/make-filesystem.ts';
+import { mountBootFilesystem } from '../../../lib/steps/mount-boot-filesystem.ts';
 import { mountRoot } from '../../../lib/steps/mount-root.ts';
 import { nixosEnter } from '../../../lib/steps/nixos-enter.ts';
 import { type PartitionedDisk, partitionDisk } from '../../../lib/steps/partition-disk.ts';
@@ -24,13 +24,13 @@ import { prepareDemo } from '../../../vm-images/demo.ts';
 
 let vm: BuilderVm;
 let disk: PartitionedDisk;
-let folder: string;
+let directory: string;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'ndi-steps-'));
+  directory = await mkdtemp(join(tmpdir(), 'ndi-steps-'));
   const demo = await prepareDemo();
-  const image = join(folder, 'disk.img');
-  const root = join(folder, 'root');
-  await installSystem({ root, toplevel: demo.systems['tiny-systemd-boot'] ?? '', store: demo.store });
+  const image = join(directory, 'disk.img');
+  const root = join(directory, 'root');
+  await installSystem({ stagedRoot: root, toplevel: demo.systems['tiny-systemd-boot'] ?? '', store: demo.store });
   await createDisk({ image, sizeBytes: 300 * MIB });
   disk = await partitionDisk({ image, partitionTableType: 'efi', bootSize: '128M' });
   await makeFilesystem({ image, partition: disk.root, populateFrom: root });
@@ -38,36 +38,36 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await vm[Symbol.asyncDispose]();
-  await removeTree(folder);
+  await removeTree(directory);
 });
 
 const inside = async (...argv: string[]): Promise<string> => (await vm.run(argv)).stdout.toString('utf8').trim();
 
 test('mountRoot mounts the root', async () => {
-  await mountRoot({ device: vm.partition(disk.root) }, { executor: vm });
+  await mountRoot({ device: vm.device(disk.root) }, { executor: vm });
   expect(await inside('test', '-e', '/mnt/etc/NIXOS')).toBe('');
   await expect(mountRoot({ device: '/dev/vda1', mountPoint: '/other' }, { executor: vm })).rejects.toThrow(
     /cannot mount \/dev\/vda1 as ext4/,
   );
 });
 
-test('createEsp makes and mounts a FAT filesystem, with its UUID read back', async () => {
-  const { uuid } = await createEsp(
-    { device: vm.partition(disk.esp ?? disk.root), mountPoint: '/mnt/boot', volumeId: 'ABCD1234' },
+test('mountBootFilesystem makes and mounts a FAT filesystem, with its UUID read back', async () => {
+  const { uuid } = await mountBootFilesystem(
+    { device: vm.device(disk.esp ?? disk.root), mountPoint: '/mnt/boot', volumeId: 'ABCD1234' },
     { executor: vm },
   );
   expect(uuid).toBe('ABCD-1234');
   expect(await inside('sh', '-c', 'grep -c " /mnt/boot vfat " /proc/mounts')).toBe('1');
   await expect(
-    createEsp({ device: '/dev/vda1', mountPoint: '/x', label: 'TWELVE BYTES' }, { executor: vm }),
+    mountBootFilesystem({ device: '/dev/vda1', mountPoint: '/x', label: 'TWELVE BYTES' }, { executor: vm }),
   ).rejects.toThrow(/longer than the 11 bytes/);
 });
 
 test('writeConfigFile writes the file', async () => {
-  await writeFile(join(folder, 'configuration.nix'), '{ }\n');
-  await writeConfigFile({ configFile: join(folder, 'configuration.nix') }, { executor: vm });
+  await writeFile(join(directory, 'configuration.nix'), '{ }\n');
+  await writeConfigFile({ configFile: join(directory, 'configuration.nix') }, { executor: vm });
   expect(await inside('cat', '/mnt/etc/nixos/configuration.nix')).toBe('{ }');
-  await expect(writeConfigFile({ configFile: join(folder, 'missing') }, { executor: vm })).rejects.toThrow(
+  await expect(writeConfigFile({ configFile: join(directory, 'missing') }, { executor: vm })).rejects.toThrow(
     /configFile: .*missing does not exist/,
   );
 });
@@ -83,7 +83,7 @@ test('nixosEnter activates, then runs the command in namespaces of its own', asy
   await expect(
     nixosEnter({ command: ['sh', '-c', 'echo why >&2; exit 9'], activate: false }, { executor: vm }),
   ).rejects.toMatchObject({ failure: { exitCode: 9 }, message: expect.stringContaining('why') });
-  await expect(nixosEnter({ root: '/proc', command: ['true'] }, { executor: vm })).rejects.toThrow(
+  await expect(nixosEnter({ mountPoint: '/proc', command: ['true'] }, { executor: vm })).rejects.toThrow(
     /is no NixOS installation/,
   );
 });
@@ -142,7 +142,7 @@ test('unmountRoot unmounts all of it, and the filesystem can then be tuned', asy
   await unmountRoot({}, { executor: vm });
   expect(await inside('sh', '-c', 'grep -c /mnt /proc/mounts')).toBe('0');
   await expect(unmountRoot({}, { executor: vm })).rejects.toThrow(/cannot unmount \/mnt/);
-  const tuned = await tuneFilesystem({ device: vm.partition(disk.root) }, { executor: vm });
+  const tuned = await tuneFilesystem({ device: vm.device(disk.root) }, { executor: vm });
   expect(tuned.uuid).toMatch(/^[0-9a-f-]{36}$/);
-  expect((await vm.run(['resize2fs', vm.partition(disk.root)])).exitCode).toBe(0);
+  expect((await vm.run(['resize2fs', vm.device(disk.root)])).exitCode).toBe(0);
 });

@@ -1,14 +1,14 @@
 import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { renderText } from '../../../harness/report/text.ts';
 import { checkFirmwareMode } from '../../../harness/verify/checks.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { codeBlock } from '../../helpers/code-blocks.ts';
 import { type DropIn, prepareDropIn } from '../../helpers/nix/drop-in.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 let dropIn: DropIn;
 beforeAll(async () => {
@@ -29,7 +29,7 @@ test('a sandboxed nix-build gives an image that boots in BIOS and EFI, and --che
   expect(await readFile(join(output, 'nix-support/hydra-build-products'), 'utf8')).toBe(
     `file raw-image ${output.slice(output.indexOf('/nix/store/'))}/nixos.img\n`,
   );
-  for (const firmware of ['legacy', 'efi'] as const) {
+  for (const firmware of ['bios', 'efi'] as const) {
     const report = await verifyBoot({
       image,
       firmware,
@@ -87,11 +87,11 @@ test('formats, variables of EFI, the hook and identifiers are arguments as in ni
 });
 
 test('the expression in the docs', async () => {
-  const folder = await tempFolder();
-  const file = join(folder, 'image.nix');
+  const directory = await tempDirectory();
+  const file = join(directory, 'image.nix');
   await writeFile(file, codeBlock('# image.nix').text);
-  await writeFile(join(folder, 'configuration.nix'), '{ }');
-  await symlink(packageFile('.'), join(folder, 'nixos-disk-image'));
+  await writeFile(join(directory, 'configuration.nix'), '{ }');
+  await symlink(packageFile('.'), join(directory, 'nixos-disk-image'));
   const { findings, format } = await inspectImage({ image: join(await dropIn.buildFile(file), 'nixos.qcow2') });
   expect([format, findings]).toEqual(['qcow2', []]);
 });

@@ -49,7 +49,7 @@ const silentWork = (seconds: number): string => `
   done`;
 
 const grubConfig = (config: string): VerdictCase['guest'] => ({
-  firmware: 'legacy',
+  firmware: 'bios',
   files: { '/boot/grub/grub.cfg': config },
 });
 
@@ -57,7 +57,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: 'GRUB tries the same again and again',
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       loader: 'while true; do\nsearch --no-floppy --fs-uuid --set=root ABCD-1234\nsleep 1\ndone',
     },
     verdict: {
@@ -70,7 +70,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: 'GRUB tries the same again and again, as fast as it can',
     slow: true,
-    guest: { firmware: 'legacy', loader: 'while true; do\nsearch --no-floppy --fs-uuid --set=root ABCD-1234\ndone' },
+    guest: { firmware: 'bios', loader: 'while true; do\nsearch --no-floppy --fs-uuid --set=root ABCD-1234\ndone' },
     verdict: {
       name: 'repeats-itself',
       stage: 'loader',
@@ -247,7 +247,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: "SYSLINUX's words",
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       loader:
         'echo "SYSLINUX 6.04 EDD 6.04-pre3 Copyright (C) 1994-2015 H. Peter Anvin et al"\necho "Failed to load ldlinux.c32"\necho "Boot failed: please change disks and press a key to continue."\nread line',
     },
@@ -257,7 +257,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: "SYSLINUX's words: a kernel that is not there",
     slow: true,
-    guest: { firmware: 'legacy', loader: 'echo "Could not find kernel image: linux"\necho -n "boot: "\nread line' },
+    guest: { firmware: 'bios', loader: 'echo "Could not find kernel image: linux"\necho -n "boot: "\nread line' },
     verdict: { name: 'syslinux', stage: 'loader', cause: /kernel image: linux/, withinMs: 30_000 },
     typedAt: [],
   },

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { packageFile } from '../../../harness/cache-folder.ts';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import type { Machine } from '../../../harness/machine/machine.ts';
 import { type BootCheck, commandCheck, equalCheck } from '../../../harness/verify/checks.ts';
 import { smallGuest } from '../../helpers/small-guest/small-guest.ts';
@@ -138,10 +138,10 @@ async function family(pid: number): Promise<number[]> {
 }
 
 test('a boot whose node and QEMU are stopped together for 25 s goes on as if nothing had been', async () => {
-  const { image, firmware } = await smallGuest({ firmware: 'legacy', stage2: SYSVINIT });
+  const { image, firmware } = await smallGuest({ firmware: 'bios', stage2: SYSVINIT });
   const child = spawn(
     process.execPath,
-    [packageFile('dist/cli/main.js'), 'verify', image, '--firmware', firmware === 'legacy' ? 'legacy' : '', '--json'],
+    [packageFile('dist/cli/main.js'), 'verify', image, '--firmware', firmware === 'bios' ? 'legacy' : '', '--json'],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const output: Buffer[] = [];

@@ -23,19 +23,19 @@ const AT_ONCE = 3;
 interface Corruption {
   readonly what: string;
   readonly format: 'raw' | 'qcow2';
-  readonly firmware: 'legacy' | 'efi';
+  readonly firmware: 'bios' | 'efi';
   readonly patches: readonly Patch[];
 }
 
-let folder: string;
+let directory: string;
 let good: Record<Corruption['format'], string>;
 const corruptions: Corruption[] = [];
 
 beforeAll(async () => {
-  folder = await mkdtemp('/var/tmp/ndi-corruptions-');
-  const { image, disk } = await new Bases(folder).get('hybrid');
+  directory = await mkdtemp('/var/tmp/ndi-corruptions-');
+  const { image, disk } = await new Bases(directory).get('hybrid');
   if (disk.esp === undefined) throw new Error('a hybrid image has an ESP');
-  const container = join(folder, 'good.qcow2');
+  const container = join(directory, 'good.qcow2');
   await run(['qemu-img', 'convert', '-O', 'qcow2', image, container]);
   good = { raw: image, qcow2: container };
   const bytes = { raw: await readFile(image), qcow2: await readFile(container) };
@@ -44,7 +44,7 @@ beforeAll(async () => {
   for (let index = 0; index < FROM + COUNT; index += 1) {
     const format: Corruption['format'] = random.below(8) === 0 ? 'qcow2' : 'raw';
     const region: Region = random.pick(format === 'qcow2' ? QCOW2_REGIONS : regions);
-    const firmware = random.pick(['legacy', 'efi'] as const);
+    const firmware = random.pick(['bios', 'efi'] as const);
     const patches = corrupt(random, region, bytes[format]);
     const one: Corruption = {
       what: `corruption ${index} of seed ${SEED}, ${region.name}, ${firmware}`,
@@ -55,7 +55,7 @@ beforeAll(async () => {
     if (index >= FROM) corruptions.push(one);
   }
 });
-afterAll(() => removeTree(folder));
+afterAll(() => removeTree(directory));
 
 test(
   `${COUNT} corruptions have the verdict that a boot by hand has`,
@@ -79,14 +79,14 @@ test(
 );
 
 async function compare({ format, firmware, patches }: Corruption): Promise<{ outcome: string; isWrong: boolean }> {
-  const work = await mkdtemp(join(folder, 'boot-'));
+  const work = await mkdtemp(join(directory, 'boot-'));
   const image = join(work, `bad.${format === 'raw' ? 'img' : format}`);
   try {
     await copySparse(good[format], image);
     const handle = await open(image, 'r+');
     for (const { at, bytes } of patches) await handle.write(bytes, 0, bytes.length, at);
     await handle.close();
-    const byHand = await plainBoot(image, format, firmware, { folder: work });
+    const byHand = await plainBoot(image, format, firmware, { directory: work });
     const report = await verifyBoot({ image, format, firmware }).catch((error: unknown) => {
       // What QEMU does not open is no disk image.
       if (error instanceof InvalidOptionsError) return error;

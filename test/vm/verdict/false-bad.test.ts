@@ -106,7 +106,7 @@ const ROOT_DEVICE_SAYS = [
 const CASES: readonly VerdictCase[] = [
   {
     boot: 'units that failed, disks that may be missing, full and read-only filesystems of others',
-    guest: { firmware: 'legacy', stage2: say(REPORTED) },
+    guest: { firmware: 'bios', stage2: say(REPORTED) },
     verdict: 'good',
     also: (report) => expect(report.ignored).toEqual([]),
   },
@@ -119,13 +119,13 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: "everybody else's failures, as a program's text behind init",
-    guest: { firmware: 'legacy', stage2: say(OTHERS) },
+    guest: { firmware: 'bios', stage2: say(OTHERS) },
     verdict: 'good',
   },
   {
     boot: 'what GRUB, systemd-boot and a kernel say that go on',
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       loader: HEALTHY_LINES.loader
         .trim()
         .split('\n')
@@ -167,27 +167,27 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'GRUB has an error and waits ten seconds for a key: an environment block that is not there',
-    guest: { firmware: 'legacy', loader: 'save_env recordfail\nload_env' },
+    guest: { firmware: 'bios', loader: 'save_env recordfail\nload_env' },
     verdict: 'good',
     typedAt: [],
   },
   {
     boot: 'GRUB has errors and waits ten seconds for a key: a terminal and a command that are not there',
     slow: true,
-    guest: { firmware: 'legacy', loader: 'terminal_output gfxterm\nvbeinfo' },
+    guest: { firmware: 'bios', loader: 'terminal_output gfxterm\nvbeinfo' },
     verdict: 'good',
     typedAt: [],
   },
   {
     boot: 'GRUB searches for what is not there',
     slow: true,
-    guest: { firmware: 'legacy', loader: 'search --no-floppy --label absent --set=root\nset root=hd0,msdos1' },
+    guest: { firmware: 'bios', loader: 'search --no-floppy --label absent --set=root\nset root=hd0,msdos1' },
     verdict: 'good',
   },
   {
     boot: 'GRUB on two terminals',
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       loader: 'serial --unit=0 --speed=115200\nterminal_output serial console\necho "Loading"',
     },
     verdict: 'good',
@@ -231,7 +231,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: 'a root below an overlay',
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       stage1: OVERLAY,
     },
     verdict: 'good',
@@ -247,7 +247,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a root in a file, by a loop device',
-    guest: { firmware: 'legacy', stage1: LOOP },
+    guest: { firmware: 'bios', stage1: LOOP },
     verdict: 'good',
   },
   {
@@ -258,7 +258,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'a quiet kernel and an init that says nothing, and nobody logs in',
-    guest: { firmware: 'legacy', parameters: 'quiet', files: { '/etc/issue': '' } },
+    guest: { firmware: 'bios', parameters: 'quiet', files: { '/etc/issue': '' } },
     options: { login: false },
     verdict: 'good',
   },

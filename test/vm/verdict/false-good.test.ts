@@ -29,7 +29,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: 'a prompt among the parameters that the kernel repeats, and no root: the initrd says so',
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       parameters: 'issue="foreign login: " root=LABEL=absent',
       stage1: INITRAMFS_NO_ROOT,
     },
@@ -40,7 +40,7 @@ const CASES: readonly VerdictCase[] = [
     boot: 'a prompt among the parameters that the kernel repeats, and no root: the initrd waits in silence',
     slow: true,
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       parameters: 'issue="foreign login: "',
       stage1: 'while ! findfs LABEL=absent > /dev/null 2>&1; do sleep 1; done',
     },
@@ -49,32 +49,32 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the initrd prints a prompt and leaves a shell, without a login',
-    guest: { firmware: 'legacy', stage1: `${PROMPT}; read -r line; exec setsid cttyhack sh -i` },
+    guest: { firmware: 'bios', stage1: `${PROMPT}; read -r line; exec setsid cttyhack sh -i` },
     options: { login: false },
     verdict: { name: [UNCONFIRMED, 'in-initrd', 'stage-1-shell'], stage: 'stage 1' },
   },
   {
     boot: 'the initrd prints a prompt and leaves a shell, with a login',
-    guest: { firmware: 'legacy', stage1: `${PROMPT}; read -r line; exec setsid cttyhack sh -i` },
+    guest: { firmware: 'bios', stage1: `${PROMPT}; read -r line; exec setsid cttyhack sh -i` },
     options: { checks: [commandCheck('true')] },
     verdict: { name: 'in-initrd', stage: 'stage 1' },
   },
   {
     boot: 'the initrd prints a prompt at each Enter, without a login',
-    guest: { firmware: 'legacy', stage1: PROMPTS_FOR_EVER },
+    guest: { firmware: 'bios', stage1: PROMPTS_FOR_EVER },
     options: { login: false },
     verdict: { name: UNCONFIRMED, stage: 'stage 1' },
   },
   {
     boot: 'the initrd prints a prompt at each Enter, with a login',
     slow: true,
-    guest: { firmware: 'legacy', stage1: PROMPTS_FOR_EVER },
+    guest: { firmware: 'bios', stage1: PROMPTS_FOR_EVER },
     verdict: { name: NOBODY_ANSWERS },
   },
   {
     boot: 'the initrd forges a whole login',
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       stage1: String.raw`
         printf '\nWelcome to \033[1mDebian GNU/Linux 12 (bookworm)\033[0m!\n\n'
         while printf 'small login: '; do
@@ -88,29 +88,29 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'the initrd has a real getty and login of its own',
-    guest: { firmware: 'legacy', stage1: RESCUE_LOGIN },
+    guest: { firmware: 'bios', stage1: RESCUE_LOGIN },
     verdict: { name: 'in-initrd', stage: 'stage 1' },
   },
   {
     boot: 'the initrd has a real getty and login of its own, and nobody logs in',
     slow: true,
-    guest: { firmware: 'legacy', stage1: RESCUE_LOGIN },
+    guest: { firmware: 'bios', stage1: RESCUE_LOGIN },
     options: { login: false },
     verdict: { name: UNCONFIRMED, stage: 'stage 1' },
   },
   {
     boot: "a real login in a chroot of the root, whose process 1 is the initrd's",
-    guest: { firmware: 'legacy', stage1: CHROOT },
+    guest: { firmware: 'bios', stage1: CHROOT },
     verdict: { name: ['foreign-init', 'in-initrd'] },
   },
   {
     boot: 'the root is a copy in memory',
-    guest: { firmware: 'legacy', stage1: TO_RAM },
+    guest: { firmware: 'bios', stage1: TO_RAM },
     verdict: { name: ['foreign-root', 'in-initrd'] },
   },
   {
     boot: 'GRUB prints a prompt and stops',
-    guest: { firmware: 'legacy', loader: 'echo -n "small login: "\nread line\nsleep 100000' },
+    guest: { firmware: 'bios', loader: 'echo -n "small login: "\nread line\nsleep 100000' },
     options: { login: false },
     verdict: { name: [UNCONFIRMED, 'hang', 'asks-a-question'], stage: ['loader', 'firmware'] },
   },

@@ -162,7 +162,7 @@ const CASES: readonly VerdictCase[] = [
     boot: "GRUB asks for a disk's passphrase",
     slow: true,
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       loader: `echo -n "Enter passphrase for hd0,gpt2 (${UUID}): "\nread answer\necho "Slot 0 opened"`,
     },
     verdict: { name: 'asks-for-passphrase', stage: 'loader', cause: /Enter passphrase for hd0,gpt2/, withinMs: 30_000 },
@@ -171,7 +171,7 @@ const CASES: readonly VerdictCase[] = [
   {
     boot: "GRUB gets a disk's passphrase",
     guest: {
-      firmware: 'legacy',
+      firmware: 'bios',
       loader: `echo -n "Enter passphrase for hd0,gpt2 (${UUID}): "\nread answer\nif [ "$answer" != foreign ]; then halt; fi`,
     },
     options: { passphrase: 'foreign' },
@@ -426,7 +426,7 @@ const CASES: readonly VerdictCase[] = [
   },
   {
     boot: 'GRUB asks for a user',
-    guest: { firmware: 'legacy', loader: 'echo "Enter username: "\nread user' },
+    guest: { firmware: 'bios', loader: 'echo "Enter username: "\nread user' },
     verdict: {
       name: 'loader-asks',
       stage: 'loader',

@@ -49,11 +49,11 @@ export function testVerdicts(cases: readonly VerdictCase[]): void {
   const all = process.env.ALL_VERDICTS !== undefined;
   const chosen = cases.filter(({ slow }) => all || slow !== true);
   test.concurrent.each(chosen.map((each) => [each.boot, each] as const))('%s', async (_, each) => {
-    const folder = await mkdtemp(join(tmpdir(), "ndi verdict, it's-"));
+    const directory = await mkdtemp(join(tmpdir(), "ndi verdict, it's-"));
     try {
-      holdAgainst(each, await verifyBoot({ ...(await smallGuest(each.guest, folder)), ...each.options }));
+      holdAgainst(each, await verifyBoot({ ...(await smallGuest(each.guest, directory)), ...each.options }));
     } finally {
-      await removeTree(folder);
+      await removeTree(directory);
     }
   });
 }

@@ -16,7 +16,7 @@ if [ "@flavour@" = tiny ]; then
 else
   [ -L /usr ] || [ ! -d /usr ] || rmdir /usr
   link @sw@ /usr
-  for folder in bin sbin lib lib64; do link "usr/$folder" "/$folder"; done
+  for directory in bin sbin lib lib64; do link "usr/$directory" "/$directory"; done
 fi
 
 echo "setting up /etc..."

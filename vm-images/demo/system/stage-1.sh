@@ -49,8 +49,8 @@ if ! mount_root 2> /dev/null; then
   mount_root || fail "cannot mount $device"
 fi
 [ -e "/root-fs$init" ] || fail "stage 2 init script ($init) not found"
-for folder in proc sys dev run; do
-  mkdir -p "/root-fs/$folder"
-  mount --move "/$folder" "/root-fs/$folder"
+for directory in proc sys dev run; do
+  mkdir -p "/root-fs/$directory"
+  mount --move "/$directory" "/root-fs/$directory"
 done
 exec switch_root /root-fs "$init"

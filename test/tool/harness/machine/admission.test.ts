@@ -4,14 +4,14 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { HarnessError } from '../../../../harness/errors.ts';
 import { admit, describeHolders, type PlaceHolder } from '../../../../harness/machine/admission.ts';
 import { startChild } from '../../../helpers/child.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 afterEach(() => vi.unstubAllEnvs());
 
 async function ownCache(): Promise<string> {
-  const folder = await tempFolder();
-  vi.stubEnv('XDG_CACHE_HOME', folder);
-  return join(folder, 'nixos-disk-image');
+  const directory = await tempDirectory();
+  vi.stubEnv('XDG_CACHE_HOME', directory);
+  return join(directory, 'nixos-disk-image');
 }
 
 /** Another process, which inherits the cache directory, takes the only place. */

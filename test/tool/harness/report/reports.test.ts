@@ -7,7 +7,7 @@ import { renderHtml } from '../../../../harness/report/html.ts';
 import { renderJunit } from '../../../../harness/report/junit.ts';
 import type { BootReport } from '../../../../harness/verify/boot-report.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 function picture(): string {
   const png = new PNG({ width: 720, height: 400 });
@@ -18,7 +18,7 @@ function picture(): string {
 const good: BootReport = {
   ...{
     image: 'images/nixos.img',
-    firmware: 'legacy',
+    firmware: 'bios',
     architecture: 'x86_64',
     accelerator: 'tcg',
     ok: true,
@@ -56,10 +56,10 @@ const bad: BootReport = {
 const CHROMIUM = ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'];
 
 test('the page is what it should be in a real browser, whatever a guest printed', async () => {
-  const folder = await tempFolder();
-  const page = join(folder, 'report.html');
+  const directory = await tempDirectory();
+  const page = join(directory, 'report.html');
   await writeFile(page, renderHtml([good, bad], 'nixos.img'));
-  const env = { HOME: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder };
+  const env = { HOME: directory, XDG_CONFIG_HOME: directory, XDG_CACHE_HOME: directory };
   const url = `file://${encodeURI(page)}`;
   const dom = await localExecutor.run([...CHROMIUM, '--dump-dom', url], { env });
   expect(dom.exitCode, dom.stderr.toString('utf8')).toBe(0);
@@ -70,9 +70,9 @@ test('the page is what it should be in a real browser, whatever a guest printed'
   expect(text.match(/<script/g)).toBeNull();
   expect(text.match(/<img /g)).toHaveLength(1);
 
-  const shot = join(folder, 'shot.png');
+  const shot = join(directory, 'shot.png');
   await localExecutor.run([...CHROMIUM, '--window-size=1100,1800', `--screenshot=${shot}`, url], { env });
-  const read = await localExecutor.run(['tesseract', shot, '-', '--psm', '11'], { env: { HOME: folder } });
+  const read = await localExecutor.run(['tesseract', shot, '-', '--psm', '11'], { env: { HOME: directory } });
   const words = read.stdout.toString('utf8');
   for (const seen of ['Timeline', 'Serial console', 'kernel']) expect(words).toContain(seen);
   // The verdicts in their colours.

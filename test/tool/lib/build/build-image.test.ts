@@ -1,14 +1,14 @@
 import { chmod, mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { packageFile } from '../../../../harness/cache-folder.ts';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
 import type { StepEvent } from '../../../../lib/run/step.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 import { buildAsNobody } from '../../../helpers/nobody.ts';
 import { run } from '../../../helpers/run.ts';
 import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // Whole images without a VM.
 
@@ -23,17 +23,17 @@ const options = (outDir: string, system: string, more: Partial<BuildImageOptions
   ...more,
 });
 
-/** Bytes that a folder occupies, but for the image. */
-async function allocated(folder: string): Promise<number> {
+/** Bytes that a directory occupies, but for the image. */
+async function allocated(directory: string): Promise<number> {
   let bytes = 0;
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => []))
     if (!entry.name.endsWith('.img'))
       bytes += ((await stat(join(entry.parentPath, entry.name)).catch(() => undefined))?.blocks ?? 0) * 512;
   return bytes;
 }
 
 test('the closure is not copied: beside the image there is less than a twentieth of it', async () => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   let most = 0;
   const pending: Promise<void>[] = [];
   const built = await buildImage(options(outDir, 'demo-grub-hybrid', { partitionTableType: 'hybrid' }), {
@@ -68,7 +68,7 @@ test.each([
   'makeFilesystem',
   'convertImage',
 ])('an abort in %s leaves nothing behind', async (phase) => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const abort = new AbortController();
   const attempt = buildImage(options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi', format: 'qcow2' }), {
     signal: abort.signal,
@@ -80,8 +80,8 @@ test.each([
   expect(await readdir(outDir)).toEqual([]);
 });
 
-test('two builds at once into one folder both succeed', async () => {
-  const outDir = await tempFolder();
+test('two builds at once into one directory both succeed', async () => {
+  const outDir = await tempDirectory();
   const details: string[] = [];
   const onEvent = (event: StepEvent): void => {
     if (event.type === 'start') details.push(event.detail ?? '');
@@ -106,7 +106,7 @@ test.each([
     /needed \d+ bytes.*available \d+ bytes/,
   ],
 ] as const)('%s is told with numbers, and leaves nothing', async (_, more, message) => {
-  const outDir = await tempFolder();
+  const outDir = await tempDirectory();
   const attempt = buildImage(options(outDir, 'tiny-systemd-boot', more));
   await expect(attempt).rejects.toMatchObject({ code: 'E_NO_SPACE' });
   await expect(attempt).rejects.toThrow(message);
@@ -114,21 +114,21 @@ test.each([
 });
 
 test('a user that the system does not declare is told before anything is made', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'file'), 'x');
-  const contents = [{ source: join(folder, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
-  const attempt = buildImage(options(join(folder, 'out'), 'tiny-grub-bios', { contents }));
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'file'), 'x');
+  const contents = [{ source: join(directory, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
+  const attempt = buildImage(options(join(directory, 'out'), 'tiny-grub-bios', { contents }));
   await expect(attempt).rejects.toThrow(/the system declares no user bob/);
-  expect(await readdir(folder)).toEqual(['file']);
+  expect(await readdir(directory)).toEqual(['file']);
 });
 
 test.each(['yesterday', '-1', '99999999999'])('SOURCE_DATE_EPOCH=%s is refused, not ignored', async (value) => {
   vi.stubEnv('SOURCE_DATE_EPOCH', value);
   onTestFinished(() => void vi.unstubAllEnvs());
-  const folder = await tempFolder();
-  const attempt = buildImage(options(join(folder, 'out'), 'tiny-grub-bios', { reproducible: true }));
+  const directory = await tempDirectory();
+  const attempt = buildImage(options(join(directory, 'out'), 'tiny-grub-bios', { reproducible: true }));
   await expect(attempt).rejects.toThrow(/SOURCE_DATE_EPOCH: must be seconds since 1970/);
-  expect(await readdir(folder)).toEqual([]);
+  expect(await readdir(directory)).toEqual([]);
 });
 
 test.each([
@@ -139,14 +139,14 @@ test.each([
     /buildImage: no space left in the filesystem of .*; needed \d+ bytes .*, available \d+ bytes/,
   ],
 ])('a host disk %s says so with status 3, and is empty afterwards', async (_, size, message) => {
-  const folder = await tempFolder();
-  const out = join(folder, 'out');
+  const directory = await tempDirectory();
+  const out = join(directory, 'out');
   await mkdir(out);
   await writeFile(
-    join(folder, 'image.json'),
+    join(directory, 'image.json'),
     JSON.stringify({ ...options(out, 'tiny-systemd-boot', { partitionTableType: 'efi' }), outDir: undefined }),
   );
-  const argv = [packageFile('dist/cli/main.js'), 'build', join(folder, 'image.json'), '--out', out];
+  const argv = [packageFile('dist/cli/main.js'), 'build', join(directory, 'image.json'), '--out', out];
   const result = await inSmallTmpfs(out, size, [process.execPath, ...argv]);
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(3);
   expect(result.stderr.toString('utf8')).toMatch(message);
@@ -155,23 +155,23 @@ test.each([
 
 // Whose only id in a user namespace is root's: an owner can be pretended there, not set.
 test.each(['btrfs', 'f2fs'] as const)('an ordinary user gives files of a %s to others', async (fsType) => {
-  const folder = await tempFolder();
-  await chmod(folder, 0o755);
-  await writeFile(join(folder, 'page'), 'page');
+  const directory = await tempDirectory();
+  await chmod(directory, 0o755);
+  await writeFile(join(directory, 'page'), 'page');
   const built = await buildAsNobody({
     ...{ toplevel: demo.systems['tiny-none'] ?? '', store: demo.store, partitionTableType: 'none', fsType },
     ...{ installBootLoader: false, additionalSpace: '64M' },
-    contents: [{ source: join(folder, 'page'), target: '/srv/page', user: 'alice', group: 'users' }],
+    contents: [{ source: join(directory, 'page'), target: '/srv/page', user: 'alice', group: 'users' }],
   });
   expect(built.filesystem.fsType).toBe(fsType);
 });
 
 test('extended attributes of contents are in an ext4, and a root that would lose them is refused', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'tool'), 'x');
-  await run(['setfattr', '-n', 'user.origin', '-v', 'here', join(folder, 'tool')]);
-  const outDir = join(folder, 'out');
-  const contents = [{ source: join(folder, 'tool'), target: '/bin/tool' }];
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'tool'), 'x');
+  await run(['setfattr', '-n', 'user.origin', '-v', 'here', join(directory, 'tool')]);
+  const outDir = join(directory, 'out');
+  const contents = [{ source: join(directory, 'tool'), target: '/bin/tool' }];
   const { image } = await buildImage(options(outDir, 'tiny-none', { partitionTableType: 'none', contents }));
   expect(await run(['debugfs', '-R', 'ea_get /bin/tool user.origin', image])).toContain('here');
   const btrfs = options(outDir, 'tiny-none', { partitionTableType: 'none', contents, fsType: 'btrfs' });
@@ -182,16 +182,16 @@ test('extended attributes of contents are in an ext4, and a root that would lose
 });
 
 test('contents below the mount point of a boot partition are on that partition, and what it cannot hold is refused', async () => {
-  const folder = await tempFolder();
-  await mkdir(join(folder, 'tree/boot/EFI/ünï'), { recursive: true });
-  await writeFile(join(folder, 'tree/boot/EFI/ünï/two'), '2');
-  await writeFile(join(folder, 'one'), '1');
-  const outDir = join(folder, 'out');
+  const directory = await tempDirectory();
+  await mkdir(join(directory, 'tree/boot/EFI/ünï'), { recursive: true });
+  await writeFile(join(directory, 'tree/boot/EFI/ünï/two'), '2');
+  await writeFile(join(directory, 'one'), '1');
+  const outDir = join(directory, 'out');
   const build = (more: object): Promise<BuiltImage> =>
     buildImage(options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi', ...more }));
-  const one = { source: join(folder, 'one'), target: '/boot/extra/one' };
+  const one = { source: join(directory, 'one'), target: '/boot/extra/one' };
   const { image, disk } = await build({
-    contents: [one, { source: join(folder, 'tree/boot/EFI'), target: '/boot/EFI' }],
+    contents: [one, { source: join(directory, 'tree/boot/EFI'), target: '/boot/EFI' }],
   });
   const at = `${image}@@${disk.esp?.offsetBytes}`;
   expect(await run(['mtype', '-i', at, '::/extra/one'])).toBe('1');
@@ -203,9 +203,9 @@ test('contents below the mount point of a boot partition are on that partition, 
   await expect(build({ contents: [owned] })).rejects.toThrow(
     /contents\[0\]\.user: .*a FAT, which has no owners[\s\S]*\.mode/,
   );
-  const loader = { source: join(folder, 'one'), target: '/boot/EFI/BOOT/BOOTX64.EFI' };
+  const loader = { source: join(directory, 'one'), target: '/boot/EFI/BOOT/BOOTX64.EFI' };
   await expect(build({ contents: [loader] })).rejects.toThrow(/duplicate entry \/EFI\/BOOT\/BOOTX64\.EFI/);
-  await symlink('x', join(folder, 'tree/boot/link'));
-  const link = { source: join(folder, 'tree/boot'), target: '/boot' };
+  await symlink('x', join(directory, 'tree/boot/link'));
+  const link = { source: join(directory, 'tree/boot'), target: '/boot' };
   await expect(build({ contents: [link] })).rejects.toThrow(/a FAT filesystem cannot hold \/link/);
 });

@@ -4,12 +4,12 @@ import { expect, test } from 'vitest';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
-import { formatEsp } from '../../../../lib/steps/format-esp.ts';
+import { makeBootFilesystem } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { type PartitionedDisk, partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const MTOOLS = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', SOURCE_DATE_EPOCH: '1000000000', TZ: 'UTC' };
 
@@ -20,21 +20,21 @@ async function pair(): Promise<{
   disk: PartitionedDisk;
   at: string;
   esp: string;
-  folder: string;
+  directory: string;
 }> {
-  const folder = await tempFolder();
-  const [a, b, root] = [join(folder, 'a.img'), join(folder, 'b.img'), join(folder, 'root')];
+  const directory = await tempDirectory();
+  const [a, b, root] = [join(directory, 'a.img'), join(directory, 'b.img'), join(directory, 'root')];
   await mkdir(join(root, 'etc'), { recursive: true });
   await writeFile(join(root, 'etc/file'), 'x'.repeat(10_000));
   await writeFile(join(root, 'etc/other'), 'other');
   await createDisk({ image: a, sizeBytes: 64 * MIB });
   const disk = await partitionDisk({ image: a, partitionTableType: 'efi', bootSize: '24M' });
   const esp = disk.esp ?? disk.root;
-  await formatEsp({ image: a, partition: esp, volumeId: '12345678', timestamp: 1 });
+  await makeBootFilesystem({ image: a, partition: esp, volumeId: '12345678', timestamp: 1 });
   await run(['mcopy', '-i', `${a}@@${esp.offsetBytes}`, join(root, 'etc/other'), '::/entry'], { env: MTOOLS });
   await makeFilesystem({ image: a, partition: disk.root, populateFrom: root, timestamp: 1 });
   await copyFile(a, b);
-  return { a, b, disk, folder, at: `./b.img?offset=${disk.root.offsetBytes}`, esp: `${b}@@${esp.offsetBytes}` };
+  return { a, b, disk, directory, at: `./b.img?offset=${disk.root.offsetBytes}`, esp: `${b}@@${esp.offsetBytes}` };
 }
 
 async function poke(file: string, offset: number, text: string): Promise<void> {
@@ -43,14 +43,14 @@ async function poke(file: string, offset: number, text: string): Promise<void> {
 }
 
 test('the same disk in two containers differs only in the container', async () => {
-  const { a, b, folder } = await pair();
+  const { a, b, directory } = await pair();
   expect(await diffImages({ a, b })).toEqual([]);
-  const qcow2 = join(folder, 'a.qcow2');
+  const qcow2 = join(directory, 'a.qcow2');
   await convertImage({ source: a, target: qcow2, format: 'qcow2' });
   expect(await diffImages({ a, b: qcow2 })).toEqual([
     { where: 'container', what: 'a.img', field: 'format', a: 'raw', b: 'qcow2' },
   ]);
-  const [one, two] = ['one.vdi', 'two.vdi'].map((name) => join(folder, name));
+  const [one, two] = ['one.vdi', 'two.vdi'].map((name) => join(directory, name));
   for (const target of [one ?? '', two ?? '']) await convertImage({ source: a, target, format: 'vdi' });
   expect(await diffImages({ a: one ?? '', b: two ?? '' })).toMatchObject([{ where: 'container', field: 'identifier' }]);
 });
@@ -66,10 +66,10 @@ test.each([
     [{ what: 'superblock', field: 'Filesystem volume name', a: 'nixos', b: 'changed' }],
   ],
 ])('ext4: %s is named by path and field', async (_, commands, expected) => {
-  const { a, b, folder, at } = await pair();
+  const { a, b, directory, at } = await pair();
   for (const command of ['set_current_time @1', ...commands])
     await run(['debugfs', '-w', '-R', command, at], {
-      cwd: folder,
+      cwd: directory,
       env: { E2FSPROGS_FAKE_TIME: '1', SOURCE_DATE_EPOCH: '1' },
     });
   const found = await diffImages({ a, b });
@@ -80,8 +80,8 @@ test.each([
 });
 
 test('ext4: changed content is told with its first byte', async () => {
-  const { a, b, folder, at, disk } = await pair();
-  const blocks = await run(['debugfs', '-R', 'blocks /etc/file', at], { cwd: folder });
+  const { a, b, directory, at, disk } = await pair();
+  const blocks = await run(['debugfs', '-R', 'blocks /etc/file', at], { cwd: directory });
   const [, second] = blocks.trim().split(/\s+/).map(Number);
   await poke(b, disk.root.offsetBytes + (second ?? 0) * 4096 + 100, 'Y');
   expect(await diffImages({ a, b })).toEqual([
@@ -90,10 +90,10 @@ test('ext4: changed content is told with its first byte', async () => {
 });
 
 test('FAT: volume ID, paths, times and contents', async () => {
-  const { a, b, esp, disk, folder } = await pair();
+  const { a, b, esp, disk, directory } = await pair();
   await poke(b, (disk.esp?.offsetBytes ?? 0) + 39, 'ABCD');
-  await writeFile(join(folder, 'entry'), 'othEr');
-  await run(['mcopy', '-o', '-i', esp, join(folder, 'entry'), '::/entry'], {
+  await writeFile(join(directory, 'entry'), 'othEr');
+  await run(['mcopy', '-o', '-i', esp, join(directory, 'entry'), '::/entry'], {
     env: { ...MTOOLS, SOURCE_DATE_EPOCH: '1000000500' },
   });
   await run(['mmd', '-i', esp, '::/new'], { env: MTOOLS });
@@ -123,7 +123,7 @@ test('partition table and boot sector', async () => {
 });
 
 test('what is no image is refused', async () => {
-  const { a, folder } = await pair();
-  await expect(diffImages({ a, b: join(folder, 'none') })).rejects.toThrow(/does not exist/);
-  await expect(diffImages({ a, b: folder })).rejects.toThrow(/is a directory/);
+  const { a, directory } = await pair();
+  await expect(diffImages({ a, b: join(directory, 'none') })).rejects.toThrow(/does not exist/);
+  await expect(diffImages({ a, b: directory })).rejects.toThrow(/is a directory/);
 });

@@ -6,10 +6,10 @@ import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const entry = (path: string, type: TreeEntry['type'], more: Partial<TreeEntry> = {}): TreeEntry => ({
-  ...{ path, type, mode: type === 'folder' ? 0o755 : 0o644, uid: 0, gid: 0, sizeBytes: 0, mtime: 1 },
+  ...{ path, type, mode: type === 'directory' ? 0o755 : 0o644, uid: 0, gid: 0, sizeBytes: 0, mtime: 1 },
   ...{ source: '', target: type === 'symlink' ? 'x' : '', hardLink: undefined },
   ...more,
 });
@@ -19,11 +19,11 @@ const numbered = (count: number, make: (index: number) => TreeEntry): TreeEntry[
 
 /** An image that holds these, which e2fsck has looked through. */
 async function filled(entries: readonly TreeEntry[], sizeBytes = 64 * MIB) {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes });
   const partition = { offsetBytes: 0, sizeBytes };
-  const made = await makeFilesystem({ image, partition, entries, inodeCount: entries.length + 64 });
+  const made = await makeFilesystem({ image, partition, files: entries, inodeCount: entries.length + 64 });
   await run(['e2fsck', '-fn', image]);
   const ask = (request: string): Promise<string> => run(['debugfs', '-R', request, image]);
   return { image, made, ask };
@@ -34,9 +34,9 @@ const flagsIn = (text: string): number => Number(/Flags: (0x\w+)/.exec(text)?.[1
 
 test('a directory of one block has no index, one of more has', async () => {
   const { ask } = await filled([
-    entry('few', 'folder'),
+    entry('few', 'directory'),
     ...numbered(50, (index) => entry(`few/${index}`, 'symlink')),
-    entry('many', 'folder'),
+    entry('many', 'directory'),
     ...numbered(3000, (index) => entry(`many/name-${index}`, 'symlink')),
   ]);
   expect(flagsIn(await ask('stat /few')) & INDEXED).toBe(0);
@@ -75,15 +75,15 @@ test.each([
   [64_999, 1],
 ])('a directory with %i directories says %i links', async (count, links) => {
   const { ask } = await filled(
-    [entry('d', 'folder'), ...numbered(count, (index) => entry(`d/${index}`, 'folder'))],
+    [entry('d', 'directory'), ...numbered(count, (index) => entry(`d/${index}`, 'directory'))],
     400 * MIB,
   );
   expect(await ask('stat /d')).toMatch(new RegExp(`Links: ${links}\\s`));
 });
 
 test('a file with more names than a filesystem counts is split', async () => {
-  const folder = await tempFolder();
-  const source = join(folder, 'file');
+  const directory = await tempDirectory();
+  const source = join(directory, 'file');
   await using handle = await open(source, 'w');
   await handle.write('content');
   const count = 65_010;
@@ -118,7 +118,7 @@ test('whatever bytes a name has, a slash and a NUL aside, it is kept', async () 
 
 test('lost+found is the one of mkfs.ext4, with the mode that is given, and may hold something', async () => {
   const { ask } = await filled([
-    entry('lost+found', 'folder', { mode: 0o711, uid: 5 }),
+    entry('lost+found', 'directory', { mode: 0o711, uid: 5 }),
     entry('lost+found/#12', 'symlink'),
     entry('other', 'symlink'),
   ]);
@@ -142,7 +142,7 @@ test.each([
 test('modes, owners and times of all kinds', async () => {
   const far = 2 ** 33;
   const { ask } = await filled([
-    entry('d', 'folder', { mode: 0o2775, uid: 70_000, gid: 2 ** 32 - 2, mtime: far }),
+    entry('d', 'directory', { mode: 0o2775, uid: 70_000, gid: 2 ** 32 - 2, mtime: far }),
     entry('d/fifo', 'fifo', { mode: 0o600 }),
   ]);
   const shown = await ask('stat /d');
@@ -158,13 +158,13 @@ test('extended attributes: in the inode, in a block of their own, and an ACL', a
   const capability = '0100000200200000000000000000000000000000';
   // Of user 5, who may read: as a program sees it.
   const acl = '0200000001000600ffffffff020004000500000004000400ffffffff10000400ffffffff20000400ffffffff';
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 32 * MIB });
   const partition = { offsetBytes: 0, sizeBytes: 32 * MIB };
   const entries = [
     entry('ping', 'fifo'),
-    entry('labelled', 'folder'),
+    entry('labelled', 'directory'),
     entry('labelled/large', 'symlink'),
     entry('shared', 'fifo'),
   ];
@@ -181,7 +181,7 @@ test('extended attributes: in the inode, in a block of their own, and an ACL', a
     { target: '/labelled/large', name: 'trusted.t', value: '74' },
     { target: '/shared', name: 'system.posix_acl_access', value: acl },
   ];
-  await makeFilesystem({ image, partition, entries, attributes });
+  await makeFilesystem({ image, partition, files: entries, attributes });
   await run(['e2fsck', '-fn', image]);
   const ask = (request: string): Promise<string> => run(['debugfs', '-R', request, image]);
   const hex = async (path: string, name: string): Promise<string> =>
@@ -194,11 +194,11 @@ test('extended attributes: in the inode, in a block of their own, and an ACL', a
   for (const { target, name, value } of attributes.slice(3, 6)) expect(await hex(target, name)).toBe(value);
   expect(await ask('ea_list /shared')).toMatch(/system\.posix_acl_access/);
   const more = [{ target: '/ping', name: 'user.huge', value: '00'.repeat(5000) }];
-  await expect(makeFilesystem({ image, partition, entries, attributes: more })).rejects.toThrow(
+  await expect(makeFilesystem({ image, partition, files: entries, attributes: more })).rejects.toThrow(
     /"\/ping" into an ext4.*extended attributes are large/,
   );
   const unknown = [{ target: '/ping', name: 'btrfs.compression', value: '00' }];
-  await expect(makeFilesystem({ image, partition, entries, attributes: unknown })).rejects.toThrow(
+  await expect(makeFilesystem({ image, partition, files: entries, attributes: unknown })).rejects.toThrow(
     /in a namespace that ext4 has/,
   );
 });

@@ -5,14 +5,14 @@ import { listTree, type TreeEntry, type TreeSource } from '../../../../lib/files
 import { runStep } from '../../../../lib/run/step.ts';
 import { HASH } from '../../../helpers/fake-system.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const list = (source: TreeSource): Promise<TreeEntry[]> =>
   runStep('test', undefined, undefined, (step) => listTree(step, source));
 
 async function sources() {
-  const folder = await tempFolder();
-  const [root, store] = [join(folder, 'root'), join(folder, 'store')];
+  const directory = await tempDirectory();
+  const [root, store] = [join(directory, 'root'), join(directory, 'store')];
   const path = `/nix/store/${HASH}-one`;
   await mkdir(join(root, 'etc'), { recursive: true });
   await writeFile(join(root, 'etc/file'), 'x');
@@ -24,7 +24,7 @@ async function sources() {
   return { root, closure: { store, storePaths: [path] }, path };
 }
 
-test('a folder’s entries stand together behind it, and the closure is where it belongs', async () => {
+test('a directory’s entries stand together behind it, and the closure is where it belongs', async () => {
   const { root, closure } = await sources();
   const tree = await list({ root, closure, owners: [{ target: '/etc', uid: 5, gid: 6 }] });
   expect(tree.map(({ path }) => path)).toEqual([

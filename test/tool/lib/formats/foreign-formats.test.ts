@@ -8,7 +8,7 @@ import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
 import { InvalidOptionsError } from '../../../../lib/run/errors.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // What is not a disk as a machine sees one is refused with its name and with what to do.
 
@@ -28,15 +28,15 @@ test.each([
   ['parallels', [], /is a Parallels disk image/],
   ['qcow', [], /first version of qcow/],
 ])('%s %j', async (format, options, name) => {
-  const folder = await tempFolder();
-  await run(['truncate', '-s', '4M', 'raw'], { cwd: folder });
-  await run(['qemu-img', 'convert', '-O', format, ...options, 'raw', 'image'], { cwd: folder });
-  const { message, hint } = await refused(join(folder, 'image'));
+  const directory = await tempDirectory();
+  await run(['truncate', '-s', '4M', 'raw'], { cwd: directory });
+  await run(['qemu-img', 'convert', '-O', format, ...options, 'raw', 'image'], { cwd: directory });
+  const { message, hint } = await refused(join(directory, 'image'));
   expect(message).toMatch(name);
   // The advice is followed to the letter: it must lead to a disk that is read.
   expect(hint).toContain('qemu-img convert');
-  await run(['qemu-img', 'convert', '-f', format, '-O', 'raw', 'image', 'disk.img'], { cwd: folder });
-  expect(await inspectDiskImage(join(folder, 'disk.img'))).toMatchObject({
+  await run(['qemu-img', 'convert', '-f', format, '-O', 'raw', 'image', 'disk.img'], { cwd: directory });
+  expect(await inspectDiskImage(join(directory, 'disk.img'))).toMatchObject({
     format: 'raw',
     virtualBytes: 4 * 1024 ** 2,
   });
@@ -50,43 +50,43 @@ test.each([
   ['lz4', ['lz4', '-q', 'raw', 'raw.lz4'], 'raw.lz4', /compressed with lz4/, /unlz4/],
   ['tar', ['tar', '-cf', 'raw.ova', 'raw'], 'raw.ova', /a tar archive, as an OVA is/, /tar -xf/],
 ])('%s', async (_, pack, name, what, hint) => {
-  const folder = await tempFolder();
-  await run(['truncate', '-s', '4M', 'raw'], { cwd: folder });
-  await run(pack, { cwd: folder });
-  const error = await refused(join(folder, name));
+  const directory = await tempDirectory();
+  await run(['truncate', '-s', '4M', 'raw'], { cwd: directory });
+  await run(pack, { cwd: directory });
+  const error = await refused(join(directory, name));
   expect(error.message).toMatch(what);
   expect(error.hint).toMatch(hint);
-  await expect(inspectImage({ image: join(folder, name) })).rejects.toThrow(what);
-  await expect(diffImages({ a: join(folder, 'raw'), b: join(folder, name) })).rejects.toThrow(what);
+  await expect(inspectImage({ image: join(directory, name) })).rejects.toThrow(what);
+  await expect(diffImages({ a: join(directory, 'raw'), b: join(directory, name) })).rejects.toThrow(what);
 });
 
 test('a zip archive, and a CD-ROM without a partition table', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'disk.zip'), Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.alloc(2_000_000)]));
-  expect((await refused(join(folder, 'disk.zip'))).message).toMatch(/a zip archive/);
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'disk.zip'), Buffer.concat([Buffer.from('PK\u0003\u0004'), Buffer.alloc(2_000_000)]));
+  expect((await refused(join(directory, 'disk.zip'))).message).toMatch(/a zip archive/);
   const cd = Buffer.alloc(2_000_000);
   cd.write('\u0001CD001\u0001', 0x8000, 'latin1');
-  await writeFile(join(folder, 'cd.iso'), cd);
-  expect((await refused(join(folder, 'cd.iso'))).message).toMatch(/image of a CD-ROM/);
+  await writeFile(join(directory, 'cd.iso'), cd);
+  expect((await refused(join(directory, 'cd.iso'))).message).toMatch(/image of a CD-ROM/);
   // One that is written to USB sticks as well.
   cd[450] = 0x17;
   cd.writeUInt32LE(3000, 458);
   cd.writeUInt16LE(0xaa55, 510);
-  await writeFile(join(folder, 'hybrid.iso'), cd);
-  expect(await inspectImage({ image: join(folder, 'hybrid.iso') })).toMatchObject({ table: 'msdos' });
+  await writeFile(join(directory, 'hybrid.iso'), cd);
+  expect(await inspectImage({ image: join(directory, 'hybrid.iso') })).toMatchObject({ table: 'msdos' });
 });
 
 test('what would block whoever opens it is refused at once', async () => {
-  const folder = await tempFolder();
-  await run(['mkfifo', 'pipe'], { cwd: folder });
-  const server = createServer().listen(join(folder, 's'));
+  const directory = await tempDirectory();
+  await run(['mkfifo', 'pipe'], { cwd: directory });
+  const server = createServer().listen(join(directory, 's'));
   onTestFinished(() => void server.close());
   await new Promise((resolve) => server.once('listening', resolve));
   for (const [path, what] of [
-    [join(folder, 'pipe'), /is a named pipe \(FIFO\), not a disk image/],
-    [join(folder, 's'), /is a socket, not a disk image/],
+    [join(directory, 'pipe'), /is a named pipe \(FIFO\), not a disk image/],
+    [join(directory, 's'), /is a socket, not a disk image/],
     ['/dev/zero', /is a character device, not a disk image/],
-    [folder, /is a directory, not a disk image/],
+    [directory, /is a directory, not a disk image/],
   ] as const) {
     expect((await refused(path)).message).toMatch(what);
     await expect(diffImages({ a: path, b: path })).rejects.toThrow(what);
@@ -94,11 +94,13 @@ test('what would block whoever opens it is refused at once', async () => {
 });
 
 test("a file's name meets no shell", async () => {
-  const folder = await tempFolder();
+  const directory = await tempDirectory();
   const name = 'x$(touch F)`touch G`|touch H;?offset=1.img';
-  await run(['mkfs.ext4', '-q', '-F', '-L', 'here', `./copy`, '16M'], { cwd: folder });
-  await run(['cp', 'copy', name], { cwd: folder });
-  expect((await inspectImage({ image: join(folder, name), deep: true })).filesystem).toMatchObject({ label: 'here' });
-  expect(await diffImages({ a: join(folder, name), b: join(folder, 'copy') })).toEqual([]);
-  expect((await run(['ls'], { cwd: folder })).trim().split('\n').sort()).toEqual(['copy', name].sort());
+  await run(['mkfs.ext4', '-q', '-F', '-L', 'here', `./copy`, '16M'], { cwd: directory });
+  await run(['cp', 'copy', name], { cwd: directory });
+  expect((await inspectImage({ image: join(directory, name), deep: true })).filesystem).toMatchObject({
+    label: 'here',
+  });
+  expect(await diffImages({ a: join(directory, name), b: join(directory, 'copy') })).toEqual([]);
+  expect((await run(['ls'], { cwd: directory })).trim().split('\n').sort()).toEqual(['copy', name].sort());
 });

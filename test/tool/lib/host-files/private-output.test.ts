@@ -2,13 +2,13 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { makePrivateFolder } from '../../../../lib/host-files/private-output.ts';
+import { makePrivateDirectory } from '../../../../lib/host-files/private-output.ts';
 import { startChild } from '../../../helpers/child.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const hold = (parent: string): string => `
-  const { makePrivateFolder } = await import(DIST + 'lib/host-files/private-output.js');
-  console.log((await makePrivateFolder(${JSON.stringify(parent)})).path);
+  const { makePrivateDirectory } = await import(DIST + 'lib/host-files/private-output.js');
+  console.log((await makePrivateDirectory(${JSON.stringify(parent)})).path);
 `;
 
 describe.each([
@@ -16,31 +16,31 @@ describe.each([
   ['in another container', true],
 ])('the private directory of a process %s', (_, elsewhere) => {
   test('stays while it lives, and is removed by the next one when it was killed', async () => {
-    const parent = await tempFolder();
+    const parent = await tempDirectory();
     const other = await startChild(hold(parent), { elsewhere });
     expect(existsSync(join(other.line, 'lock'))).toBe(true);
     await mkdir(join(other.line, 'work/more'), { recursive: true });
-    await (await makePrivateFolder(parent))[Symbol.asyncDispose]();
+    await (await makePrivateDirectory(parent))[Symbol.asyncDispose]();
     expect(existsSync(join(other.line, 'work/more'))).toBe(true);
     await other.kill();
-    await (await makePrivateFolder(parent))[Symbol.asyncDispose]();
+    await (await makePrivateDirectory(parent))[Symbol.asyncDispose]();
     expect(await readdir(parent)).toEqual([]);
   });
 });
 
 test('a program that this process started does not keep the lock', async () => {
-  const parent = await tempFolder();
+  const parent = await tempDirectory();
   const other = await startChild(`
     const { spawn } = await import('node:child_process');
-    const { makePrivateFolder } = await import(DIST + 'lib/host-files/private-output.js');
-    const { path } = await makePrivateFolder(${JSON.stringify(parent)});
+    const { makePrivateDirectory } = await import(DIST + 'lib/host-files/private-output.js');
+    const { path } = await makePrivateDirectory(${JSON.stringify(parent)});
     const left = spawn('sleep', ['600'], { stdio: 'ignore', detached: true });
     console.log(left.pid + ' ' + path);
   `);
   const [left = '', path = ''] = other.line.split(/ (.*)/);
   try {
     await other.kill();
-    await (await makePrivateFolder(parent))[Symbol.asyncDispose]();
+    await (await makePrivateDirectory(parent))[Symbol.asyncDispose]();
     expect(existsSync(path)).toBe(false);
   } finally {
     process.kill(Number(left));
@@ -48,12 +48,12 @@ test('a program that this process started does not keep the lock', async () => {
 });
 
 test('one that has no lock yet is just being made, unless that was long ago', async () => {
-  const parent = await tempFolder();
+  const parent = await tempDirectory();
   const [young, old] = [join(parent, '.nixos-disk-image-young0'), join(parent, '.nixos-disk-image-old000')];
   await mkdir(young);
   await mkdir(old);
   await writeFile(join(old, 'file'), '');
   await utimes(old, 1, 1);
-  await (await makePrivateFolder(parent))[Symbol.asyncDispose]();
+  await (await makePrivateDirectory(parent))[Symbol.asyncDispose]();
   expect(await readdir(parent)).toEqual(['.nixos-disk-image-young0']);
 });

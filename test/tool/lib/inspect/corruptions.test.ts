@@ -11,7 +11,7 @@ import { corrupt, QCOW2_REGIONS, Random, regionsOf, withPatches } from '../../..
 import { KERNEL, SYSTEMD_BOOT, uki } from '../../../helpers/pe-file.ts';
 import { run } from '../../../helpers/run.ts';
 import { makeSmallDisk } from '../../../helpers/small-disk.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // Whatever is in an image, inspect and diff end with a result or with an error of this project, in bounded time and with bounded
 // output. NIXOS_DISK_IMAGE_CORRUPTIONS says how many corruptions are tried, _FROM the first and _SEED which; _LOG names a file for the outcomes.
@@ -59,9 +59,9 @@ async function outcome(look: () => Promise<string>, what: string): Promise<strin
 }
 
 test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 6000 }, async () => {
-  const folder = await tempFolder();
-  const disk = await makeSmallDisk(folder, FILES);
-  const [bad, qcow2, badQcow2] = ['bad.img', 'good.qcow2', 'bad.qcow2'].map((name) => join(folder, name)) as [
+  const directory = await tempDirectory();
+  const disk = await makeSmallDisk(directory, FILES);
+  const [bad, qcow2, badQcow2] = ['bad.img', 'good.qcow2', 'bad.qcow2'].map((name) => join(directory, name)) as [
     string,
     string,
     string,

@@ -12,7 +12,7 @@ import { AbortedError } from '../../../../lib/run/errors.ts';
 import { KERNEL, SYSTEMD_BOOT } from '../../../helpers/pe-file.ts';
 import { run } from '../../../helpers/run.ts';
 import { makeSmallDisk, writeFat } from '../../../helpers/small-disk.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const MIB = 1024 ** 2;
 const ESP = 'c12a7328-f81f-11d2-ba4b-00a0c93ec93b';
@@ -67,7 +67,7 @@ async function writeGpt(image: string, parts: readonly Part[], sectorBytes = 512
 }
 
 async function emptyDisk(bytes: number): Promise<string> {
-  const image = join(await tempFolder(), 'disk.img');
+  const image = join(await tempDirectory(), 'disk.img');
   await using handle = await open(image, 'w');
   await handle.truncate(bytes);
   return image;
@@ -91,7 +91,7 @@ test('a GPT with right checksums and partitions of all sizes is read without a R
     { type: LINUX, first: 5000n, last: 40n },
   ]);
   const inspection = await inspectImage({ image });
-  expect(inspection.findings.map(({ name }) => name)).toEqual(
+  expect(inspection.findings.map(({ code }) => code)).toEqual(
     expect.arrayContaining(['image-truncated', 'partition-invalid']),
   );
   expect(inspection.partitions.every(({ offsetBytes, sizeBytes }) => offsetBytes >= 0 && sizeBytes >= 0)).toBe(true);
@@ -149,7 +149,7 @@ test('logical partitions are read, and a chain that comes back is told', async (
   expect(partitions.map(({ number, typeName }) => `${number} ${typeName}`)).toEqual([
     ...['1 linux', '2 extended', '5 linux', '6 linux-swap', '7 linux'],
   ]);
-  expect(findings.map(({ name }) => name)).not.toContain('logical-partitions-damaged');
+  expect(findings.map(({ code }) => code)).not.toContain('logical-partitions-damaged');
   // The last record goes on where the first is.
   await using handle = await open(image, 'r+');
   const last = (partitions.at(-1)?.startSectors ?? 0) - 2048;
@@ -161,7 +161,7 @@ test('logical partitions are read, and a chain that comes back is told', async (
   const again = await inspectImage({ image });
   expect(again.partitions).toHaveLength(5);
   expect(again.findings).toContainEqual(
-    expect.objectContaining({ name: 'logical-partitions-damaged', message: expect.stringMatching(/comes back/) }),
+    expect.objectContaining({ code: 'logical-partitions-damaged', message: expect.stringMatching(/comes back/) }),
   );
 });
 
@@ -176,7 +176,7 @@ test('a disk with sectors of 4096 bytes is read with its own offsets', async () 
   expect(inspection).toMatchObject({ table: 'gpt', sectorBytes: 4096, firmware: ['efi'], findings: [] });
   expect(inspection.partitions).toMatchObject([{ offsetBytes: MIB, sizeBytes: 16 * MIB, typeName: 'esp' }]);
   expect(inspection.efi.started).toBe('EFI/BOOT/BOOTX64.EFI');
-  expect(inspection.bios.findings).toContainEqual(expect.objectContaining({ name: 'bios-large-sectors' }));
+  expect(inspection.bios.findings).toContainEqual(expect.objectContaining({ code: 'bios-large-sectors' }));
   expect(renderInspection(inspection)).toMatch(/GPT, sectors of 4096 bytes/);
   const differences = await diffImages({ a: image, b: await emptyDisk(32 * MIB) });
   expect(differences).toContainEqual(expect.objectContaining({ field: 'sectorsize', a: '4096', b: undefined }));
@@ -217,7 +217,7 @@ test('types of the Discoverable Partitions Specification have names, and blkid n
 });
 
 test('numbers of an ext4 that cannot be are bounded, and told', async () => {
-  const { image, root } = await makeSmallDisk(await tempFolder(), BOOT);
+  const { image, root } = await makeSmallDisk(await tempDirectory(), BOOT);
   await using handle = await open(image, 'r+');
   const write = async (change: (superblock: Buffer) => void): Promise<ImageInspection> => {
     const { buffer } = await handle.read(Buffer.alloc(1024), 0, 1024, root + 1024);
@@ -231,15 +231,15 @@ test('numbers of an ext4 that cannot be are bounded, and told', async () => {
   const [, , filesystem] = more.partitions.map((part) => part.filesystem);
   expect(filesystem?.freeBytes).toBe(filesystem?.sizeBytes);
   expect(more.findings).toContainEqual(
-    expect.objectContaining({ name: 'superblock-damaged', message: expect.stringMatching(/free blocks/) }),
+    expect.objectContaining({ code: 'superblock-damaged', message: expect.stringMatching(/free blocks/) }),
   );
   const huge = await write((superblock) => void superblock.writeUInt32LE(0xffff_fff0, 0x18));
   expectHarmless(huge);
-  expect(huge.findings).toContainEqual(expect.objectContaining({ name: 'superblock-damaged', severity: 'fatal' }));
+  expect(huge.findings).toContainEqual(expect.objectContaining({ code: 'superblock-damaged', severity: 'fatal' }));
 });
 
 test('a directory that is linked into itself, and a chain of clusters that goes round, are told', async () => {
-  const { image, esp } = await makeSmallDisk(await tempFolder(), { ...BOOT, 'a/b/c/file': 'x' });
+  const { image, esp } = await makeSmallDisk(await tempDirectory(), { ...BOOT, 'a/b/c/file': 'x' });
   await using handle = await open(image, 'r+');
   const { buffer } = await handle.read(Buffer.alloc(4 * MIB), 0, 4 * MIB, esp);
   const entryOf = (name: string): number => buffer.indexOf(Buffer.from(name.padEnd(11), 'latin1'));
@@ -253,15 +253,15 @@ test('a directory that is linked into itself, and a chain of clusters that goes 
   buffer.writeUInt16LE(kernel % 2 === 0 ? (pair & 0xf000) | 0xfff : (pair & 0x000f) | 0xfff0, at);
   await handle.write(buffer, 0, buffer.length, esp);
   const { efi, findings } = await inspectImage({ image });
-  expect(findings).toContainEqual(expect.objectContaining({ name: 'fat-damaged', severity: 'warning' }));
+  expect(findings).toContainEqual(expect.objectContaining({ code: 'fat-damaged', severity: 'warning' }));
   expect(efi.findings).toContainEqual(
-    expect.objectContaining({ name: 'kernel-cut', message: expect.stringMatching(/allocation table ends after/) }),
+    expect.objectContaining({ code: 'kernel-cut', message: expect.stringMatching(/allocation table ends after/) }),
   );
 });
 
 test('escape sequences in titles and labels do not reach the terminal', async () => {
   const title = '\u001b[2J\u001b]0;owned\u0007\u009b31mtitle';
-  const { image } = await makeSmallDisk(await tempFolder(), {
+  const { image } = await makeSmallDisk(await tempDirectory(), {
     ...BOOT,
     'loader/entries/a.conf': `title ${title}\nlinux /\u001b[1mgone\n`,
   });
@@ -270,22 +270,22 @@ test('escape sequences in titles and labels do not reach the terminal', async ()
 });
 
 test('a profile link that is a large file is not read', async () => {
-  const folder = await tempFolder();
-  const { image, root } = await makeSmallDisk(folder, BOOT);
+  const directory = await tempDirectory();
+  const { image, root } = await makeSmallDisk(directory, BOOT);
   const at = `${image}?offset=${root}`;
   const link = '/nix/var/nix/profiles/system-1-link';
-  await writeFile(join(folder, 'large'), Buffer.alloc(MIB, 65));
+  await writeFile(join(directory, 'large'), Buffer.alloc(MIB, 65));
   await run(['debugfs', '-w', '-f', '-', at], {
-    cwd: folder,
+    cwd: directory,
     input: `rm ${link}\ncd /nix/var/nix/profiles\nwrite large system-1-link\n`,
   });
-  expect((await inspectImage({ image })).generations).toEqual([{ number: 1, system: '', isDefault: true }]);
+  expect((await inspectImage({ image })).generations).toMatchObject([{ number: 1, toplevel: '', isDefault: true }]);
 });
 
 test('when the time is over, the report says what is left out', async () => {
-  const { image } = await makeSmallDisk(await tempFolder(), BOOT);
+  const { image } = await makeSmallDisk(await tempDirectory(), BOOT);
   const inspection = await inspectImage({ image, timeoutMs: 1 });
-  expect(inspection.findings.map(({ name }) => name)).toContain('not-looked-at-further');
+  expect(inspection.findings.map(({ code }) => code)).toContain('not-looked-at-further');
   expectHarmless(inspection);
   const differences = await diffImages({ a: image, b: image, timeoutMs: 1 });
   expect(differences).toContainEqual(expect.objectContaining({ where: 'what is left out' }));
@@ -306,17 +306,17 @@ test('a comparison that takes long ends soon after it is called off', async () =
 });
 
 test("deep: the filesystems' own checkers report damage that a superblock does not show", async () => {
-  const { image, esp, root } = await makeSmallDisk(await tempFolder(), BOOT);
+  const { image, esp, root } = await makeSmallDisk(await tempDirectory(), BOOT);
   const damage = async (): Promise<string[]> =>
-    (await inspectImage({ image, deep: true })).findings.flatMap(({ name, message }) =>
-      name === 'filesystem-damaged' ? [message] : [],
+    (await inspectImage({ image, deep: true })).findings.flatMap(({ code, message }) =>
+      code === 'filesystem-damaged' ? [message] : [],
     );
   expect(await damage()).toEqual([]);
   await run(['debugfs', '-w', '-R', 'clri /nix/var', `${image}?offset=${root}`]);
   await using handle = await open(image, 'r+');
   // The two copies of the allocation table differ.
   await handle.write(Buffer.from([0xab, 0xcd, 0xef]), 0, 3, esp + 512 + 300);
-  expect((await inspectImage({ image })).findings.filter(({ name }) => name === 'filesystem-damaged')).toEqual([]);
+  expect((await inspectImage({ image })).findings.filter(({ code }) => code === 'filesystem-damaged')).toEqual([]);
   const found = await damage();
   expect(found).toHaveLength(2);
   expect(found[0]).toMatch(/^fsck\.vfat finds damage in the vfat of partition 2: /);
@@ -332,7 +332,7 @@ test.each([
   await run([...mkfs, image]);
   const found = async () => {
     const { filesystem, findings } = await inspectImage({ image, deep: true });
-    return { type: filesystem?.type, damage: findings.filter(({ name }) => name === 'filesystem-damaged').length };
+    return { type: filesystem?.type, damage: findings.filter(({ code }) => code === 'filesystem-damaged').length };
   };
   expect(await found()).toEqual({ type, damage: 0 });
   await using handle = await open(image, 'r+');

@@ -8,21 +8,21 @@ import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 test.each(PARTITION_TABLE_TYPES)('the firmware of the layout %s is told from its table', async (partitionTableType) => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 400 * MIB });
   const disk = await partitionDisk({ image, partitionTableType });
   // A boot sector's first byte, which a loader would write.
   if (PARTITION_LAYOUTS[partitionTableType].table === 'msdos')
-    await run(['dd', 'of=disk.img', 'bs=1', 'conv=notrunc'], { cwd: folder, input: '\u0001' });
+    await run(['dd', 'of=disk.img', 'bs=1', 'conv=notrunc'], { cwd: directory, input: '\u0001' });
   const { bios, efi } = PARTITION_LAYOUTS[partitionTableType];
   const expected = [...(bios ? ['legacy'] : []), ...(efi ? ['efi'] : [])];
   expect((await inspectImage({ image })).firmware).toEqual(expected);
-  await convertImage({ source: image, target: join(folder, 'disk.qcow2'), format: 'qcow2' });
-  const { format, firmware, partitions } = await inspectImage({ image: join(folder, 'disk.qcow2') });
+  await convertImage({ source: image, target: join(directory, 'disk.qcow2'), format: 'qcow2' });
+  const { format, firmware, partitions } = await inspectImage({ image: join(directory, 'disk.qcow2') });
   expect({ format, firmware }).toEqual({ format: 'qcow2', firmware: expected });
   expect(partitions.map(({ offsetBytes, sizeBytes }) => [offsetBytes, sizeBytes])).toEqual(
     partitionTableType === 'none' ? [] : disk.partitions.map((part) => [part.offsetBytes, part.sizeBytes]),
@@ -37,8 +37,8 @@ test.each([
   ['f2fs', ['mkfs.f2fs', '-q', '-l', 'label']],
   ['swap', ['mkswap', '-q', '-L', 'label']],
 ])('a disk that is a %s without a table is told as blkid tells it', async (type, mkfs) => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 320 * MIB });
   await run([...mkfs, image]);
   const { table, filesystem, firmware } = await inspectImage({ image });
@@ -61,14 +61,14 @@ describe.each([
   ['f2fs', ['mkfs.f2fs', '-q'], { superblock: 1024 + 0x20, tooLarge: 'error', damaged: false }],
 ] as const)('the root filesystem is a %s', (type, mkfs, { superblock, tooLarge, damaged }) => {
   const findingsAfter = async (change: (image: string) => Promise<unknown>): Promise<string[]> => {
-    const image = join(await tempFolder(), 'disk.img');
+    const image = join(await tempDirectory(), 'disk.img');
     await createDisk({ image, sizeBytes: 320 * MIB });
     await run([...mkfs, image]);
     await change(image);
     const { findings } = await inspectImage({ image });
     return findings
       .filter(({ message }) => message.includes(`the ${type} of `))
-      .map(({ name, severity }) => `${name}: ${severity}`);
+      .map(({ code, severity }) => `${code}: ${severity}`);
   };
 
   test('nothing is said of a good one', async () => {

@@ -6,7 +6,7 @@ import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 let demo: Awaited<ReturnType<typeof prepareDemo>>;
 beforeAll(async () => {
@@ -15,7 +15,7 @@ beforeAll(async () => {
 
 async function image(system: string, partitionTableType: 'efi' | 'hybrid' | 'legacy'): Promise<BuiltImage> {
   return buildImage({
-    ...{ toplevel: demo.systems[system] ?? '', store: demo.store, outDir: await tempFolder(), partitionTableType },
+    ...{ toplevel: demo.systems[system] ?? '', store: demo.store, outDir: await tempDirectory(), partitionTableType },
     ...{ bootSize: '64M', additionalSpace: '16M', bootLoaderFrom: 'bootspec' },
   });
 }
@@ -27,10 +27,10 @@ test('a NixOS image is told with its loaders, entries, generations and store, in
     ...{ table: 'gpt', firmware: ['efi'], findings: [], serialConsole: true },
     bios: { loader: 'none' },
     efi: { architectures: ['x64'] },
-    generations: [{ number: 1, system: built.system.toplevel, isDefault: true }],
+    generations: [{ number: 1, toplevel: built.system.toplevel, isDefault: true }],
     storePaths: built.system.storePaths.length,
   });
-  expect(inspection.efi.entries.map(({ file }) => file).sort()).toEqual([
+  expect(inspection.efi.bootEntries.map(({ file }) => file).sort()).toEqual([
     'loader/entries/nixos-generation-1-specialisation-verbose.conf',
     'loader/entries/nixos-generation-1.conf',
   ]);
@@ -38,7 +38,7 @@ test('a NixOS image is told with its loaders, entries, generations and store, in
   expect(root?.filesystem).toMatchObject({ type: 'ext4', label: 'nixos', uuid: built.filesystem.uuid });
   expect(root?.filesystem?.freeBytes).toBe(built.filesystem.freeBytes);
 
-  const qcow2 = join(await tempFolder(), 'image.qcow2');
+  const qcow2 = join(await tempDirectory(), 'image.qcow2');
   await convertImage({ source: built.image, target: qcow2, format: 'qcow2-compressed' });
   const again = await inspectImage({ image: qcow2 });
   expect({ ...again, image: '', format: 'raw' }).toEqual({ ...inspection, image: '' });
@@ -60,5 +60,5 @@ test('what cannot work is told, with exit status 1', async () => {
   await run(['dd', 'if=/dev/zero', `of=${built.image}`, 'bs=440', 'count=1', 'conv=notrunc']);
   const { findings, firmware } = await inspectImage({ image: built.image });
   expect(firmware).toEqual(['legacy']);
-  expect(findings).toMatchObject([{ name: 'no-boot-code', severity: 'fatal' }]);
+  expect(findings).toMatchObject([{ code: 'no-boot-code', severity: 'fatal' }]);
 });

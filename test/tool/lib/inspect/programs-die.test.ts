@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { EXIT, errorText, exitCodeOf } from '../../../../cli/exit-codes.ts';
-import { packageFile } from '../../../../harness/cache-folder.ts';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { KERNEL, SYSTEMD_BOOT } from '../../../helpers/pe-file.ts';
@@ -9,7 +9,7 @@ import { expectHostFailure, programsRunBy, replacePrograms } from '../../../help
 import { run } from '../../../helpers/run.ts';
 import { makeSmallDisk } from '../../../helpers/small-disk.ts';
 import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // A program that is killed, as the kernel does when memory is short, or ends in a way that it does not document, says nothing of
 // the image: exit status 3 with its name, and neither a finding nor a difference.
@@ -25,12 +25,12 @@ const FILES = {
 };
 
 /** A disk as qcow2, and one that differs from it in the ESP, in the ext4 and in a partition that has no filesystem. */
-async function disks(folder: string): Promise<{ readonly a: string; readonly b: string }> {
-  const { image, root } = await makeSmallDisk(folder, FILES);
-  const [a, b] = [join(folder, 'a.qcow2'), join(folder, 'b.img')];
+async function disks(directory: string): Promise<{ readonly a: string; readonly b: string }> {
+  const { image, root } = await makeSmallDisk(directory, FILES);
+  const [a, b] = [join(directory, 'a.qcow2'), join(directory, 'b.img')];
   await run(['qemu-img', 'convert', '-O', 'qcow2', image, a]);
   await run(['cp', image, b]);
-  await run(['debugfs', '-w', '-R', 'sif /nix uid 5', `./b.img?offset=${root}`], { cwd: folder });
+  await run(['debugfs', '-w', '-R', 'sif /nix uid 5', `./b.img?offset=${root}`], { cwd: directory });
   return { a, b };
 }
 
@@ -47,7 +47,7 @@ const COMMANDS = {
 
 for (const [command, { programs, look }] of Object.entries(COMMANDS))
   test(`${command}: each program that it runs is killed, and exits with 77`, async () => {
-    const both = await disks(await tempFolder());
+    const both = await disks(await tempDirectory());
     const good = await look(both);
     let seen: unknown;
     const run = await programsRunBy(async () => {
@@ -59,7 +59,7 @@ for (const [command, { programs, look }] of Object.entries(COMMANDS))
   });
 
 test('debugfs that answers nothing is a failure of the host', async () => {
-  const { a } = await disks(await tempFolder());
+  const { a } = await disks(await tempDirectory());
   await replacePrograms(() => 'exit 0', ['debugfs']);
   const error = await inspectImage({ image: a }).catch((thrown: unknown) => thrown);
   expect(exitCodeOf(error)).toBe(EXIT.harness);
@@ -67,7 +67,7 @@ test('debugfs that answers nothing is a failure of the host', async () => {
 });
 
 test('qemu-img whose words are no JSON is a failure of the host', async () => {
-  const { a } = await disks(await tempFolder());
+  const { a } = await disks(await tempDirectory());
   await replacePrograms(() => 'echo "{"', ['qemu-img']);
   const error = await inspectImage({ image: a }).catch((thrown: unknown) => thrown);
   expect(exitCodeOf(error)).toBe(EXIT.harness);
@@ -75,8 +75,8 @@ test('qemu-img whose words are no JSON is a failure of the host', async () => {
 });
 
 test('a full directory for temporary files is a failure of the host', async () => {
-  const { a, b } = await disks(await tempFolder());
-  const full = await tempFolder();
+  const { a, b } = await disks(await tempDirectory());
+  const full = await tempDirectory();
   for (const argv of [
     ['inspect', a],
     ['inspect', '--deep', b],

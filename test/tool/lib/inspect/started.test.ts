@@ -3,7 +3,7 @@ import type { Finding } from '../../../../lib/inspect/finding.ts';
 import { type ImageInspection, inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { KERNEL, peFile, SYSTEMD_BOOT, uki } from '../../../helpers/pe-file.ts';
 import { type Files, makeSmallDisk } from '../../../helpers/small-disk.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // Firmware starts \EFI\BOOT\BOOTX64.EFI, and that starts an entry: what is wrong with the rest is only mentioned.
 
@@ -14,7 +14,7 @@ const half = (file: Buffer): Buffer => file.subarray(0, file.length >> 1);
 const shortened = (file: Buffer): Buffer => file.subarray(0, file.length - 100);
 
 async function inspect(files: Files): Promise<ImageInspection> {
-  const { image } = await makeSmallDisk(await tempFolder(), files);
+  const { image } = await makeSmallDisk(await tempDirectory(), files);
   return inspectImage({ image });
 }
 
@@ -22,7 +22,7 @@ async function inspect(files: Files): Promise<ImageInspection> {
 function wrong({ efi }: ImageInspection): string[] {
   return efi.findings
     .filter(({ severity }: Finding) => severity !== 'warning')
-    .map(({ name, severity }) => `${name} ${severity}`);
+    .map(({ code, severity }) => `${code} ${severity}`);
 }
 
 const SYSTEMD = {
@@ -75,7 +75,7 @@ test.each<[string, Files]>([
   expect(
     wrong({ ...found, efi: { ...found.efi, findings: found.efi.findings.filter((at) => at.firmware === 'efi') } }),
   ).toEqual([]);
-  expect(found.efi.entries.filter(({ isDefault }) => isDefault).map(({ file }) => file)).toContain(
+  expect(found.efi.bootEntries.filter(({ isDefault }) => isDefault).map(({ file }) => file)).toContain(
     'loader/entries/a.conf',
   );
   expect(found.serialConsole).toBe(true);
@@ -132,7 +132,7 @@ test.each<[string, string, Files]>([
 
 test('a UKI at the removable path is started with the parameters in it', async () => {
   const { efi, serialConsole } = await inspect({ [BOOT]: uki('root=/dev/vda2 quiet') });
-  expect(efi.entries).toMatchObject([
+  expect(efi.bootEntries).toMatchObject([
     { loader: 'firmware', file: BOOT, options: 'root=/dev/vda2 quiet', isDefault: true },
   ]);
   expect(serialConsole).toBe(false);
@@ -145,5 +145,5 @@ test('the newest version is the default where loader.conf names none', async () 
     ...{ [BOOT]: SYSTEMD_BOOT, k: KERNEL, 'loader/entries/z.conf': conf(9), 'loader/entries/b.conf': conf(10) },
     'loader/entries/bad+0.conf': conf(11),
   });
-  expect(efi.entries.filter(({ isDefault }) => isDefault)).toMatchObject([{ file: 'loader/entries/b.conf' }]);
+  expect(efi.bootEntries.filter(({ isDefault }) => isDefault)).toMatchObject([{ file: 'loader/entries/b.conf' }]);
 });

@@ -2,17 +2,17 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { tryLock, tryLockOf } from '../../../../lib/run/kernel-lock.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 test('whoever only looks whether something is locked makes nothing', async () => {
-  const folder = await tempFolder();
+  const directory = await tempDirectory();
   // Its owner is just removing it: a new file would be in the way.
-  expect(await tryLockOf(join(folder, 'gone'))).toBeUndefined();
-  expect(await readdir(folder)).toEqual([]);
+  expect(await tryLockOf(join(directory, 'gone'))).toBeUndefined();
+  expect(await readdir(directory)).toEqual([]);
 });
 
 test('a lock is one for both ways to take it', async () => {
-  const file = join(await tempFolder(), 'lock');
+  const file = join(await tempDirectory(), 'lock');
   {
     using held = await tryLock(file);
     expect(held).toBeDefined();

@@ -7,10 +7,10 @@ import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 async function sparseDisk(): Promise<string> {
-  const source = join(await tempFolder(), 'a:b,source.img');
+  const source = join(await tempDirectory(), 'a:b,source.img');
   await createDisk({ image: source, sizeBytes: 512 * MIB });
   const handle = await open(source, 'r+');
   await handle.write(Buffer.alloc(MIB, 'pattern '), 0, MIB, 100 * MIB);
@@ -30,12 +30,12 @@ test.each(IMAGE_FORMATS)('%s holds the same bytes, and is sparse', async (format
 });
 
 test('a conversion that fails leaves nothing', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'source'), 'x');
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'source'), 'x');
   await expect(
-    convertImage({ source: join(folder, 'missing'), target: join(folder, 'target'), format: 'qcow2' }),
+    convertImage({ source: join(directory, 'missing'), target: join(directory, 'target'), format: 'qcow2' }),
   ).rejects.toThrow(/source: .*missing does not exist/);
-  expect(await readdir(folder)).toEqual(['source']);
+  expect(await readdir(directory)).toEqual(['source']);
 });
 
 test('a target that is there survives a conversion that fails, and the source is never the target', async () => {

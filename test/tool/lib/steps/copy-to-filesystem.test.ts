@@ -12,7 +12,7 @@ import { copyToFilesystem } from '../../../../lib/steps/copy-to-filesystem.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // cptofs is in no Debian package. These programs stand in for it and fail as it was measured to: with exit status 0. What
 // is tested is what the step makes of that, on a real filesystem.
@@ -23,10 +23,10 @@ afterEach(() => {
 });
 
 async function withCptofs(script: string): Promise<{ image: string; source: string }> {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
-  const source = join(folder, 'source');
-  const bin = join(folder, 'bin');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
+  const source = join(directory, 'source');
+  const bin = join(directory, 'bin');
   await mkdir(join(source, 'deep'), { recursive: true });
   await mkdir(bin);
   await writeFile(join(source, 'file'), 'content');

@@ -4,20 +4,20 @@ import { expect, test } from 'vitest';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { extractFilesystem } from '../../../../lib/steps/extract-filesystem.ts';
-import { fillEsp } from '../../../../lib/steps/fill-esp.ts';
-import { formatEsp } from '../../../../lib/steps/format-esp.ts';
+import { fillBootFilesystem } from '../../../../lib/steps/fill-boot-filesystem.ts';
+import { makeBootFilesystem } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { HOSTILE_NAMES } from '../../../helpers/hostile-names.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
 const partition = { offsetBytes: 0, sizeBytes: 64 * MIB };
 
 test('ext4: what is taken out and laid out again is the same filesystem', async () => {
-  const folder = await tempFolder();
-  const root = join(folder, 'root');
+  const directory = await tempDirectory();
+  const root = join(directory, 'root');
   await mkdir(join(root, 'etc/deep'), { recursive: true });
   for (const [name, mode] of [
     ['shadow', 0o640],
@@ -38,13 +38,13 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
     { target: '/etc/setuid', uid: 0, gid: 42 },
     { target: '/etc/deep', uid: 100_000, gid: 7 },
   ];
-  const [a, b] = [join(folder, 'a.img'), join(folder, 'b.img')];
+  const [a, b] = [join(directory, 'a.img'), join(directory, 'b.img')];
   for (const image of [a, b]) await createDisk({ image, sizeBytes: 66 * MIB });
   const common = { partition, uuid: UUID, hashSeed: UUID, inodeCount: 4096, timestamp: 1 };
   await makeFilesystem({ ...common, image: a, populateFrom: root, owners });
   // Whatever the directory's name.
-  const entries = await extractFilesystem({ image: a, partition, fsType: 'ext4', folder: join(folder, 'täken') });
-  await makeFilesystem({ ...common, image: b, entries });
+  const entries = await extractFilesystem({ image: a, partition, fsType: 'ext4', directory: join(directory, 'täken') });
+  await makeFilesystem({ ...common, image: b, files: entries });
   // How often the filesystem was written to is counted; all else is the same, times and links included.
   const counted = ['Lifetime writes', 'Checksum'];
   expect((await diffImages({ a, b })).filter(({ field }) => !counted.includes(field ?? ''))).toEqual([]);
@@ -52,7 +52,7 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
   expect(await stat('/etc/shadow')).toMatch(/Mode: +0640[\s\S]*Links: 2/);
   expect(await stat('/etc/setuid')).toMatch(/Mode: +04711[\s\S]*Group: +42/);
   const kept = await extractFilesystem({
-    ...{ image: a, partition, fsType: 'ext4' as const, folder: join(folder, 'again') },
+    ...{ image: a, partition, fsType: 'ext4' as const, directory: join(directory, 'again') },
     leaveOut: ['/etc/deep', '/sparse'],
   });
   expect(kept.map(({ path }) => path)).toEqual(expect.arrayContaining(['etc/shadow', 'long']));
@@ -60,49 +60,53 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
 });
 
 test('FAT: what is taken out and laid out again gives the same bytes', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'file'), 'x'.repeat(70_000));
-  const [a, b] = [join(folder, 'a.img'), join(folder, 'b.img')];
-  const entry = (path: string, type: 'file' | 'folder') => ({
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'file'), 'x'.repeat(70_000));
+  const [a, b] = [join(directory, 'a.img'), join(directory, 'b.img')];
+  const entry = (path: string, type: 'file' | 'directory') => ({
     ...{ path, type, mode: 0o644, uid: 0, gid: 0, sizeBytes: 70_000, mtime: 1 },
-    ...{ source: join(folder, 'file'), target: '', hardLink: undefined },
+    ...{ source: join(directory, 'file'), target: '', hardLink: undefined },
   });
-  const entries = [entry('EFI', 'folder'), entry('EFI/A long name.conf', 'file'), entry('loader/empty', 'folder')];
+  const entries = [
+    entry('EFI', 'directory'),
+    entry('EFI/A long name.conf', 'file'),
+    entry('loader/empty', 'directory'),
+  ];
   const identity = { partition, volumeId: '12345678', timestamp: 1 };
   for (const image of [a, b]) {
     await createDisk({ image, sizeBytes: 66 * MIB });
-    await formatEsp({ ...identity, image });
+    await makeBootFilesystem({ ...identity, image });
   }
-  await fillEsp({ image: a, partition, entries, timestamp: 1 });
-  const taken = await extractFilesystem({ image: a, partition, fsType: 'vfat', folder: join(folder, 'taken') });
+  await fillBootFilesystem({ image: a, partition, files: entries, timestamp: 1 });
+  const taken = await extractFilesystem({ image: a, partition, fsType: 'vfat', directory: join(directory, 'taken') });
   expect(taken.map(({ path }) => path).filter((path) => path !== '')).toEqual([
     'EFI',
     'EFI/A long name.conf',
     'loader',
     'loader/empty',
   ]);
-  await fillEsp({ image: b, partition, entries: taken, timestamp: 1 });
+  await fillBootFilesystem({ image: b, partition, files: taken, timestamp: 1 });
   await run(['cmp', a, b]);
 });
 
 test.each(HOSTILE_NAMES)('a FAT in an image of the name %j is written and read, and nothing is run', async (name) => {
-  const folder = join(await tempFolder(), 'in $(touch ran)');
-  await mkdir(folder);
-  const image = join(folder, name);
+  const directory = join(await tempDirectory(), 'in $(touch ran)');
+  await mkdir(directory);
+  const image = join(directory, name);
   await createDisk({ image, sizeBytes: 4 * MIB });
   const esp = { offsetBytes: MIB, sizeBytes: 2 * MIB };
-  await formatEsp({ image, partition: esp });
-  const source = join(folder, `file of ${name}`.slice(0, 200));
+  await makeBootFilesystem({ image, partition: esp });
+  const source = join(directory, `file of ${name}`.slice(0, 200));
   await writeFile(source, 'content');
   const entry = {
     ...{ path: 'EFI/a.efi', type: 'file' as const, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, mtime: 1 },
     ...{ source: Buffer.from(source).toString('latin1'), target: '', hardLink: undefined },
   };
-  await fillEsp({ image, partition: esp, entries: [entry] });
-  const taken = join(folder, `taken ${name}`.slice(0, 200));
-  const entries = await extractFilesystem({ image, partition: esp, fsType: 'vfat', folder: taken });
+  await fillBootFilesystem({ image, partition: esp, files: [entry] });
+  const taken = join(directory, `taken ${name}`.slice(0, 200));
+  const entries = await extractFilesystem({ image, partition: esp, fsType: 'vfat', directory: taken });
   expect(entries.map(({ path }) => path)).toEqual(['', 'EFI', 'EFI/a.efi']);
-  for (const place of [folder, join(folder, '..'), taken, process.cwd()])
+  for (const place of [directory, join(directory, '..'), taken, process.cwd()])
     expect(await readdir(place)).not.toContain('ran');
 });
 
@@ -117,15 +121,15 @@ test.each([
   [['dot.'], /no name with "\."/],
   [[`${'x'.repeat(256)}`], /no name of 256 characters/],
 ])('names that FAT does not have, or has once: %j', async (paths, message) => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 4 * MIB });
   const esp = { offsetBytes: MIB, sizeBytes: 2 * MIB };
-  await formatEsp({ image, partition: esp });
-  await writeFile(join(folder, 'source'), 'content');
+  await makeBootFilesystem({ image, partition: esp });
+  await writeFile(join(directory, 'source'), 'content');
   const entries = paths.map((path) => ({
     ...{ path, type: 'file' as const, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, mtime: 1 },
-    ...{ source: join(folder, 'source'), target: '', hardLink: undefined },
+    ...{ source: join(directory, 'source'), target: '', hardLink: undefined },
   }));
-  await expect(fillEsp({ image, partition: esp, entries })).rejects.toThrow(message);
+  await expect(fillBootFilesystem({ image, partition: esp, files: entries })).rejects.toThrow(message);
 });

@@ -2,24 +2,25 @@ import { mkdir, open, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
-import { formatEsp } from '../../../../lib/steps/format-esp.ts';
 import { installGrub } from '../../../../lib/steps/install-grub.ts';
+import { makeBootFilesystem } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { bootJson, fakeSystem, HASH } from '../../../helpers/fake-system.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const ROOT_UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
 
 async function disk(partitionTableType: 'legacy' | 'legacy+gpt' | 'hybrid' | 'efi') {
-  const folder = await tempFolder();
-  const [image, root] = [join(folder, 'disk.img'), join(folder, 'root')];
+  const directory = await tempDirectory();
+  const [image, root] = [join(directory, 'disk.img'), join(directory, 'root')];
   await mkdir(root);
   await createDisk({ image, sizeBytes: 64 * MIB });
   const partitioned = await partitionDisk({ image, partitionTableType, bootSize: '40M' });
-  if (partitioned.esp !== undefined) await formatEsp({ image, partition: partitioned.esp, volumeId: '1C06F03B' });
-  const system = await fakeSystem(join(folder, 'store'), {
+  if (partitioned.esp !== undefined)
+    await makeBootFilesystem({ image, partition: partitioned.esp, volumeId: '1C06F03B' });
+  const system = await fakeSystem(join(directory, 'store'), {
     json: bootJson({}, { quiet: bootJson({ kernelParams: ['quiet', 'x="a b"'] }) }),
   });
   const common = {
@@ -27,7 +28,7 @@ async function disk(partitionTableType: 'legacy' | 'legacy+gpt' | 'hybrid' | 'ef
     generations: [{ number: 1, toplevel: system.toplevel }],
     ...{ timeoutSeconds: 2, timestamp: 1 },
   };
-  return { folder, image, root, system, common, disk: partitioned };
+  return { directory, image, root, system, common, disk: partitioned };
 }
 
 async function bytesAt(file: string, at: number, length: number): Promise<Buffer> {
@@ -75,8 +76,8 @@ test('the core image goes into the BIOS boot partition, kernels beside grub.cfg 
 });
 
 test('older generations are in a submenu, and without a serial console there is none', async () => {
-  const { root, common, folder } = await disk('legacy+gpt');
-  const system = await fakeSystem(join(folder, 'store'), { json: bootJson({ kernelParams: [] }) });
+  const { root, common, directory } = await disk('legacy+gpt');
+  const system = await fakeSystem(join(directory, 'store'), { json: bootJson({ kernelParams: [] }) });
   const generations = [3, 5].map((number) => ({ number, toplevel: system.toplevel }));
   await installGrub({ ...common, firmware: ['bios'], generations });
   const config = await readFile(join(root, 'boot/grub/grub.cfg'), 'utf8');
@@ -111,16 +112,16 @@ test.each([
 });
 
 test('without the modules of a platform, the package is named', async () => {
-  const { common, folder } = await disk('legacy');
-  await expect(installGrub({ ...common, firmware: ['bios'], grubFolder: join(folder, 'none') })).rejects.toThrow(
+  const { common, directory } = await disk('legacy');
+  await expect(installGrub({ ...common, firmware: ['bios'], grubDirectory: join(directory, 'none') })).rejects.toThrow(
     /GRUB for i386-pc[\s\S]*grub-pc-bin/,
   );
 });
 
 test('a /boot that leads out of the root is not followed', async () => {
-  const { common, folder, root } = await disk('legacy');
-  await mkdir(join(folder, 'outside'));
-  await symlink(join(folder, 'outside'), join(root, 'boot'));
+  const { common, directory, root } = await disk('legacy');
+  await mkdir(join(directory, 'outside'));
+  await symlink(join(directory, 'outside'), join(root, 'boot'));
   await expect(installGrub({ ...common, firmware: ['bios'] })).rejects.toThrow(
     /leaves the root through the symbolic link/,
   );

@@ -6,7 +6,7 @@ import { installSystem } from '../../../../lib/steps/install-system.ts';
 import { writeConfigFile } from '../../../../lib/steps/write-config-file.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 let demo: DemoSystems;
 let toplevel: string;
@@ -17,9 +17,9 @@ beforeAll(async () => {
 
 const NIX_ENV = { NIX_CONFIG: 'experimental-features = nix-command\nsubstituters =\nbuild-users-group =\n' };
 
-test('does what nixos-install does: closure, database, profile, folders, marker', async () => {
-  const root = join(await tempFolder(), 'root');
-  const installed = await installSystem({ root, toplevel, store: demo.store });
+test('does what nixos-install does: closure, database, profile, directories, marker', async () => {
+  const root = join(await tempDirectory(), 'root');
+  const installed = await installSystem({ stagedRoot: root, toplevel, store: demo.store });
   expect(installed.version).toBe('25.11-tiny');
   expect(installed.storePaths).toContain(toplevel);
   expect(await readlink(join(root, 'nix/var/nix/profiles/system'))).toBe('system-1-link');
@@ -36,19 +36,19 @@ test('does what nixos-install does: closure, database, profile, folders, marker'
 });
 
 test('takes a link to the system, as nix-build leaves', async () => {
-  const folder = await tempFolder();
-  await symlink(join(demo.store, toplevel), join(folder, 'result'));
+  const directory = await tempDirectory();
+  await symlink(join(demo.store, toplevel), join(directory, 'result'));
   const installed = await installSystem({
-    root: join(folder, 'root'),
-    toplevel: join(folder, 'result'),
+    stagedRoot: join(directory, 'root'),
+    toplevel: join(directory, 'result'),
     store: demo.store,
   });
   expect(installed.toplevel).toBe(toplevel);
 });
 
-test('takes a closureInfo folder, and needs no database of the source', async () => {
-  const folder = await tempFolder();
-  const info = join(folder, 'info');
+test('takes a closureInfo directory, and needs no database of the source', async () => {
+  const directory = await tempDirectory();
+  const info = join(directory, 'info');
   await mkdir(info);
   const uri = `local?root=${demo.store}`;
   const paths = await run(['nix-store', '--store', uri, '--query', '--requisites', toplevel], { env: NIX_ENV });
@@ -57,8 +57,8 @@ test('takes a closureInfo folder, and needs no database of the source', async ()
     join(info, 'registration'),
     await run(['nix-store', '--store', uri, '--dump-db', ...paths.trim().split('\n')], { env: NIX_ENV }),
   );
-  const root = join(folder, 'root');
-  const installed = await installSystem({ root, toplevel, store: demo.store, closureInfo: info });
+  const root = join(directory, 'root');
+  const installed = await installSystem({ stagedRoot: root, toplevel, store: demo.store, closureInfo: info });
   expect(installed.storePaths).toEqual(paths.trim().split('\n').sort());
   await run(['nix-store', '--store', `local?root=${encodeURIComponent(root)}`, '--verify', '--check-contents'], {
     env: NIX_ENV,
@@ -66,10 +66,10 @@ test('takes a closureInfo folder, and needs no database of the source', async ()
 });
 
 test('installs a channel and additional paths', async () => {
-  const root = join(await tempFolder(), 'root');
+  const root = join(await tempDirectory(), 'root');
   const other = demo.systems['tiny-systemd-boot'] ?? '';
   const installed = await installSystem({
-    root,
+    stagedRoot: root,
     toplevel,
     store: demo.store,
     channel: other,
@@ -85,14 +85,14 @@ test.each([
   ['/etc', /is not in the Nix store/],
   ['/nowhere', /does not exist/],
 ])('refuses %s as a system', async (wrong, message) => {
-  const root = join(await tempFolder(), 'root');
-  const attempt = installSystem({ root, toplevel: wrong, store: demo.store });
+  const root = join(await tempDirectory(), 'root');
+  const attempt = installSystem({ stagedRoot: root, toplevel: wrong, store: demo.store });
   await expect(attempt).rejects.toThrow(InvalidOptionsError);
   await expect(attempt).rejects.toThrow(message);
 });
 
 test('refuses a store path that is no system', async () => {
-  const root = join(await tempFolder(), 'root');
+  const root = join(await tempDirectory(), 'root');
   const busybox =
     (
       await run(['nix-store', '--store', `local?root=${demo.store}`, '--query', '--references', toplevel], {
@@ -101,12 +101,14 @@ test('refuses a store path that is no system', async () => {
     )
       .split('\n')
       .find((path) => path.endsWith('-busybox')) ?? '';
-  await expect(installSystem({ root, toplevel: busybox, store: demo.store })).rejects.toThrow(/is no NixOS system/);
+  await expect(installSystem({ stagedRoot: root, toplevel: busybox, store: demo.store })).rejects.toThrow(
+    /is no NixOS system/,
+  );
 });
 
 test('a symbolic link from contents never leads a write out of the root', async () => {
-  const folder = await tempFolder();
-  const outside = join(folder, 'outside');
+  const directory = await tempDirectory();
+  const outside = join(directory, 'outside');
   await mkdir(outside);
   await writeFile(join(outside, 'NIXOS'), 'precious');
   for (const [link, target] of [
@@ -114,14 +116,14 @@ test('a symbolic link from contents never leads a write out of the root', async 
     ['nix/var/nix/db', outside],
     ['nix/store', outside],
   ] as const) {
-    const root = join(folder, link.replaceAll('/', '-'));
+    const root = join(directory, link.replaceAll('/', '-'));
     await mkdir(dirname(join(root, link)), { recursive: true });
     await symlink(target, join(root, link));
-    await expect(installSystem({ root, toplevel, store: demo.store })).rejects.toMatchObject({
+    await expect(installSystem({ stagedRoot: root, toplevel, store: demo.store })).rejects.toMatchObject({
       code: expect.stringMatching(/E_INVALID_OPTIONS|E_UNEXPECTED_STATE/),
     });
   }
-  const root = join(folder, 'config');
+  const root = join(directory, 'config');
   await mkdir(join(root, 'etc'), { recursive: true });
   await symlink(outside, join(root, 'etc/nixos'));
   await expect(writeConfigFile({ root, configFile: join(outside, 'NIXOS') })).rejects.toThrow(
@@ -132,27 +134,27 @@ test('a symbolic link from contents never leads a write out of the root', async 
 });
 
 test('a closureInfo that registers more than it names is refused', async () => {
-  const folder = await tempFolder();
+  const directory = await tempDirectory();
   const uri = `local?root=${demo.store}`;
   const paths = (await run(['nix-store', '--store', uri, '--query', '--requisites', toplevel], { env: NIX_ENV }))
     .trim()
     .split('\n');
-  await writeFile(join(folder, 'store-paths'), `${toplevel}\n`);
+  await writeFile(join(directory, 'store-paths'), `${toplevel}\n`);
   await writeFile(
-    join(folder, 'registration'),
+    join(directory, 'registration'),
     await run(['nix-store', '--store', uri, '--dump-db', ...paths], { env: NIX_ENV }),
   );
   await expect(
-    installSystem({ root: join(folder, 'root'), toplevel, store: demo.store, closureInfo: folder }),
+    installSystem({ stagedRoot: join(directory, 'root'), toplevel, store: demo.store, closureInfo: directory }),
   ).rejects.toThrow(/which is not in its store-paths/);
 });
 
 test('takes the dangling link that nix-build --store makes', async () => {
-  const folder = await tempFolder();
-  await symlink(toplevel, join(folder, 'result'));
+  const directory = await tempDirectory();
+  await symlink(toplevel, join(directory, 'result'));
   const installed = await installSystem({
-    root: join(folder, 'root'),
-    toplevel: join(folder, 'result/'),
+    stagedRoot: join(directory, 'root'),
+    toplevel: join(directory, 'result/'),
     store: demo.store,
   });
   expect(installed.toplevel).toBe(toplevel);

@@ -3,24 +3,24 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { NoSpaceError } from '../../../../lib/run/errors.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
-import { formatEsp } from '../../../../lib/steps/format-esp.ts';
 import { installSystemdBoot } from '../../../../lib/steps/install-systemd-boot.ts';
+import { makeBootFilesystem } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { bootJson, type FakeSystem, fakeSystem, HASH, storePath } from '../../../helpers/fake-system.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const MTOOLS = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1' };
 
 async function disk(partitionTableType: 'efi' | 'efixbootldr', bootSize = '24M') {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 160 * MIB });
   const { esp, xbootldr } = await partitionDisk({ image, partitionTableType, bootSize });
   if (esp === undefined) throw new Error('no ESP');
-  await formatEsp({ image, partition: esp });
-  if (xbootldr !== undefined) await formatEsp({ image, partition: xbootldr, label: 'BOOT' });
+  await makeBootFilesystem({ image, partition: esp });
+  if (xbootldr !== undefined) await makeBootFilesystem({ image, partition: xbootldr, label: 'BOOT' });
   const install = (system: FakeSystem, more: object = {}) =>
     installSystemdBoot({
       ...{ image, esp, xbootldr, generations: [{ number: 1, toplevel: system.toplevel }] },
@@ -31,7 +31,7 @@ async function disk(partitionTableType: 'efi' | 'efixbootldr', bootSize = '24M')
   const list = async (partition: { offsetBytes: number } | undefined): Promise<string[]> =>
     (await run(['mdir', '-b', '-/', '-a', '-i', at(partition), '::/'], { env: MTOOLS })).trim().split('\n').sort();
   const show = (file: string) => run(['mtype', '-i', at(xbootldr ?? esp), `::/${file}`], { env: MTOOLS });
-  return { folder, image, esp, xbootldr, install, list, show, store: join(folder, 'store') };
+  return { directory, image, esp, xbootldr, install, list, show, store: join(directory, 'store') };
 }
 
 test('every file is where NixOS puts it, the ESP is whole, and installing again changes nothing', async () => {
@@ -136,7 +136,7 @@ test.each([
   ],
   ['breaks a line', bootJson({ label: 'two\nlines' }), /must be one line/],
   [
-    'has a specialisation that leaves its folder',
+    'has a specialisation that leaves its directory',
     bootJson({}, { '../../x': bootJson() }),
     /malformed at org\.nixos\.specialisation\.v1 \/ \.\.\/\.\.\/x/,
   ],

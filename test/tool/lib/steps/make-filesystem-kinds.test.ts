@@ -8,14 +8,14 @@ import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { HASH } from '../../../helpers/fake-system.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
 
 /** A staged root, and a store whose files have links outside of the closure, as an optimised one's. */
 async function tree() {
-  const folder = await tempFolder();
-  const [root, store] = [join(folder, 'root'), join(folder, 'store')];
+  const directory = await tempDirectory();
+  const [root, store] = [join(directory, 'root'), join(directory, 'store')];
   const one = `/nix/store/${HASH}-one`;
   const script = `/nix/store/${HASH}-script.sh`;
   await mkdir(join(root, 'srv/site'), { recursive: true });
@@ -32,17 +32,17 @@ async function tree() {
   await mkdir(join(store, 'nix/store/.links'));
   await link(join(store, one, 'bin/program'), join(store, 'nix/store/.links/x'));
   const closure = { store, storePaths: [one, script] };
-  return { folder, root, closure, one };
+  return { directory, root, closure, one };
 }
 
 /** Takes the filesystem out of the image: its own checkers know no offset. */
-async function takeOut(folder: string, image: string, partition: { offsetBytes: number; sizeBytes: number }) {
+async function takeOut(directory: string, image: string, partition: { offsetBytes: number; sizeBytes: number }) {
   await run(
     [
       ...['dd', `if=${image}`, 'of=filesystem', 'bs=1M', 'conv=sparse', 'status=none'],
       ...['iflag=skip_bytes,count_bytes', `skip=${partition.offsetBytes}`, `count=${partition.sizeBytes}`],
     ],
-    { cwd: folder },
+    { cwd: directory },
   );
 }
 
@@ -59,10 +59,10 @@ test.each([
   'xfs',
   'f2fs',
 ] as const)('%s: a sound filesystem in its partition, with the tree, its owners and its modes', async (fsType) => {
-  const { folder, root, closure, one } = await tree();
-  const image = join(folder, 'disk.img');
+  const { directory, root, closure, one } = await tree();
+  const image = join(directory, 'disk.img');
   const size = await computeDiskSize({
-    root,
+    stagedRoot: root,
     closure,
     partitionTableType: 'legacy+gpt',
     additionalSpace: '8M',
@@ -80,8 +80,8 @@ test.each([
   expect(made.sizeBytes).toBeLessThanOrEqual(disk.root.sizeBytes);
   // What was there before it is there: the GPT, and nothing behind the partition.
   await run(['sfdisk', '--verify', image]);
-  await takeOut(folder, image, disk.root);
-  await run(CHECKS[fsType], { cwd: folder });
+  await takeOut(directory, image, disk.root);
+  await run(CHECKS[fsType], { cwd: directory });
   // GRUB reads it: its own implementation of each filesystem.
   const inImage = (path: string) => `(loop0)${path}`;
   const fstest = await run(['sh', '-c', 'command -v grub-fstest || true']);
@@ -93,17 +93,17 @@ test.each([
       inImage(`${one}/bin/program`),
       join(closure.store, one, 'bin/program'),
     ];
-    expect(await run(compare, { cwd: folder })).not.toMatch(/differs|error/);
+    expect(await run(compare, { cwd: directory })).not.toMatch(/differs|error/);
   }
   if (fsType === 'ext4') {
-    const stat = (path: string) => run(['debugfs', '-R', `stat ${path}`, 'filesystem'], { cwd: folder });
+    const stat = (path: string) => run(['debugfs', '-R', `stat ${path}`, 'filesystem'], { cwd: directory });
     expect(await stat('/srv/site/page')).toMatch(/User: +1000 +Group: +100/);
     expect(await stat('/tool')).toMatch(/Mode: +04755/);
     expect(await stat('/tmp')).toMatch(/Mode: +01777/);
     expect(await stat(`${one}/bin/program`)).toMatch(/Links: 2/);
   }
   if (fsType === 'btrfs') {
-    const dumped = await run(['btrfs', 'inspect-internal', 'dump-tree', '-t', '5', 'filesystem'], { cwd: folder });
+    const dumped = await run(['btrfs', 'inspect-internal', 'dump-tree', '-t', '5', 'filesystem'], { cwd: directory });
     expect(new Set([...dumped.matchAll(/uid (\d+) gid (\d+)/g)].map(([, uid, gid]) => `${uid}:${gid}`))).toEqual(
       new Set(['0:0', '1000:100']),
     );
@@ -112,7 +112,7 @@ test.each([
   }
   if (fsType === 'xfs') {
     const field = (path: string, name: string) =>
-      run(['xfs_db', '-r', '-c', `path ${path}`, '-c', `print ${name}`, 'filesystem'], { cwd: folder });
+      run(['xfs_db', '-r', '-c', `path ${path}`, '-c', `print ${name}`, 'filesystem'], { cwd: directory });
     expect(await field('/srv/site/page', 'core.uid')).toMatch(/= 1000$/m);
     expect(await field('/tool', 'core.mode')).toMatch(/= 0104755$/m);
     expect(await field('/tmp', 'core.mode')).toMatch(/= 041777$/m);
@@ -124,9 +124,9 @@ test.each([
   'xfs',
   'f2fs',
 ] as const)('%s: a tree that does not fit is told with bytes, and the disk stays empty', async (fsType) => {
-  const { folder, root } = await tree();
+  const { directory, root } = await tree();
   await writeFile(join(root, 'big'), Buffer.alloc(420 * MIB, 5));
-  const image = join(folder, 'disk.img');
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 400 * MIB });
   const attempt = makeFilesystem({
     image,
@@ -140,28 +140,28 @@ test.each([
 });
 
 test('xfs: what its prototype cannot hold is named', async () => {
-  const { folder, root } = await tree();
+  const { directory, root } = await tree();
   await writeFile(join(root, 'a name'), '');
-  const image = join(folder, 'disk.img');
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 400 * MIB });
   const partition = { offsetBytes: 0, sizeBytes: 400 * MIB };
   await expect(makeFilesystem({ image, partition, fsType: 'xfs', populateFrom: root })).rejects.toThrow(/"a name"/);
 });
 
 test('a filesystem without one of its tools names the tool and the package, and nothing is made', async () => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 400 * MIB });
-  await mkdir(join(folder, 'bin'));
+  await mkdir(join(directory, 'bin'));
   for (const name of await readdir('/usr/bin'))
-    if (name !== 'fakeroot') await symlink(join('/usr/bin', name), join(folder, 'bin', name));
+    if (name !== 'fakeroot') await symlink(join('/usr/bin', name), join(directory, 'bin', name));
   const path = process.env.PATH;
-  process.env.PATH = join(folder, 'bin');
+  process.env.PATH = join(directory, 'bin');
   try {
     const attempt = makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 400 * MIB }, fsType: 'btrfs' });
     await expect(attempt).rejects.toMatchObject({ code: 'E_TOOL_MISSING' });
     await expect(attempt).rejects.toThrow(/fakeroot[\s\S]*apt-get install fakeroot/);
-    expect((await readdir(folder)).sort()).toEqual(['bin', 'disk.img']);
+    expect((await readdir(directory)).sort()).toEqual(['bin', 'disk.img']);
   } finally {
     process.env.PATH = path;
   }

@@ -12,14 +12,14 @@ import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { tuneFilesystem } from '../../../../lib/steps/tune-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const GUID = 'F222513B-DED1-49FA-B591-20CE86A2FE7F';
 const NO_LINK = { target: '', hardLink: undefined };
 
-async function populated(root: string, folder: string, additionalSpace: string | number) {
-  const image = join(folder, 'disk.img');
-  const size = await computeDiskSize({ root, partitionTableType: 'legacy+gpt', additionalSpace });
+async function populated(root: string, directory: string, additionalSpace: string | number) {
+  const image = join(directory, 'disk.img');
+  const size = await computeDiskSize({ stagedRoot: root, partitionTableType: 'legacy+gpt', additionalSpace });
   await createDisk({ image, sizeBytes: size.diskBytes });
   const disk = await partitionDisk({ image, partitionTableType: 'legacy+gpt' });
   const filesystem = await makeFilesystem({
@@ -33,8 +33,8 @@ async function populated(root: string, folder: string, additionalSpace: string |
 }
 
 test('what is staged is found at the offset, every file root’s, with its links and holes', async () => {
-  const folder = await tempFolder();
-  const root = join(folder, 'root');
+  const directory = await tempDirectory();
+  const root = join(directory, 'root');
   await mkdir(join(root, 'bin'), { recursive: true });
   await writeFile(join(root, 'bin/tool'), 'tool', { mode: 0o4755 });
   await link(join(root, 'bin/tool'), join(root, 'bin/same'));
@@ -43,14 +43,14 @@ test('what is staged is found at the offset, every file root’s, with its links
   await sparse.truncate(64 * MIB);
   await sparse.close();
   if (process.getuid?.() === 0) await chown(join(root, 'bin/tool'), 1234, 5678);
-  const { filesystem, at } = await populated(root, folder, '16M');
+  const { filesystem, at } = await populated(root, directory, '16M');
   expect(filesystem).toMatchObject({ uuid: 'f222513b-ded1-49fa-b591-20ce86a2fe7f', label: 'nixos' });
-  const facts = await run(['debugfs', '-R', 'stat /bin/tool', at], { cwd: folder });
+  const facts = await run(['debugfs', '-R', 'stat /bin/tool', at], { cwd: directory });
   expect(facts).toMatch(/User: +0 +Group: +0/);
   expect(facts).toMatch(/Links: 2/);
-  expect(await run(['debugfs', '-R', 'stat /sparse', at], { cwd: folder })).toMatch(/Blockcount: 0/);
-  expect(await run(['debugfs', '-R', 'cat /bin/tool', at], { cwd: folder })).toBe('tool');
-  await run(['e2fsck', '-fn', at], { cwd: folder });
+  expect(await run(['debugfs', '-R', 'stat /sparse', at], { cwd: directory })).toMatch(/Blockcount: 0/);
+  expect(await run(['debugfs', '-R', 'cat /bin/tool', at], { cwd: directory })).toBe('tool');
+  await run(['e2fsck', '-fn', at], { cwd: directory });
 });
 
 /** Data and zeros in turns: blocks of either, and bytes that are in no block's end. */
@@ -64,8 +64,8 @@ async function patchy(file: string, bytes: number, pieces: number): Promise<void
 }
 
 test('every byte is the source’s, whatever holes it has, on a disk that was full of something else', async () => {
-  const folder = await tempFolder();
-  const root = join(folder, 'root');
+  const directory = await tempDirectory();
+  const root = join(directory, 'root');
   await mkdir(root);
   await writeFile(join(root, 'naïve — "quoted"'), 'x'.repeat(4097));
   await patchy(join(root, 'few'), 1_000_001, 3);
@@ -80,9 +80,9 @@ test('every byte is the source’s, whatever holes it has, on a disk that was fu
   const huge = await open(join(root, 'huge'), 'w');
   await huge.write('end', 2 ** 32 + 4095);
   await huge.close();
-  const image = join(folder, 'disk.img');
+  const image = join(directory, 'disk.img');
   const sizeBytes = 320 * MIB;
-  await run(['sh', '-c', `yes garbage | head -c ${sizeBytes} > disk.img`], { cwd: folder });
+  await run(['sh', '-c', `yes garbage | head -c ${sizeBytes} > disk.img`], { cwd: directory });
   const partition = { offsetBytes: 0, sizeBytes };
   const makes = async (): Promise<void> => {
     await makeFilesystem({ image, partition, populateFrom: root, timestamp: 1, uuid: GUID, hashSeed: GUID });
@@ -91,8 +91,8 @@ test('every byte is the source’s, whatever holes it has, on a disk that was fu
   await run(['e2fsck', '-fn', image]);
   for (const name of ['naïve — "quoted"', 'few', 'many', 'long', 'zeros', 'sparse']) {
     const quoted = name.replaceAll('"', '""');
-    await run(['debugfs', '-R', `dump "/${quoted}" out`, image], { cwd: folder });
-    await run(['cmp', join(root, name), join(folder, 'out')]);
+    await run(['debugfs', '-R', `dump "/${quoted}" out`, image], { cwd: directory });
+    await run(['cmp', join(root, name), join(directory, 'out')]);
   }
   expect(await run(['debugfs', '-R', 'stat /zeros', image])).toMatch(/Blockcount: 0/);
   // Two blocks of 4096 bytes, which it counts in sectors.
@@ -100,16 +100,16 @@ test('every byte is the source’s, whatever holes it has, on a disk that was fu
 
   // How the source's own filesystem holds the zeros makes no difference.
   const first = await run(['sha256sum', image]);
-  await run(['cp', '--sparse=always', join(root, 'many'), join(folder, 'out')]);
-  await run(['mv', join(folder, 'out'), join(root, 'many')]);
+  await run(['cp', '--sparse=always', join(root, 'many'), join(directory, 'out')]);
+  await run(['mv', join(directory, 'out'), join(root, 'many')]);
   await makes();
   expect(await run(['sha256sum', image])).toBe(first);
 });
 
 test('a file that cannot be read is named', async () => {
-  const folder = await tempFolder();
-  await writeFile(join(folder, 'file'), 'x');
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'file'), 'x');
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 20 * MIB });
   const entries: TreeEntry[] = [
     {
@@ -120,7 +120,7 @@ test('a file that cannot be read is named', async () => {
       gid: 0,
       sizeBytes: 9,
       mtime: 1,
-      source: join(folder, 'file'),
+      source: join(directory, 'file'),
       ...NO_LINK,
     },
     {
@@ -131,23 +131,23 @@ test('a file that cannot be read is named', async () => {
       gid: 0,
       sizeBytes: 9,
       mtime: 1,
-      source: join(folder, 'gone'),
+      source: join(directory, 'gone'),
       ...NO_LINK,
     },
   ];
   const partition = { offsetBytes: 0, sizeBytes: 20 * MIB };
   const make = (entry: TreeEntry | undefined) =>
-    makeFilesystem({ image, partition, entries: entry === undefined ? [] : [entry] });
-  await expect(make(entries[0])).rejects.toThrow(`${join(folder, 'file')} changed while it was read`);
-  await expect(make(entries[1])).rejects.toThrow(join(folder, 'gone'));
+    makeFilesystem({ image, partition, files: entry === undefined ? [] : [entry] });
+  await expect(make(entries[0])).rejects.toThrow(`${join(directory, 'file')} changed while it was read`);
+  await expect(make(entries[1])).rejects.toThrow(join(directory, 'gone'));
 });
 
 test('what is in the way of the space is told: bytes and inodes, needed and available', async () => {
-  const folder = await tempFolder();
-  const root = join(folder, 'root');
+  const directory = await tempDirectory();
+  const root = join(directory, 'root');
   await mkdir(root);
   await writeFile(join(root, 'big'), Buffer.alloc(40 * MIB, 1));
-  const image = join(folder, 'disk.img');
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 20 * MIB });
   const attempt = makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 20 * MIB }, populateFrom: root });
   await expect(attempt).rejects.toThrow(NoSpaceError);
@@ -155,13 +155,13 @@ test('what is in the way of the space is told: bytes and inodes, needed and avai
 });
 
 test('ten thousand tiny files fit in what computeDiskSize says, without a byte to spare', async () => {
-  const folder = await tempFolder();
-  const root = join(folder, 'root');
+  const directory = await tempDirectory();
+  const root = join(directory, 'root');
   for (let directory = 0; directory < 100; directory += 1) {
     await mkdir(join(root, `${directory}`), { recursive: true });
     await Promise.all(Array.from({ length: 100 }, (_, index) => writeFile(join(root, `${directory}/${index}`), 'x')));
   }
-  const { filesystem } = await populated(root, folder, 0);
+  const { filesystem } = await populated(root, directory, 0);
   expect(filesystem.freeInodes).toBeGreaterThan(0);
 });
 
@@ -179,8 +179,8 @@ const entry = fc.oneof(
 test('whatever tree is staged, the filesystem then holds it', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(entry, { maxLength: 6 }), async (tree) => {
-      const folder = await tempFolder();
-      const root = join(folder, 'root');
+      const directory = await tempDirectory();
+      const root = join(directory, 'root');
       await mkdir(root);
       for (const [index, part] of tree.entries()) {
         const at = join(root, `${index}`);
@@ -202,17 +202,17 @@ test('whatever tree is staged, the filesystem then holds it', async () => {
             else await link(join(at, 'original'), join(at, name));
           }
       }
-      const { at, filesystem } = await populated(root, folder, 0);
+      const { at, filesystem } = await populated(root, directory, 0);
       expect(filesystem.sizeBytes).toBeGreaterThan(0);
-      await run(['e2fsck', '-fn', at], { cwd: folder });
+      await run(['e2fsck', '-fn', at], { cwd: directory });
     }),
     { numRuns: 12 },
   );
 });
 
 test('after tuning, resize2fs takes the filesystem without a check first', async () => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 64 * MIB });
   await makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 64 * MIB } });
   // As a mount leaves it: used since the last check.
@@ -223,17 +223,17 @@ test('after tuning, resize2fs takes the filesystem without a check first', async
   await run(['resize2fs', image]);
 });
 
-test('a root whose name looks like an option is a folder’s name', async () => {
-  const folder = await tempFolder();
-  await mkdir(join(folder, '-delete'));
-  await writeFile(join(folder, 'victim'), 'x');
-  // vitest's workers have no chdir: the name is resolved against this process's folder, and is not there.
-  await expect(computeDiskSize({ root: '-delete' })).rejects.toThrow(/root: -delete does not exist/);
+test('a root whose name looks like an option is a directory’s name', async () => {
+  const directory = await tempDirectory();
+  await mkdir(join(directory, '-delete'));
+  await writeFile(join(directory, 'victim'), 'x');
+  // vitest's workers have no chdir: the name is resolved against this process's directory, and is not there.
+  await expect(computeDiskSize({ stagedRoot: '-delete' })).rejects.toThrow(/root: -delete does not exist/);
 });
 
 test('an image that is missing or too small is not made, nor written past its end', async () => {
-  const folder = await tempFolder();
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
   const partition = { offsetBytes: MIB, sizeBytes: 64 * MIB };
   await expect(makeFilesystem({ image, partition })).rejects.toThrow(/does not exist/);
   await createDisk({ image, sizeBytes: 16 * MIB });
@@ -242,9 +242,9 @@ test('an image that is missing or too small is not made, nor written past its en
 });
 
 test('times before 1970 and after 2038 are kept', async () => {
-  const folder = await tempFolder();
-  const root = join(folder, 'root');
-  const image = join(folder, 'disk.img');
+  const directory = await tempDirectory();
+  const root = join(directory, 'root');
+  const image = join(directory, 'disk.img');
   const partition = { offsetBytes: MIB, sizeBytes: 32 * MIB };
   await mkdir(root, { recursive: true });
   const times = { old: -86_400, last: 2 ** 31 - 1, far: 2 ** 31, later: 2 ** 33 };
@@ -257,12 +257,12 @@ test('times before 1970 and after 2038 are kept', async () => {
   await makeFilesystem({ image, partition, populateFrom: root });
   const at = `./disk.img?offset=${MIB}`;
   for (const [name, seconds] of Object.entries(times)) {
-    const stat = await run(['debugfs', '-R', `stat /${name}`, at], { cwd: folder, env: { TZ: 'UTC' } });
+    const stat = await run(['debugfs', '-R', `stat /${name}`, at], { cwd: directory, env: { TZ: 'UTC' } });
     // The bits themselves: not every debugfs says the date that Linux makes of them.
     const low = (seconds >>> 0).toString(16).padStart(8, '0');
     const epoch = (seconds - (seconds | 0)) / 2 ** 32;
     for (const time of ['mtime', 'ctime', 'crtime'])
       expect(stat, name).toMatch(new RegExp(`${time}: 0x${low}:0000000${epoch} --`));
   }
-  await run(['e2fsck', '-fn', at], { cwd: folder });
+  await run(['e2fsck', '-fn', at], { cwd: directory });
 });

@@ -6,10 +6,10 @@ import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 async function disk(sizeMiB: number): Promise<string> {
-  const image = join(await tempFolder(), '-disk,1.img');
+  const image = join(await tempDirectory(), '-disk,1.img');
   await createDisk({ image, sizeBytes: sizeMiB * MIB });
   return image;
 }
@@ -57,7 +57,7 @@ test('a disk file that exists is not written over', async () => {
 });
 
 test('a new disk is sparse, at 100 GiB too', async () => {
-  const image = join(await tempFolder(), 'big.img');
+  const image = join(await tempDirectory(), 'big.img');
   const made = await createDisk({ image, sizeBytes: 100 * 1024 * MIB });
   expect(made).toMatchObject({ sizeBytes: 100 * 1024 * MIB });
   expect(made.allocatedBytes).toBeLessThan(MIB);

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { resolveOwners } from '../../../../lib/steps/resolve-owners.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { fakeSystem, storePath } from '../../../helpers/fake-system.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const entry = (user: string, group: string) => ({ target: '/srv/x', user, group });
 
@@ -28,8 +28,8 @@ const declared = (users: object[], groups: object[]) => ({
 });
 
 test('a name without a number, and a name that is not declared, are refused at once, with what to do', async () => {
-  const folder = await tempFolder();
-  const system = await fakeSystem(join(folder, 'store'), {
+  const directory = await tempDirectory();
+  const system = await fakeSystem(join(directory, 'store'), {
     files: declared([{ name: 'nginx', uid: null, group: 'nginx' }], [{ name: 'nginx', gid: 60 }]),
   });
   const attempt = resolveOwners({
@@ -53,9 +53,9 @@ test('a name without a number, and a name that is not declared, are refused at o
 });
 
 test('sysusers.d and a passwd of the system’s etc are read too', async () => {
-  const folder = await tempFolder();
+  const directory = await tempDirectory();
   const etc = `${storePath('nixos-system-fake')}/etc`;
-  const system = await fakeSystem(join(folder, 'store'), {
+  const system = await fakeSystem(join(directory, 'store'), {
     files: {
       [`${etc}/sysusers.d/00-nixos.conf`]: 'g web 70\nu caddy 239:web "Caddy" /var/lib/caddy\nu later - "Later"\n',
       [`${etc}/passwd`]: 'carol:x:1001:100::/home/carol:/bin/sh\n',

@@ -6,22 +6,22 @@ import type { Executor } from '../../../../lib/run/executor.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { stageContents } from '../../../../lib/steps/stage-contents.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 async function fixture(): Promise<{ root: string; source: string }> {
-  const folder = await tempFolder();
-  const source = join(folder, 'source');
+  const directory = await tempDirectory();
+  const source = join(directory, 'source');
   await mkdir(join(source, 'tree/deep'), { recursive: true });
   await writeFile(join(source, 'file'), 'content', { mode: 0o600 });
   await writeFile(join(source, 'tree/deep/leaf'), 'leaf');
   for (const name of ['a.conf', 'b.conf', '.hidden.conf', 'c.txt']) await writeFile(join(source, name), name);
-  return { root: join(folder, 'root'), source };
+  return { root: join(directory, 'root'), source };
 }
 
-test('grafts a file with a mode, and a folder onto its target', async () => {
+test('grafts a file with a mode, and a directory onto its target', async () => {
   const { root, source } = await fixture();
   const staged = await stageContents({
-    root,
+    stagedRoot: root,
     contents: [
       { source: join(source, 'file'), target: '/etc/secret', mode: '640' },
       { source: join(source, 'tree'), target: 'srv/data' },
@@ -34,10 +34,10 @@ test('grafts a file with a mode, and a folder onto its target', async () => {
   expect(staged.entries.map((entry) => entry.staged)).toEqual([['/etc/secret'], ['/srv/data'], ['/opt/file']]);
 });
 
-test('a star grafts every match into the target folder, but no hidden files', async () => {
+test('a star grafts every match into the target directory, but no hidden files', async () => {
   const { root, source } = await fixture();
   await stageContents({
-    root,
+    stagedRoot: root,
     contents: [{ source: join(source, '*.conf'), target: '/etc/conf.d', mode: 'u=rw,go=r' }],
   });
   expect((await readdir(join(root, 'etc/conf.d'))).sort()).toEqual(['a.conf', 'b.conf']);
@@ -47,7 +47,10 @@ test('strange names are names', async () => {
   const { root, source } = await fixture();
   const names = ['-rf', 'a b', "it's", 'q"q', 'new\nline', 'host:path', 'ünïcode', 'q?[x]', 'com,ma', '$(id)'];
   for (const name of names) await writeFile(join(source, name), name);
-  await stageContents({ root, contents: names.map((name) => ({ source: join(source, name), target: `/x/${name}` })) });
+  await stageContents({
+    stagedRoot: root,
+    contents: names.map((name) => ({ source: join(source, name), target: `/x/${name}` })),
+  });
   expect((await readdir(join(root, 'x'))).sort()).toEqual([...names].sort());
 });
 
@@ -57,15 +60,15 @@ test('an existing target is a duplicate entry', async () => {
     { source: join(source, 'file'), target: '/x' },
     { source: join(source, 'c.txt'), target: '/x' },
   ];
-  await expect(stageContents({ root, contents: twice })).rejects.toThrow(UnexpectedStateError);
-  await expect(stageContents({ root: `${root}2`, contents: twice })).rejects.toThrow(/duplicate entry \/x -> /);
+  await expect(stageContents({ stagedRoot: root, contents: twice })).rejects.toThrow(UnexpectedStateError);
+  await expect(stageContents({ stagedRoot: `${root}2`, contents: twice })).rejects.toThrow(/duplicate entry \/x -> /);
 });
 
 test.each(['../x', '/a/../../x'])('target %s leaves the root', async (target) => {
   const { root, source } = await fixture();
-  await expect(stageContents({ root, contents: [{ source: join(source, 'file'), target }] })).rejects.toThrow(
-    /leaves the root/,
-  );
+  await expect(
+    stageContents({ stagedRoot: root, contents: [{ source: join(source, 'file'), target }] }),
+  ).rejects.toThrow(/leaves the root/);
 });
 
 test('a target that leaves the root through a symbolic link is refused', async () => {
@@ -74,10 +77,10 @@ test('a target that leaves the root through a symbolic link is refused', async (
   await symlink('/tmp', join(root, 'out'));
   await symlink('inside', join(root, 'link'));
   await mkdir(join(root, 'inside'));
-  await expect(stageContents({ root, contents: [{ source: join(source, 'file'), target: '/out/x' }] })).rejects.toThrow(
-    /through the symbolic link \/out/,
-  );
-  await stageContents({ root, contents: [{ source: join(source, 'file'), target: '/link/x' }] });
+  await expect(
+    stageContents({ stagedRoot: root, contents: [{ source: join(source, 'file'), target: '/out/x' }] }),
+  ).rejects.toThrow(/through the symbolic link \/out/);
+  await stageContents({ stagedRoot: root, contents: [{ source: join(source, 'file'), target: '/link/x' }] });
   expect(await readdir(join(root, 'inside'))).toEqual(['x']);
 });
 
@@ -85,7 +88,10 @@ test('a missing source and a glob without matches are refused before anything is
   const { root, source } = await fixture();
   const good = { source: join(source, 'file'), target: '/good' };
   for (const missing of ['nothing', '*.nothing']) {
-    const attempt = stageContents({ root, contents: [good, { source: join(source, missing), target: '/x' }] });
+    const attempt = stageContents({
+      stagedRoot: root,
+      contents: [good, { source: join(source, missing), target: '/x' }],
+    });
     await expect(attempt).rejects.toThrow(InvalidOptionsError);
     await expect(readdir(root)).rejects.toThrow(/ENOENT/);
   }
@@ -94,35 +100,35 @@ test('a missing source and a glob without matches are refused before anything is
 test('a star that meets a name which is not UTF-8 says so, and does not leave it out', async () => {
   const { root, source } = await fixture();
   await writeFile(Buffer.concat([Buffer.from(`${source}/bad`), Buffer.from([0xff]), Buffer.from('.conf')]), 'x');
-  await expect(stageContents({ root, contents: [{ source: join(source, '*.conf'), target: '/x' }] })).rejects.toThrow(
-    /is not UTF-8/,
-  );
+  await expect(
+    stageContents({ stagedRoot: root, contents: [{ source: join(source, '*.conf'), target: '/x' }] }),
+  ).rejects.toThrow(/is not UTF-8/);
 });
 
 test('an abort stops it', async () => {
   const { root, source } = await fixture();
   await expect(
     stageContents(
-      { root, contents: [{ source: join(source, 'file'), target: '/x' }] },
+      { stagedRoot: root, contents: [{ source: join(source, 'file'), target: '/x' }] },
       { signal: AbortSignal.abort() },
     ),
   ).rejects.toMatchObject({ code: 'E_ABORTED' });
 });
 
-test('a link to a file gives the file, a link to a folder what is in it, and a dangling one is refused', async () => {
+test('a link to a file gives the file, a link to a directory what is in it, and a dangling one is refused', async () => {
   const { root, source } = await fixture();
   await symlink('file', join(source, 'to-file'));
   await symlink('tree', join(source, 'to-tree'));
   await symlink('nothing', join(source, 'to-nothing'));
   const contents = ['to-file', 'to-tree'].map((name) => ({ source: join(source, name), target: `/srv/${name}` }));
-  await stageContents({ root, contents: [...contents, { source: join(source, 'to-f*'), target: '/opt' }] });
+  await stageContents({ stagedRoot: root, contents: [...contents, { source: join(source, 'to-f*'), target: '/opt' }] });
   for (const path of ['srv/to-file', 'opt/to-file']) {
     expect((await lstat(join(root, path))).isFile()).toBe(true);
     expect(await readFile(join(root, path), 'utf8')).toBe('content');
   }
   expect(await readFile(join(root, 'srv/to-tree/deep/leaf'), 'utf8')).toBe('leaf');
   await expect(
-    stageContents({ root: `${root}2`, contents: [{ source: join(source, 'to-nothing'), target: '/x' }] }),
+    stageContents({ stagedRoot: `${root}2`, contents: [{ source: join(source, 'to-nothing'), target: '/x' }] }),
   ).rejects.toThrow(/contents\[0\]\.source: .*to-nothing is a link to what does not exist/);
 });
 
@@ -132,22 +138,22 @@ test.each([
   ['2750', 0o2750, 0o2750],
   ['u=rw,go=r', 0o755, 0o644],
   ['u=rwX,go=', 0o700, 0o600],
-])('whoever may read a folder of mode %s may enter it', async (mode, folderMode, fileMode) => {
+])('whoever may read a directory of mode %s may enter it', async (mode, directoryMode, fileMode) => {
   const { root, source } = await fixture();
-  await stageContents({ root, contents: [{ source: join(source, 'tree'), target: '/srv/tree', mode }] });
+  await stageContents({ stagedRoot: root, contents: [{ source: join(source, 'tree'), target: '/srv/tree', mode }] });
   for (const [path, expected] of [
-    ['srv/tree', folderMode],
-    ['srv/tree/deep', folderMode],
+    ['srv/tree', directoryMode],
+    ['srv/tree/deep', directoryMode],
     ['srv/tree/deep/leaf', fileMode],
   ] as const)
     expect([path, (await stat(join(root, path))).mode & 0o7777]).toEqual([path, expected]);
 });
 
-test('a folder is not copied into itself', async () => {
+test('a directory is not copied into itself', async () => {
   const { source } = await fixture();
   const root = join(source, 'out/root');
   for (const from of [source, join(source, '../sour*')])
-    await expect(stageContents({ root, contents: [{ source: from, target: '/x' }] })).rejects.toThrow(
+    await expect(stageContents({ stagedRoot: root, contents: [{ source: from, target: '/x' }] })).rejects.toThrow(
       /contents\[0\]\.source: .* would be copied into itself/,
     );
 });
@@ -161,7 +167,7 @@ test('the extended attributes of sources are returned, by where each is staged',
   await run(['setfattr', '-n', 'user.of-a-directory', '-v', 'd', join(source, 'tree')]);
   await run(['setfattr', '-n', 'user.origin', '-v', 'f', join(source, 'file')]);
   const { attributes } = await stageContents({
-    root,
+    stagedRoot: root,
     contents: [
       { source: join(source, 'tree'), target: '/srv' },
       { source: join(source, 'file'), target: '/etc/secret' },
@@ -193,7 +199,7 @@ test.each([
   };
   const contents = [{ source: join(source, 'file'), target: '/file' }];
   const staging = stageContents(
-    { root, contents },
+    { stagedRoot: root, contents },
     { executor, onEvent: (event) => void (event.type === 'note' && notes.push(event.text)) },
   );
   if (outcome === 'refused')

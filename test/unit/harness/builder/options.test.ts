@@ -37,10 +37,10 @@ test.each([
   [
     'containerExecutor',
     containerExecutor,
-    { image: 'a', folder: ['/tmp'] },
-    /^containerExecutor: folder: .*did you mean "folders"\?$/,
+    { image: 'a', directory: ['/tmp'] },
+    /^containerExecutor: directory: .*did you mean "directories"\?$/,
   ],
-  ['containerExecutor', containerExecutor, { image: 'a', folders: '/tmp' }, /folders: /],
+  ['containerExecutor', containerExecutor, { image: 'a', directories: '/tmp' }, /directories: /],
   ['containerExecutor', containerExecutor, { image: 'a', namespaces: 'yes' }, /namespaces: /],
   ['containerExecutor', containerExecutor, { image: '' }, /image: must not be empty/],
   [

@@ -3,10 +3,10 @@ import { imageFileName } from '../../../../lib/formats/image-formats.ts';
 import { storeUri } from '../../../../lib/nix/store.ts';
 import { convertImageArgs } from '../../../../lib/steps/convert-image.ts';
 import { copyToFilesystemArgs } from '../../../../lib/steps/copy-to-filesystem.ts';
-import { createEspArgs } from '../../../../lib/steps/create-esp.ts';
-import { formatEspArgs } from '../../../../lib/steps/format-esp.ts';
 import { copyClosureArgs } from '../../../../lib/steps/install-system.ts';
+import { makeBootFilesystemArgs } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { makeFilesystemArgs } from '../../../../lib/steps/make-filesystem.ts';
+import { mountBootFilesystemArgs } from '../../../../lib/steps/mount-boot-filesystem.ts';
 import { nixosEnterArgs } from '../../../../lib/steps/nixos-enter.ts';
 import { fixIdentifiersArgs, partitionDiskArgs } from '../../../../lib/steps/partition-disk.ts';
 import { stageContentsArgs } from '../../../../lib/steps/stage-contents.ts';
@@ -52,13 +52,13 @@ test('partitionDisk', () => {
   ]);
 });
 
-test('formatEsp: the offset in sectors, the size in KiB, the FAT that mkfs would choose', () => {
+test('makeBootFilesystem: the offset in sectors, the size in KiB, the FAT that mkfs would choose', () => {
   const partition = { offsetBytes: 8 * 1024 ** 2, sizeBytes: 248 * 1024 ** 2 };
-  expect(formatEspArgs({ image: '/out/d.img', partition, volumeId: '1C06F03B', timestamp: 1 }).join(' ')).toBe(
+  expect(makeBootFilesystemArgs({ image: '/out/d.img', partition, volumeId: '1C06F03B', timestamp: 1 }).join(' ')).toBe(
     'mkfs.vfat -F 16 --offset 16384 --invariant -i 1C06F03B -n ESP ./d.img 253952',
   );
   const large = { offsetBytes: 0, sizeBytes: 512 * 1024 ** 2 };
-  expect(formatEspArgs({ image: 'd.img', partition: large, label: 'BOOT' }).join(' ')).toBe(
+  expect(makeBootFilesystemArgs({ image: 'd.img', partition: large, label: 'BOOT' }).join(' ')).toBe(
     'mkfs.vfat -F 32 --offset 0 -n BOOT ./d.img 524288',
   );
 });
@@ -72,7 +72,9 @@ test('the rest, each a line', () => {
       ' ',
     ),
   ).toBe('cptofs -p -P 2 -t ext4 -i /i /s/a /s/b /');
-  expect(createEspArgs('/dev/vda1', 'ESP', 'abcd1234').join(' ')).toBe('mkfs.vfat -n ESP -i abcd1234 /dev/vda1');
+  expect(mountBootFilesystemArgs('/dev/vda1', 'ESP', 'abcd1234').join(' ')).toBe(
+    'mkfs.vfat -n ESP -i abcd1234 /dev/vda1',
+  );
   expect(stageContentsArgs('/a', '/b', '755').join(' ')).toBe(
     'rsync --archive --hard-links --sparse --no-owner --no-group --chmod=F755,D755 -- /a /b',
   );

@@ -11,7 +11,11 @@ test('counts blocks of everything but directories, and every entry as an inode',
     ...{ path: 'a', type, mode: 0o644, uid: 0, gid: 0, sizeBytes },
     ...{ mtime: 1, source: '/a', target: '', hardLink: undefined },
   });
-  const tree = [entry('folder', 4096), ...[1, 4096, 4097, 0].map((size) => entry('file', size)), entry('symlink', 12)];
+  const tree = [
+    entry('directory', 4096),
+    ...[1, 4096, 4097, 0].map((size) => entry('file', size)),
+    entry('symlink', 12),
+  ];
   const usage = await runStep('test', undefined, undefined, (step) => treeUsage(step, tree));
   expect(usage).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097, hostBytes: 0 });
 });

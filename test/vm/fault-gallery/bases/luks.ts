@@ -1,7 +1,7 @@
 import { readFile, realpath, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { distributionKernel } from '../../../../harness/builder/builder-kernel.ts';
-import { packageFile } from '../../../../harness/cache-folder.ts';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { requireTool } from '../../../../lib/run/tools.ts';
 import type { PartitionedDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
@@ -114,5 +114,9 @@ async function moduleFiles(image: BrokenImage): Promise<CpioFile[]> {
 
 function withRootOf(disk: PartitionedDisk, sizeBytes: number): PartitionedDisk {
   const root = { ...disk.root, sizeBytes, sizeSectors: sizeBytes / 512 };
-  return { ...disk, root, partitions: disk.partitions.map((other) => (other.number === root.number ? root : other)) };
+  return {
+    ...disk,
+    root,
+    partitions: disk.partitions.map((other) => (other.number === root.number ? root : other)),
+  } as PartitionedDisk;
 }

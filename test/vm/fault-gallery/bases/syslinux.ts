@@ -16,7 +16,7 @@ export const useSyslinux: Derive = async (image) => {
   const bootCode = await readFile(GPT_BOOT_CODE);
   await image.overwrite(0, Buffer.concat([bootCode, Buffer.alloc(440 - bootCode.length)]));
   await image.sfdisk('--part-attrs', 'IMG', `${image.esp.number}`, 'LegacyBIOSBootable');
-  await image.formatEsp();
+  await image.makeBootFilesystem();
   await image.addToEsp('vmlinuz', kernel);
   await image.addToEsp('initrd.img', initrd);
   await image.addToEsp(

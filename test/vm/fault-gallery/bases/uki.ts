@@ -12,7 +12,7 @@ const SECTIONS = { '.osrel': 0x20000, '.cmdline': 0x30000, '.linux': 0x2000000, 
 /** The ESP has one unified kernel image and nothing else: the firmware starts it. */
 export const useUki: Derive = async (image) => {
   const uki = await unifiedKernelImage(image);
-  await image.formatEsp();
+  await image.makeBootFilesystem();
   await image.addToEsp('EFI/BOOT/BOOTX64.EFI', uki);
   return undefined;
 };
@@ -21,7 +21,7 @@ export const useUki: Derive = async (image) => {
 export const useUkiUnderSystemdBoot: Derive = async (image) => {
   const uki = await unifiedKernelImage(image);
   const systemdBoot = await image.readFromEsp(BOOTX64);
-  await image.formatEsp();
+  await image.makeBootFilesystem();
   await image.addToEsp('EFI/BOOT/BOOTX64.EFI', systemdBoot);
   await image.addToEsp('EFI/Linux/nixos.efi', uki);
   await image.addToEsp('loader/loader.conf', 'timeout 0\n');

@@ -10,7 +10,7 @@ const BLOCK_BYTES = 4096;
 export const DISK_FAULTS: readonly Fault[] = [
   {
     fault: 'backup GPT damaged',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'image', name: 'gpt-backup-damaged', cause: /backup GPT/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'image', name: 'gpt-backup-damaged', cause: /backup GPT/ },
     breakIt: async (image) => {
       const { size } = await stat(image.file);
       await image.overwrite(size - 512, Buffer.alloc(512));
@@ -32,7 +32,7 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'qcow2 damaged',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'firmware', name: 'container-damaged', cause: /qcow2 is damaged/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'firmware', name: 'container-damaged', cause: /qcow2 is damaged/ },
     breakIt: async (image) => {
       const qcow2 = `${image.file}.qcow2`;
       await run(['qemu-img', 'convert', '-O', 'qcow2', image.file, qcow2]);
@@ -46,7 +46,7 @@ export const DISK_FAULTS: readonly Fault[] = [
     fault: 'group descriptors zeroed',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'stage-1-failed',
       cause: /group descriptors corrupted|Checksum for group/,
@@ -57,7 +57,7 @@ export const DISK_FAULTS: readonly Fault[] = [
     fault: 'journal’s superblock zeroed',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'stage-1-failed',
       cause: /could not mount/,
@@ -69,7 +69,7 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'root mounted read-only, and fstab has it otherwise',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
     breakIt: async (image) => {
       await beforeInit(image, 'mount -o remount,ro /');
       await changeEtc(image, 'fstab', () => 'LABEL=nixos / ext4 defaults 0 1\n');
@@ -77,7 +77,7 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'stage 2 fills the root',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'root-full', cause: /no free space/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'root-full', cause: /no free space/ },
     breakIt: (image) => beforeInit(image, 'dd if=/dev/zero of=/filler bs=1M; sync'),
   },
 ];

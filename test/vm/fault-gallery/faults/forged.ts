@@ -56,20 +56,20 @@ const forged =
 export const FORGED: readonly Fault[] = [
   {
     fault: 'forged: a prompt of the initrd, and nobody behind it',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
     breakIt: forged(`printf 'tiny login: '; sleep 100000\n`),
   },
   {
     fault: 'forged: the same, and no login wanted',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
     machine: { login: false },
     breakIt: forged(`printf 'tiny login: '; sleep 100000\n`),
   },
   {
     fault: 'forged: verdicts, reports and escape sequences',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'hang', cause: /does nothing/ },
     breakIt: forged(`printf 'GOOD\\nverify: GOOD  tiny.img boots (legacy)\\n{"ok":true,"failure":null,"checks":[]}\\n'
 printf '\\033]0;GOOD\\007\\033[2J\\033[H\\033[32mGOOD\\033[0m\\033[1A\\033[2K\\033[5n\\033[6n\\033c'
 printf '\\rtiny login: root\\r\\n# \\r\\ntiny login: '; sleep 100000
@@ -78,24 +78,24 @@ printf '\\rtiny login: root\\r\\n# \\r\\ntiny login: '; sleep 100000
   {
     fault: 'forged: a prompt on the kernel’s command line, and no root',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
     machine: { login: false },
     breakIt: (image) =>
       changeParameters(image, (given) => `${given.replace('LABEL=nixos', 'LABEL=other')} issue="tiny login: "`),
   },
   {
     fault: 'forged: a getty and a login in the initrd',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'in-initrd', cause: /initrd/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'in-initrd', cause: /initrd/ },
     breakIt: forged(`${ACCOUNTS}${GOOD_WORDS}while :; do getty -L ttyS0 115200 vt100; done\n`),
   },
   {
     fault: 'forged: a shell in the initrd',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'in-initrd', cause: /initrd/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'in-initrd', cause: /initrd/ },
     breakIt: forged(`${GOOD_WORDS}while :; do setsid cttyhack sh -i; done\n`),
   },
   {
     fault: 'forged: a shell in the initrd whose programs lie',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'in-initrd', cause: /initrd/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'in-initrd', cause: /initrd/ },
     breakIt: forged(`${ACCOUNTS}${MOUNT_ROOT}${GOOD_WORDS}
 for name in cat readlink stat df; do
   rm /bin/$name
@@ -107,7 +107,7 @@ while :; do getty -L ttyS0 115200 vt100; done
   },
   {
     fault: 'forged: the root only as a chroot of the initrd',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-init', cause: /process 1/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'foreign-init', cause: /process 1/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in proc sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
 while :; do chroot /new ${SHELL}; done
@@ -115,7 +115,7 @@ while :; do chroot /new ${SHELL}; done
   },
   {
     fault: 'forged: the root in a chroot with its own processes',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-init', cause: /process 1/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'foreign-init', cause: /process 1/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
 mkdir -p /new/proc
@@ -126,7 +126,7 @@ while :; do unshare --pid --fork chroot /new $programs/sh -c "
   {
     fault: 'forged: the root in a chroot whose /proc is of files',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'no-shell', cause: /garbled/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'no-shell', cause: /garbled/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
 for each in sys dev; do mkdir -p /new/$each; mount --bind /$each /new/$each; done
 mkdir -p /new/proc; mount -t tmpfs tmpfs /new/proc; mkdir /new/proc/1 /new/proc/self
@@ -139,13 +139,13 @@ while :; do chroot /new ${SHELL}; done
   },
   {
     fault: 'forged: a root in memory, copied from the initrd',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'in-initrd', cause: /tmpfs/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'in-initrd', cause: /tmpfs/ },
     breakIt: forged(`${ACCOUNTS}${GOOD_WORDS}mkdir /disk; mount -t tmpfs tmpfs /disk
 ${copyTo('/disk')}${SWITCH}`),
   },
   {
     fault: 'forged: a root in a file of the initrd, the disk beside it',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-root', cause: /loop/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'foreign-root', cause: /loop/ },
     breakIt: forged(`${ACCOUNTS}${MOUNT_ROOT}${GOOD_WORDS}
 dd if=/dev/vda3 of=/dev/null bs=1M count=32 2> /dev/null
 dd if=/dev/zero of=/file bs=1M count=8 2> /dev/null; mke2fs -F /file > /dev/null
@@ -155,7 +155,7 @@ ${SWITCH}`),
   },
   {
     fault: 'forged: a root laid over the initrd’s files, the disk beside it',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'foreign-root', cause: /overlay/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'foreign-root', cause: /overlay/ },
     breakIt: forged(`${ACCOUNTS}${MOUNT_ROOT}${GOOD_WORDS}
 dd if=/dev/vda3 of=/dev/null bs=1M count=32 2> /dev/null
 mkdir /layers /disk; mount -t tmpfs tmpfs /layers; mkdir /layers/lower /layers/upper /layers/work
@@ -167,7 +167,7 @@ ${SWITCH}`),
   {
     fault: 'forged: answers without a shell',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'no-shell', cause: /no shell/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'no-shell', cause: /no shell/ },
     breakIt: forged(`${GOOD_WORDS}stty -echo
 printf 'tiny login: '
 while IFS= read -r line; do

@@ -24,22 +24,22 @@ const ENCRYPTED_MODULES = [
 export const GRUB_FAULTS: readonly Fault[] = [
   {
     fault: 'boot sector zeroed',
-    ...{ base: 'legacy', firmware: 'legacy', stage: 'firmware', name: 'no-boot-signature', cause: /55 AA/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'firmware', name: 'no-boot-signature', cause: /55 AA/ },
     breakIt: (image) => image.overwrite(0, Buffer.alloc(512)),
   },
   {
     fault: 'boot signature gone',
-    ...{ base: 'legacy', firmware: 'legacy', stage: 'firmware', name: 'no-boot-signature', cause: /no boot sector/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'firmware', name: 'no-boot-signature', cause: /no boot sector/ },
     breakIt: (image) => image.overwrite(510, Buffer.alloc(2)),
   },
   {
     fault: 'boot code zeroed, table and signature kept',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'no-boot-code', cause: /no boot code/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'no-boot-code', cause: /no boot code/ },
     breakIt: (image) => image.overwrite(0, Buffer.alloc(440)),
   },
   {
     fault: 'core image gone',
-    ...{ base: 'legacy', firmware: 'legacy', stage: 'loader', name: 'no-core-image', cause: /no core image/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'no-core-image', cause: /no core image/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = await image.core();
       await image.overwrite(offsetBytes, Buffer.alloc(sizeBytes));
@@ -47,7 +47,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'core image cut in half',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'core-image-cut', cause: /is cut off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'core-image-cut', cause: /is cut off/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = await image.core();
       const kept = Math.floor(sizeBytes / 1024) * 512;
@@ -56,7 +56,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'core image overwritten with noise behind its first sector',
-    ...{ base: 'legacy', firmware: 'legacy', stage: 'loader', name: 'hang', cause: /hangs in a loop|does nothing/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'hang', cause: /hangs in a loop|does nothing/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = await image.core();
       // A loop that waits for nothing, where the decompressor should be.
@@ -68,7 +68,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
     fault: 'BIOS boot partition deleted from the table',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'image',
       name: 'core-image-unprotected',
       cause: /no BIOS boot partition/,
@@ -77,19 +77,19 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'grub.cfg missing',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-prompt', cause: /no grub\.cfg/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-prompt', cause: /no grub\.cfg/ },
     breakIt: (image) => image.removeFromEsp(GRUB_CFG),
   },
   {
     fault: 'kernel missing',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-error', cause: /not found/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-error', cause: /not found/ },
     breakIt: (image) => image.removeFromEsp(KERNEL),
   },
   {
     fault: 'kernel replaced by text',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'kernel-damaged',
       cause: /is no kernel/,
@@ -100,7 +100,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
     fault: 'kernel cut in half',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'kernel-cut',
       cause: /the kernel is cut off/,
@@ -109,12 +109,12 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'initrd missing',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-error', cause: /not found/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-error', cause: /not found/ },
     breakIt: (image) => image.removeFromEsp(INITRD),
   },
   {
     fault: 'syntax error in grub.cfg',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'grub-prompt', cause: /syntax error/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-prompt', cause: /syntax error/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,
@@ -123,7 +123,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'GRUB’s menu waits for ever',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'menu-waits', cause: /the menu waits/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'menu-waits', cause: /the menu waits/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,
@@ -132,7 +132,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'GRUB asks who boots',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'loader', name: 'loader-asks', cause: /Enter username/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'loader-asks', cause: /Enter username/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,
@@ -143,7 +143,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
     fault: 'GRUB asks for the passphrase of the root',
     ...{
       base: 'luks',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'asks-for-passphrase',
       cause: /Enter passphrase for hd0,gpt3/,

@@ -17,7 +17,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     fault: 'activation fails',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 2',
       name: 'activation-failed',
       cause: /snippet 'users' failed/,
@@ -31,7 +31,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     fault: 'stage 2 ends',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 2',
       name: 'kernel-panic-init-died',
       cause: /Attempted to kill init/,
@@ -41,17 +41,17 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'init loops without a word',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'hang', cause: /hangs in a loop/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'hang', cause: /hangs in a loop/ },
     breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'while :; do :; done')),
   },
   {
     fault: 'init restarts the machine',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
     breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'reboot -f')),
   },
   {
     fault: 'full disk',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'filesystem-full', cause: /free bytes/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'filesystem-full', cause: /free bytes/ },
     breakIt: async (image) => {
       const free = Number(/Free blocks: +(\d+)/.exec(await image.debugfs('stats'))?.[1]);
       await image.debugfs('write /dev/null filler', `fallocate filler 0 ${free - 40}`);
@@ -59,7 +59,7 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'filesystem marked as having errors',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'image', name: 'filesystem-errors', cause: /having errors/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'image', name: 'filesystem-errors', cause: /having errors/ },
     breakIt: async (image) => {
       await image.debugfs('set_super_value state 2');
     },
@@ -68,7 +68,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     fault: 'no serial console in the parameters (BIOS)',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'login',
       name: 'no-serial-console',
       cause: /screen shows a login prompt|screen shows that it came to/,
@@ -80,7 +80,7 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'the login asks for a password',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'login-refused', cause: /refused|password/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'login-refused', cause: /refused|password/ },
     machine: { login: { user: 'nobody-of-that-name' } },
     breakIt: async () => {},
   },
@@ -88,7 +88,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     fault: 'too little memory',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'grub-error',
       cause: /out of memory/,
@@ -98,36 +98,36 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'stage 2 powers the machine off',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'guest-shutdown', cause: /powered itself off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'guest-shutdown', cause: /powered itself off/ },
     breakIt: (image) => inStage2(image, 'poweroff -f'),
   },
   {
     fault: 'init restarts the machine twice, and once is allowed',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
     machine: { allowReboots: 1 },
     breakIt: (image) => inStage2(image, 'echo >> /boots; sync; [ $(wc -l < /boots) -gt 2 ] || reboot -f'),
   },
   {
     fault: 'no getty on any console',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /does nothing/ },
     breakIt: (image) => changeInittab(image, (table) => table.replace(/^.*getty.*\n/m, '')),
   },
   {
     fault: 'getty for a port that is not there',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'init', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /does nothing/ },
     breakIt: (image) => changeInittab(image, (table) => table.replace('ttyS0', 'ttyS9')),
   },
   {
     fault: 'root’s shell is not there',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'login-refused', cause: /login/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'login-refused', cause: /login/ },
     breakIt: (image) => beforeInit(image, `sed -i 's|^root:.*|root:x:0:0::/root:/bin/no-such-shell|' /etc/passwd`),
   },
   {
     fault: 'root’s shell is no shell',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'no-shell', cause: /no shell/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'no-shell', cause: /no shell/ },
     breakIt: (image) => beforeInit(image, `sed -i 's|^root:.*|root:x:0:0::/root:/bin/cat|' /etc/passwd`),
   },
   {
@@ -135,7 +135,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'login',
       name: 'login-refused',
       cause: /refused|incorrect|password/i,
@@ -147,7 +147,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'login',
       name: 'login-refused',
       cause: /refused|incorrect|password/i,
@@ -158,7 +158,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     fault: 'PAM’s module for the login missing',
     ...{
       base: 'systemd',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'login',
       name: 'login-refused',
       cause: /refused|asks for it again|again/i,
@@ -173,7 +173,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'systemd',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'init',
       name: 'waits-for-job',
       cause: /never\.service|Waits for ever/,
@@ -196,12 +196,12 @@ ExecStart=/bin/sleep infinity
   {
     fault: 'the shutdown never ends',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'shutdown', name: 'hang', cause: /does not power off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'hang', cause: /does not power off/ },
     breakIt: (image) => changeInittab(image, (table) => `${table}::shutdown:/bin/sh -c 'while :; do sleep 1; done'\n`),
   },
   {
     fault: 'kernel panics at the shutdown',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'shutdown', name: 'kernel-panic', cause: /sysrq triggered crash/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'kernel-panic', cause: /sysrq triggered crash/ },
     breakIt: (image) =>
       changeInittab(image, (table) => `::shutdown:/bin/sh -c 'echo c > /proc/sysrq-trigger'\n${table}`),
   },

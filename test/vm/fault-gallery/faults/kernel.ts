@@ -8,12 +8,12 @@ import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
 export const KERNEL_FAULTS: readonly Fault[] = [
   {
     fault: 'initrd cut in half',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
     breakIt: (image) => image.changeOnEsp(INITRD, half),
   },
   {
     fault: 'wrong UUID in the entry',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /UUID=11111111/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /UUID=11111111/ },
     breakIt: (image) =>
       image.changeOnEsp(
         GRUB_CFG,
@@ -22,24 +22,24 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'root label changed',
-    ...{ base: 'legacy', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
     breakIt: (image) => image.tune('-L', 'other'),
   },
   {
     fault: 'superblock zeroed',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
     breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + 1024, Buffer.alloc(1024)),
   },
   {
     fault: 'superblock damaged',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'superblock-damaged', cause: /checksum is wrong/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'superblock-damaged', cause: /checksum is wrong/ },
     breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + 1024 + 0x2c, randomBytes(4)),
   },
   {
     fault: 'init missing',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'init-not-found',
       cause: /not on the root filesystem/,
@@ -52,7 +52,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     fault: 'init is not executable text',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'kernel-panic-init-died',
       cause: /process 1 ended/,
@@ -61,12 +61,12 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'image cut to 90 %',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'image-truncated', cause: /cut off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'image-truncated', cause: /cut off/ },
     breakIt: (image) => image.cutTo(0.9),
   },
   {
     fault: 'wrong init= in the entry',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'init-not-found', cause: /-of-another-day\/init/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'init-not-found', cause: /-of-another-day\/init/ },
     breakIt: (image) =>
       changeParameters(image, (given) => given.replace(/init=\S+/, 'init=/nix/store/system-of-another-day/init')),
   },
@@ -75,7 +75,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'stage-1-failed',
       cause: /cannot mount|could not mount/,
@@ -84,7 +84,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'no module for the disk’s controller',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
     machine: { diskInterface: 'ahci' },
     breakIt: async () => {},
   },
@@ -93,7 +93,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'kernel-panic-no-init',
       cause: /init that can be started/,
@@ -102,13 +102,13 @@ export const KERNEL_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'too little memory for a program of stage 2',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'stage 2', name: 'out-of-memory', cause: /Killed process/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'out-of-memory', cause: /Killed process/ },
     machine: { memoryMiB: 160 },
     breakIt: (image) => inStage2(image, 'tail /dev/zero'),
   },
   {
     fault: 'kernel panics behind the login',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'kernel-panic', cause: /sysrq triggered crash/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'kernel-panic', cause: /sysrq triggered crash/ },
     machine: { checks: [commandCheck('while :; do sleep 1; done')] },
     breakIt: (image) =>
       changeEtc(image, 'profile', (profile) => `${profile}(sleep 2; echo c > /proc/sysrq-trigger) &\n`),

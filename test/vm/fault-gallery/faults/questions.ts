@@ -23,7 +23,7 @@ export const QUESTIONS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'luks',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
       cause: /Enter passphrase for \/dev\/vda3/,
@@ -35,7 +35,7 @@ export const QUESTIONS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'luks',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
       cause: /Please enter passphrase for disk root/,
@@ -47,7 +47,7 @@ export const QUESTIONS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'luks',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
       cause: /answered, and asks again/,
@@ -60,7 +60,7 @@ export const QUESTIONS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'luks',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
       cause: /answered, and asks again/,
@@ -74,7 +74,7 @@ export const QUESTIONS: readonly Fault[] = [
     slow: true,
     ...{
       base: 'luks',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 1',
       name: 'root-device-missing',
       cause: /not a valid LUKS device|\/dev\/mapper\/root/,
@@ -89,7 +89,7 @@ export const QUESTIONS: readonly Fault[] = [
     fault: 'stage 2 asks what nobody knows',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 2',
       name: 'asks-a-question',
       cause: /Which of the two disks holds the data\?/,
@@ -100,7 +100,7 @@ export const QUESTIONS: readonly Fault[] = [
     fault: 'stage 2 waits for any key',
     ...{
       base: 'hybrid',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'stage 2',
       name: 'asks-a-question',
       cause: /Press any key to continue/,
@@ -109,7 +109,7 @@ export const QUESTIONS: readonly Fault[] = [
   },
   {
     fault: 'login asks for a verification code',
-    ...{ base: 'hybrid', firmware: 'legacy', stage: 'login', name: 'asks-for-code', cause: /Verification code/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'asks-for-code', cause: /Verification code/ },
     breakIt: async (image) => {
       const login = `#!/bin/sh\nprintf 'Verification code: '\nread -r code\nexec /bin/login "$@"\n`;
       await image.addToRoot(`${await image.linkOfSystem('etc')}/code`, login, '0100555');

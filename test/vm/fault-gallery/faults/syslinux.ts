@@ -13,7 +13,7 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
     fault: 'no partition is marked for SYSLINUX’s boot code',
     ...{
       base: 'syslinux',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'syslinux-disk-error',
       cause: /Missing OS/,
@@ -22,14 +22,14 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'ldlinux.c32 missing',
-    ...{ base: 'syslinux', firmware: 'legacy', stage: 'loader', name: 'syslinux', cause: /ldlinux\.c32/ },
+    ...{ base: 'syslinux', firmware: 'bios', stage: 'loader', name: 'syslinux', cause: /ldlinux\.c32/ },
     breakIt: (image) => image.removeFromEsp(/ldlinux\.c32$/),
   },
   {
     fault: 'SYSLINUX not in the boot sector of its partition',
     ...{
       base: 'syslinux',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'no-bootable-device',
       cause: /not a bootable disk/,
@@ -47,7 +47,7 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
     fault: 'syslinux.cfg missing',
     ...{
       base: 'syslinux',
-      firmware: 'legacy',
+      firmware: 'bios',
       stage: 'loader',
       name: 'syslinux',
       cause: /No configuration file found/,
@@ -56,17 +56,17 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'kernel missing (SYSLINUX)',
-    ...{ base: 'syslinux', firmware: 'legacy', stage: 'loader', name: 'syslinux', cause: /vmlinuz.*No such file/ },
+    ...{ base: 'syslinux', firmware: 'bios', stage: 'loader', name: 'syslinux', cause: /vmlinuz.*No such file/ },
     breakIt: (image) => image.removeFromEsp(KERNEL),
   },
   {
     fault: 'kernel replaced by text (SYSLINUX)',
-    ...{ base: 'syslinux', firmware: 'legacy', stage: 'loader', name: 'syslinux', cause: /Booting kernel failed/ },
+    ...{ base: 'syslinux', firmware: 'bios', stage: 'loader', name: 'syslinux', cause: /Booting kernel failed/ },
     breakIt: (image) => image.changeOnEsp(KERNEL, () => 'this is not a kernel\n'.repeat(1000)),
   },
   {
     fault: 'SYSLINUX waits at its prompt',
-    ...{ base: 'syslinux', firmware: 'legacy', stage: 'loader', name: 'loader-menu', cause: /boot:/ },
+    ...{ base: 'syslinux', firmware: 'bios', stage: 'loader', name: 'loader-menu', cause: /boot:/ },
     breakIt: (image) =>
       image.changeOnEsp(
         CONFIG,

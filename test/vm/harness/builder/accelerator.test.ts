@@ -2,13 +2,13 @@ import { cp, mkdir, readdir, truncate } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { distributionKernel } from '../../../../harness/builder/builder-kernel.ts';
-import { packageFile } from '../../../../harness/cache-folder.ts';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 test('a verdict on KVM that is damaged in the cache is found again', async () => {
-  const folder = await tempFolder();
-  const cache = join(folder, 'nixos-disk-image');
+  const directory = await tempDirectory();
+  const cache = join(directory, 'nixos-disk-image');
   await mkdir(cache);
   // Not downloaded again.
   const { kernel } = await distributionKernel();
@@ -16,7 +16,7 @@ test('a verdict on KVM that is damaged in the cache is found again', async () =>
     await cp(name, join(cache, basename(name)), { recursive: true });
   const accelerator = async (): Promise<unknown> => {
     const result = await localExecutor.run([process.execPath, packageFile('dist/cli/main.js'), 'doctor', '--json'], {
-      env: { XDG_CACHE_HOME: folder },
+      env: { XDG_CACHE_HOME: directory },
     });
     expect(result.stderr.toString('utf8')).toBe('');
     expect(result.exitCode).toBe(0);

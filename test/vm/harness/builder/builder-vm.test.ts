@@ -13,23 +13,23 @@ import { AbortedError, ToolMissingError } from '../../../../lib/run/errors.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 async function disk(): Promise<string> {
-  const image = join(await tempFolder(), 'disk,1.img');
+  const image = join(await tempDirectory(), 'disk,1.img');
   await createDisk({ image, sizeBytes: 16 * MIB });
   return image;
 }
 
 let shared: BuilderVm;
 beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'ndi-vm-'));
-  const image = join(folder, 'disk.img');
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-vm-'));
+  const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 16 * MIB });
   shared = await startBuilderVm({ image });
   afterAll(async () => {
     await shared[Symbol.asyncDispose]();
-    await removeTree(folder);
+    await removeTree(directory);
   });
 });
 
@@ -51,7 +51,7 @@ test('argv is argv: nothing is expanded or split', async () => {
   expect(result.stdout.toString('utf8').split('\0').slice(0, -1)).toEqual(odd);
 });
 
-test('working folder and environment', async () => {
+test('working directory and environment', async () => {
   const result = await shared.run(['sh', '-c', 'pwd; echo "$GREETING"'], {
     cwd: '/proc',
     env: { GREETING: 'hello there' },

@@ -9,7 +9,7 @@ import type { BuiltImage } from '../../../../lib/build/build-image.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { demoImage } from '../../../helpers/demo-image.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 let good: BuiltImage;
 beforeAll(async () => {
@@ -18,7 +18,7 @@ beforeAll(async () => {
 
 /** A copy of the good image, broken in one way. */
 async function broken(breakIt: (image: string) => Promise<void>): Promise<string> {
-  const image = join(await tempFolder(), 'broken.img');
+  const image = join(await tempDirectory(), 'broken.img');
   await run(['cp', '--sparse=always', good.image, image]);
   await breakIt(image);
   return image;
@@ -36,10 +36,10 @@ test('a good image is good, in order, and is not touched', async () => {
       .update(await readFile(good.image))
       .digest('hex');
   const before = [await hash(), (await stat(good.image)).mtimeMs];
-  const logFile = join(await tempFolder(), 'console.log');
+  const logFile = join(await tempDirectory(), 'console.log');
   const report = await verifyBoot({
     image: good.image,
-    firmware: 'legacy',
+    firmware: 'bios',
     logFile,
     checks: [commandCheck('touch /written && sync'), equalCheck('output', 'printf "a\\nb"', 'a\nb')],
   });
@@ -62,7 +62,7 @@ test('a good image is good, in order, and is not touched', async () => {
 test('a check that fails makes the report bad, and the others are still run', async () => {
   const report = await verifyBoot({
     image: good.image,
-    firmware: 'legacy',
+    firmware: 'bios',
     checks: [commandCheck('echo nope; exit 4'), commandCheck('true')],
   });
   expect(report.ok).toBe(false);
@@ -73,7 +73,7 @@ test('a check that fails makes the report bad, and the others are still run', as
 
 test('no boot sector: the BIOS says so, in seconds', async () => {
   const image = await broken((file) => overwrite(file, 0, Buffer.alloc(512)));
-  const report = await verifyBoot({ image, firmware: 'legacy' });
+  const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure).toMatchObject({ stage: 'firmware' });
   expect(report.failure?.cause).toMatch(/no boot sector/);
   expect(report.durationMs).toBeLessThan(30_000);
@@ -92,13 +92,13 @@ test('a root that is not found is stage 1’s failure', async () => {
     await copyFile(file, file);
     await run(['tune2fs', '-L', 'other', `broken.img?offset=${good.disk.root.offsetBytes}`], { cwd: join(file, '..') });
   });
-  const report = await verifyBoot({ image, firmware: 'legacy' });
+  const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure).toMatchObject({ stage: 'stage 1' });
   expect(report.failure?.cause).toMatch(/LABEL=nixos was not found/);
 });
 
 test('a machine whose QEMU is killed is the harness’s failure, not the guest’s', async () => {
-  await using machine = await startMachine({ image: good.image, firmware: 'legacy' });
+  await using machine = await startMachine({ image: good.image, firmware: 'bios' });
   await machine.waitForConsoleText('Linux version');
   const waiting = machine.waitForLoginPrompt();
   machine.qemu.kill();
@@ -108,14 +108,14 @@ test('a machine whose QEMU is killed is the harness’s failure, not the guest�
 test('an abort ends a wait and the machine', async () => {
   const abort = new AbortController();
   const running = verifyBoot(
-    { image: good.image, firmware: 'legacy' },
+    { image: good.image, firmware: 'bios' },
     { signal: abort.signal, onStage: ({ stage }) => stage === 'kernel' && abort.abort() },
   );
   await expect(running).rejects.toMatchObject({ code: 'E_ABORTED' });
 });
 
 test('commands in the guest: status, output, long and odd ones', async () => {
-  await using machine = await startMachine({ image: good.image, firmware: 'legacy' });
+  await using machine = await startMachine({ image: good.image, firmware: 'bios' });
   await machine.login();
   expect(await machine.execute('printf 12; exit 3')).toEqual({ exitCode: 3, output: '12' });
   const long = `printf %s '${'long and "odd" $HOME \\ '.repeat(200)}' | wc -c`;
@@ -128,6 +128,6 @@ test('commands in the guest: status, output, long and odd ones', async () => {
 });
 
 test('two machines boot one image at once', async () => {
-  const reports = await Promise.all([1, 2].map(() => verifyBoot({ image: good.image, firmware: 'legacy' })));
+  const reports = await Promise.all([1, 2].map(() => verifyBoot({ image: good.image, firmware: 'bios' })));
   expect(reports.map(({ ok }) => ok)).toEqual([true, true]);
 });

@@ -5,20 +5,20 @@ import { startBuilderVm } from '../../../../harness/builder/builder-vm.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
-import { tempFolder } from '../../../helpers/temp-folder.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 // What is installed from boot.json is what the system's own installer leaves, path for path and byte for byte.
 
-/** The files of a FAT by path, and its folders with a slash. */
-async function contents(built: BuiltImage, role: 'esp' | 'xbootldr', folder: string): Promise<Map<string, string>> {
-  await mkdir(folder, { recursive: true });
-  await run(['mcopy', '-s', '-n', '-i', `${built.image}@@${built.disk[role]?.offsetBytes}`, '::/*', folder], {
+/** The files of a FAT by path, and its directories with a slash. */
+async function contents(built: BuiltImage, role: 'esp' | 'xbootldr', directory: string): Promise<Map<string, string>> {
+  await mkdir(directory, { recursive: true });
+  await run(['mcopy', '-s', '-n', '-i', `${built.image}@@${built.disk[role]?.offsetBytes}`, '::/*', directory], {
     env: { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1' },
   });
   const found = new Map<string, string>();
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);
-    const name = path.slice(folder.length + 1);
+    const name = path.slice(directory.length + 1);
     if (entry.isDirectory()) found.set(`${name}/`, '');
     // The day of the build is in the menu, and may end between the two.
     else found.set(name, (await readFile(path, 'latin1')).replace(/, built on \d{4}-\d\d-\d\d$/m, ', built on a day'));
@@ -31,19 +31,19 @@ test.each([
   ['efixbootldr', 'demo-systemd-boot-xbootldr', ['esp', 'xbootldr']],
 ] as const)('%s: the boot partitions are the same both ways', async (partitionTableType, system, roles) => {
   const demo = await prepareDemo();
-  const folder = await tempFolder();
+  const directory = await tempDirectory();
   const options: Omit<BuildImageOptions, 'outDir'> = {
     ...{ toplevel: demo.systems[system] ?? '', store: demo.store, partitionTableType, additionalSpace: '64M' },
     bootSize: '140M',
   };
-  const inVm = await buildImage({ ...options, outDir: join(folder, 'vm') }, { startBuilder: startBuilderVm });
+  const inVm = await buildImage({ ...options, outDir: join(directory, 'vm') }, { startBuilder: startBuilderVm });
   const offline = await buildImage({
     ...options,
-    ...{ outDir: join(folder, 'offline'), bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+    ...{ outDir: join(directory, 'offline'), bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
   });
   for (const role of roles) {
-    const theirs = await contents(inVm, role, join(folder, 'theirs', role));
-    const ours = await contents(offline, role, join(folder, 'ours', role));
+    const theirs = await contents(inVm, role, join(directory, 'theirs', role));
+    const ours = await contents(offline, role, join(directory, 'ours', role));
     expect([...ours.keys()]).toEqual([...theirs.keys()]);
     for (const [path, bytes] of theirs) expect(ours.get(path) === bytes, path).toBe(true);
     expect(theirs.size).toBeGreaterThan(role === 'esp' ? 4 : 8);

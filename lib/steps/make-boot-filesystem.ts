@@ -6,7 +6,7 @@ import { defineStep, type Step } from '../run/define-step.ts';
 import { fatLabel, partitionExtent, path, timestamp, volumeId } from '../spec/fields.ts';
 import { bytesToSectors, KIB } from '../units.ts';
 
-const STEP = 'formatEsp';
+const STEP = 'makeBootFilesystem';
 
 const schema = z.object({
   /** A raw disk image. */
@@ -21,10 +21,10 @@ const schema = z.object({
   timestamp: timestamp.optional(),
 });
 
-export interface FormatEspOptions extends z.input<typeof schema> {}
+export interface MakeBootFilesystemOptions extends z.input<typeof schema> {}
 
 /** Arguments of mkfs.vfat: the offset in sectors, the size in KiB. */
-export function formatEspArgs(options: FormatEspOptions): string[] {
+export function makeBootFilesystemArgs(options: MakeBootFilesystemOptions): string[] {
   const { image, partition, label = 'ESP', volumeId: id, timestamp: time } = options;
   return [
     'mkfs.vfat',
@@ -36,10 +36,10 @@ export function formatEspArgs(options: FormatEspOptions): string[] {
   ];
 }
 
-/** Makes a FAT filesystem at a partition inside an image: no root, no mount. createEsp does it to a device, and mounts it.
+/** Makes a FAT filesystem at a partition inside an image: no root, no mount. mountBootFilesystem does it to a device, and mounts it.
  *  @returns the volume ID and sizes, read back from the boot sector.
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat. */
-export const formatEsp: Step<FormatEspOptions, FatFacts> = defineStep({
+export const makeBootFilesystem: Step<MakeBootFilesystemOptions, FatFacts> = defineStep({
   name: STEP,
   options: schema,
   runs: ['mkfs.vfat'],
@@ -49,7 +49,7 @@ export const formatEsp: Step<FormatEspOptions, FatFacts> = defineStep({
   },
   detail: ({ label }) => label,
   async run(step, parsed) {
-    await step.run(formatEspArgs(parsed), {
+    await step.run(makeBootFilesystemArgs(parsed), {
       cwd: dirname(parsed.image),
       env:
         parsed.timestamp === undefined

@@ -3,7 +3,7 @@ import { defineStep, type Step } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import { absolutePath, fatLabel, volumeId } from '../spec/fields.ts';
 
-const STEP = 'createEsp';
+const STEP = 'mountBootFilesystem';
 
 const schema = z.object({
   /** The partition's device. */
@@ -16,29 +16,29 @@ const schema = z.object({
   volumeId: volumeId.optional(),
 });
 
-export interface CreateEspOptions extends z.input<typeof schema> {}
+export interface MountBootFilesystemOptions extends z.input<typeof schema> {}
 
-export interface CreatedEsp {
+export interface MountedBootFilesystem {
   readonly mountPoint: string;
   /** As the kernel's /dev/disk/by-uuid has it: `1234-ABCD`. Read back. */
   readonly uuid: string;
 }
 
 /** Arguments of mkfs.vfat, which chooses FAT12, 16 or 32 by size: FAT32 of too few clusters is none. */
-export function createEspArgs(device: string, label: string, volumeId?: string): string[] {
+export function mountBootFilesystemArgs(device: string, label: string, volumeId?: string): string[] {
   return ['mkfs.vfat', '-n', label, ...(volumeId === undefined ? [] : ['-i', volumeId]), device];
 }
 
 /** Makes a FAT filesystem on the EFI system partition (or XBOOTLDR, or /boot) and mounts it.
- *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat, mkdir, mount, blkid. */
-export const createEsp: Step<CreateEspOptions, CreatedEsp> = defineStep({
+ *  @see mkfs.fat(8); UEFI specification 13.3. Runs: blkid, mkdir, mkfs.vfat, mount. */
+export const mountBootFilesystem: Step<MountBootFilesystemOptions, MountedBootFilesystem> = defineStep({
   name: STEP,
   options: schema,
   runs: ['mkfs.vfat', 'mkdir', 'mount', 'blkid'],
   where: 'anywhere',
   detail: ({ device, label }) => `${label} on ${device}`,
   async run(step, { device, mountPoint, label, volumeId: id }) {
-    await step.run(createEspArgs(device, label, id), { what: `cannot make the FAT filesystem on ${device}` });
+    await step.run(mountBootFilesystemArgs(device, label, id), { what: `cannot make the FAT filesystem on ${device}` });
     await step.run(['mkdir', '-p', mountPoint]);
     // 0077, as NixOS's systemd-boot module advises: a random seed on the ESP is nobody else's business.
     await step.run(['mount', '-t', 'vfat', '-o', 'umask=0077', device, mountPoint], { what: `cannot mount ${device}` });

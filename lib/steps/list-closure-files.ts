@@ -3,7 +3,7 @@ import { listTree, type TreeEntry } from '../filesystem/tree.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { closureSource, timestamp } from '../spec/fields.ts';
 
-const STEP = 'listClosure';
+const STEP = 'listClosureFiles';
 
 const schema = z.object({
   closure: closureSource,
@@ -13,11 +13,11 @@ const schema = z.object({
   atRoot: z.boolean().default(false),
 });
 
-export interface ListClosureOptions extends z.input<typeof schema> {}
+export interface ListClosureFilesOptions extends z.input<typeof schema> {}
 
 /** Lists every entry of a closure once, for computeDiskSize and makeFilesystem (`entries`), which else look for themselves.
  *  Runs: nothing. */
-export const listClosure: Step<ListClosureOptions, TreeEntry[]> = defineStep({
+export const listClosureFiles: Step<ListClosureFilesOptions, TreeEntry[]> = defineStep({
   name: STEP,
   options: schema,
   runs: [],

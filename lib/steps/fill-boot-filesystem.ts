@@ -2,52 +2,53 @@ import { z } from 'zod';
 import { listFatFiles, writeFatTree } from '../filesystem/fat.ts';
 import { listTree } from '../filesystem/tree.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
-import { defineStep, type Step } from '../run/define-step.ts';
+import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import { partitionExtent, path, timestamp, treeEntries } from '../spec/fields.ts';
 
-const STEP = 'fillEsp';
+const STEP = 'fillBootFilesystem';
 
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** A partition with a FAT (formatEsp). Bytes. */
+  /** A partition with a FAT (makeBootFilesystem). Bytes. */
   partition: partitionExtent,
   /** Files and directories, as extractFilesystem returns them; FAT keeps no modes and no owners. */
-  entries: treeEntries.optional(),
-  /** A directory of this host whose contents go in, in the place of `entries`. */
+  files: treeEntries.optional(),
+  /** A directory of this host whose contents go in, in the place of `files`. */
   populateFrom: path.optional(),
   /** Seconds since 1970 for the files' times; default: now. */
   timestamp: timestamp.optional(),
 });
 
-export interface FillEspOptions extends z.input<typeof schema> {}
+const OLD_NAMES = { entries: 'files' } as const;
+
+export type FillBootFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 /** Writes a tree into a FAT inside an image, in the order of its paths: no root, no mount. Files that are there stay.
  *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written.
  *  @throws {UnexpectedStateError} for what a FAT cannot hold, such as a symbolic link, and for a file that is there already.
- *  Runs: mmd, mdir, mcopy. */
-export const fillEsp: Step<FillEspOptions, void> = defineStep({
+ *  Runs: mcopy, mdir, mmd. */
+export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineStep({
   name: STEP,
   options: schema,
+  oldNames: OLD_NAMES,
   runs: ['mmd', 'mdir', 'mcopy'],
   where: 'host',
-  async prepare({ image, partition, entries, populateFrom }) {
-    if ((entries === undefined) === (populateFrom === undefined))
-      throw new InvalidOptionsError(STEP, [
-        { path: 'entries', message: 'or populateFrom must be given, and not both' },
-      ]);
+  async prepare({ image, partition, files, populateFrom }) {
+    if ((files === undefined) === (populateFrom === undefined))
+      throw new InvalidOptionsError(STEP, [{ path: 'files', message: 'or populateFrom must be given, and not both' }]);
     await requireDisk(STEP, image, [partition]);
     if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
   },
-  detail: ({ entries, populateFrom }) => populateFrom ?? `${entries?.length} entries`,
-  async run(step, { image, partition, entries, populateFrom, timestamp: time }) {
-    const tree = (entries ?? (await listTree(step, { root: populateFrom }))).map((entry) => ({
+  detail: ({ files, populateFrom }) => populateFrom ?? `${files?.length} files`,
+  async run(step, { image, partition, files: given, populateFrom, timestamp: time }) {
+    const tree = (given ?? (await listTree(step, { root: populateFrom }))).map((entry) => ({
       ...entry,
       path: textOf(entry.path),
       source: textOf(entry.source),
     }));
-    const odd = tree.find(({ type }) => type !== 'file' && type !== 'folder');
+    const odd = tree.find(({ type }) => type !== 'file' && type !== 'directory');
     if (odd !== undefined)
       throw new UnexpectedStateError(STEP, `a FAT filesystem cannot hold /${odd.path}`, {
         expected: 'a file or a directory',
@@ -61,13 +62,13 @@ export const fillEsp: Step<FillEspOptions, void> = defineStep({
         expected: 'no such file on the partition',
         found: 'one of a boot loader, or of another entry',
       });
-    const folders = tree
-      .filter(({ type, path: name }) => type === 'folder' && name !== '')
+    const directories = tree
+      .filter(({ type, path: name }) => type === 'directory' && name !== '')
       .map(({ path: name }) => name);
     const files = tree
       .filter(({ type }) => type === 'file')
       .map(({ path: name, source, sizeBytes }) => ({ path: name, content: { source, sizeBytes } }));
-    await writeFatTree(step, location, { folders, files }, time);
+    await writeFatTree(step, location, { directories, files }, time);
   },
 });
 

@@ -3,34 +3,34 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { builderInitrd } from '../../../harness/builder/builder-initrd.ts';
 import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
-import { cachedFolder } from '../../../harness/cache-folder.ts';
-import { tempFolder } from '../../helpers/temp-folder.ts';
+import { cachedDirectory } from '../../../harness/cache-directory.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 let cache: string;
 beforeEach(async () => {
-  const folder = await tempFolder();
-  cache = join(folder, 'nixos-disk-image');
-  vi.stubEnv('XDG_CACHE_HOME', folder);
+  const directory = await tempDirectory();
+  cache = join(directory, 'nixos-disk-image');
+  vi.stubEnv('XDG_CACHE_HOME', directory);
 });
 afterEach(() => vi.unstubAllEnvs());
 
-const make = vi.fn(async (folder: string): Promise<void> => {
-  await mkdir(join(folder, 'inside'));
-  await writeFile(join(folder, 'inside/file'), 'what it is\n');
+const make = vi.fn(async (directory: string): Promise<void> => {
+  await mkdir(join(directory, 'inside'));
+  await writeFile(join(directory, 'inside/file'), 'what it is\n');
 });
 beforeEach(() => {
   make.mockClear();
 });
 
 test('what is whole is made once', async () => {
-  const made = await cachedFolder('thing', make);
+  const made = await cachedDirectory('thing', make);
   expect(made).toBe(join(cache, 'thing'));
-  expect(await cachedFolder('thing', make)).toBe(made);
+  expect(await cachedDirectory('thing', make)).toBe(made);
   expect(make).toHaveBeenCalledTimes(1);
 });
 
 test('of those who want it at once, one makes it', async () => {
-  const made = await Promise.all(Array.from({ length: 5 }, () => cachedFolder('thing', make)));
+  const made = await Promise.all(Array.from({ length: 5 }, () => cachedDirectory('thing', make)));
   expect(new Set(made).size).toBe(1);
   expect(make).toHaveBeenCalledTimes(1);
 });
@@ -43,9 +43,9 @@ test.each<[string, (made: string) => Promise<void>]>([
   ['all of it is gone', (made) => rm(made, { recursive: true })],
   ['the list of its files is cut off', (made) => truncate(`${made}.files.json`, 5)],
 ])('it is made anew when %s', async (_, damage) => {
-  const made = await cachedFolder('thing', make);
+  const made = await cachedDirectory('thing', make);
   await damage(made);
-  expect(await cachedFolder('thing', make)).toBe(made);
+  expect(await cachedDirectory('thing', make)).toBe(made);
   expect(make).toHaveBeenCalledTimes(2);
   expect(await readFile(join(made, 'inside/file'), 'utf8')).toBe('what it is\n');
   // Nothing of the damaged one is left.
@@ -54,13 +54,13 @@ test.each<[string, (made: string) => Promise<void>]>([
 
 test('half a directory, of a process that was killed, is not taken for the whole', async () => {
   await mkdir(join(cache, 'thing/inside'), { recursive: true });
-  await cachedFolder('thing', make);
+  await cachedDirectory('thing', make);
   expect(make).toHaveBeenCalledTimes(1);
 });
 
 test('what could not be made leaves nothing', async () => {
-  const attempt = cachedFolder('thing', async (folder) => {
-    await make(folder);
+  const attempt = cachedDirectory('thing', async (directory) => {
+    await make(directory);
     throw new Error('full');
   });
   await expect(attempt).rejects.toThrow('full');

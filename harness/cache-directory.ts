@@ -4,7 +4,7 @@ import { homedir, tmpdir } from 'node:os';
 import { dirname, isAbsolute, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { makePrivateFolder } from '../lib/host-files/private-output.ts';
+import { makePrivateDirectory } from '../lib/host-files/private-output.ts';
 import { isErrno } from '../lib/run/errno.ts';
 import { waitForLock } from '../lib/run/kernel-lock.ts';
 import { HarnessError } from './errors.ts';
@@ -38,7 +38,7 @@ export function findCacheDirectory(): CacheDirectory {
 }
 
 /** The path of the cache directory, which is there and can be written to. */
-export function cacheFolder(): string {
+export function cacheDirectory(): string {
   const before = known;
   const { path, note } = findCacheDirectory();
   if (note !== undefined && known !== before) tell(`the cache is in ${path}: ${note}`);
@@ -147,21 +147,21 @@ export async function writeCachedJson(file: string, value: unknown): Promise<voi
 
 /** The cached directory `name`, made by `make` into a private one when it is not there yet, or is not whole any longer: each file
  *  that was made must still be there with its size. Of several processes, one makes it, and the others wait. */
-export async function cachedFolder(name: string, make: (folder: string) => Promise<void>): Promise<string> {
-  const target = join(cacheFolder(), name);
+export async function cachedDirectory(name: string, make: (directory: string) => Promise<void>): Promise<string> {
+  const target = join(cacheDirectory(), name);
   if (await isWhole(target)) return target;
   await mkdir(dirname(target), { recursive: true });
   using _lock = await waitForLock(`${target}.lock`);
   if (await isWhole(target)) return target;
-  await using work = await makePrivateFolder(dirname(target));
-  const folder = join(work.path, 'made');
-  await mkdir(folder);
-  await make(folder);
-  const sizes = await sizesOf(folder);
+  await using work = await makePrivateDirectory(dirname(target));
+  const directory = join(work.path, 'made');
+  await mkdir(directory);
+  await make(directory);
+  const sizes = await sizesOf(directory);
   // Without its list, the directory counts as damaged.
   await rm(listOf(target), { force: true });
   await rename(target, join(work.path, 'damaged')).catch(() => undefined);
-  await rename(folder, target);
+  await rename(directory, target);
   await writeCachedJson(listOf(target), sizes);
   return target;
 }

@@ -1,0 +1,61 @@
+import { diffImages } from './diff/diff-images.ts';
+import { inspectImage } from './inspect/inspect-image.ts';
+import type { StepFacts } from './run/define-step.ts';
+import { chownContents } from './steps/chown-contents.ts';
+import { computeDiskSize } from './steps/compute-disk-size.ts';
+import { convertImage } from './steps/convert-image.ts';
+import { copyBootCode } from './steps/copy-boot-code.ts';
+import { copyToFilesystem } from './steps/copy-to-filesystem.ts';
+import { createDisk } from './steps/create-disk.ts';
+import { extractFilesystem } from './steps/extract-filesystem.ts';
+import { fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
+import { installGrub } from './steps/install-grub.ts';
+import { installSystem } from './steps/install-system.ts';
+import { installSystemdBoot } from './steps/install-systemd-boot.ts';
+import { listClosureFiles } from './steps/list-closure-files.ts';
+import { makeBootFilesystem } from './steps/make-boot-filesystem.ts';
+import { makeFilesystem } from './steps/make-filesystem.ts';
+import { mountBootFilesystem } from './steps/mount-boot-filesystem.ts';
+import { mountRoot } from './steps/mount-root.ts';
+import { nixosEnter } from './steps/nixos-enter.ts';
+import { partitionDisk } from './steps/partition-disk.ts';
+import { removeMachineId } from './steps/remove-machine-id.ts';
+import { resolveOwners } from './steps/resolve-owners.ts';
+import { stageContents } from './steps/stage-contents.ts';
+import { switchToConfiguration } from './steps/switch-to-configuration.ts';
+import { tuneFilesystem } from './steps/tune-filesystem.ts';
+import { unmountRoot } from './steps/unmount-root.ts';
+import { writeConfigFile } from './steps/write-config-file.ts';
+import { writeEfiVariables } from './steps/write-efi-variables.ts';
+
+/** Every step, with what it says of itself. */
+export const STEPS: readonly StepFacts[] = [
+  chownContents,
+  computeDiskSize,
+  convertImage,
+  copyBootCode,
+  copyToFilesystem,
+  createDisk,
+  diffImages,
+  extractFilesystem,
+  fillBootFilesystem,
+  inspectImage,
+  installGrub,
+  installSystem,
+  installSystemdBoot,
+  listClosureFiles,
+  makeBootFilesystem,
+  makeFilesystem,
+  mountBootFilesystem,
+  mountRoot,
+  nixosEnter,
+  partitionDisk,
+  removeMachineId,
+  resolveOwners,
+  stageContents,
+  switchToConfiguration,
+  tuneFilesystem,
+  unmountRoot,
+  writeConfigFile,
+  writeEfiVariables,
+];

@@ -1,0 +1,24 @@
+import type { Closure, TreeAttribute } from '../filesystem/tree.ts';
+import type { ImageSpec } from '../spec/image-spec.ts';
+import type { DiskSize } from '../steps/compute-disk-size.ts';
+import type { InstalledSystem } from '../steps/install-system.ts';
+import type { PartitionedDisk } from '../steps/partition-disk.ts';
+import type { BuildPlan } from './plan.ts';
+
+/** What the phases of one build share. */
+export interface Job {
+  readonly spec: ImageSpec;
+  readonly plan: BuildPlan;
+  /** The staged root directory, and the raw disk. */
+  readonly root: string;
+  readonly raw: string;
+  /** The root filesystem's UUID: loaders name it before it is made. */
+  readonly rootUuid: string;
+  /** Of everything, in a reproducible image. */
+  readonly timestamp: number | undefined;
+  readonly system: InstalledSystem;
+  readonly disk: PartitionedDisk;
+  readonly size: DiskSize;
+  readonly closure: Closure | undefined;
+  readonly attributes: readonly TreeAttribute[];
+}

@@ -1,0 +1,46 @@
+import { FAT_EPOCH } from '../../filesystem/fat.ts';
+import { deterministicVolumeId } from '../../formats/layouts.ts';
+import { runStep, type StepContext } from '../../run/step.ts';
+import { chownContents } from '../../steps/chown-contents.ts';
+import { mountBootFilesystem } from '../../steps/mount-boot-filesystem.ts';
+import { mountRoot } from '../../steps/mount-root.ts';
+import { removeMachineId } from '../../steps/remove-machine-id.ts';
+import type { StagedContents } from '../../steps/stage-contents.ts';
+import { switchToConfiguration } from '../../steps/switch-to-configuration.ts';
+import { unmountRoot } from '../../steps/unmount-root.ts';
+import type { BuildContext } from '../context.ts';
+import type { Job } from '../job.ts';
+
+export async function finishInBuilder(
+  { spec, system, raw: image, disk, timestamp }: Job,
+  staged: StagedContents,
+  startBuilder: NonNullable<BuildContext['startBuilder']>,
+  context: StepContext,
+): Promise<void> {
+  const location = { toplevel: system.toplevel, store: spec.store };
+  // What is written there may name the day. FAT has none before 1980.
+  const clock = timestamp === undefined ? undefined : Math.max(timestamp, FAT_EPOCH);
+  await using builder = await runStep('startBuilder', context, undefined, () =>
+    startBuilder({ image, memSizeMiB: spec.memSize, system: location, clock, signal: context.signal }),
+  );
+  const inside: StepContext = { ...context, executor: builder };
+  const root = '/mnt';
+  await mountRoot({ device: builder.device(disk.root), mountPoint: root, fsType: spec.fsType }, inside);
+  for (const partition of disk.partitions) {
+    const { label, mountPoint, number } = partition;
+    if (label === undefined || mountPoint === undefined) continue;
+    const volumeId = spec.deterministic ? deterministicVolumeId(number) : undefined;
+    await mountBootFilesystem(
+      { device: builder.device(partition), mountPoint: `${root}${mountPoint}`, label, volumeId },
+      inside,
+    );
+  }
+  await switchToConfiguration({ mountPoint: root }, inside);
+  const owned = spec.contents.flatMap(({ user, group }, index) =>
+    (staged.entries[index]?.staged ?? []).map((target) => ({ target, user, group })),
+  );
+  await chownContents({ mountPoint: root, contents: owned, activate: false }, inside);
+  await removeMachineId({ mountPoint: root }, inside);
+  await unmountRoot({ mountPoint: root }, inside);
+  await runStep('stopBuilder', context, undefined, () => builder.stop());
+}

@@ -1,0 +1,50 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { deterministicVolumeId } from '../../formats/layouts.ts';
+import type { StepContext } from '../../run/step.ts';
+import { copyBootCode } from '../../steps/copy-boot-code.ts';
+import { createDisk } from '../../steps/create-disk.ts';
+import { extractFilesystem } from '../../steps/extract-filesystem.ts';
+import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
+import { makeBootFilesystem } from '../../steps/make-boot-filesystem.ts';
+import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
+import { partitionDisk } from '../../steps/partition-disk.ts';
+import type { Job } from '../job.ts';
+import { inodesFor } from './root.ts';
+
+/** Lays what the builder VM left out again, on a new disk: a kernel wrote it, at the time it was, in its own order. All but the
+ *  store comes out of the first disk. */
+export async function layOutAgain(
+  { spec, raw, disk, system, rootUuid, timestamp, size, closure, attributes }: Job,
+  image: string,
+  work: string,
+  context: StepContext,
+): Promise<MadeFilesystem> {
+  const { partitionTableType, bootSize, deterministic, rootGPUID, label } = spec;
+  await createDisk({ image, sizeBytes: (await stat(raw)).size }, context);
+  await partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID }, context);
+  await copyBootCode({ from: raw, to: image, disk }, context);
+  for (const partition of disk.partitions) {
+    if (partition.label === undefined) continue;
+    const directory = join(work, `partition-${partition.number}`);
+    // Every machine of the image would have the same seed; systemd makes one at the first boot.
+    const leaveOut = ['/loader/random-seed'];
+    const entries = await extractFilesystem({ image: raw, partition, fsType: 'vfat', directory, leaveOut }, context);
+    const volumeId = deterministicVolumeId(partition.number);
+    await makeBootFilesystem({ image, partition, label: partition.label, volumeId, timestamp }, context);
+    await fillBootFilesystem({ image, partition, files: entries, timestamp }, context);
+  }
+  const directory = join(work, 'taken-out');
+  const leaveOut = system.storePaths;
+  const entries = await extractFilesystem(
+    { image: raw, partition: disk.root, fsType: 'ext4', directory, leaveOut },
+    context,
+  );
+  const inodeCount = inodesFor(size, disk.root.sizeBytes);
+  const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
+  const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
+  return makeFilesystem(
+    { image, partition: disk.root, ...identity, files: entries, closure, attributes, timestamp },
+    context,
+  );
+}

@@ -1,0 +1,67 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TreeAttribute, TreeOwner } from '../../filesystem/tree.ts';
+import { PARTITION_LAYOUTS } from '../../formats/layouts.ts';
+import { InvalidOptionsError } from '../../run/errors.ts';
+import type { StepContext } from '../../run/step.ts';
+import { type ImageSpec, isBelow } from '../../spec/image-spec.ts';
+import type { DiskSize } from '../../steps/compute-disk-size.ts';
+import { copyToFilesystem } from '../../steps/copy-to-filesystem.ts';
+import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
+import type { StagedContents } from '../../steps/stage-contents.ts';
+import { KIB } from '../../units.ts';
+import type { Job } from '../job.ts';
+import type { BuildPlan } from '../plan.ts';
+
+/** @throws {InvalidOptionsError} for extended attributes of contents that the image would not have. */
+export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attributes }: StagedContents): void {
+  const refuse = (path: string, { target, name }: TreeAttribute, why: string): never => {
+    throw new InvalidOptionsError('buildImage', [
+      { path, message: `${why}, and ${target} has the extended attribute ${name}` },
+    ]);
+  };
+  for (const attribute of attributes) {
+    if (spec.populateRootWith === 'cptofs')
+      refuse('populateRootWith', attribute, 'cptofs copies no extended attributes');
+    const boot = PARTITION_LAYOUTS[spec.partitionTableType].partitions.find(
+      ({ label, mountPoint }) => label !== undefined && isBelow(attribute.target, mountPoint),
+    );
+    if (boot !== undefined) refuse('contents', attribute, `a FAT is mounted on ${boot.mountPoint}`);
+    if (spec.fsType !== 'ext4')
+      refuse('fsType', attribute, `a root of ${spec.fsType} is filled without extended attributes`);
+    // The kernel removes capabilities from a file whose owner changes.
+    if (plan.owners !== 'activated' || attribute.name !== 'security.capability') continue;
+    const index = entries.findIndex(({ staged }) =>
+      staged.some((at) => attribute.target === at || attribute.target.startsWith(`${at}/`)),
+    );
+    if (spec.contents[index]?.user !== undefined)
+      refuse(
+        `contents[${index}].user`,
+        attribute,
+        'bootLoaderFrom "bootspec" would keep it, and a chown in the builder VM does not',
+      );
+  }
+}
+
+export async function fillRoot(
+  { spec, root, raw, disk, size, closure, attributes, rootUuid, timestamp }: Job,
+  owners: readonly TreeOwner[],
+  context: StepContext,
+): Promise<MadeFilesystem> {
+  const { fsType, label } = spec;
+  const inodeCount = inodesFor(size, disk.root.sizeBytes);
+  const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
+  const options = { image: raw, partition: disk.root, fsType, label, inodeCount, uuid: rootUuid, hashSeed };
+  if (spec.populateRootWith === 'mke2fs')
+    return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context);
+  const filesystem = await makeFilesystem(options, context);
+  const sources = (await readdir(root)).sort().map((name) => join(root, name));
+  await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);
+  return filesystem;
+}
+
+/** Inodes for the tree, and one for each 16 KiB of free space, which is mke2fs's default ratio. */
+export function inodesFor({ inodes, usageBytes }: DiskSize, filesystemBytes: number): number {
+  const free = Math.max(0, filesystemBytes - usageBytes);
+  return inodes + Math.ceil(free / (16 * KIB)) + 16;
+}

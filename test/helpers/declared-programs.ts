@@ -1,0 +1,19 @@
+import { subscribe } from 'node:diagnostics_channel';
+import { afterEach, expect } from 'vitest';
+import { STEPS } from '../../lib/all-steps.ts';
+
+// In every test: a step runs the programs that it says it runs, and no other. What its caller named by a path is the caller's.
+
+const declared = new Map(STEPS.map(({ name, runs }) => [name, runs]));
+const undeclared = new Set<string>();
+
+subscribe('nixos-disk-image:command', (message) => {
+  const { step, argv } = message as { readonly step: string; readonly argv: readonly string[] };
+  const [program = ''] = argv;
+  if (declared.get(step)?.includes(program) === false && !program.includes('/'))
+    undeclared.add(`${step} runs ${program}`);
+});
+
+afterEach(() => {
+  expect([...undeclared]).toEqual([]);
+});

@@ -1,0 +1,71 @@
+import { readFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { packageFile } from '../../harness/cache-directory.ts';
+import { STEPS } from '../../lib/all-steps.ts';
+import * as lib from '../../lib/index.ts';
+import { InvalidOptionsError } from '../../lib/run/errors.ts';
+import { TOOLS } from '../../lib/run/tools.ts';
+
+const isStep = (value: unknown): boolean => typeof value === 'function' && 'runs' in value;
+
+test('every exported step is in the list, and the list has no other', () => {
+  const exported = new Set(Object.values(lib).filter(isStep));
+  expect(new Set(STEPS)).toEqual(exported);
+});
+
+test.each(
+  STEPS.map((step) => [step.name, step] as const),
+)('%s: README and documentation say what it takes and runs', async (name, step) => {
+  const readme = await readFile(packageFile('README.md'), 'utf8');
+  const row = readme.split('\n').find((line) => line.startsWith(`| \`${name}\``)) ?? '';
+  const [, , options = '', , runs = ''] = row
+    .split(' | ')
+    .join('|')
+    .split('|')
+    .map((cell) => cell.trim());
+  const names = options
+    .replace(/\[.*?\]|\(.*?\)/g, '')
+    .split(',')
+    .map((option) => option.trim());
+  expect(names).toEqual(step.optionNames);
+  expect(runs).toBe(step.runs.join(', ') || '–');
+  const file = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const at = { inspectImage: 'inspect/inspect-image', diffImages: 'diff/diff-images' }[name] ?? `steps/${file}`;
+  const source = (await readFile(packageFile(`lib/${at}.ts`), 'utf8')).replace(/\n \* +/g, ' ');
+  expect(source).toContain(`Runs: ${step.runs.join(', ') || 'nothing'}. */`);
+});
+
+/** Of every Debian. */
+const BASE = [
+  'cat',
+  'chmod',
+  'chroot',
+  'mkdir',
+  'mktemp',
+  'mount',
+  'realpath',
+  'rm',
+  'sh',
+  'tee',
+  'test',
+  'umount',
+  'xargs',
+];
+
+test('the table of programs has each that a step runs', () => {
+  const known = TOOLS.map(({ name }) => name);
+  expect(STEPS.flatMap(({ runs }) => runs).filter((name) => !known.includes(name) && !BASE.includes(name))).toEqual([]);
+});
+
+test('old names of options are taken, and refused beside the new ones', async () => {
+  await expect(lib.removeMachineId({ root: 'relative' })).rejects.toThrow(/mountPoint: must be an absolute path/);
+  const both = { root: '/mnt', mountPoint: '/mnt' };
+  await expect(lib.removeMachineId(both)).rejects.toThrow(/root: is the old name of mountPoint/);
+});
+
+test('a step that works on files of this host refuses an executor that does not see them', async () => {
+  const elsewhere = { name: 'the moon', run: () => Promise.reject(new Error('is not to be run')) };
+  const made = lib.createDisk({ image: '/nowhere/disk.img', sizeBytes: 512 }, { executor: elsewhere });
+  await expect(made).rejects.toThrow(InvalidOptionsError);
+  await expect(made).rejects.toThrow(/executor: the moon does not see this host's files/);
+});
