@@ -91,8 +91,7 @@ nixos\\-disk\\-image run images/nixos.img \\-\\-firmware efi
 .fi
 .SH SEE ALSO
 .BR nix\\-build (1),
-.BR qemu (1),
-.BR debugfs (8)
+.BR qemu (1)
 `;
 
 await writeFile(join(packageFile('dist'), 'nixos-disk-image.1'), page);

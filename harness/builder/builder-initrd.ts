@@ -40,7 +40,6 @@ const PROGRAMS = [
   'tune2fs',
   'e2fsck',
   'resize2fs',
-  'debugfs',
   'chroot',
   'rm',
   'tee',

@@ -108,7 +108,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {
-  ext4: 'mkfs.ext4 at its offset, filled by debugfs in a fixed order',
+  ext4: 'mkfs.ext4 at its offset, filled by this process in a fixed order',
   btrfs: 'mkfs.btrfs --rootdir into a sparse file, spliced in',
   xfs: 'mkfs.xfs -p into a sparse file, spliced in',
   f2fs: 'mkfs.f2fs and sload.f2fs into a sparse file, spliced in',

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
+import { Ext4Volume } from '../filesystem/ext4/volume.ts';
 import type { Extent } from '../formats/extent.ts';
 import { readImageIdentity } from '../formats/image-identity.ts';
 import { Budget, DEFAULT_BUDGET_MS } from '../inspect/budget.ts';
@@ -34,11 +35,11 @@ export interface DiffImagesOptions extends z.input<typeof schema> {}
  *  container. ext4 and FAT are read into; of others, and of damaged ones, the differing places are told. What is left out, because
  *  it is too much or the time is over, is a difference of its own.
  *  @throws {InvalidOptionsError} for what is no image; {ToolFailedError} when a program is killed or ends in a way that it does
- *  not document. Runs: blkid, debugfs, qemu-img. */
+ *  not document. Runs: blkid, qemu-img. */
 export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['blkid', 'debugfs', 'qemu-img'],
+  runs: ['blkid', 'qemu-img'],
   where: 'host',
   detail: ({ a, b }) => `${a} and ${b}`,
   async run(step, { timeoutMs, ...files }) {
@@ -212,12 +213,12 @@ async function diffPartition(
   const side = (image: ImageReader, extent: Extent) => ({ read: image.read, extent });
   let inside: Difference[] | undefined;
   if (probeA.TYPE === 'ext4' && probeB.TYPE === 'ext4') {
-    const ext4 = async (image: ImageReader, extent: Extent) => ({
-      ...side(image, extent),
-      place: await image.asRaw(extent.offsetBytes, extent.sizeBytes),
-    });
-    const [sideA, sideB] = [await ext4(a, part.a), await ext4(b, part.b)];
-    inside = await diffExt4(step, budget, where, sideA, sideB, runs && { blockBytes: unitBytes, found: runs });
+    const [volumeA, volumeB] = [
+      await Ext4Volume.open(await a.part(part.a.offsetBytes, part.a.sizeBytes)),
+      await Ext4Volume.open(await b.part(part.b.offsetBytes, part.b.sizeBytes)),
+    ];
+    if (typeof volumeA !== 'string' && typeof volumeB !== 'string')
+      inside = await diffExt4(budget, where, volumeA, volumeB, runs && { blockBytes: unitBytes, found: runs });
   } else if (probeA.TYPE === 'vfat' && probeB.TYPE === 'vfat')
     inside = await diffFat(budget, where, side(a, part.a), side(b, part.b), runs ?? []);
   if (inside !== undefined) return inside;

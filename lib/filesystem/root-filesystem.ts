@@ -17,10 +17,10 @@ export const LABEL_BYTES: Readonly<Record<RootFilesystem, number>> = { ext4: 16,
 
 /** Programs that make and fill each. */
 export const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
-  ext4: ['mkfs.ext4', 'debugfs'],
-  btrfs: ['mkfs.btrfs', 'btrfs', 'filefrag', 'unshare', 'fakeroot'],
+  ext4: ['mkfs.ext4'],
+  btrfs: ['mkfs.btrfs', 'btrfs', 'filefrag', 'find', 'cp', 'unshare', 'fakeroot'],
   xfs: ['mkfs.xfs', 'xfs_db', 'xfs_repair', 'filefrag'],
-  f2fs: ['mkfs.f2fs', 'sload.f2fs', 'filefrag', 'unshare', 'fakeroot'],
+  f2fs: ['mkfs.f2fs', 'sload.f2fs', 'filefrag', 'find', 'cp', 'unshare', 'fakeroot'],
 };
 
 /** Looks for what a filesystem needs on this host, before anything is made.

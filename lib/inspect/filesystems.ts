@@ -2,8 +2,7 @@ import { SUPERBLOCK_AT as BTRFS_SUPERBLOCK_AT, parseBtrfs } from '../filesystem/
 import { SUPERBLOCK_AT as F2FS_SUPERBLOCK_AT, parseF2fs } from '../filesystem/f2fs.ts';
 import type { FilesystemFacts } from '../filesystem/root-filesystem.ts';
 import { parseXfs } from '../filesystem/xfs.ts';
-import { boundedBy, boundedBytes } from '../formats/bounded.ts';
-import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
+import { parseExt4Superblock, SUPERBLOCK_AT, SUPERBLOCK_BYTES } from '../formats/ext4/superblock.ts';
 import type { Extent } from '../formats/extent.ts';
 import { parseFatLayout } from '../formats/fat.ts';
 import { formatUuid } from '../formats/guid.ts';
@@ -102,54 +101,22 @@ const plain = (type: string, uuid: string, label = ''): FoundFilesystem => ({
   ...{ type, label, uuid, sizeBytes: undefined, freeBytes: undefined, findings: [] },
 });
 
-/** Features of an ext4 that matter here. @see https://docs.kernel.org/filesystems/ext4/super.html */
-const FEATURES = {
-  hasJournal: 4,
-  extents: 0x40,
-  has64bit: 0x80,
-  checksums: 0x400,
-  readOnly: 0x1000,
-  sharedBlocks: 0x4000,
-};
-/** Blocks of 64 KiB. */
-const LARGEST_LOG_BLOCK = 6;
-
 const ext4: Reader = (head, { number, sizeBytes: room }) => {
-  const superblock = head.subarray(1024, 2048);
-  if (superblock.readUInt16LE(0x38) !== 0xef53) return undefined;
-  const compatible = superblock.readUInt32LE(0x5c);
-  const incompatible = superblock.readUInt32LE(0x60);
-  const readOnlyCompatible = superblock.readUInt32LE(0x64);
+  const superblock = parseExt4Superblock(head.subarray(SUPERBLOCK_AT, SUPERBLOCK_AT + SUPERBLOCK_BYTES));
+  if (superblock === undefined) return undefined;
+  const { type, label, uuid, sizeBytes, freeBytes, freeInodes, isWritable, hasErrors, damage, oddity } = superblock;
   const findings: Finding[] = [];
   const say = (name: string, severity: Finding['severity'], message: string) =>
     findings.push(finding(name, severity, 'stage 1', `the ext4 of partition ${number} ${message}`, undefined));
-  const hasChecksum = (readOnlyCompatible & FEATURES.checksums) !== 0;
-  const isSound = !hasChecksum || crc32c(~0, superblock.subarray(0, 0x3fc)) === superblock.readUInt32LE(0x3fc);
-  const logBlock = superblock.readUInt32LE(0x18);
-  const count = (low: number, high: number): bigint =>
-    BigInt(superblock.readUInt32LE(low)) |
-    (incompatible & FEATURES.has64bit ? BigInt(superblock.readUInt32LE(high)) << 32n : 0n);
-  const [blocks, free] = [count(4, 0x150), count(0xc, 0x158)];
-  const blockBytes = 1024 << Math.min(logBlock, LARGEST_LOG_BLOCK);
-  const sizeBytes = boundedBytes(blocks, blockBytes);
-  const freeBytes = boundedBy(boundedBytes(free, blockBytes), sizeBytes);
-  if (!isSound) say('superblock-damaged', 'fatal', WRONG_CHECKSUM);
-  else if (logBlock > LARGEST_LOG_BLOCK)
-    say('superblock-damaged', 'fatal', `has a superblock that claims blocks of 2^${logBlock + 10} bytes`);
-  else if (free > blocks)
-    say('superblock-damaged', 'error', `has a superblock that claims ${free} free blocks of ${blocks}`);
+  if (damage !== undefined) say('superblock-damaged', 'fatal', damage);
+  else if (oddity !== undefined) say('superblock-damaged', 'error', oddity);
   if (sizeBytes > room) say('filesystem-too-large', 'fatal', `has ${sizeBytes} bytes, and the partition has ${room}`);
-  if ((superblock.readUInt16LE(0x3a) & 2) !== 0) say('filesystem-errors', 'error', 'is marked as having errors');
+  if (hasErrors) say('filesystem-errors', 'error', 'is marked as having errors');
   // One that nobody may write to is full by design.
-  const isWritable = (readOnlyCompatible & (FEATURES.readOnly | FEATURES.sharedBlocks)) === 0;
   if (isWritable && freeBytes < NEARLY_FULL_BYTES)
     say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
-  else if (isWritable && superblock.readUInt32LE(0x10) === 0) say('filesystem-full', 'error', 'has no free inode');
-  const type = incompatible & FEATURES.extents ? 'ext4' : compatible & FEATURES.hasJournal ? 'ext3' : 'ext2';
-  return {
-    ...{ type, label: text(superblock.subarray(0x78, 0x88)), uuid: formatUuid(superblock.subarray(0x68, 0x78)) },
-    ...{ sizeBytes, freeBytes, findings },
-  };
+  else if (isWritable && freeInodes === 0) say('filesystem-full', 'error', 'has no free inode');
+  return { type, label, uuid, sizeBytes, freeBytes, findings };
 };
 
 const btrfs: Reader = (head, place) => known('btrfs', parseBtrfs(head.subarray(BTRFS_SUPERBLOCK_AT)), place, 'fatal');

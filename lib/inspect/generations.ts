@@ -1,7 +1,7 @@
+import { Ext4Volume } from '../filesystem/ext4/volume.ts';
+import type { DirectoryEntry } from '../formats/ext4/directory.ts';
 import type { Extent } from '../formats/extent.ts';
-import type { StepRunner } from '../run/step.ts';
 import type { Budget } from './budget.ts';
-import { askDebugfs, parseInode } from './debugfs.ts';
 import { type Finding, finding } from './finding.ts';
 import { type ImageReader, LARGEST_COPY } from './image-reader.ts';
 
@@ -25,14 +25,15 @@ export interface FoundNix {
 
 export const NO_NIX: FoundNix = { generations: [], storePaths: undefined, findings: [] };
 
-const PROFILES = '/nix/var/nix/profiles';
+const PROFILES = 'nix/var/nix/profiles';
+/** Of one directory. */
+const MOST_NAMES = 1_000_000;
 const MOST_GENERATIONS = 500;
 /** A link's target is a path. */
 const LONGEST_TARGET = 4096;
 
-/** Reads the generations and counts the store of an ext4 root. Runs: debugfs. */
+/** Reads the generations and counts the store of an ext4 root. */
 export async function readNix(
-  step: StepRunner,
   budget: Budget,
   image: ImageReader,
   place: Extent & { readonly number: number },
@@ -41,67 +42,53 @@ export async function readNix(
     budget.leaveOut(`the generations of partition ${place.number}, which is too large to copy out of its container`);
     return NO_NIX;
   }
-  const raw = await image.asRaw(place.offsetBytes, place.sizeBytes);
-  const listed = await askDebugfs(step, budget, raw, [
-    `ls -p ${PROFILES}`,
-    `stat ${PROFILES}/system`,
-    'ls -p /nix/store',
-  ]);
-  if (listed.refused !== undefined)
+  const volume = await Ext4Volume.open(await image.part(place.offsetBytes, place.sizeBytes));
+  if (typeof volume === 'string')
     return {
       ...NO_NIX,
       findings: [
         finding(
           ...(['filesystem-unreadable', 'error', 'stage 1'] as const),
-          `the ext4 of partition ${place.number} cannot be opened: ${listed.refused}`,
+          `the ext4 of partition ${place.number} ${volume}`,
           undefined,
         ),
       ],
     };
-  if (listed.isCut) budget.leaveOut(`the Nix store of partition ${place.number}, whose directory is too large`);
-  const [links = '', current = '', store = ''] = listed.answers;
-  const names = (text: string): string[] =>
-    [...text.matchAll(/^\/\d+\/\d+\/\d+\/\d+\/([^/]+)\//gm)].map(([, at = '']) => at);
-  const storePaths = names(store).filter((at) => /^[0-9a-z]{32}-/.test(at)).length;
+  const names = async (path: string): Promise<DirectoryEntry[]> => {
+    const found: DirectoryEntry[] = [];
+    const directory = await volume.find(path);
+    if (directory?.type === 'directory')
+      for await (const entry of volume.entries(directory)) {
+        budget.check();
+        if (entry === undefined) continue;
+        if (found.length >= MOST_NAMES) {
+          budget.leaveOut(`the directory /${path} of partition ${place.number}, which is too large`);
+          break;
+        }
+        found.push(entry);
+      }
+    return found;
+  };
+  const storePaths = (await names('nix/store')).filter(({ name }) => /^[0-9a-z]{32}-/.test(name)).length;
   if (storePaths === 0) return NO_NIX;
-  const numbers = names(links).flatMap((at) => /^system-(\d{1,9})-link$/.exec(at)?.[1] ?? []);
-  if (numbers.length > MOST_GENERATIONS)
-    budget.leaveOut(`generations behind the first ${MOST_GENERATIONS} of ${numbers.length}`);
-  const shown = numbers.slice(0, MOST_GENERATIONS);
-  const link = (number: string): string => `${PROFILES}/system-${number}-link`;
-  const inodes = (
-    await ask(
-      step,
-      budget,
-      raw,
-      shown.map((number) => `stat ${link(number)}`),
-    )
-  ).map(parseInode);
-  // A link of 60 bytes and more has a block, as a file has. What is no link is not read.
-  const long = shown.filter((_, index) => {
-    const inode = inodes[index];
-    return inode?.type === 'symlink' && inode.target === undefined && inode.sizeBytes <= LONGEST_TARGET;
+  const target = async (inode: number | undefined): Promise<string> => {
+    const node = inode === undefined ? undefined : await volume.node(inode);
+    // What is no link is not read.
+    if (node?.type !== 'symlink' || node.sizeBytes > LONGEST_TARGET) return '';
+    return Buffer.from(await volume.linkTarget(node), 'latin1').toString('utf8');
+  };
+  const profiles = await names(PROFILES);
+  const links = profiles.flatMap(({ name, inode }) => {
+    const number = /^system-(\d{1,9})-link$/.exec(name)?.[1];
+    return number === undefined ? [] : [{ number: Number(number), name, inode }];
   });
-  const targets = await ask(
-    step,
-    budget,
-    raw,
-    long.map((number) => `cat ${link(number)}`),
-  );
-  const currentTarget = parseInode(current)?.target;
-  const generations = shown.map((number, index) => {
-    const toplevel = inodes[index]?.target ?? (targets[long.indexOf(number)] ?? '').trim().slice(0, LONGEST_TARGET);
-    const isDefault = currentTarget === `system-${number}-link`;
-    return { number: Number(number), toplevel, system: toplevel, isDefault };
-  });
+  if (links.length > MOST_GENERATIONS)
+    budget.leaveOut(`generations behind the first ${MOST_GENERATIONS} of ${links.length}`);
+  const current = await target(profiles.find(({ name }) => name === 'system')?.inode);
+  const generations: Generation[] = [];
+  for (const { number, name, inode } of links.slice(0, MOST_GENERATIONS)) {
+    const toplevel = await target(inode);
+    generations.push({ number, toplevel, system: toplevel, isDefault: current === name });
+  }
   return { generations: generations.sort((a, b) => a.number - b.number), storePaths, findings: [] };
-}
-
-async function ask(
-  step: StepRunner,
-  budget: Budget,
-  raw: Parameters<typeof askDebugfs>[2],
-  requests: readonly string[],
-): Promise<readonly string[]> {
-  return requests.length === 0 ? [] : (await askDebugfs(step, budget, raw, requests)).answers;
 }

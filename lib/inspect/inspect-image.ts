@@ -64,11 +64,11 @@ export interface ImageInspection {
 /** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, and what firmware and
  *  loader start. What an image's author wrote is not trusted: sizes are bounded, and after `timeoutMs` what is left is left out.
  *  @throws {InvalidOptionsError} for what is no disk image; {ToolFailedError} when a program is killed or ends in a way that it
- *  does not document: the host's failure. Runs: blkid, btrfs, debugfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
+ *  does not document: the host's failure. Runs: blkid, btrfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['blkid', 'qemu-img', 'debugfs', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.f2fs'],
+  runs: ['blkid', 'qemu-img', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.f2fs'],
   where: 'host',
   detail: ({ image }) => resolve(image),
   async run(step, { image: file, format, architecture, deep, ...given }) {
@@ -117,7 +117,7 @@ async function inspectDisk(
   const efi = await budget.part('EFI boot loaders', noEfi(architecture), () =>
     readEfiBoot(image, budget, found, places, bios.loader === 'grub', architecture),
   );
-  const nix = await nixOf(step, budget, image, places);
+  const nix = await nixOf(budget, image, places);
   const checked = deep === true ? await checkFilesystems(step, budget, image, places) : [];
   const forEfi = efi.architectures.length > 0 || found.partitions.some(({ purpose }) => purpose === 'esp');
   const forBios =
@@ -155,7 +155,6 @@ function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem'> {
 
 /** Of the first ext4 that has a Nix store. */
 async function nixOf(
-  step: StepRunner,
   budget: Budget,
   image: ImageReader,
   places: readonly InspectedPartition[],
@@ -164,7 +163,7 @@ async function nixOf(
   for (const place of places)
     if (place.filesystem?.type === 'ext4' && place.offsetBytes + place.sizeBytes <= image.virtualBytes) {
       const found = await budget.part(`the generations of partition ${place.number}`, NO_NIX, () =>
-        readNix(step, budget, image, place),
+        readNix(budget, image, place),
       );
       findings.push(...found.findings);
       if (found.storePaths !== undefined) return { ...found, findings };

@@ -40,7 +40,6 @@ export const TOOLS: readonly Tool[] = [
   tool('parted', 'parted', 'parted'),
   tool('sfdisk', 'fdisk', 'util-linux'),
   tool('mkfs.ext4', 'e2fsprogs', 'e2fsprogs', { version: '-V' }),
-  tool('debugfs', 'e2fsprogs', 'e2fsprogs', { version: '-V' }),
   tool('mcopy', 'mtools', 'mtools'),
   tool('mmd', 'mtools', 'mtools'),
   tool('mdir', 'mtools', 'mtools'),

@@ -1,7 +1,10 @@
+import type { Stats } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { type Ext4Entry, ext4Location, listExt4Tree } from '../filesystem/ext4/debugfs.ts';
+import { openExt4 } from '../filesystem/ext4/open.ts';
+import type { Ext4Node } from '../filesystem/ext4/volume.ts';
+import type { Ext4FileType } from '../formats/ext4/inode.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { ImageTooSmallError, InvalidOptionsError, ToolFailedError, UnexpectedStateError } from '../run/errors.ts';
@@ -60,12 +63,12 @@ const FAILURES =
  *  @throws {InvalidOptionsError} for sources whose names cptofs would take for a pattern, or copy silently as nothing.
  *  @throws {ImageTooSmallError}, {ToolFailedError} when its output says that it failed.
  *  @throws {UnexpectedStateError} when an entry is not in the image afterwards.
- *  @see cptofs.c in LKL; lkl issue 466. Runs: cptofs, debugfs. */
+ *  @see cptofs.c in LKL; lkl issue 466. Runs: cptofs. */
 export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: ['cptofs', 'debugfs'],
+  runs: ['cptofs'],
   where: 'host',
   async prepare(parsed) {
     await requireDisk(STEP, parsed.image);
@@ -106,12 +109,7 @@ export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem>
     } finally {
       await handle.close();
     }
-    const inImage = new Map(
-      (await listExt4Tree(step, ext4Location(STEP, parsed.image, parsed.partition.offsetBytes))).map((entry) => [
-        entry.path,
-        entry,
-      ]),
-    );
+    const inImage = await listExt4(parsed.image, parsed.partition.offsetBytes);
     const prefix = parsed.targetDirectory
       .split('/')
       .filter((part) => part !== '')
@@ -142,23 +140,38 @@ async function refuseUnnameable(sources: readonly string[]): Promise<void> {
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
 }
 
-async function checkCopied(source: string, target: string, inImage: ReadonlyMap<string, Ext4Entry>): Promise<number> {
+async function checkCopied(source: string, target: string, inImage: ReadonlyMap<string, Ext4Node>): Promise<number> {
   const facts = await lstat(source);
   const found = inImage.get(target);
-  const type = facts.mode & 0o170000;
   if (found === undefined)
     throw new UnexpectedStateError(STEP, `${source} was not copied, though cptofs exited 0`, {
       expected: `/${target} in the image`,
       found: 'no such entry',
     });
-  if ((found.mode & 0o170000) !== type || (facts.isFile() && found.sizeBytes !== facts.size))
+  if (found.type !== typeOf(facts) || (facts.isFile() && found.sizeBytes !== facts.size))
     throw new UnexpectedStateError(STEP, `${source} was not copied whole, though cptofs exited 0`, {
       expected: `${facts.size} bytes`,
-      found: `${found.sizeBytes ?? 'another kind of file'}`,
+      found: `a ${found.type} of ${found.sizeBytes} bytes`,
     });
   let count = 1;
   if (facts.isDirectory())
     for (const name of await readdir(source))
       count += await checkCopied(join(source, name), `${target}/${name}`, inImage);
   return count;
+}
+
+function typeOf(facts: Stats): Ext4FileType {
+  if (facts.isDirectory()) return 'directory';
+  return facts.isSymbolicLink() ? 'symlink' : 'regular';
+}
+
+/** What is in the filesystem, by path as UTF-8. */
+async function listExt4(image: string, offsetBytes: number): Promise<Map<string, Ext4Node>> {
+  await using disk = await open(image, 'r');
+  const volume = await openExt4(disk, { offsetBytes, sizeBytes: Number.MAX_SAFE_INTEGER });
+  if (typeof volume === 'string')
+    throw new UnexpectedStateError(STEP, `the filesystem of ${image} cannot be read`, { found: `one that ${volume}` });
+  const found = new Map<string, Ext4Node>();
+  for await (const { path: name, node } of volume.tree()) found.set(Buffer.from(name, 'latin1').toString('utf8'), node);
+  return found;
 }

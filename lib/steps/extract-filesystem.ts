@@ -1,14 +1,18 @@
 import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { type Ext4Node, ext4Location, readExt4Fields, readExt4Nodes } from '../filesystem/ext4/debugfs.ts';
+import { pauses } from '../filesystem/data-runs.ts';
+import { openExt4 } from '../filesystem/ext4/open.ts';
+import type { Ext4Node, Ext4Volume } from '../filesystem/ext4/volume.ts';
 import { mtoolsName, readWholeFat } from '../filesystem/fat.ts';
 import { listTree, type TreeEntry, type TreeEntryType } from '../filesystem/tree.ts';
+import type { Ext4FileType } from '../formats/ext4/inode.ts';
 import { makeDirectories, requireDisk } from '../host-files/given-paths.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
 import { partitionExtent, path } from '../spec/fields.ts';
+import { MIB } from '../units.ts';
 
 const STEP = 'extractFilesystem';
 
@@ -28,14 +32,14 @@ const OLD_NAMES = { folder: 'directory' } as const;
 
 export type ExtractFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Takes a tree out of an image: every entry with its mode and owner as the filesystem has them, its content as a file of
+/** Takes a tree out of an image: every entry with its mode, owner and extended attributes as the filesystem has them, its content as a file of
  *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
- *  @throws {UnexpectedStateError} for devices and sockets. Runs: debugfs, mcopy. */
+ *  @throws {UnexpectedStateError} for devices and sockets. Runs: mcopy. */
 export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: ['debugfs', 'mcopy'],
+  runs: ['mcopy'],
   where: 'host',
   async prepare({ image, partition }) {
     await requireDisk(STEP, image, [partition]);
@@ -63,10 +67,10 @@ async function extractFat(step: StepRunner, { image, partition, directory }: Par
   return listTree(step, { root: directory });
 }
 
-/** Blocks that are read at once. */
-const CHUNK_BLOCKS = 256;
+/** Bytes of a file that are read at once. */
+const CHUNK_BYTES = MIB;
 
-const TYPES: Readonly<Record<string, TreeEntryType>> = {
+const TYPES: Partial<Readonly<Record<Ext4FileType, TreeEntryType>>> = {
   regular: 'file',
   directory: 'directory',
   symlink: 'symlink',
@@ -78,54 +82,49 @@ async function extractExt4(
   { image, partition, directory }: Parsed,
   isKept: (name: string) => boolean,
 ): Promise<TreeEntry[]> {
-  const location = ext4Location(STEP, image, partition.offsetBytes);
-  const blockBytes = Number((await readExt4Fields(step, location))['Block size']);
   await using disk = await open(image, 'r');
-  const blocks = async function* (node: Ext4Node): AsyncGenerator<{ at: number; bytes: Buffer }> {
-    const size = Number(node.fields.size);
-    for (const { logical, physical, count } of node.extents)
-      for (let block = 0; block < count; block += CHUNK_BLOCKS) {
-        const at = (logical + block) * blockBytes;
-        const bytes = Buffer.alloc(
-          Math.min(Math.min(CHUNK_BLOCKS, count - block) * blockBytes, Math.max(0, size - at)),
-        );
-        await disk.read(bytes, 0, bytes.length, partition.offsetBytes + (physical + block) * blockBytes);
-        if (bytes.length > 0) yield { at, bytes };
-      }
-  };
-  const copyOut = async (node: Ext4Node, target: string): Promise<void> => {
-    await using file = await open(target, 'wx');
-    await file.truncate(Number(node.fields.size));
-    for await (const { at, bytes } of blocks(node)) await file.write(bytes, 0, bytes.length, at);
-  };
-  const readAll = async (node: Ext4Node): Promise<string> => {
-    const parts: Buffer[] = [];
-    for await (const { bytes } of blocks(node)) parts.push(bytes);
-    return Buffer.concat(parts).toString('latin1');
-  };
+  const volume = await openExt4(disk, partition);
+  if (typeof volume === 'string')
+    throw new UnexpectedStateError(STEP, `the filesystem of ${image} cannot be read`, {
+      expected: 'an ext4',
+      found: `one that ${volume}`,
+    });
   const entries: TreeEntry[] = [];
-  const contents = new Map<Ext4Node, string>();
-  for (const [name, node] of await readExt4Nodes(step, location)) {
+  /** By inode, the file on this host that has its content. */
+  const contents = new Map<number, string>();
+  const pause = pauses(step);
+  const damaged = (what: string): never => {
+    throw new UnexpectedStateError(STEP, `the filesystem of ${image} cannot be read: ${what}`);
+  };
+  for await (const { path: name, node } of volume.tree(undefined, damaged)) {
+    await pause();
     if (!isKept(name)) continue;
-    const type = TYPES[node.fields.type ?? ''];
+    const type = TYPES[node.type];
     if (type === undefined)
-      throw new UnexpectedStateError(STEP, `/${name} is a ${node.fields.type}`, {
+      throw new UnexpectedStateError(STEP, `/${name} is a ${node.type}`, {
         expected: 'a file, a directory, a symbolic link or a FIFO',
       });
-    let source = contents.get(node) ?? '';
+    let source = contents.get(node.inode) ?? '';
     if (type === 'file' && source === '') {
       source = join(resolve(directory), `${contents.size}`);
-      contents.set(node, source);
-      await copyOut(node, source);
+      contents.set(node.inode, source);
+      await copyOut(volume, node, source);
     }
-    const target = type !== 'symlink' ? '' : (node.fields.target ?? (await readAll(node)));
+    const attributes = await volume.attributes(node);
     entries.push({
-      ...{ path: name, type, mode: Number.parseInt(node.fields.mode ?? '', 8) },
-      ...{ uid: Number(node.fields.user), gid: Number(node.fields.group), sizeBytes: Number(node.fields.size) },
-      ...{ mtime: Math.floor(Date.parse(`${node.fields.mtime} UTC`) / 1000), target },
+      ...{ path: name, type, mode: node.mode, uid: node.uid, gid: node.gid, sizeBytes: node.sizeBytes },
+      mtime: Number(node.times.mtime / 1_000_000_000n),
+      target: type === 'symlink' ? await volume.linkTarget(node) : '',
       source: Buffer.from(source, 'utf8').toString('latin1'),
-      hardLink: Number(node.fields.links) > 1 && type === 'file' ? source : undefined,
+      hardLink: node.links > 1 && type === 'file' ? source : undefined,
+      attributes: attributes.length === 0 ? undefined : attributes,
     });
   }
   return entries;
+}
+
+async function copyOut(volume: Ext4Volume, node: Ext4Node, target: string): Promise<void> {
+  await using file = await open(target, 'wx');
+  await file.truncate(node.sizeBytes);
+  for await (const { at, bytes } of volume.content(node, CHUNK_BYTES)) await file.write(bytes, 0, bytes.length, at);
 }

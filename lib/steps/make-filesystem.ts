@@ -3,8 +3,8 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { FilesystemFullError } from '../filesystem/ext4/allocator.ts';
-import { ext4Location, readExt4Superblock } from '../filesystem/ext4/debugfs.ts';
 import { fillExt4 } from '../filesystem/ext4/fill.ts';
+import { readExt4Superblock } from '../filesystem/ext4/open.ts';
 import { makeF2fs, readF2fs } from '../filesystem/f2fs.ts';
 import {
   ROOT_FILESYSTEMS,
@@ -128,7 +128,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @throws {ImageTooSmallError} when the tree does not fit: bytes and inodes needed and available.
  *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
  *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, debugfs, fakeroot, filefrag, mkfs.btrfs,
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, cp, fakeroot, filefrag, find, mkfs.btrfs,
  *  mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
 export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defineStep({
   name: STEP,
@@ -190,7 +190,6 @@ async function makeExt4(
   parsed: Parsed,
   tree: Iterable<TreeEntry> | undefined,
 ): Promise<MadeFilesystem> {
-  const location = ext4Location(STEP, parsed.image, parsed.partition.offsetBytes);
   const made = await step.tryRun(makeFilesystemArgs(parsed), {
     answers: 'any',
     cwd: dirname(parsed.image),
@@ -201,12 +200,15 @@ async function makeExt4(
   const filled =
     tree === undefined
       ? undefined
-      : await fillExt4(step, location, tree, parsed.timestamp ?? now).catch(async (error: unknown) => {
-          if (error instanceof FilesystemFullError) throw await noSpace(step, tree, parsed, error);
-          if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, tree, parsed, error);
-          throw error;
-        });
-  const { uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes } = await readExt4Superblock(step, location);
+      : await fillExt4(step, { image: parsed.image, ...parsed.partition }, tree, parsed.timestamp ?? now).catch(
+          async (error: unknown) => {
+            if (error instanceof FilesystemFullError) throw await noSpace(step, tree, parsed, error);
+            if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, tree, parsed, error);
+            throw error;
+          },
+        );
+  const superblock = await readExt4Superblock(STEP, parsed.image, parsed.partition.offsetBytes);
+  const { uuid, label, sizeBytes, freeBytes, inodes: inodeCount, freeInodes } = superblock;
   if (filled !== undefined) checkInodes(filled.inodes, inodeCount - freeInodes);
   return { fsType: 'ext4', uuid, label, sizeBytes, freeBytes, inodeCount, freeInodes };
 }

@@ -15,5 +15,7 @@ subscribe('nixos-disk-image:command', (message) => {
 });
 
 afterEach(() => {
-  expect([...undeclared]).toEqual([]);
+  const found = [...undeclared];
+  undeclared.clear();
+  expect(found).toEqual([]);
 });

@@ -38,6 +38,8 @@ test.each(
 /** Of every Debian. */
 const BASE = [
   'cat',
+  'cp',
+  'dd',
   'chmod',
   'chroot',
   'mkdir',

@@ -20,6 +20,7 @@ async function runScript(name: string, ...args: string[]): Promise<{ directory: 
   onTestFinished(() => removeTree(directory));
   await writeFile(join(directory, name), script);
   const strict = [
+    '--ignoreConfig',
     '--strict',
     '--noEmit',
     '--target',

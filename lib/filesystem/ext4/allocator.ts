@@ -3,11 +3,10 @@ import {
   type Ext4Layout,
   GroupDescriptors,
   hasSuperblock,
-  parseSuperblock,
-  SUPERBLOCK_AT,
-  SUPERBLOCK_BYTES,
+  layoutOf,
   updateSuperblock,
 } from '../../formats/ext4/layout.ts';
+import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from '../../formats/ext4/superblock.ts';
 import type { Region } from '../region.ts';
 
 /** Blocks of the filesystem that follow each other. */
@@ -37,7 +36,7 @@ export class Ext4Allocator {
 
   constructor(region: Region) {
     this.#region = region;
-    this.layout = parseSuperblock(region.read(SUPERBLOCK_AT, SUPERBLOCK_BYTES));
+    this.layout = layoutOf(region.read(SUPERBLOCK_AT, SUPERBLOCK_BYTES));
     const { descriptorBlocks, groups, inodes, freeInodes, freeBlocks } = this.layout;
     this.#descriptors = new GroupDescriptors(region.read(BLOCK_BYTES, descriptorBlocks * BLOCK_BYTES), this.layout);
     this.#freeBlocks = freeBlocks;

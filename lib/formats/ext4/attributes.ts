@@ -133,3 +133,53 @@ function shortAcl(acl: Buffer): Buffer {
   }
   return Buffer.concat(parts);
 }
+
+/** An attribute as it is on disk; its value may be in an inode of its own (ea_inode). */
+export type FoundAttribute = FileAttribute | { readonly name: string; readonly inode: number; readonly bytes: number };
+
+/** Decodes the attributes in the space of an inode. */
+export function readFromInode(room: Buffer): FoundAttribute[] {
+  return room.length >= 8 && room.readUInt32LE(0) === MAGIC ? decodeAttributes(room.subarray(4), 0) : [];
+}
+
+/** Decodes a block of attributes. */
+export function readAttributeBlock(block: Buffer): FoundAttribute[] {
+  return block.length >= BLOCK_HEAD && block.readUInt32LE(0) === MAGIC ? decodeAttributes(block, BLOCK_HEAD) : [];
+}
+
+function decodeAttributes(bytes: Buffer, start: number): FoundAttribute[] {
+  const found: FoundAttribute[] = [];
+  for (let at = start; at + ENTRY_HEAD <= bytes.length && bytes.readUInt32LE(at) !== 0; ) {
+    const nameBytes = bytes[at] ?? 0;
+    const index = bytes[at + 1] ?? 0;
+    const end = at + ENTRY_HEAD + nameBytes;
+    if (end > bytes.length) break;
+    const prefix =
+      NAMESPACES.find(([, one]) => one === index)?.[0] ?? (index === 7 ? 'system.' : `namespace ${index}: `);
+    const name = `${prefix}${bytes.toString('latin1', at + ENTRY_HEAD, end)}`;
+    const [offset, inode, size] = [bytes.readUInt16LE(at + 2), bytes.readUInt32LE(at + 4), bytes.readUInt32LE(at + 8)];
+    if (inode !== 0) found.push({ name, inode, bytes: size });
+    else {
+      const value = Buffer.from(bytes.subarray(offset, Math.min(offset + size, bytes.length)));
+      found.push({ name, value: index === 2 || index === 3 ? longAcl(value) : value });
+    }
+    at = at + ENTRY_HEAD + words(nameBytes);
+  }
+  return found;
+}
+
+/** The inverse of shortAcl. */
+function longAcl(acl: Buffer): Buffer {
+  const version = Buffer.alloc(ACL_HEAD);
+  version.writeUInt32LE(2);
+  const parts: Buffer[] = [version];
+  for (let at = ACL_HEAD; at + 4 <= acl.length; ) {
+    const tag = acl.readUInt16LE(at);
+    const isNamed = tag === NAMED_USER || tag === NAMED_GROUP;
+    const entry = Buffer.alloc(8, 0xff);
+    acl.copy(entry, 0, at, at + (isNamed ? 8 : 4));
+    parts.push(entry);
+    at += isNamed ? 8 : 4;
+  }
+  return Buffer.concat(parts);
+}

@@ -201,3 +201,29 @@ function writePairs(
   const used = crc32c(seed, bytes.subarray(0, start + pairs.length * PAIR_BYTES));
   bytes.writeUInt32LE(crc32c(used, bytes.subarray(tail, tail + INDEX_TAIL_BYTES)), tail + 4);
 }
+
+/** An entry of a directory as it is on disk. */
+export interface DirectoryEntry {
+  /** Its bytes, read as latin1. */
+  readonly name: string;
+  readonly inode: number;
+}
+
+/** Decodes the entries of a block of a directory, "." and ".." included; blocks of an index have none.
+ *  @returns undefined in the place of the last for a block that is damaged from there on. */
+export function decodeEntries(bytes: Buffer): (DirectoryEntry | undefined)[] {
+  const entries: (DirectoryEntry | undefined)[] = [];
+  for (let at = 0; at + ENTRY_HEAD <= bytes.length; ) {
+    const inode = bytes.readUInt32LE(at);
+    const claimed = bytes.readUInt16LE(at + 4);
+    // A whole block of 64 KiB, which 16 bits do not hold.
+    const length = bytes.length === 65_536 && (claimed === 0xffff || claimed === 0) ? 65_536 : claimed;
+    const nameBytes = bytes[at + 6] ?? 0;
+    if (length < ENTRY_HEAD || length % 4 !== 0 || at + length > bytes.length || ENTRY_HEAD + nameBytes > length)
+      return [...entries, undefined];
+    if (inode !== 0 && nameBytes > 0)
+      entries.push({ name: bytes.toString('latin1', at + ENTRY_HEAD, at + ENTRY_HEAD + nameBytes), inode });
+    at += length;
+  }
+  return entries;
+}

@@ -1,3 +1,4 @@
+import { boundedBytes } from '../bounded.ts';
 import { crc32c } from '../crc32c.ts';
 import { type FileAttribute, writeIntoInode } from './attributes.ts';
 import { BLOCK_BYTES } from './layout.ts';
@@ -205,4 +206,105 @@ export function blocksInMap(inode: Buffer): number[] {
     const physical = map.readUInt32LE(at + 8) + map.readUInt16LE(at + 6) * 2 ** 32;
     return Array.from({ length: map.readUInt16LE(at + 4) }, (__, block) => physical + block);
   }).flat();
+}
+
+/** i_mode's upper bits, in the words of stat(1). */
+const TYPES: Readonly<Record<number, Ext4FileType>> = {
+  1: 'FIFO',
+  2: 'character device',
+  4: 'directory',
+  6: 'block device',
+  8: 'regular',
+  10: 'symlink',
+  12: 'socket',
+};
+
+export type Ext4FileType =
+  | 'FIFO'
+  | 'character device'
+  | 'directory'
+  | 'block device'
+  | 'regular'
+  | 'symlink'
+  | 'socket'
+  | 'unknown';
+
+export const INLINE_DATA = 0x1000_0000;
+
+/** An inode as it is on disk, whoever wrote it. */
+export interface DecodedInode {
+  readonly type: Ext4FileType;
+  /** Permission bits, with setuid, setgid and sticky. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly sizeBytes: number;
+  readonly links: number;
+  readonly flags: number;
+  readonly generation: number;
+  /** Nanoseconds since 1970. */
+  readonly times: { readonly atime: bigint; readonly ctime: bigint; readonly mtime: bigint; readonly crtime?: bigint };
+  /** i_block. */
+  readonly map: Buffer;
+  /** The block of extended attributes; 0 for none. */
+  readonly attributeBlock: number;
+  /** The space for attributes behind its fields. */
+  readonly room: Buffer;
+}
+
+/** Decodes an inode. @param bytes all that the filesystem has for one. */
+export function decodeInode(bytes: Buffer): DecodedInode {
+  const mode = bytes.readUInt16LE(0x0);
+  const type = TYPES[mode >> 12] ?? 'unknown';
+  const extra = bytes.length > 130 ? Math.min(bytes.readUInt16LE(0x80), bytes.length - 128) : 0;
+  const has = (at: number): boolean => at + 4 <= 128 + extra;
+  const time = (at: number, extraAt: number): bigint => {
+    const more = has(extraAt) ? bytes.readUInt32LE(extraAt) : 0;
+    return (BigInt(bytes.readInt32LE(at)) + (BigInt(more & 3) << 32n)) * 1_000_000_000n + BigInt(more >>> 2);
+  };
+  const high = type === 'regular' || type === 'directory' ? bytes.readUInt32LE(0x6c) : 0;
+  return {
+    type,
+    mode: mode & 0o7777,
+    uid: bytes.readUInt16LE(0x2) + bytes.readUInt16LE(0x78) * 2 ** 16,
+    gid: bytes.readUInt16LE(0x18) + bytes.readUInt16LE(0x7a) * 2 ** 16,
+    sizeBytes: boundedBytes((BigInt(high) << 32n) | BigInt(bytes.readUInt32LE(0x4)), 1),
+    links: bytes.readUInt16LE(LINKS_AT),
+    flags: bytes.readUInt32LE(0x20),
+    generation: bytes.readUInt32LE(0x64),
+    times: {
+      ...{ atime: time(0x8, 0x8c), ctime: time(0xc, 0x84), mtime: time(0x10, 0x88) },
+      ...(has(0x90) ? { crtime: time(0x90, 0x94) } : {}),
+    },
+    map: bytes.subarray(MAP_AT, MAP_AT + MAP_BYTES),
+    attributeBlock: bytes.readUInt32LE(0x68) + bytes.readUInt16LE(0x76) * 2 ** 32,
+    room: bytes.subarray(128 + extra),
+  };
+}
+
+/** A node of an extent tree: extents where it is a leaf, else where the nodes below it are. */
+export interface ExtentNode {
+  readonly depth: number;
+  /** Of a leaf: without those that are allocated and not written. */
+  readonly entries: readonly Extent[];
+}
+
+/** Decodes a node; undefined for what is none. */
+export function decodeExtentNode(bytes: Buffer): ExtentNode | undefined {
+  if (bytes.length < HEADER_BYTES || bytes.readUInt16LE(0) !== 0xf30a) return undefined;
+  const count = Math.min(bytes.readUInt16LE(2), Math.floor((bytes.length - HEADER_BYTES) / ENTRY_BYTES));
+  const depth = bytes.readUInt16LE(6);
+  const entries: Extent[] = [];
+  for (let at = HEADER_BYTES; at < HEADER_BYTES + count * ENTRY_BYTES; at += ENTRY_BYTES) {
+    const logical = bytes.readUInt32LE(at);
+    if (depth > 0) {
+      const physical = bytes.readUInt32LE(at + 4) + bytes.readUInt16LE(at + 8) * 2 ** 32;
+      entries.push({ logical, physical, count: 1 });
+      continue;
+    }
+    const length = bytes.readUInt16LE(at + 4);
+    const physical = bytes.readUInt32LE(at + 8) + bytes.readUInt16LE(at + 6) * 2 ** 32;
+    if (length > 0 && length <= LONGEST_EXTENT) entries.push({ logical, physical, count: length });
+  }
+  return { depth, entries };
 }

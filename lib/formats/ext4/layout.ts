@@ -1,11 +1,10 @@
 import { crc32c } from '../crc32c.ts';
 import { HALF_MD4, type NameHash } from './name-hash.ts';
+import { parseExt4Superblock } from './superblock.ts';
 
 /** The only block size that is supported here. */
 export const BLOCK_BYTES = 4096;
 
-export const SUPERBLOCK_AT = 1024;
-export const SUPERBLOCK_BYTES = 1024;
 const SUPERBLOCK_CHECKSUM = 0x3fc;
 
 /** The geometry of a filesystem, as mkfs chose it. */
@@ -27,38 +26,26 @@ export interface Ext4Layout {
 
 const INODE_BYTES = 256;
 const DESCRIPTOR_BYTES = 64;
-const FEATURES = { sparseSuper: 0x1, metadataChecksums: 0x400, bits64: 0x80, checksumSeed: 0x2000 };
 const UNSIGNED_HASH = 2;
 
-/** Decodes a superblock.
- *  @throws {RangeError} for an ext4 with other features than makeFilesystem asks mkfs.ext4 for. */
-export function parseSuperblock(bytes: Buffer): Ext4Layout {
-  const incompatible = bytes.readUInt32LE(0x60);
-  const readOnlyCompatible = bytes.readUInt32LE(0x64);
+/** The geometry of an ext4 as makeFilesystem asks mkfs.ext4 for it.
+ *  @throws {RangeError} for any other. */
+export function layoutOf(bytes: Buffer): Ext4Layout {
+  const superblock = parseExt4Superblock(bytes);
   const fits =
-    bytes.readUInt16LE(0x38) === 0xef53 &&
-    bytes.readUInt32LE(0x18) === 2 &&
-    bytes.readUInt16LE(0x58) === INODE_BYTES &&
-    bytes.readUInt16LE(0xfe) === DESCRIPTOR_BYTES &&
-    (incompatible & FEATURES.bits64) !== 0 &&
-    (readOnlyCompatible & FEATURES.metadataChecksums) !== 0 &&
-    (readOnlyCompatible & FEATURES.sparseSuper) !== 0;
+    superblock !== undefined &&
+    superblock.blockBytes === BLOCK_BYTES &&
+    superblock.inodeBytes === INODE_BYTES &&
+    superblock.descriptorBytes === DESCRIPTOR_BYTES &&
+    superblock.hasChecksums &&
+    superblock.isSparse;
   if (!fits) throw new RangeError('not an ext4 with blocks of 4096 bytes, inodes of 256, 64bit and metadata_csum');
-  const blocks = bytes.readUInt32LE(0x4) + bytes.readUInt32LE(0x150) * 2 ** 32;
-  const blocksPerGroup = bytes.readUInt32LE(0x20);
+  const { blocks, inodes, freeBlocks, freeInodes, blocksPerGroup, inodesPerGroup, checksumSeed } = superblock;
   const groups = Math.ceil(blocks / blocksPerGroup);
   return {
-    blocks,
-    inodes: bytes.readUInt32LE(0x0),
-    freeBlocks: bytes.readUInt32LE(0xc) + bytes.readUInt32LE(0x158) * 2 ** 32,
-    freeInodes: bytes.readUInt32LE(0x10),
-    groups,
-    blocksPerGroup,
-    inodesPerGroup: bytes.readUInt32LE(0x28),
+    ...{ blocks, inodes, freeBlocks, freeInodes, groups, blocksPerGroup, inodesPerGroup, checksumSeed },
     descriptorBlocks: Math.ceil((groups * DESCRIPTOR_BYTES) / BLOCK_BYTES),
     reservedDescriptorBlocks: bytes.readUInt16LE(0xce),
-    checksumSeed:
-      (incompatible & FEATURES.checksumSeed) === 0 ? crc32c(~0, bytes.subarray(0x68, 0x78)) : bytes.readUInt32LE(0x270),
     nameHash: {
       seed: Uint32Array.from({ length: 4 }, (_, index) => bytes.readUInt32LE(0xec + index * 4)),
       isSigned: (bytes.readUInt32LE(0x160) & UNSIGNED_HASH) === 0,

@@ -19,7 +19,7 @@ test.each(PARTITION_TABLE_TYPES)('the firmware of the layout %s is told from its
   if (PARTITION_LAYOUTS[partitionTableType].table === 'msdos')
     await run(['dd', 'of=disk.img', 'bs=1', 'conv=notrunc'], { cwd: directory, input: '\u0001' });
   const { bios, efi } = PARTITION_LAYOUTS[partitionTableType];
-  const expected = [...(bios ? ['legacy'] : []), ...(efi ? ['efi'] : [])];
+  const expected = [...(bios ? ['bios'] : []), ...(efi ? ['efi'] : [])];
   expect((await inspectImage({ image })).firmware).toEqual(expected);
   await convertImage({ source: image, target: join(directory, 'disk.qcow2'), format: 'qcow2' });
   const { format, firmware, partitions } = await inspectImage({ image: join(directory, 'disk.qcow2') });

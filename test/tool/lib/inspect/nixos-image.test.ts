@@ -59,6 +59,6 @@ test('what cannot work is told, with exit status 1', async () => {
   const built = await image('tiny-grub-bios', 'legacy');
   await run(['dd', 'if=/dev/zero', `of=${built.image}`, 'bs=440', 'count=1', 'conv=notrunc']);
   const { findings, firmware } = await inspectImage({ image: built.image });
-  expect(firmware).toEqual(['legacy']);
+  expect(firmware).toEqual(['bios']);
   expect(findings).toMatchObject([{ code: 'no-boot-code', severity: 'fatal' }]);
 });

@@ -1,0 +1,326 @@
+import { type FileAttribute, readAttributeBlock, readFromInode } from '../../formats/ext4/attributes.ts';
+import { type DirectoryEntry, decodeEntries } from '../../formats/ext4/directory.ts';
+import {
+  type DecodedInode,
+  decodeExtentNode,
+  decodeInode,
+  EXTENTS,
+  type Extent,
+  INLINE_DATA,
+} from '../../formats/ext4/inode.ts';
+import { hasSuperblock } from '../../formats/ext4/layout.ts';
+import {
+  type Ext4Superblock,
+  parseExt4Superblock,
+  SUPERBLOCK_AT,
+  SUPERBLOCK_BYTES,
+} from '../../formats/ext4/superblock.ts';
+
+/** Reads a part of a filesystem; short at its end. */
+export type ReadBytes = (offsetBytes: number, bytes: number) => Promise<Buffer>;
+
+export interface Ext4Node extends DecodedInode {
+  readonly inode: number;
+}
+
+export interface PathNode {
+  /** Names by their bytes, read as latin1, without a leading slash. */
+  readonly path: string;
+  readonly node: Ext4Node;
+}
+
+export const ROOT_INODE = 2;
+const DEEPEST_DIRECTORIES = 200;
+
+const PAGE_BYTES = 64 * 1024;
+const MOST_PAGES = 64;
+/** Of one file; a sound one of a terabyte in pieces of 16 MiB has fewer. */
+const MOST_EXTENTS = 200_000;
+/** Of numbers of blocks, to find them. */
+const MOST_LOOKS = 4_000_000;
+const DEEPEST_EXTENTS = 5;
+const LARGEST_LINK = 4096;
+const LARGEST_ATTRIBUTE = 65_536;
+/** Bytes of a directory that are read at once. */
+const DIRECTORY_BYTES = 64 * 1024;
+
+/** Reads an ext2, ext3 or ext4 without trusting it: every number is clamped where it is read, no tree is followed deeper than a sound
+ *  one is, and neither a file nor a directory is ever in memory whole. The journal is not replayed.
+ *  @see https://docs.kernel.org/filesystems/ext4/index.html */
+export class Ext4Volume {
+  readonly superblock: Ext4Superblock;
+  /** The superblock as it is. */
+  readonly bytes: Buffer;
+  readonly #read: ReadBytes;
+  readonly #pages = new Map<number, Buffer>();
+
+  private constructor(superblock: Ext4Superblock, bytes: Buffer, read: ReadBytes) {
+    this.superblock = superblock;
+    this.bytes = bytes;
+    this.#read = read;
+  }
+
+  /** @returns why it cannot be read, as what follows "the ext4", when it cannot. */
+  static async open(read: ReadBytes): Promise<Ext4Volume | string> {
+    const bytes = await read(SUPERBLOCK_AT, SUPERBLOCK_BYTES);
+    const superblock = parseExt4Superblock(bytes);
+    if (superblock === undefined) return 'has no superblock';
+    if (superblock.damage !== undefined) return superblock.damage;
+    if (superblock.isJournalDevice) return 'is the journal of another filesystem';
+    const { inodeBytes, blockBytes, blocksPerGroup, inodesPerGroup } = superblock;
+    if (inodeBytes < 128 || inodeBytes > blockBytes || blocksPerGroup === 0 || inodesPerGroup === 0)
+      return 'has a superblock whose geometry cannot be';
+    const volume = new Ext4Volume(superblock, bytes, read);
+    const root = await volume.node(ROOT_INODE);
+    return root?.type === 'directory' ? volume : 'has no root directory where its group descriptors say';
+  }
+
+  /** An inode; undefined where the filesystem has no place for one of that number. */
+  async node(inode: number): Promise<Ext4Node | undefined> {
+    const { inodes, inodesPerGroup, inodeBytes, blockBytes } = this.superblock;
+    if (inode < 1 || inode > inodes) return undefined;
+    const table = await this.#inodeTable(Math.floor((inode - 1) / inodesPerGroup));
+    if (table === undefined) return undefined;
+    const at = table * blockBytes + ((inode - 1) % inodesPerGroup) * inodeBytes;
+    const bytes = await this.#cached(at, inodeBytes);
+    return bytes.length < inodeBytes ? undefined : { inode, ...decodeInode(Buffer.from(bytes)) };
+  }
+
+  /** The node at a path, which no symbolic link is followed to. @param path names by their bytes, without a leading slash. */
+  async find(path: string): Promise<Ext4Node | undefined> {
+    let at = await this.node(ROOT_INODE);
+    for (const name of path.split('/').filter((part) => part !== '')) {
+      if (at?.type !== 'directory') return undefined;
+      let inode: number | undefined;
+      for await (const entry of this.entries(at)) if (entry?.name === name) inode = entry.inode;
+      at = inode === undefined ? undefined : await this.node(inode);
+    }
+    return at;
+  }
+
+  /** The entries of a directory but "." and ".."; undefined for a block that is damaged. */
+  async *entries(directory: Ext4Node): AsyncGenerator<DirectoryEntry | undefined> {
+    const isOwn = (entry: DirectoryEntry | undefined): boolean => entry?.name !== '.' && entry?.name !== '..';
+    const inline = await this.#inline(directory);
+    if (inline !== undefined) {
+      // The parent's number takes the place of the first two entries.
+      yield* decodeEntries(inline.subarray(4, 60)).filter(isOwn);
+      yield* decodeEntries(inline.subarray(60)).filter(isOwn);
+      return;
+    }
+    const { blockBytes } = this.superblock;
+    const chunk = Math.max(1, Math.floor(DIRECTORY_BYTES / blockBytes));
+    const end = Math.ceil(directory.sizeBytes / blockBytes);
+    for (const { logical, physical, count } of (await this.extents(directory)).extents)
+      for (let done = 0; done < count && logical + done < end; done += chunk) {
+        const bytes = await this.#read((physical + done) * blockBytes, Math.min(chunk, count - done) * blockBytes);
+        for (let at = 0; at + blockBytes <= bytes.length; at += blockBytes)
+          yield* decodeEntries(bytes.subarray(at, at + blockBytes)).filter(isOwn);
+      }
+  }
+
+  /** Everything in it, the root first under '', level by level. A directory that was met before is not entered again, as none is
+   *  that a damaged block, or more than `deepest` directories, stand before.
+   *  @param leaveOut is told what is not walked. */
+  async *tree(deepest = DEEPEST_DIRECTORIES, leaveOut?: (what: string) => void): AsyncGenerator<PathNode> {
+    const root = await this.node(ROOT_INODE);
+    if (root === undefined) return;
+    yield { path: '', node: root };
+    const entered = new Set([ROOT_INODE]);
+    let level: readonly PathNode[] = [{ path: '', node: root }];
+    for (let depth = 0; level.length > 0; depth += 1) {
+      if (depth > deepest) {
+        leaveOut?.(`directories below ${deepest} others`);
+        return;
+      }
+      const next: PathNode[] = [];
+      for (const directory of level)
+        for await (const entry of this.entries(directory.node)) {
+          const node = entry === undefined ? undefined : await this.node(entry.inode);
+          if (entry === undefined || node === undefined) {
+            leaveOut?.(`what is damaged in the directory /${directory.path}`);
+            continue;
+          }
+          const path = directory.path === '' ? entry.name : `${directory.path}/${entry.name}`;
+          yield { path, node };
+          if (node.type !== 'directory' || entered.has(node.inode)) continue;
+          entered.add(node.inode);
+          next.push({ path, node });
+        }
+      level = next;
+    }
+  }
+
+  /** Where a file's written blocks are, in the order of the file. */
+  async extents(node: Ext4Node): Promise<{ readonly extents: readonly Extent[]; readonly isCut: boolean }> {
+    if (isFastLink(node) || (node.flags & INLINE_DATA) !== 0) return { extents: [], isCut: false };
+    const found: Extent[] = [];
+    let looks = 0;
+    const add = ({ logical, physical, count }: Extent): boolean => {
+      const { blocks } = this.superblock;
+      looks += 1;
+      if (looks > MOST_LOOKS) return false;
+      if (count === 0 || physical === 0 || physical + count > blocks) return true;
+      const last = found.at(-1);
+      if (last !== undefined && last.logical + last.count === logical && last.physical + last.count === physical)
+        found[found.length - 1] = { ...last, count: last.count + count };
+      else found.push({ logical, physical, count });
+      return found.length < MOST_EXTENTS;
+    };
+    const isWhole = await ((node.flags & EXTENTS) !== 0
+      ? this.#addTree(node.map, DEEPEST_EXTENTS + 1, add)
+      : this.#addBlockMap(node, add));
+    const inOrder = found.every((extent, index) => {
+      const before = found[index - 1];
+      return before === undefined || before.logical + before.count <= extent.logical;
+    });
+    return { extents: inOrder ? found : found.sort((a, b) => a.logical - b.logical), isCut: !isWhole };
+  }
+
+  /** Bytes of the filesystem, such as those of an extent. */
+  read(offsetBytes: number, bytes: number): Promise<Buffer> {
+    return this.#read(offsetBytes, bytes);
+  }
+
+  /** The written parts of a file, in pieces of at most `chunkBytes`, and where in it each is. */
+  async *content(node: Ext4Node, chunkBytes: number): AsyncGenerator<{ readonly at: number; readonly bytes: Buffer }> {
+    const inline = await this.#inline(node);
+    if (inline !== undefined) {
+      yield { at: 0, bytes: inline.subarray(0, node.sizeBytes) };
+      return;
+    }
+    const { blockBytes } = this.superblock;
+    for (const { logical, physical, count } of (await this.extents(node)).extents) {
+      const start = logical * blockBytes;
+      const end = Math.min((logical + count) * blockBytes, node.sizeBytes);
+      for (let at = start; at < end; at += chunkBytes) {
+        const bytes = await this.#read(physical * blockBytes + at - start, Math.min(chunkBytes, end - at));
+        if (bytes.length > 0) yield { at, bytes };
+      }
+    }
+  }
+
+  /** Where a symbolic link points: bytes, read as latin1. */
+  async linkTarget(node: Ext4Node): Promise<string> {
+    if (isFastLink(node)) return node.map.toString('latin1', 0, node.sizeBytes);
+    const length = Math.min(node.sizeBytes, LARGEST_LINK);
+    for await (const { at, bytes } of this.content({ ...node, sizeBytes: length }, LARGEST_LINK))
+      if (at === 0) return bytes.toString('latin1');
+    return '';
+  }
+
+  /** Extended attributes, ACLs in the form of the system calls. Those that hold a file's own content are left out. */
+  async attributes(node: Ext4Node): Promise<FileAttribute[]> {
+    const { blockBytes } = this.superblock;
+    const block =
+      node.attributeBlock === 0 ? Buffer.alloc(0) : await this.#cached(node.attributeBlock * blockBytes, blockBytes);
+    const found: FileAttribute[] = [];
+    for (const attribute of [...readFromInode(node.room), ...readAttributeBlock(block)]) {
+      if (attribute.name === 'system.data') continue;
+      if ('value' in attribute) found.push(attribute);
+      else found.push({ name: attribute.name, value: await this.#valueIn(attribute.inode, attribute.bytes) });
+    }
+    return found;
+  }
+
+  async #valueIn(inode: number, bytes: number): Promise<Buffer> {
+    const node = await this.node(inode);
+    const value = Buffer.alloc(Math.min(bytes, LARGEST_ATTRIBUTE));
+    if (node !== undefined)
+      for await (const part of this.content({ ...node, sizeBytes: value.length }, LARGEST_ATTRIBUTE))
+        part.bytes.copy(value, part.at);
+    return value;
+  }
+
+  /** What a small file or directory has in its inode in the place of blocks; undefined when it has blocks. */
+  async #inline(node: Ext4Node): Promise<Buffer | undefined> {
+    if ((node.flags & INLINE_DATA) === 0) return undefined;
+    const more = readFromInode(node.room).find(({ name }) => name === 'system.data');
+    return Buffer.concat([node.map, more !== undefined && 'value' in more ? more.value : Buffer.alloc(0)]);
+  }
+
+  /** @param levels that may be below. @returns whether all of it was added. */
+  async #addTree(bytes: Buffer, levels: number, add: (extent: Extent) => boolean): Promise<boolean> {
+    const node = decodeExtentNode(bytes);
+    if (node === undefined || node.depth >= levels) return false;
+    for (const entry of node.entries) {
+      if (node.depth === 0) {
+        if (!add(entry)) return false;
+      } else {
+        const { blocks, blockBytes } = this.superblock;
+        // Who points to one block many times would have it read for ever.
+        if (entry.physical >= blocks || !add({ ...entry, count: 0 })) return false;
+        const below = await this.#cached(entry.physical * blockBytes, blockBytes);
+        if (!(await this.#addTree(below, node.depth, add))) return false;
+      }
+    }
+    return true;
+  }
+
+  /** Twelve blocks, and one, two and three levels of blocks of numbers. */
+  async #addBlockMap({ map, sizeBytes }: Ext4Node, add: (extent: Extent) => boolean): Promise<boolean> {
+    const { blockBytes } = this.superblock;
+    const end = Math.ceil(sizeBytes / blockBytes);
+    const numbers = blockBytes / 4;
+    let logical = 0;
+    const walk = async (physical: number, level: number): Promise<boolean> => {
+      const covers = numbers ** level;
+      if (physical === 0 || physical >= this.superblock.blocks) {
+        logical += covers;
+        return true;
+      }
+      if (level === 0) {
+        const isTaken = add({ logical, physical, count: 1 });
+        logical += 1;
+        return isTaken;
+      }
+      if (!add({ logical, physical, count: 0 })) return false;
+      const block = await this.#cached(physical * blockBytes, blockBytes);
+      for (let at = 0; at + 4 <= block.length && logical < end; at += 4)
+        if (!(await walk(block.readUInt32LE(at), level - 1))) return false;
+      return true;
+    };
+    for (let index = 0; index < 15 && logical < end; index += 1)
+      if (!(await walk(map.readUInt32LE(index * 4), Math.max(0, index - 11)))) return false;
+    return true;
+  }
+
+  /** The block where a group's inodes begin; undefined when the group's descriptor cannot be. */
+  async #inodeTable(group: number): Promise<number | undefined> {
+    const { blockBytes, blocks, descriptorBytes, firstDataBlock, firstMetaGroup, blocksPerGroup } = this.superblock;
+    const perBlock = Math.floor(blockBytes / descriptorBytes);
+    const index = Math.floor(group / perBlock);
+    let block = firstDataBlock + 1 + index;
+    if (firstMetaGroup !== undefined && index >= firstMetaGroup) {
+      const first = index * perBlock;
+      const isBehindSuperblock = !this.superblock.isSparse || hasSuperblock(first);
+      block = firstDataBlock + first * blocksPerGroup + (isBehindSuperblock ? 1 : 0);
+    }
+    const descriptor = await this.#cached(block * blockBytes + (group % perBlock) * descriptorBytes, descriptorBytes);
+    if (descriptor.length < descriptorBytes) return undefined;
+    const high = descriptorBytes >= 64 ? descriptor.readUInt32LE(0x28) : 0;
+    const table = descriptor.readUInt32LE(0x8) + high * 2 ** 32;
+    return table > 0 && table < blocks ? table : undefined;
+  }
+
+  /** For what is small and stands beside what is read next: inodes, descriptors, blocks of numbers. */
+  async #cached(offsetBytes: number, bytes: number): Promise<Buffer> {
+    const first = Math.floor(offsetBytes / PAGE_BYTES);
+    if (Math.floor((offsetBytes + bytes - 1) / PAGE_BYTES) !== first) return this.#read(offsetBytes, bytes);
+    let page = this.#pages.get(first);
+    if (page === undefined) {
+      page = await this.#read(first * PAGE_BYTES, PAGE_BYTES);
+      const [oldest] = this.#pages.keys();
+      if (this.#pages.size >= MOST_PAGES && oldest !== undefined) this.#pages.delete(oldest);
+    } else this.#pages.delete(first);
+    // The last used is the last.
+    this.#pages.set(first, page);
+    const at = offsetBytes - first * PAGE_BYTES;
+    return page.subarray(at, at + bytes);
+  }
+}
+
+/** Whether a link's target stands in its inode. */
+function isFastLink({ type, sizeBytes, flags, map }: Ext4Node): boolean {
+  return type === 'symlink' && (flags & (EXTENTS | INLINE_DATA)) === 0 && sizeBytes < map.length;
+}
