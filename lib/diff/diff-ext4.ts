@@ -16,6 +16,8 @@ interface Side {
   readonly volume: Ext4Volume;
   readonly node: Ext4Node;
   readonly extents: readonly BlockExtent[];
+  /** Whether there are more, which cannot be told. */
+  readonly isCut: boolean;
   readonly fields: Readonly<Record<string, string>>;
 }
 
@@ -50,6 +52,7 @@ export async function diffExt4(
     found.add(...compareFields(where, what, sideA.fields, sideB.fields));
     ownersOf(sideA, what, differing ?? [], owners);
     if (differing !== undefined && blocksA === blocksB && areSame(sideA, sideB, differing)) continue;
+    if (sideA.isCut || sideB.isCut) found.add(notCompared(where, `${what}, whose map of blocks is damaged`));
     const first = await firstDifference(budget, sideA, sideB);
     if (first !== undefined) found.add({ where, what, field: 'content', ...first });
   }
@@ -100,8 +103,7 @@ async function look(volume: Ext4Volume, inode: number | undefined): Promise<Side
   for (const [name, nanoseconds] of Object.entries(times)) fields[name] = timeOf(nanoseconds);
   if (type === 'symlink') fields.target = Buffer.from(await volume.linkTarget(node), 'latin1').toString('utf8');
   for (const { name, value } of await volume.attributes(node)) fields[`attribute ${name}`] = value.toString('hex');
-  const { extents } = await volume.extents(node);
-  return { volume, node, extents, fields };
+  return { volume, node, fields, ...(await volume.extents(node)) };
 }
 
 function timeOf(nanoseconds: bigint): string {

@@ -108,7 +108,10 @@ async function extractExt4(
     if (type === 'file' && source === '') {
       source = join(resolve(directory), `${contents.size}`);
       contents.set(node.inode, source);
-      await copyOut(volume, node, source);
+      await copyOut(volume, node, source).catch((cause: unknown) => {
+        if (cause instanceof RangeError) damaged(cause.message);
+        throw cause;
+      });
     }
     const attributes = await volume.attributes(node);
     entries.push({

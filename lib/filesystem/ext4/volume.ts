@@ -36,8 +36,8 @@ const PAGE_BYTES = 64 * 1024;
 const MOST_PAGES = 64;
 /** Of one file; a sound one of a terabyte in pieces of 16 MiB has fewer. */
 const MOST_EXTENTS = 200_000;
-/** Of numbers of blocks, to find them. */
-const MOST_LOOKS = 4_000_000;
+/** Blocks of numbers of blocks, of one file. */
+const MOST_NODES = 20_000;
 const DEEPEST_EXTENTS = 5;
 const LARGEST_LINK = 4096;
 const LARGEST_ATTRIBUTE = 65_536;
@@ -155,12 +155,14 @@ export class Ext4Volume {
   async extents(node: Ext4Node): Promise<{ readonly extents: readonly Extent[]; readonly isCut: boolean }> {
     if (isFastLink(node) || (node.flags & INLINE_DATA) !== 0) return { extents: [], isCut: false };
     const found: Extent[] = [];
-    let looks = 0;
+    let nodes = 0;
     const add = ({ logical, physical, count }: Extent): boolean => {
       const { blocks } = this.superblock;
-      looks += 1;
-      if (looks > MOST_LOOKS) return false;
-      if (count === 0 || physical === 0 || physical + count > blocks) return true;
+      if (count === 0) {
+        nodes += 1;
+        return nodes < MOST_NODES;
+      }
+      if (physical === 0 || physical + count > blocks) return true;
       const last = found.at(-1);
       if (last !== undefined && last.logical + last.count === logical && last.physical + last.count === physical)
         found[found.length - 1] = { ...last, count: last.count + count };
@@ -182,7 +184,8 @@ export class Ext4Volume {
     return this.#read(offsetBytes, bytes);
   }
 
-  /** The written parts of a file, in pieces of at most `chunkBytes`, and where in it each is. */
+  /** The written parts of a file, in pieces of at most `chunkBytes`, and where in it each is.
+   *  @throws {RangeError} when its map of blocks is damaged, or has more than any sound file. */
   async *content(node: Ext4Node, chunkBytes: number): AsyncGenerator<{ readonly at: number; readonly bytes: Buffer }> {
     const inline = await this.#inline(node);
     if (inline !== undefined) {
@@ -190,7 +193,9 @@ export class Ext4Volume {
       return;
     }
     const { blockBytes } = this.superblock;
-    for (const { logical, physical, count } of (await this.extents(node)).extents) {
+    const { extents, isCut } = await this.extents(node);
+    if (isCut) throw new RangeError(`the blocks of inode ${node.inode} cannot be told`);
+    for (const { logical, physical, count } of extents) {
       const start = logical * blockBytes;
       const end = Math.min((logical + count) * blockBytes, node.sizeBytes);
       for (let at = start; at < end; at += chunkBytes) {
@@ -204,9 +209,9 @@ export class Ext4Volume {
   async linkTarget(node: Ext4Node): Promise<string> {
     if (isFastLink(node)) return node.map.toString('latin1', 0, node.sizeBytes);
     const length = Math.min(node.sizeBytes, LARGEST_LINK);
-    for await (const { at, bytes } of this.content({ ...node, sizeBytes: length }, LARGEST_LINK))
-      if (at === 0) return bytes.toString('latin1');
-    return '';
+    const [first] = (await this.extents(node)).extents;
+    if (first?.logical !== 0) return (await this.#inline(node))?.toString('latin1', 0, length) ?? '';
+    return (await this.#read(first.physical * this.superblock.blockBytes, length)).toString('latin1');
   }
 
   /** Extended attributes, ACLs in the form of the system calls. Those that hold a file's own content are left out. */
@@ -226,9 +231,13 @@ export class Ext4Volume {
   async #valueIn(inode: number, bytes: number): Promise<Buffer> {
     const node = await this.node(inode);
     const value = Buffer.alloc(Math.min(bytes, LARGEST_ATTRIBUTE));
-    if (node !== undefined)
-      for await (const part of this.content({ ...node, sizeBytes: value.length }, LARGEST_ATTRIBUTE))
-        part.bytes.copy(value, part.at);
+    if (node === undefined) return value;
+    const { blockBytes } = this.superblock;
+    for (const { logical, physical, count } of (await this.extents(node)).extents) {
+      const at = logical * blockBytes;
+      if (at < value.length)
+        (await this.#read(physical * blockBytes, Math.min(count * blockBytes, value.length - at))).copy(value, at);
+    }
     return value;
   }
 
@@ -248,7 +257,7 @@ export class Ext4Volume {
         if (!add(entry)) return false;
       } else {
         const { blocks, blockBytes } = this.superblock;
-        // Who points to one block many times would have it read for ever.
+        // A block that many entries point to would be read for ever.
         if (entry.physical >= blocks || !add({ ...entry, count: 0 })) return false;
         const below = await this.#cached(entry.physical * blockBytes, blockBytes);
         if (!(await this.#addTree(below, node.depth, add))) return false;
