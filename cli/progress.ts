@@ -35,6 +35,9 @@ export class Progress {
           `${this.#text}  ${formatDuration(event.durationMs)}${event.bytes === undefined ? '' : `, ${formatBytes(event.bytes)}`}`,
         );
         break;
+      case 'fail':
+        this.fail();
+        break;
       case 'note':
         this.line(`  ${event.text}`);
         break;

@@ -12,6 +12,7 @@ import { fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
 import { installGrub } from './steps/install-grub.ts';
 import { installSystem } from './steps/install-system.ts';
 import { installSystemdBoot } from './steps/install-systemd-boot.ts';
+import { linkBootDevices } from './steps/link-boot-devices.ts';
 import { listClosureFiles } from './steps/list-closure-files.ts';
 import { makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 import { makeFilesystem } from './steps/make-filesystem.ts';
@@ -20,6 +21,7 @@ import { mountRoot } from './steps/mount-root.ts';
 import { nixosEnter } from './steps/nixos-enter.ts';
 import { partitionDisk } from './steps/partition-disk.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
+import { removeRandomSeed } from './steps/remove-random-seed.ts';
 import { resolveOwners } from './steps/resolve-owners.ts';
 import { stageContents } from './steps/stage-contents.ts';
 import { switchToConfiguration } from './steps/switch-to-configuration.ts';
@@ -43,6 +45,7 @@ export const STEPS: readonly StepFacts[] = [
   installGrub,
   installSystem,
   installSystemdBoot,
+  linkBootDevices,
   listClosureFiles,
   makeBootFilesystem,
   makeFilesystem,
@@ -51,6 +54,7 @@ export const STEPS: readonly StepFacts[] = [
   nixosEnter,
   partitionDisk,
   removeMachineId,
+  removeRandomSeed,
   resolveOwners,
   stageContents,
   switchToConfiguration,

@@ -63,6 +63,7 @@ export {
   type InstallSystemdBootOptions,
   installSystemdBoot,
 } from './steps/install-systemd-boot.ts';
+export { type LinkBootDevicesOptions, linkBootDevices } from './steps/link-boot-devices.ts';
 export { type ListClosureFilesOptions, listClosureFiles } from './steps/list-closure-files.ts';
 export { type MakeBootFilesystemOptions, makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
@@ -80,6 +81,7 @@ export {
   partitionDisk,
 } from './steps/partition-disk.ts';
 export { type RemoveMachineIdOptions, removeMachineId } from './steps/remove-machine-id.ts';
+export { type RemoveRandomSeedOptions, removeRandomSeed } from './steps/remove-random-seed.ts';
 export { type ResolvedOwner, type ResolveOwnersOptions, resolveOwners } from './steps/resolve-owners.ts';
 export { type StageContentsOptions, type StagedContents, stageContents } from './steps/stage-contents.ts';
 export { type SwitchToConfigurationOptions, switchToConfiguration } from './steps/switch-to-configuration.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { requireTool } from '../../lib/run/tools.ts';
 import { cacheDirectory, readCachedJson, writeCachedJson } from '../cache-directory.ts';
-import { Console } from '../console/console.ts';
+import { SerialConsole } from '../console/serial-console.ts';
 import { consoleArgs, kernelArgs, machineArgs } from '../qemu/argv.ts';
 import { makeMachineDirectory } from '../qemu/machine-directory.ts';
 import { startQemu } from '../qemu/process.ts';
@@ -116,7 +116,7 @@ async function probe(
     ...consoleArgs(log),
     ...kernelArgs(kernel.kernel, initrd, 'console=ttyS0 panic=-1 agent=probe'),
   ];
-  const console = new Console(() => {});
+  const console = new SerialConsole(() => {});
   let computedMs = 0;
   let pid = 0;
   const qemu = await startQemu(args, (data) => {

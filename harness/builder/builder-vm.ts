@@ -9,7 +9,7 @@ import type { RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
 import { abortSignal, path, timestamp } from '../../lib/spec/fields.ts';
-import { Console } from '../console/console.ts';
+import { SerialConsole } from '../console/serial-console.ts';
 import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import {
   clockArgs,
@@ -106,7 +106,7 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
     ...(options.clock === undefined ? [] : clockArgs(options.clock)),
   ];
   const startedAt = performance.now();
-  const console = new Console(() => {});
+  const console = new SerialConsole(() => {});
   const qemu = await startQemu(args, (data) => console.feed(data));
   stack.defer(async () => {
     qemu.kill();
@@ -170,7 +170,7 @@ export class BuilderVm implements Builder {
   readonly name = NAME;
   /** Milliseconds from QEMU's start until commands could be run. */
   readonly readyMs: number;
-  readonly console: Console;
+  readonly console: SerialConsole;
   readonly #channel: AgentChannel;
   readonly #exited: Promise<unknown>;
   /** QEMU's process id. */
@@ -179,7 +179,7 @@ export class BuilderVm implements Builder {
   #stopped = false;
 
   /** @internal startBuilderVm makes builder VMs. */
-  constructor(channel: AgentChannel, qemu: QemuProcess, console: Console, stack: CleanupStack, readyMs: number) {
+  constructor(channel: AgentChannel, qemu: QemuProcess, console: SerialConsole, stack: CleanupStack, readyMs: number) {
     this.#channel = channel;
     this.#exited = qemu.exited;
     this.pid = qemu.pid;

@@ -2,7 +2,7 @@ import { createWriteStream, type WriteStream } from 'node:fs';
 import { open, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PrivateDirectory } from '../../lib/host-files/private-output.ts';
-import { Console } from '../console/console.ts';
+import { SerialConsole } from '../console/serial-console.ts';
 import { type ConsoleEvidence, HarnessError, type MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import { type QemuProcess, startQemu } from '../qemu/process.ts';
@@ -37,7 +37,7 @@ export interface MachineParts {
   readonly answers: BootAnswers;
 }
 
-/** Console output that arrives within so many milliseconds of a restart was printed before it: QEMU's event is read sooner. */
+/** SerialConsole output that arrives within so many milliseconds of a restart was printed before it: QEMU's event is read sooner. */
 const LAST_WORDS_MS = 1000;
 
 /** QEMU with what is attached to it: the console and what is known from it, QMP, the record. Verbs are made of this. */
@@ -45,7 +45,7 @@ export class LiveMachine {
   readonly parts: MachineParts;
   readonly context: MachineContext;
   readonly qemu: QemuProcess;
-  readonly console: Console;
+  readonly console: SerialConsole;
   readonly watch: BootWatch;
   /** Milliseconds of performance.now() when QEMU was started. */
   readonly startedAt: number;
@@ -76,7 +76,7 @@ export class LiveMachine {
     parts: MachineParts,
     context: MachineContext,
     qemu: QemuProcess,
-    console: Console,
+    console: SerialConsole,
     startedAt: number,
   ) {
     this.parts = parts;
@@ -127,7 +127,7 @@ export class LiveMachine {
     const startedAt = performance.now();
     let qemu: QemuProcess | undefined;
     let machine: LiveMachine | undefined;
-    const console = new Console((data) => qemu?.write(data), {
+    const console = new SerialConsole((data) => qemu?.write(data), {
       pause: () => qemu?.pause(),
       resume: () => qemu?.resume(),
     });

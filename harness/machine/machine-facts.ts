@@ -1,4 +1,4 @@
-import type { Console } from '../console/console.ts';
+import type { SerialConsole } from '../console/serial-console.ts';
 import type { ConsoleEvidence, MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import type { QemuProcess } from '../qemu/process.ts';
@@ -27,7 +27,7 @@ export abstract class MachineFacts {
   get accelerator(): 'kvm' | 'tcg' {
     return this.live.parts.accelerator;
   }
-  get console(): Console {
+  get console(): SerialConsole {
     return this.live.console;
   }
   get qemu(): QemuProcess {

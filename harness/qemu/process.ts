@@ -1,6 +1,6 @@
 import { killOnExit } from '../../lib/run/kill-on-exit.ts';
 import { requireTool } from '../../lib/run/tools.ts';
-import { Console } from '../console/console.ts';
+import { SerialConsole } from '../console/serial-console.ts';
 import { ARCHITECTURES, type Architecture } from './architecture.ts';
 import { loadNodePty } from './node-pty.ts';
 
@@ -40,8 +40,8 @@ export async function startQemu(
   const { spawn: spawnPty } = await loadNodePty();
   const pty = spawnPty(program, [...args], {
     name: 'xterm-256color',
-    cols: Console.columns,
-    rows: Console.rows,
+    cols: SerialConsole.columns,
+    rows: SerialConsole.rows,
     cwd: '/',
     env: { ...process.env, LC_ALL: 'C.UTF-8' },
     encoding: null,

@@ -39,6 +39,8 @@ export interface EfiBoot {
 const MOST_VOLUMES = 16;
 const MOST_PROGRAMS = 200;
 const GZIP = 0x1f8b;
+/** What systemd-boot hands to the system. @see bootctl(1), "random-seed" */
+const RANDOM_SEED = 'loader/random-seed';
 
 /** Follows the way that EFI firmware takes on a machine without boot entries, and the loader behind it. What is not started is
  *  only mentioned.
@@ -68,6 +70,12 @@ export async function readEfiBoot(
     for (const damage of volume.damage.slice(0, 3))
       say('fat-damaged', 'warning', 'firmware', `partition ${volume.partition}: ${damage}`, 'both');
   const all = volumes.map(({ volume }) => volume);
+  for (const volume of all)
+    if (volume.file(RANDOM_SEED) !== undefined)
+      say(
+        ...(['random-seed-shared', 'warning', 'loader'] as const),
+        `partition ${volume.partition} has /${RANDOM_SEED}: every machine of this image starts from the same seed`,
+      );
   const removable = esps.flatMap(removableLoaders);
   const architectures = [...new Set(removable.map(({ architecture }) => architecture))];
   const architecture = wanted ?? (architectures.includes('aa64') && !architectures.includes('x64') ? 'aa64' : 'x64');

@@ -17,7 +17,8 @@ export type StepEvent =
   | { readonly type: 'command'; readonly step: string; readonly argv: readonly string[]; readonly executor: string }
   | { readonly type: 'output'; readonly step: string; readonly text: string }
   | { readonly type: 'note'; readonly step: string; readonly text: string }
-  | { readonly type: 'finish'; readonly step: string; readonly durationMs: number; readonly bytes?: number };
+  | { readonly type: 'finish'; readonly step: string; readonly durationMs: number; readonly bytes?: number }
+  | { readonly type: 'fail'; readonly step: string; readonly durationMs: number; readonly error: unknown };
 
 /** Every step's second argument. */
 export interface StepContext {
@@ -115,8 +116,10 @@ export async function runStep<T>(
 
   throwIfAborted(step, signal);
   emit(detail === undefined ? { type: 'start', step } : { type: 'start', step, detail });
-  const value = await body(runner).catch((error: unknown) => {
-    throw ofStep(step, error);
+  const value = await body(runner).catch((thrown: unknown) => {
+    const error = ofStep(step, thrown);
+    emit({ type: 'fail', step, durationMs: performance.now() - startedAt, error });
+    throw error;
   });
   emit({ type: 'finish', step, durationMs: performance.now() - startedAt, ...(bytes === undefined ? {} : { bytes }) });
   return value;

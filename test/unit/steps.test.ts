@@ -40,6 +40,7 @@ const BASE = [
   'cat',
   'cp',
   'dd',
+  'ln',
   'chmod',
   'chroot',
   'mkdir',

@@ -1,10 +1,15 @@
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { FAT_EPOCH } from '../../filesystem/fat.ts';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
+import { configuredBootDevices } from '../../nix/boot-devices.ts';
 import { runStep, type StepContext } from '../../run/step.ts';
 import { chownContents } from '../../steps/chown-contents.ts';
+import { linkBootDevices } from '../../steps/link-boot-devices.ts';
 import { mountBootFilesystem } from '../../steps/mount-boot-filesystem.ts';
 import { mountRoot } from '../../steps/mount-root.ts';
 import { removeMachineId } from '../../steps/remove-machine-id.ts';
+import { removeRandomSeed } from '../../steps/remove-random-seed.ts';
 import type { StagedContents } from '../../steps/stage-contents.ts';
 import { switchToConfiguration } from '../../steps/switch-to-configuration.ts';
 import { unmountRoot } from '../../steps/unmount-root.ts';
@@ -12,7 +17,7 @@ import type { BuildContext } from '../context.ts';
 import type { Job } from '../job.ts';
 
 export async function finishInBuilder(
-  { spec, system, raw: image, disk, timestamp }: Job,
+  { spec, system, root: staging, raw: image, disk, timestamp }: Job,
   staged: StagedContents,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
@@ -25,6 +30,8 @@ export async function finishInBuilder(
   );
   const inside: StepContext = { ...context, executor: builder };
   const root = '/mnt';
+  const devices = await configuredBootDevices(spec.store ?? '/', system.storePaths);
+  if (devices.length > 0) await linkBootDevices({ devices, disk: builder.device({ number: undefined }) }, inside);
   await mountRoot({ device: builder.device(disk.root), mountPoint: root, fsType: spec.fsType }, inside);
   for (const partition of disk.partitions) {
     const { label, mountPoint, number } = partition;
@@ -40,7 +47,10 @@ export async function finishInBuilder(
     (staged.entries[index]?.staged ?? []).map((target) => ({ target, user, group })),
   );
   await chownContents({ mountPoint: root, contents: owned, activate: false }, inside);
-  await removeMachineId({ mountPoint: root }, inside);
+  // One of contents is meant to be there.
+  const isGiven = (await lstat(join(staging, 'etc/machine-id')).catch(() => undefined)) !== undefined;
+  if (!isGiven) await removeMachineId({ mountPoint: root }, inside);
+  await removeRandomSeed({ mountPoint: root }, inside);
   await unmountRoot({ mountPoint: root }, inside);
   await runStep('stopBuilder', context, undefined, () => builder.stop());
 }

@@ -27,9 +27,7 @@ export async function layOutAgain(
   for (const partition of disk.partitions) {
     if (partition.label === undefined) continue;
     const directory = join(work, `partition-${partition.number}`);
-    // Every machine of the image would have the same seed; systemd makes one at the first boot.
-    const leaveOut = ['/loader/random-seed'];
-    const entries = await extractFilesystem({ image: raw, partition, fsType: 'vfat', directory, leaveOut }, context);
+    const entries = await extractFilesystem({ image: raw, partition, fsType: 'vfat', directory }, context);
     const volumeId = deterministicVolumeId(partition.number);
     await makeBootFilesystem({ image, partition, label: partition.label, volumeId, timestamp }, context);
     await fillBootFilesystem({ image, partition, files: entries, timestamp }, context);

@@ -55,6 +55,11 @@ test('EFI programs are told by what is in them', async () => {
   expect(efi.architectures).toEqual(['x64']);
 });
 
+test('a random seed is reported: every machine of the image would have the same', async () => {
+  const { efi } = await inspect({ ...SYSTEMD, 'loader/random-seed': 'the same everywhere' });
+  expect(efi.findings).toMatchObject([{ code: 'random-seed-shared', severity: 'warning' }]);
+});
+
 test.each<[string, Files]>([
   ['systemd-boot in its own directory, cut', { 'EFI/systemd/systemd-bootx64.efi': half(SYSTEMD_BOOT) }],
   ['an old loader', { 'EFI/BOOT/BOOTX64_OLD.EFI': 'nothing' }],

@@ -228,7 +228,7 @@ test('a root whose name looks like an option is a directory’s name', async () 
   await mkdir(join(directory, '-delete'));
   await writeFile(join(directory, 'victim'), 'x');
   // vitest's workers have no chdir: the name is resolved against this process's directory, and is not there.
-  await expect(computeDiskSize({ stagedRoot: '-delete' })).rejects.toThrow(/root: -delete does not exist/);
+  await expect(computeDiskSize({ stagedRoot: '-delete' })).rejects.toThrow(/stagedRoot: -delete does not exist/);
 });
 
 test('an image that is missing or too small is not made, nor written past its end', async () => {

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { Console } from '../../../../harness/console/console.ts';
+import { SerialConsole } from '../../../../harness/console/serial-console.ts';
 import { BootWatch } from '../../../../harness/machine/boot-watch.ts';
 import { asksForLogin, questionIn } from '../../../../harness/verdict/questions.ts';
 import type { BootStage } from '../../../../harness/verdict/stages.ts';
@@ -61,7 +61,7 @@ test.each(Object.entries(ROWS))('%s: nothing is wrong, and each stage is seen', 
 /** Feeds a record in pieces that end where a guest may have waited: after each line, and wherever one looks like a question. */
 function replay(record: Uint8Array): { watch: BootWatch; asked: string[] } {
   const watch = new BootWatch();
-  const console = new Console(() => {});
+  const console = new SerialConsole(() => {});
   const asked: string[] = [];
   let piece = 0;
   console.onText((text) => watch.feed(text, piece));

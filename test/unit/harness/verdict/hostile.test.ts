@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Console } from '../../../../harness/console/console.ts';
+import { SerialConsole } from '../../../../harness/console/serial-console.ts';
 import { BootWatch } from '../../../../harness/machine/boot-watch.ts';
 import { questionIn } from '../../../../harness/verdict/questions.ts';
 
@@ -27,7 +27,7 @@ test('whatever bytes come, in whatever pieces, nothing throws', async () => {
   );
   await fc.assert(
     fc.asyncProperty(fc.array(sequence, { maxLength: 200 }), async (pieces) => {
-      const console = new Console(() => {});
+      const console = new SerialConsole(() => {});
       const watch = new BootWatch();
       console.onText((text) => {
         watch.feed(text, 0);
@@ -45,7 +45,7 @@ test('whatever bytes come, in whatever pieces, nothing throws', async () => {
 test('a flood takes no memory: what feeds it is stopped until the screen has taken it', async () => {
   let paused = false;
   let resume = (): void => {};
-  const console = new Console(() => {}, {
+  const console = new SerialConsole(() => {}, {
     pause: () => {
       paused = true;
     },
@@ -72,7 +72,7 @@ test('a flood takes no memory: what feeds it is stopped until the screen has tak
 
 test('answers to the terminal’s questions are few and short', async () => {
   const sent: string[] = [];
-  const console = new Console((text) => sent.push(text));
+  const console = new SerialConsole((text) => sent.push(text));
   console.feed(bytes('\u001b[6n\u001b[c\u001b[>c\u001b[18t\u001b]0;evil\u0007\u001b[21t\u001bP$qm\u001b\\'));
   await console.lastLines(1);
   expect(sent.join('')).not.toMatch(/evil/);

@@ -26,14 +26,14 @@ const FLOW_BYTES = 1024 * 1024;
  *
  *  Event-driven: each piece is looked at when it arrives. Matching goes forward, as expect(1)'s: a wait begins where the
  *  last match ended. */
-export class Console {
+export class SerialConsole {
   /** Columns of the pty and of the screen: wide, so that no prompt wraps. */
   static readonly columns = 200;
   static readonly rows = 50;
 
   readonly #terminal = new xterm.Terminal({
-    cols: Console.columns,
-    rows: Console.rows,
+    cols: SerialConsole.columns,
+    rows: SerialConsole.rows,
     scrollback: 2000,
     allowProposedApi: true,
     // It would print what it cannot parse, and a guest may send anything.
