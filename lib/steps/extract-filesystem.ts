@@ -46,7 +46,7 @@ export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = de
   },
   detail: ({ fsType }) => fsType,
   async run(step, parsed) {
-    const leaveOut = new Set(parsed.leaveOut.map((name) => name.replace(/^\/+|\/+$/g, '')));
+    const leaveOut = new Set(parsed.leaveOut.map((name) => bytesOf(name.replace(/^\/+|\/+$/g, ''))));
     // By its parents: a closure has many store paths, and its image many files.
     const isKept = (name: string): boolean => {
       for (let at = name; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
@@ -60,6 +60,11 @@ export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = de
 });
 
 type Parsed = z.output<typeof schema>;
+
+/** A name as the names of entries are: its bytes, read as latin1. */
+function bytesOf(name: string): string {
+  return Buffer.from(name, 'utf8').toString('latin1');
+}
 
 async function extractFat(step: StepRunner, { image, partition, directory }: Parsed): Promise<TreeEntry[]> {
   await using fat = await mtoolsName({ image, ...partition });
@@ -118,7 +123,7 @@ async function extractExt4(
       ...{ path: name, type, mode: node.mode, uid: node.uid, gid: node.gid, sizeBytes: node.sizeBytes },
       mtime: Number(node.times.mtime / 1_000_000_000n),
       target: type === 'symlink' ? await volume.linkTarget(node) : '',
-      source: Buffer.from(source, 'utf8').toString('latin1'),
+      source: bytesOf(source),
       hardLink: node.links > 1 && type === 'file' ? source : undefined,
       attributes: attributes.length === 0 ? undefined : attributes,
     });

@@ -58,7 +58,7 @@ test.each([
   const entries = await extractFilesystem({
     ...{ image: built.image, partition: built.disk.root, fsType: 'ext4', directory: join(directory, 'taken') },
   });
-  const paths = entries.map(({ path }) => path);
+  const paths = entries.map(({ path }) => Buffer.from(path, 'latin1').toString('utf8'));
   for (const name of names) expect(paths).toEqual(expect.arrayContaining([`etc/${name}`, `srv/\`touch ran\`/${name}`]));
   await expectNothingRan(directory, sources, outDir);
 });

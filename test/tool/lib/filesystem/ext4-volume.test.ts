@@ -17,6 +17,8 @@ async function sourceTree(directory: string): Promise<string> {
   await mkdir(join(tree, 'many'), { recursive: true });
   await mkdir(join(tree, 'empty'));
   await writeFile(join(tree, 'small'), 'a few bytes');
+  await writeFile(join(tree, 'größe und 名前'), 'named');
+  await writeFile(join(tree, 'nicht dabei: ß'), 'left out');
   await writeFile(join(tree, 'large'), Buffer.alloc(3 * MIB, 'abcdefg'));
   await writeFile(join(tree, 'sparse'), 'at the start');
   await truncate(join(tree, 'sparse'), 5 * MIB);
@@ -47,10 +49,10 @@ test.each([
   await run(['mke2fs', '-q', '-d', tree, ...options, image, '64M']);
   const found = await extractFilesystem({
     ...{ image, partition: { offsetBytes: 0, sizeBytes: 64 * MIB } },
-    ...{ fsType: 'ext4', directory: join(directory, 'out'), leaveOut: ['/lost+found'] },
+    ...{ fsType: 'ext4', directory: join(directory, 'out'), leaveOut: ['/lost+found', '/nicht dabei: ß'] },
   });
-  const at = new Map(found.map((entry) => [entry.path, entry]));
-  expect(at.size).toBe(500 + 9);
+  const at = new Map(found.map((entry) => [Buffer.from(entry.path, 'latin1').toString('utf8'), entry]));
+  expect(at.size).toBe(500 + 10);
   for (const [name, entry] of at) {
     if (name === '') continue;
     const facts = await lstat(join(tree, name));
