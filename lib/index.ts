@@ -79,6 +79,7 @@ export {
   type PartitionDiskOptions,
   type PartitionedDisk,
   partitionDisk,
+  type WholeDisk,
 } from './steps/partition-disk.ts';
 export { type RemoveMachineIdOptions, removeMachineId } from './steps/remove-machine-id.ts';
 export { type RemoveRandomSeedOptions, removeRandomSeed } from './steps/remove-random-seed.ts';

@@ -33,7 +33,7 @@ export interface ImageReader extends AsyncDisposable {
   asFile(offsetBytes: number, bytes: number): Promise<string>;
 }
 
-export interface RawPlace {
+interface RawPlace {
   readonly image: string;
   readonly offsetBytes: number;
 }

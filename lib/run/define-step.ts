@@ -23,7 +23,7 @@ type Call<O, R, C> = object extends O
 export type Step<O, R, C extends StepContext = StepContext> = Call<O, R, C> & StepFacts;
 
 /** Where a step's programs run. */
-export interface Place {
+interface Place {
   readonly executor: Executor;
   /** Whether it sees the files that this process sees. */
   readonly onHost: boolean;

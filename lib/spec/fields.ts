@@ -93,7 +93,7 @@ const fileMode = z
   );
 
 /** A user or group name, as useradd(8) and userborn take it, or a number. */
-export const ownerName = z
+const ownerName = z
   .string()
   .regex(/^([a-z_][a-z0-9_.-]{0,31}\$?|\d{1,10})$/i, 'must be a user or group name, or a number');
 

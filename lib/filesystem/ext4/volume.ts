@@ -29,7 +29,7 @@ export interface PathNode {
   readonly node: Ext4Node;
 }
 
-export const ROOT_INODE = 2;
+const ROOT_INODE = 2;
 const DEEPEST_DIRECTORIES = 200;
 
 const PAGE_BYTES = 64 * 1024;
