@@ -79,9 +79,11 @@ export function defineStep<
     const { executor = localExecutor } = context ?? {};
     const onHost = executor.seesHostFiles === true;
     if (where === 'host' && !onHost)
-      throw new InvalidOptionsError(name, [
-        { path: 'executor', message: `${executor.name} does not see this host's files` },
-      ]);
+      throw new InvalidOptionsError(
+        name,
+        [{ path: 'executor', message: `${executor.name} does not see this host's files` }],
+        { hint: 'an executor of your own that runs on this host says so: seesHostFiles: true' },
+      );
     const prepared = (await prepare?.(options, { executor, onHost })) as P;
     return runStep(name, context, detail?.(options, prepared), (runner) => run(runner, options, prepared));
   };
