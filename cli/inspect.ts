@@ -1,5 +1,5 @@
-import type { InspectedPartition } from '../lib/inspect/found-partition.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
+import type { InspectedPartition } from '../lib/inspect/inspected-partition.ts';
 import { printable, printableJson } from '../lib/printable.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';

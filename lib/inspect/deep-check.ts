@@ -3,8 +3,8 @@ import type { StepRunner } from '../run/step.ts';
 import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';
 import { type Finding, finding } from './finding.ts';
-import type { InspectedPartition } from './found-partition.ts';
 import { type ImageReader, LARGEST_COPY } from './image-reader.ts';
+import type { InspectedPartition } from './inspected-partition.ts';
 
 /** A filesystem's own checker, which only reads. */
 interface Checker {

@@ -1,13 +1,13 @@
 import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram } from '../formats/efi-program.ts';
+import { isFatType } from '../formats/partition-table/types.ts';
 import { type BootFile, type BootVolume, readBootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
 import { type Finding, fewOfEach, finding } from './finding.ts';
-import type { InspectedPartition } from './found-partition.ts';
 import { type GrubMenu, grubPrefix, readGrubMenus } from './grub-menu.ts';
 import type { ImageReader } from './image-reader.ts';
+import type { InspectedPartition } from './inspected-partition.ts';
 import type { LoaderEntry } from './loader-entry.ts';
 import type { FoundTable } from './partition-tables.ts';
-import { isFatType } from './partition-types.ts';
 import { readSystemdBoot, readType2, type SystemdBootMenu } from './systemd-boot.ts';
 
 /** Architectures in the names of EFI loaders, and what the kernel calls a serial port on each. */

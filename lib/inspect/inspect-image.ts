@@ -11,9 +11,9 @@ import { checkFilesystems } from './deep-check.ts';
 import { type EfiArchitecture, type EfiBoot, readEfiBoot } from './efi-boot.ts';
 import { type FoundFilesystem, readFilesystem } from './filesystems.ts';
 import { type Finding, fewOfEach, finding } from './finding.ts';
-import type { InspectedPartition } from './found-partition.ts';
 import { type Generation, NO_NIX, readNix } from './generations.ts';
 import { ContainerDamaged, type ImageReader, openImage } from './image-reader.ts';
+import type { InspectedPartition } from './inspected-partition.ts';
 import { type FoundTable, readPartitionTable } from './partition-tables.ts';
 
 const STEP = 'inspectImage';

@@ -1,10 +1,10 @@
+import { type Gpt, readGpt } from '../formats/partition-table/gpt.ts';
+import { hasMbr, type Mbr, PROTECTIVE, readMbr } from '../formats/partition-table/mbr.ts';
+import type { FoundPartition } from '../formats/partition-table/partition.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import type { Budget } from './budget.ts';
 import { type Finding, fewOf, finding } from './finding.ts';
-import type { FoundPartition } from './found-partition.ts';
-import { type Gpt, readGpt } from './gpt.ts';
 import type { ImageReader } from './image-reader.ts';
-import { hasMbr, type Mbr, PROTECTIVE, readMbr } from './mbr.ts';
 
 export interface FoundTable {
   readonly table: 'gpt' | 'msdos' | 'none';
@@ -40,8 +40,8 @@ async function readGptTable(image: ImageReader, head: Buffer): Promise<FoundTabl
   const signed = hasMbr(head);
   const sectorBytes = await sectorBytesOf(image);
   const sectors = Math.floor(image.virtualBytes / sectorBytes);
-  const primary = await readGpt(image, 1, sectorBytes);
-  const atEnd = await readGpt(image, sectors - 1, sectorBytes);
+  const primary = await readGpt(image.read, 1, sectorBytes);
+  const atEnd = await readGpt(image.read, sectors - 1, sectorBytes);
   const meantForGpt = signed && [0, 1, 2, 3].some((index) => head[446 + 16 * index + 4] === PROTECTIVE);
   if (typeof primary === 'string' && typeof atEnd === 'string' && !meantForGpt) return undefined;
   const findings: Finding[] = [];
@@ -60,7 +60,7 @@ async function readGptTable(image: ImageReader, head: Buffer): Promise<FoundTabl
     );
   else if (typeof atEnd === 'string') {
     const elsewhere =
-      primary.alternate < sectors - 1 ? await readGpt(image, primary.alternate, sectorBytes) : 'is not there';
+      primary.alternate < sectors - 1 ? await readGpt(image.read, primary.alternate, sectorBytes) : 'is not there';
     if (typeof elsewhere !== 'string')
       say(
         ...(['gpt-backup-misplaced', 'warning'] as const),
@@ -89,16 +89,19 @@ async function sectorBytesOf(image: ImageReader): Promise<512 | 4096> {
   for (const sectorBytes of [512, 4096] as const) {
     const sectors = Math.floor(image.virtualBytes / sectorBytes);
     for (const sector of [1, sectors - 1])
-      if (typeof (await readGpt(image, sector, sectorBytes)) !== 'string') return sectorBytes;
+      if (typeof (await readGpt(image.read, sector, sectorBytes)) !== 'string') return sectorBytes;
   }
   return !(await isAt(512)) && (await isAt(4096)) ? 4096 : 512;
 }
 
 async function readMsdosTable(image: ImageReader, head: Buffer): Promise<FoundTable | undefined> {
-  const mbr: Mbr | undefined = await readMbr(image, head);
+  const mbr: Mbr | undefined = await readMbr(image.read, head);
   if (mbr === undefined) return undefined;
   const sectors = Math.floor(image.virtualBytes / SECTOR_BYTES);
-  const findings = [...mbr.findings, ...wrongPlaces(mbr, sectors)];
+  const chains = mbr.damage.map((wrong) =>
+    finding('logical-partitions-damaged', 'error', 'stage 1', `the chain of logical partitions ${wrong}`, undefined),
+  );
+  const findings = [...chains, ...wrongPlaces(mbr, sectors)];
   const { diskId, partitions } = mbr;
   return { table: 'msdos', diskId, sectorBytes: SECTOR_BYTES, partitions, usable: undefined, findings };
 }

@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
 import { fixImageIdentity } from '../formats/image-identity.ts';
 import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
+import { inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { path, timestamp } from '../spec/fields.ts';
+import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'convertImage';
 
@@ -82,9 +84,11 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
     if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
     await rename(partial, target);
     const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
-    const info = await step.run(['qemu-img', 'info', '--output=json', '-f', driver, target]);
-    const facts = JSON.parse(info.stdout.toString('utf8')) as { 'virtual-size': number; 'actual-size': number };
-    step.measured(facts['actual-size']);
-    return { target, format, virtualBytes: facts['virtual-size'], allocatedBytes: facts['actual-size'] };
+    const { size, blocks } = await stat(target);
+    const allocatedBytes = blocks * SECTOR_BYTES;
+    step.measured(allocatedBytes);
+    const virtualBytes =
+      driver === 'raw' ? size : (await inspectDiskImage(target, driver, step.executor, step.signal)).virtualBytes;
+    return { target, format, virtualBytes, allocatedBytes };
   },
 });

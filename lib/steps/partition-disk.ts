@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { open, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { z } from 'zod';
 import type { Extent } from '../formats/extent.ts';
 import {
@@ -12,13 +12,16 @@ import {
   partedScript,
   type RoleIn,
 } from '../formats/layouts.ts';
+import { type Gpt, readGpt } from '../formats/partition-table/gpt.ts';
+import { type Mbr, readMbr } from '../formats/partition-table/mbr.ts';
+import type { ReadDisk } from '../formats/partition-table/partition.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { defineStep, type StepFacts } from '../run/define-step.ts';
 import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
-import type { StepContext, StepRunner } from '../run/step.ts';
+import type { StepContext } from '../run/step.ts';
 import { bootSizeRule } from '../spec/boot-size-rule.ts';
 import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
-import { MIB, roundUp, sectorsToBytes } from '../units.ts';
+import { MIB, roundUp, SECTOR_BYTES, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';
 
@@ -143,7 +146,7 @@ export const partitionDisk = defineStep({
     });
     if (parsed.deterministic)
       for (const argv of fixIdentifiersArgs(name, type, parsed.rootGPUID)) await step.run(argv, { cwd });
-    const disk = await readPartitions(step, parsed.image, type);
+    const disk = await readPartitions(parsed.image, type);
     if (parsed.deterministic) checkIdentifiers(disk, type, parsed.rootGPUID);
     return disk;
   },
@@ -159,43 +162,35 @@ function planGuid(partition: PartitionPlan, rootGPUID: string): string {
   return partition.role === 'root' ? rootGPUID : (partition.guid ?? rootGPUID);
 }
 
-/** What `sfdisk --json` prints. */
-const sfdiskTable = z.object({
-  partitiontable: z.object({
-    label: z.enum(['gpt', 'dos']),
-    id: z.string(),
-    partitions: z.array(z.object({ start: z.int(), size: z.int(), uuid: z.string().optional() })).default([]),
-  }),
-});
-
-async function readPartitions(step: StepRunner, image: string, type: PartitionTableType): Promise<PartitionedDisk> {
-  const { stdout } = await step.run(['sfdisk', '--json', `./${basename(image)}`], { cwd: dirname(image) });
-  const { partitiontable } = sfdiskTable.parse(JSON.parse(stdout.toString('utf8')));
+async function readPartitions(image: string, type: PartitionTableType): Promise<PartitionedDisk> {
   const layout = PARTITION_LAYOUTS[type];
-  const found = partitiontable.partitions;
-  if (found.length !== layout.partitions.length || (partitiontable.label === 'gpt') !== (layout.table === 'gpt'))
-    throw new UnexpectedStateError(STEP, `the partition table of ${join(image)} is not as written`, {
+  const found = await readTable(image, layout.table);
+  const unexpected = (what: string): UnexpectedStateError =>
+    new UnexpectedStateError(STEP, `the partition table of ${image} is not as written`, {
       expected: `${layout.table} with ${layout.partitions.length} partitions`,
-      found: `${partitiontable.label} with ${found.length}`,
+      found: what,
     });
-  // sfdisk writes an MBR's as a C constant.
-  const diskId = partitiontable.id.toLowerCase().replace(/^0x/, '');
-  const partitions = layout.partitions.map((plan, index): DiskPartition => {
-    // sfdisk lists them by number, and the plans are in that order.
-    const { start = 0, size = 0, uuid } = found[index] ?? {};
-    return {
-      number: plan.number,
-      role: plan.role,
-      startSectors: start,
-      sizeSectors: size,
-      offsetBytes: sectorsToBytes(start),
-      sizeBytes: sectorsToBytes(size),
-      partitionUuid: uuid?.toLowerCase() ?? `${diskId}-${plan.number.toString(16).padStart(2, '0')}`,
-      mountPoint: plan.mountPoint,
-      label: plan.label,
-    };
+  if (typeof found === 'string') throw unexpected(`a table that ${found}`);
+  if (found.partitions.length !== layout.partitions.length) throw unexpected(`${found.partitions.length} partitions`);
+  const partitions = layout.partitions.map(({ number, role, mountPoint, label }): DiskPartition => {
+    const partition = found.partitions.find((one) => one.number === number);
+    if (partition === undefined) throw unexpected(`no partition ${number}`);
+    const { startSectors, sizeSectors, offsetBytes, sizeBytes, partitionUuid } = partition;
+    return { number, role, startSectors, sizeSectors, offsetBytes, sizeBytes, partitionUuid, mountPoint, label };
   });
-  return namedPartitions(layout.table, diskId, partitions);
+  return namedPartitions(layout.table, found.diskId, partitions);
+}
+
+/** @returns what is wrong with the table, when it cannot be read. */
+async function readTable(image: string, table: 'gpt' | 'msdos' | 'none'): Promise<Gpt | Mbr | string> {
+  await using disk = await open(image, 'r');
+  const read: ReadDisk = async (offsetBytes, bytes) => {
+    const buffer = Buffer.alloc(bytes);
+    const { bytesRead } = await disk.read(buffer, 0, bytes, offsetBytes);
+    return buffer.subarray(0, bytesRead);
+  };
+  if (table === 'gpt') return await readGpt(read, 1, SECTOR_BYTES);
+  return (await readMbr(read, await read(0, SECTOR_BYTES))) ?? 'is no MBR';
 }
 
 function checkIdentifiers(disk: PartitionedDisk, type: PartitionTableType, rootGPUID: string): void {

@@ -1,8 +1,6 @@
-import { SECTOR_BYTES } from '../units.ts';
-import { type Finding, finding } from './finding.ts';
-import { type FoundPartition, foundPartition } from './found-partition.ts';
-import type { ImageReader } from './image-reader.ts';
-import { isExtended, mbrTypeName, purposeOf } from './partition-types.ts';
+import { SECTOR_BYTES } from '../../units.ts';
+import { type FoundPartition, foundPartition, type ReadDisk } from './partition.ts';
+import { isExtended, mbrTypeName, purposeOf } from './types.ts';
 
 export const PROTECTIVE = 0xee;
 const ENTRIES_AT = 446;
@@ -13,7 +11,8 @@ const MOST_LOGICAL = 250;
 export interface Mbr {
   readonly diskId: string;
   readonly partitions: readonly FoundPartition[];
-  readonly findings: readonly Finding[];
+  /** What is wrong with chains of logical partitions, as what follows "the chain of logical partitions". */
+  readonly damage: readonly string[];
 }
 
 /** Whether a sector ends as boot sectors and partition tables do. */
@@ -41,7 +40,7 @@ function entriesOf(sector: Buffer): Entry[] {
 }
 
 /** Reads the primary partitions, and the logical ones of each extended partition. @param head the disk's first sector. */
-export async function readMbr(image: ImageReader, head: Buffer): Promise<Mbr | undefined> {
+export async function readMbr(read: ReadDisk, head: Buffer): Promise<Mbr | undefined> {
   if (!hasMbr(head)) return undefined;
   const entries = entriesOf(head);
   // A filesystem without a table may have the same signature; a table's entries begin with 00 or 80.
@@ -57,33 +56,24 @@ export async function readMbr(image: ImageReader, head: Buffer): Promise<Mbr | u
     });
   };
   const partitions: FoundPartition[] = [];
-  const findings: Finding[] = [];
+  const damage: string[] = [];
   for (const [index, entry] of entries.entries()) if (entry.type !== 0) partitions.push(partition(index + 1, entry));
   let number = 5;
   for (const extended of entries.filter(({ type }) => isExtended(type))) {
-    const { logical, wrong } = await readLogical(image, extended, MOST_LOGICAL - (number - 5));
+    const { logical, wrong } = await readLogical(read, extended, MOST_LOGICAL - (number - 5));
     for (const entry of logical) {
       partitions.push(partition(number, entry));
       number += 1;
     }
-    if (wrong !== undefined)
-      findings.push(
-        finding(
-          'logical-partitions-damaged',
-          'error',
-          'stage 1',
-          `the chain of logical partitions ${wrong}`,
-          undefined,
-        ),
-      );
+    if (wrong !== undefined) damage.push(wrong);
   }
-  return { diskId, partitions, findings };
+  return { diskId, partitions, damage };
 }
 
 /** Follows the chain of extended boot records: each has a partition, and where the next record is, counted from the extended
  *  partition's start. @see sfdisk(8); the kernel's block/partitions/msdos.c reads them so. */
 async function readLogical(
-  image: ImageReader,
+  read: ReadDisk,
   extended: Entry,
   most: number,
 ): Promise<{ readonly logical: readonly Entry[]; readonly wrong: string | undefined }> {
@@ -93,7 +83,7 @@ async function readLogical(
     if (seen.has(at)) return { logical, wrong: `comes back to sector ${at}` };
     if (logical.length >= most) return { logical, wrong: `has more than ${MOST_LOGICAL} partitions` };
     seen.add(at);
-    const record = await image.read(at * SECTOR_BYTES, SECTOR_BYTES);
+    const record = await read(at * SECTOR_BYTES, SECTOR_BYTES);
     if (!hasMbr(record)) return { logical, wrong: `ends in sector ${at}, which does not end with 55 AA` };
     const entries = entriesOf(record);
     for (const entry of entries)

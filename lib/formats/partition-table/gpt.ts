@@ -1,9 +1,8 @@
 import { crc32 } from 'node:zlib';
-import { boundedBytes } from '../formats/bounded.ts';
-import { formatEfiGuid } from '../formats/guid.ts';
-import { type FoundPartition, foundPartition } from './found-partition.ts';
-import type { ImageReader } from './image-reader.ts';
-import { gptTypeName, purposeOf } from './partition-types.ts';
+import { boundedBytes } from '../bounded.ts';
+import { formatEfiGuid } from '../guid.ts';
+import { type FoundPartition, foundPartition, type ReadDisk } from './partition.ts';
+import { gptTypeName, purposeOf } from './types.ts';
 
 export interface Gpt {
   readonly diskId: string;
@@ -14,8 +13,8 @@ export interface Gpt {
 }
 
 /** The GPT whose header is in a sector, or what is wrong with it. @see UEFI specification 5.3.2, 5.3.3 */
-export async function readGpt(image: ImageReader, sector: number, sectorBytes: number): Promise<Gpt | string> {
-  const header = sector < 1 ? Buffer.alloc(0) : await image.read(sector * sectorBytes, sectorBytes);
+export async function readGpt(read: ReadDisk, sector: number, sectorBytes: number): Promise<Gpt | string> {
+  const header = sector < 1 ? Buffer.alloc(0) : await read(sector * sectorBytes, sectorBytes);
   if (header.length < sectorBytes || header.toString('latin1', 0, 8) !== 'EFI PART') return 'has no signature';
   const headerBytes = header.readUInt32LE(12);
   if (headerBytes < 92 || headerBytes > sectorBytes) return `claims a header of ${headerBytes} bytes`;
@@ -25,7 +24,7 @@ export async function readGpt(image: ImageReader, sector: number, sectorBytes: n
   if (header.readBigUInt64LE(24) !== BigInt(sector)) return 'says that it is in another sector';
   const [count, size] = [header.readUInt32LE(80), header.readUInt32LE(84)];
   if (size < 128 || count * size > 1024 * 1024) return `claims ${count} entries of ${size} bytes`;
-  const entries = await image.read(boundedBytes(header.readBigUInt64LE(72), sectorBytes), count * size);
+  const entries = await read(boundedBytes(header.readBigUInt64LE(72), sectorBytes), count * size);
   if (crc32(entries) !== header.readUInt32LE(88)) return 'has entries whose checksum is wrong';
   const partitions: FoundPartition[] = [];
   for (let index = 0; (index + 1) * size <= entries.length; index += 1) {

@@ -1,6 +1,8 @@
-import { boundedBytes } from '../formats/bounded.ts';
-import type { Extent } from '../formats/extent.ts';
-import type { FoundFilesystem } from './filesystems.ts';
+import { boundedBytes } from '../bounded.ts';
+import type { Extent } from '../extent.ts';
+
+/** Reads a part of a disk; short at its end. */
+export type ReadDisk = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
 /** A partition as the table has it. */
 export interface FoundPartition extends Extent {
@@ -22,10 +24,6 @@ export interface FoundPartition extends Extent {
 }
 
 export type PartitionPurpose = 'esp' | 'xbootldr' | 'bios-grub' | 'linux' | 'swap' | 'lvm' | 'extended';
-
-export interface InspectedPartition extends FoundPartition {
-  readonly filesystem: FoundFilesystem | undefined;
-}
 
 /** @param start and size as the table has them, in sectors. */
 export function foundPartition(

@@ -1,4 +1,4 @@
-import type { PartitionPurpose } from './found-partition.ts';
+import type { PartitionPurpose } from './partition.ts';
 
 /** What the types of a GPT are called: by the Discoverable Partitions Specification, in systemd's words for them, and some that
  *  it does not have. Lower case. @see systemd-gpt-auto-generator(8), sfdisk(8) --list-types */
