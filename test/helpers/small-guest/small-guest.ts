@@ -10,7 +10,7 @@ import { tempDirectory } from '../temp-directory.ts';
 
 /** What a boot of the small guest does beside starting busybox's init and its getty. The scripts are busybox's sh. */
 export interface GuestMode {
-  /** "legacy" starts SeaBIOS and GRUB; "direct" starts the kernel at once. Default: "direct", which is faster. */
+  /** "bios" starts SeaBIOS and GRUB; "direct" starts the kernel at once. Default: "direct", which is faster. */
   readonly firmware?: 'bios' | 'direct';
   /** What GRUB's entry does before it starts the kernel. */
   readonly loader?: string;

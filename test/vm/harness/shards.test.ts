@@ -48,6 +48,6 @@ test('the tests of the docs, on the machines of the docs’ CI: one report, and 
   const page = await readFile(join(directory, 'boots.html'), 'utf8');
   // The two of test.each, and the README's; a machine that a test drives itself has no report.
   expect([...page.matchAll(/<section id="boot-/g)].length).toBe(3);
-  expect(page).toContain('boots: legacy');
+  expect(page).toContain('boots: bios');
   expect(await readFile(join(directory, 'boots.xml'), 'utf8')).toContain('tests="4" failures="0"');
 });

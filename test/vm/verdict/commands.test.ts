@@ -141,7 +141,7 @@ test('a boot whose node and QEMU are stopped together for 25 s goes on as if not
   const { image, firmware } = await smallGuest({ firmware: 'bios', stage2: SYSVINIT });
   const child = spawn(
     process.execPath,
-    [packageFile('dist/cli/main.js'), 'verify', image, '--firmware', firmware === 'bios' ? 'legacy' : '', '--json'],
+    [packageFile('dist/cli/main.js'), 'verify', image, '--firmware', firmware === 'bios' ? 'bios' : '', '--json'],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const output: Buffer[] = [];
