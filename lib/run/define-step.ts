@@ -74,7 +74,7 @@ export function defineStep<
   const N extends OldNames<z.input<S>> = Readonly<Record<never, never>>,
 >(definition: StepDefinition<S, R, P, N>): Step<WithOldNames<z.input<S>, N>, R> {
   const { name, options: schema, oldNames, rules, runs, where, detail, prepare, run } = definition;
-  const step = async (given: object = {}, context?: StepContext): Promise<R> => {
+  const step = async (given: unknown = {}, context?: StepContext): Promise<R> => {
     const options = parseOptions(name, schema, withNewNames(name, given, oldNames), rules);
     const { executor = localExecutor } = context ?? {};
     const onHost = executor.seesHostFiles === true;
@@ -95,7 +95,8 @@ export function defineStep<
 }
 
 /** @throws {InvalidOptionsError} when an option is given under both of its names. */
-function withNewNames(step: string, given: object, oldNames: Readonly<Record<string, string>> = {}): object {
+function withNewNames(step: string, given: unknown, oldNames: Readonly<Record<string, string>> = {}): unknown {
+  if (typeof given !== 'object' || given === null) return given;
   const twice = Object.entries(oldNames).filter(([old, now]) => old in given && now in given);
   if (twice.length > 0)
     throw new InvalidOptionsError(

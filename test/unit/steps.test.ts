@@ -60,6 +60,10 @@ test('the table of programs has each that a step runs', () => {
   expect(STEPS.flatMap(({ runs }) => runs).filter((name) => !known.includes(name) && !BASE.includes(name))).toEqual([]);
 });
 
+test.each([[null], [7], ['a'], [[]]])('what is no options, such as %j, is refused in words', async (given) => {
+  await expect(lib.createDisk(given as never)).rejects.toThrow(InvalidOptionsError);
+});
+
 test('old names of options are taken, and refused beside the new ones', async () => {
   await expect(lib.removeMachineId({ root: 'relative' })).rejects.toThrow(/mountPoint: must be an absolute path/);
   const both = { root: '/mnt', mountPoint: '/mnt' };
