@@ -19,7 +19,8 @@ if [ "$shuffle" = yes ]; then
   # A tmpfs lists its files in the order in which they were made.
   mount -t tmpfs store "$work/store"
   cd "$store"
-  xargs -I{} find nix/var/nix/db {} < "$work/store-paths" | sort -u | shuf | cpio --quiet -pdm "$work/store"
+  # A program that reads the database meanwhile makes and removes files beside it.
+  xargs -I{} find nix/var/nix/db {} -not -name 'db.sqlite-*' < "$work/store-paths" | sort -u | shuf | cpio --quiet -pdm "$work/store"
 else
   mount --bind "$store" "$work/store"
 fi

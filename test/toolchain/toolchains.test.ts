@@ -97,7 +97,7 @@ describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
     const { stdout } = await runIn(toolbox, [process.execPath, 'dist/cli/main.js', 'verify', image, '--json']);
     const reports = JSON.parse(stdout) as { firmware: string; ok: boolean }[];
     expect(reports.map(({ firmware, ok }) => [firmware, ok])).toEqual([
-      ['legacy', true],
+      ['bios', true],
       ['efi', true],
     ]);
   });
