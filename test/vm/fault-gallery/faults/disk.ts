@@ -48,8 +48,9 @@ export const DISK_FAULTS: readonly Fault[] = [
       base: 'hybrid',
       firmware: 'bios',
       stage: 'stage 1',
-      name: 'stage-1-failed',
-      cause: /group descriptors corrupted|Checksum for group/,
+      name: 'filesystem-unreadable',
+      cause:
+        /no root directory where its group descriptors say; the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
     },
     breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES)),
   },
