@@ -79,7 +79,7 @@ interface Tree {
 async function listTree(budget: Budget, volume: Ext4Volume): Promise<Tree> {
   const inodes = new Map<string, number>();
   const leftOut = new Set<string>();
-  for await (const { path, node } of volume.tree(undefined, (what) => {
+  for await (const { path, node } of volume.tree((what) => {
     if (leftOut.size < MOST_LEFT_OUT) leftOut.add(what);
   })) {
     budget.check();

@@ -101,7 +101,7 @@ async function extractExt4(
   const damaged = (what: string): never => {
     throw new UnexpectedStateError(STEP, `the filesystem of ${image} cannot be read: ${what}`);
   };
-  for await (const { path: name, node } of volume.tree(undefined, damaged)) {
+  for await (const { path: name, node } of volume.tree(damaged)) {
     await pause();
     if (!isKept(name)) continue;
     const type = TYPES[node.type];

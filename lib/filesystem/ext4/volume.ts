@@ -111,7 +111,9 @@ export class Ext4Volume {
     const { blockBytes } = this.superblock;
     const chunk = Math.max(1, Math.floor(DIRECTORY_BYTES / blockBytes));
     const end = Math.ceil(directory.sizeBytes / blockBytes);
-    for (const { logical, physical, count } of (await this.extents(directory)).extents)
+    const { extents, isCut } = await this.extents(directory);
+    if (isCut) yield undefined;
+    for (const { logical, physical, count } of extents)
       for (let done = 0; done < count && logical + done < end; done += chunk) {
         const bytes = await this.#read((physical + done) * blockBytes, Math.min(chunk, count - done) * blockBytes);
         for (let at = 0; at + blockBytes <= bytes.length; at += blockBytes)
@@ -119,18 +121,17 @@ export class Ext4Volume {
       }
   }
 
-  /** Everything in it, the root first under '', level by level. A directory that was met before is not entered again, as none is
-   *  that a damaged block, or more than `deepest` directories, stand before.
-   *  @param leaveOut is told what is not walked. */
-  async *tree(deepest = DEEPEST_DIRECTORIES, leaveOut?: (what: string) => void): AsyncGenerator<PathNode> {
+  /** Walks the whole tree level by level, beginning with the root, whose path is ''. A directory that is linked twice is entered once.
+   *  @param leaveOut is called with what is not walked: damaged directories, and those below 200 others. */
+  async *tree(leaveOut?: (what: string) => void): AsyncGenerator<PathNode> {
     const root = await this.node(ROOT_INODE);
     if (root === undefined) return;
     yield { path: '', node: root };
     const entered = new Set([ROOT_INODE]);
     let level: readonly PathNode[] = [{ path: '', node: root }];
     for (let depth = 0; level.length > 0; depth += 1) {
-      if (depth > deepest) {
-        leaveOut?.(`directories below ${deepest} others`);
+      if (depth > DEEPEST_DIRECTORIES) {
+        leaveOut?.(`directories below ${DEEPEST_DIRECTORIES} others`);
         return;
       }
       const next: PathNode[] = [];
@@ -151,7 +152,7 @@ export class Ext4Volume {
     }
   }
 
-  /** Where a file's written blocks are, in the order of the file. */
+  /** Where a file's written blocks are, in the order of the file; `isCut` when its map is damaged, or longer than any sound one. */
   async extents(node: Ext4Node): Promise<{ readonly extents: readonly Extent[]; readonly isCut: boolean }> {
     if (isFastLink(node) || (node.flags & INLINE_DATA) !== 0) return { extents: [], isCut: false };
     const found: Extent[] = [];
@@ -162,7 +163,7 @@ export class Ext4Volume {
         nodes += 1;
         return nodes < MOST_NODES;
       }
-      if (physical === 0 || physical + count > blocks) return true;
+      if (physical === 0 || physical + count > blocks) return false;
       const last = found.at(-1);
       if (last !== undefined && last.logical + last.count === logical && last.physical + last.count === physical)
         found[found.length - 1] = { ...last, count: last.count + count };
@@ -274,10 +275,11 @@ export class Ext4Volume {
     let logical = 0;
     const walk = async (physical: number, level: number): Promise<boolean> => {
       const covers = numbers ** level;
-      if (physical === 0 || physical >= this.superblock.blocks) {
+      if (physical === 0) {
         logical += covers;
         return true;
       }
+      if (physical >= this.superblock.blocks) return false;
       if (level === 0) {
         const isTaken = add({ logical, physical, count: 1 });
         logical += 1;

@@ -90,6 +90,27 @@ test('attributes, ACLs and capabilities are read as they were given', async () =
   );
 });
 
+test('a tree of which something cannot be read is not taken out in part', async () => {
+  const directory = await tempDirectory();
+  const image = join(directory, 'disk.img');
+  const tree = join(directory, 'tree');
+  await mkdir(join(tree, 'etc'), { recursive: true });
+  await writeFile(join(tree, 'etc/file'), Buffer.alloc(8192, 'x'));
+  const partition = { offsetBytes: 0, sizeBytes: 16 * MIB };
+  const take = (name: string) =>
+    extractFilesystem({ image, partition, fsType: 'ext4', directory: join(directory, name) });
+  for (const [index, [path, field]] of [
+    ['/etc/file', 'block[5] 0x7fffffff'],
+    ['/etc', 'block[5] 0x7fffffff'],
+    ['/etc', 'block[0] 0'],
+  ].entries()) {
+    await run(['mke2fs', '-q', '-F', '-t', 'ext4', '-d', tree, image, '16M']);
+    await take(`good-${index}`);
+    await run(['debugfs', '-w', '-R', `sif ${path} ${field}`, image]);
+    await expect(take(`broken-${index}`)).rejects.toThrow(/cannot be read: (?:the blocks of inode|what is damaged in)/);
+  }
+});
+
 test('an extent tree whose nodes all name one block is not followed for ever', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
