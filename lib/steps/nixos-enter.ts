@@ -38,12 +38,12 @@ if [ -e /etc/resolv.conf ] && [ ! -L "$root/etc/resolv.conf" ]; then
   [ -e "$root/etc/resolv.conf" ] || : > "$root/etc/resolv.conf"
   mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
 fi
-# What installers and activation leave in these is of this run alone, and must not become the image's.
+# What activation and installers leave here must not become part of the image; what was staged here must stay visible.
 for volatile in run:0755 tmp:1777; do
   place=$root/\${volatile%:*}
   if [ ! -L "$place" ]; then
     mkdir -p "$place"
-    mount -t tmpfs -o "mode=\${volatile#*:}" tmpfs "$place"
+    [ -n "$(ls -A "$place")" ] || mount -t tmpfs -o "mode=\${volatile#*:}" tmpfs "$place"
   fi
 done
 unset TMPDIR
@@ -74,8 +74,8 @@ export function nixosEnterArgs(root: string, command: readonly string[], activat
 }
 
 /** Runs a command inside the installed system, by nixos-enter's contract: in private mount, UTS and PID namespaces, with
- *  /dev, /sys and a fresh /proc, after `activate` and systemd-tmpfiles, whose failures are not fatal. /run and /tmp are empty, in
- *  memory, and gone afterwards; HOME is /tmp.
+ *  /dev, /sys and a fresh /proc, after `activate` and systemd-tmpfiles, whose failures are not fatal. /run and /tmp, where they are
+ *  empty, are in memory and gone afterwards; HOME is /tmp.
  *  @throws {UnexpectedStateError} when `root` has no /etc/NIXOS: it is no NixOS installation.
  *  @throws {ToolFailedError} when the command fails, with its output.
  *  @see nixos-enter(8). Runs: chroot, mkdir, mount, sh, test, unshare. */

@@ -16,13 +16,11 @@ export async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, 
 
 export async function installBootLoader(job: Job, context: StepContext): Promise<void> {
   const { spec, plan, raw: image, root, rootUuid, disk, timestamp, system } = job;
-  const { fsType, store } = spec;
-  const { storePaths } = system;
-  const generations = [{ number: 1, toplevel: system.toplevel }];
+  const generations = [system.generation];
   const timeoutSeconds = spec.bootLoaderTimeout;
   if (plan.bootLoader === 'systemd-boot' && disk.esp !== undefined)
     await installSystemdBoot(
-      { image, esp: disk.esp, xbootldr: disk.xbootldr, generations, store, storePaths, timeoutSeconds, timestamp },
+      { image, esp: disk.esp, xbootldr: disk.xbootldr, generations, ...system.closure, timeoutSeconds, timestamp },
       context,
     );
   if (plan.bootLoader !== 'grub') return;
@@ -35,10 +33,9 @@ export async function installBootLoader(job: Job, context: StepContext): Promise
       firmware,
       stagedRoot: root,
       rootUuid,
-      fsType,
+      fsType: spec.fsType,
       generations,
-      store,
-      storePaths,
+      ...system.closure,
       timeoutSeconds,
       timestamp,
     },

@@ -1,3 +1,4 @@
+import { lstatSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
@@ -15,7 +16,7 @@ import { inodesFor } from './root.ts';
 /** Lays what the builder VM left out again, on a new disk: a kernel wrote it, at the time it was, in its own order. All but the
  *  store comes out of the first disk. */
 export async function layOutAgain(
-  { spec, raw, disk, system, rootUuid, timestamp, size, closure, attributes }: Job,
+  { spec, root, raw, disk, system, rootUuid, timestamp, size, closure }: Job,
   image: string,
   work: string,
   context: StepContext,
@@ -38,11 +39,18 @@ export async function layOutAgain(
     { image: raw, partition: disk.root, fsType: 'ext4', directory, leaveOut },
     context,
   );
+  const files = entries.filter(({ path }) => !VOLATILE.test(path) || isStaged(root, path));
   const inodeCount = inodesFor(size, disk.root.sizeBytes);
   const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
   const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
-  return makeFilesystem(
-    { image, partition: disk.root, ...identity, files: entries, closure, attributes, timestamp },
-    context,
-  );
+  return makeFilesystem({ image, partition: disk.root, ...identity, files, closure, timestamp }, context);
+}
+
+/** What is here belongs to the run that made it, unless it was staged. */
+const VOLATILE = /^(?:run|tmp)\//;
+
+/** @param path by its bytes, read as latin1. */
+function isStaged(root: string, path: string): boolean {
+  const staged = Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]);
+  return lstatSync(staged, { throwIfNoEntry: false }) !== undefined;
 }

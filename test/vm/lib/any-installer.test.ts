@@ -19,8 +19,9 @@ export PATH=${SHELL}/bin
 say() { busybox echo "$@" >> /var/recorded; }
 say "home $HOME"
 say "install $NIXOS_INSTALL_BOOTLOADER"
-for device in /dev/sda /dev/disk/by-id/ata-QEMU; do say "device $device $(busybox readlink -f $device)"; done
+for device in /dev/sda '/dev/disk/by-id/ata-A&B'; do say "device $device $(busybox readlink -f "$device")"; done
 say "boot $(busybox grep -c ' /boot ' /proc/mounts)"
+say "staged $(busybox ls -A /tmp)"
 busybox touch "$HOME/.nix-defexpr" /run/left /tmp/left
 busybox mkdir -p /boot/loader
 busybox dd if=/dev/urandom of=/boot/loader/random-seed bs=32 count=1 2>/dev/null
@@ -37,23 +38,11 @@ async function recorder(): Promise<{ readonly store: string; readonly closureInf
   await writeFile(at(`${SYSTEM}/init`), '#!/bin/sh\n', { mode: 0o755 });
   await writeFile(at(`${SYSTEM}/activate`), `#!${SHELL}/bin/busybox sh\n`, { mode: 0o755 });
   await writeFile(at(`${SYSTEM}/bin/switch-to-configuration`), RECORD, { mode: 0o755 });
-  await writeFile(
-    at(CONFIG),
-    `<?xml version='1.0' encoding='utf-8'?>
-<expr>
-  <attrs>
-    <attr name="bootPath"><string value="/boot" /></attr>
-    <attr name="devices">
-      <list>
-        <string value="/dev/sda" />
-        <string value="/dev/disk/by-id/ata-QEMU" />
-        <string value="nodev" />
-      </list>
-    </attr>
-  </attrs>
-</expr>
-`,
-  );
+  // As nixpkgs makes it, by the same function of Nix.
+  const settings =
+    '{ bootPath = "/boot"; devices = [ "/dev/sda" "/dev/disk/by-id/ata-A&B" "nodev" ]; users = { }; timeout = 5; }';
+  const xml = await run(['nix-instantiate', '--eval', '--json', '--expr', `builtins.toXML ${settings}`]);
+  await writeFile(at(CONFIG), JSON.parse(xml) as string);
   const closureInfo = await tempDirectory();
   const paths = [SYSTEM, SHELL, CONFIG];
   await writeFile(join(closureInfo, 'store-paths'), `${paths.join('\n')}\n`);
@@ -83,12 +72,41 @@ test('an installer finds its devices, a HOME of its own and the boot partition, 
     'home /tmp',
     'install 1',
     'device /dev/sda /dev/vda',
-    'device /dev/disk/by-id/ata-QEMU /dev/vda',
+    'device /dev/disk/by-id/ata-A&B /dev/vda',
     'boot 1',
+    'staged',
   ]);
   const left = [...root.keys()].filter((path) => /^(?:run|tmp)\/|defexpr/.test(path));
   expect(left).toEqual([]);
   expect(await readFile(root.get('etc/machine-id') ?? '', 'utf8')).toBe('0123456789abcdef0123456789abcdef\n');
   const boot = await take('boot', built.disk.esp, 'vfat');
   expect([...boot.keys()].filter((path) => path.startsWith('loader/'))).toEqual(['loader/entry']);
+});
+
+test('what contents put into /tmp is seen by the installer, and names, owners and attributes survive being laid out again', async () => {
+  const directory = await tempDirectory();
+  const source = join(directory, 'größe.txt');
+  await writeFile(source, 'content');
+  await run(['setfattr', '-n', 'user.note', '-v', 'kept', source]);
+  const built = await buildImage(
+    {
+      ...(await recorder()),
+      ...{ toplevel: SYSTEM, partitionTableType: 'efi', bootSize: '64M', additionalSpace: '32M', outDir: directory },
+      reproducible: true,
+      contents: [
+        { source, target: '/srv/größe.txt' },
+        { source, target: '/tmp/staged' },
+      ],
+    },
+    { startBuilder: startBuilderVm },
+  );
+  const partition = built.disk.root;
+  const files = await extractFilesystem({
+    ...{ image: built.image, partition, fsType: 'ext4', directory: join(directory, 'root'), leaveOut: ['/nix/store'] },
+  });
+  const at = new Map(files.map((file) => [Buffer.from(file.path, 'latin1').toString('utf8'), file]));
+  const attributes = at.get('srv/größe.txt')?.attributes?.map(({ name, value }) => [name, `${value}`]);
+  expect(attributes).toEqual([['user.note', 'kept']]);
+  expect([...at.keys()].filter((path) => /^(?:run|tmp)\//.test(path))).toEqual(['tmp/staged']);
+  expect(await readFile(at.get('var/recorded')?.source ?? '', 'utf8')).toContain('staged staged\n');
 });
