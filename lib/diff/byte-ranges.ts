@@ -1,4 +1,4 @@
-import type { Extent } from '../formats/extent.ts';
+import type { Extent, ReadBytes } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { MIB } from '../units.ts';
 
@@ -7,9 +7,6 @@ export interface Run {
   readonly first: number;
   readonly count: number;
 }
-
-/** Reads a disk; short at its end. */
-export type ReadDisk = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
 const CHUNK_BYTES = MIB;
 /** Places that are told apart; what is behind them is one. */
@@ -20,8 +17,8 @@ const MOST_RUNS = 1000;
  *  of what differs when there are more than a thousand. */
 export async function differingRuns(
   budget: Budget,
-  a: ReadDisk,
-  b: ReadDisk,
+  a: ReadBytes,
+  b: ReadBytes,
   extent: Extent,
   unitBytes: number,
 ): Promise<Run[]> {

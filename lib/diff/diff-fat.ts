@@ -1,8 +1,8 @@
 import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
-import type { Extent } from '../formats/extent.ts';
+import type { Extent, ReadBytes } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { MIB } from '../units.ts';
-import type { ReadDisk, Run } from './byte-ranges.ts';
+import type { Run } from './byte-ranges.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
 /** Files and directories of each that are compared. */
@@ -11,7 +11,7 @@ const CHUNK_BYTES = MIB;
 
 /** One side of a comparison of FATs. */
 export interface FatSide {
-  readonly read: ReadDisk;
+  readonly read: ReadBytes;
   readonly extent: Extent;
 }
 

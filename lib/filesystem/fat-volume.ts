@@ -1,4 +1,5 @@
 import { boundedBytes } from '../formats/bounded.ts';
+import type { ReadBytes } from '../formats/extent.ts';
 import { type FatLayout, parseFatLayout } from '../formats/fat.ts';
 
 /** A file or directory on a FAT. */
@@ -21,9 +22,6 @@ export interface FatTree {
   /** Whether there is more than was asked for. */
   readonly isCut: boolean;
 }
-
-/** Reads a part of a filesystem; short at its end. */
-export type ReadBytes = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
 interface ClusterRun {
   readonly cluster: number;

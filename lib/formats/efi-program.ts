@@ -1,5 +1,5 @@
+import type { ReadBytes } from './extent.ts';
 /** Reads a part of a file; short at its end. */
-export type ReadFile = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
 /** What an EFI program is, told by what is in it. */
 export interface EfiProgram {
@@ -54,7 +54,7 @@ const MOST_SECTIONS = 96;
 const CERTIFICATES = 4;
 
 /** Reads the header of an EFI program; undefined for what is none. */
-export async function readPe(read: ReadFile): Promise<Pe | undefined> {
+export async function readPe(read: ReadBytes): Promise<Pe | undefined> {
   const dos = await read(0, 64);
   if (dos.length < 64 || dos.toString('latin1', 0, 2) !== 'MZ') return undefined;
   const at = dos.readUInt32LE(0x3c);
@@ -86,7 +86,7 @@ export async function readPe(read: ReadFile): Promise<Pe | undefined> {
 }
 
 /** What a section of a UKI says: the command line, the release. At most 64 KiB. */
-export async function readSection(read: ReadFile, pe: Pe, name: string): Promise<string | undefined> {
+export async function readSection(read: ReadBytes, pe: Pe, name: string): Promise<string | undefined> {
   const section = pe.sections.get(name);
   if (section === undefined) return undefined;
   const content = await read(section.offset, Math.min(section.used, 64 * 1024));
@@ -96,7 +96,7 @@ export async function readSection(read: ReadFile, pe: Pe, name: string): Promise
 /** How far into a program its own name is looked for. */
 const SEARCHED_BYTES = 2 * 1024 * 1024;
 
-export async function kindOf(read: ReadFile, pe: Pe): Promise<EfiProgram['kind']> {
+export async function kindOf(read: ReadBytes, pe: Pe): Promise<EfiProgram['kind']> {
   if (pe.sections.has('.linux')) return 'uki';
   if (pe.sections.has('mods')) return 'grub';
   const head = await read(0, 0x210);

@@ -1,6 +1,6 @@
 import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
-import { bzImageBytes, type EfiProgram, kindOf, type Pe, type ReadFile, readPe } from '../formats/efi-program.ts';
-import type { Extent } from '../formats/extent.ts';
+import { bzImageBytes, type EfiProgram, kindOf, type Pe, readPe } from '../formats/efi-program.ts';
+import type { Extent, ReadBytes } from '../formats/extent.ts';
 import type { Budget } from './budget.ts';
 import type { ImageReader } from './image-reader.ts';
 
@@ -23,7 +23,7 @@ export interface BootFile {
   readonly path: string;
   readonly partition: number;
   readonly bytes: number;
-  readonly read: ReadFile;
+  readonly read: ReadBytes;
   /** At most 256 KiB of it. */
   text(): Promise<string>;
   /** Of an EFI program; undefined for what is none. */
@@ -66,7 +66,7 @@ export async function readBootVolume(
 }
 
 function bootFile(fat: FatVolume, node: FatNode, partition: number): BootFile {
-  const read: ReadFile = (offset, bytes) => fat.readFile(node, offset, bytes);
+  const read: ReadBytes = (offset, bytes) => fat.readFile(node, offset, bytes);
   let pe: Promise<Pe | undefined> | undefined;
   let program: Promise<EfiProgram | undefined> | undefined;
   const file: BootFile = {

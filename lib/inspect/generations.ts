@@ -26,8 +26,6 @@ export interface FoundNix {
 export const NO_NIX: FoundNix = { generations: [], storePaths: undefined, findings: [] };
 
 const PROFILES = 'nix/var/nix/profiles';
-/** Of one directory. */
-const MOST_NAMES = 1_000_000;
 const MOST_GENERATIONS = 500;
 /** A link's target is a path. */
 const LONGEST_TARGET = 4096;
@@ -54,22 +52,18 @@ export async function readNix(
         ),
       ],
     };
-  const names = async (path: string): Promise<DirectoryEntry[]> => {
-    const found: DirectoryEntry[] = [];
+  const each = async (path: string, take: (entry: DirectoryEntry) => void): Promise<void> => {
     const directory = await volume.find(path);
-    if (directory?.type === 'directory')
-      for await (const entry of volume.entries(directory)) {
-        budget.check();
-        if (entry === undefined) continue;
-        if (found.length >= MOST_NAMES) {
-          budget.leaveOut(`the directory /${path} of partition ${place.number}, which is too large`);
-          break;
-        }
-        found.push(entry);
-      }
-    return found;
+    if (directory?.type !== 'directory') return;
+    for await (const entry of volume.entries(directory)) {
+      budget.check();
+      if (entry !== undefined) take(entry);
+    }
   };
-  const storePaths = (await names('nix/store')).filter(({ name }) => /^[0-9a-z]{32}-/.test(name)).length;
+  let storePaths = 0;
+  await each('nix/store', ({ name }) => {
+    if (/^[0-9a-z]{32}-/.test(name)) storePaths += 1;
+  });
   if (storePaths === 0) return NO_NIX;
   const target = async (inode: number | undefined): Promise<string> => {
     const node = inode === undefined ? undefined : await volume.node(inode);
@@ -77,16 +71,19 @@ export async function readNix(
     if (node?.type !== 'symlink' || node.sizeBytes > LONGEST_TARGET) return '';
     return Buffer.from(await volume.linkTarget(node), 'latin1').toString('utf8');
   };
-  const profiles = await names(PROFILES);
-  const links = profiles.flatMap(({ name, inode }) => {
-    const number = /^system-(\d{1,9})-link$/.exec(name)?.[1];
-    return number === undefined ? [] : [{ number: Number(number), name, inode }];
+  const links: (DirectoryEntry & { readonly number: number })[] = [];
+  let found = 0;
+  await each(PROFILES, (entry) => {
+    const number = /^system-(\d{1,9})-link$/.exec(entry.name)?.[1];
+    if (number === undefined) return;
+    found += 1;
+    if (found <= MOST_GENERATIONS) links.push({ ...entry, number: Number(number) });
   });
-  if (links.length > MOST_GENERATIONS)
-    budget.leaveOut(`generations behind the first ${MOST_GENERATIONS} of ${links.length}`);
-  const current = await target(profiles.find(({ name }) => name === 'system')?.inode);
+  if (found > MOST_GENERATIONS) budget.leaveOut(`generations behind the first ${MOST_GENERATIONS} of ${found}`);
+  const profile = await volume.find(`${PROFILES}/system`);
+  const current = await target(profile?.inode);
   const generations: Generation[] = [];
-  for (const { number, name, inode } of links.slice(0, MOST_GENERATIONS)) {
+  for (const { number, name, inode } of links) {
     const toplevel = await target(inode);
     generations.push({ number, toplevel, system: toplevel, isDefault: current === name });
   }

@@ -1,8 +1,10 @@
 import { constants } from 'node:fs';
-import { open, symlink } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ReadBytes } from '../formats/extent.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../host-files/private-output.ts';
+import { readAt } from '../host-files/read-at.ts';
 import type { DiskImageFacts } from '../programs/disk-image-format.ts';
 import { isErrno } from '../run/errno.ts';
 import { NoSpaceError } from '../run/errors.ts';
@@ -25,7 +27,7 @@ export interface ImageReader extends AsyncDisposable {
   /** Short at the disk's end, empty behind it. */
   read(offsetBytes: number, bytes: number): Promise<Buffer>;
   /** A part of the disk, read from its own start: for what is read in many small pieces. */
-  part(offsetBytes: number, bytes: number): Promise<ReadPart>;
+  part(offsetBytes: number, bytes: number): Promise<ReadBytes>;
   /** A part of the disk in a raw file, for programs that know no other. Its name has nothing that they take for more than a
    *  name. */
   asRaw(offsetBytes: number, bytes: number): Promise<RawPlace>;
@@ -37,9 +39,6 @@ interface RawPlace {
   readonly image: string;
   readonly offsetBytes: number;
 }
-
-/** Short at the part's end. */
-type ReadPart = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
 /** More at once is not read of any image. */
 const MOST_BYTES = 16 * MIB;
@@ -75,7 +74,7 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
       budget.check();
       const wanted = Math.min(room(offsetBytes, bytes), MOST_BYTES);
       if (wanted === 0 || offsetBytes < 0) return Buffer.alloc(0);
-      if (format === 'raw') return readFully(handle, offsetBytes, wanted);
+      if (format === 'raw') return readAt(handle, offsetBytes, wanted);
       const place = await reader.asRaw(offsetBytes, wanted);
       return readFrom(place.image, place.offsetBytes, wanted);
     },
@@ -91,11 +90,7 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
       };
     },
     async asRaw(offsetBytes, bytes) {
-      if (format === 'raw') {
-        // e2fsprogs takes what is behind a "?" for options.
-        const image = file.includes('?') ? await once('link', async () => link(file, await work())) : file;
-        return { image, offsetBytes };
-      }
+      if (format === 'raw') return { image: file, offsetBytes };
       // Whole MiB, so that what is read here and there is copied once.
       const first = Math.floor(offsetBytes / MIB) * MIB;
       const end = Math.min(Math.ceil((offsetBytes + Math.max(bytes, 1)) / MIB) * MIB, virtualBytes);
@@ -110,12 +105,6 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
     },
   };
   return reader;
-}
-
-async function link(file: string, directory: string): Promise<string> {
-  const name = join(directory, 'image');
-  await symlink(file, name);
-  return name;
 }
 
 /** @throws {NoSpaceError} when there is no room even for its owner's name. */
@@ -156,20 +145,5 @@ async function convertPart(
 
 async function readFrom(name: string, offsetBytes: number, bytes: number): Promise<Buffer> {
   await using handle = await open(name, 'r');
-  return readFully(handle, offsetBytes, bytes);
-}
-
-async function readFully(
-  handle: import('node:fs/promises').FileHandle,
-  offsetBytes: number,
-  bytes: number,
-): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(bytes);
-  let done = 0;
-  while (done < bytes) {
-    const { bytesRead } = await handle.read(buffer, done, bytes - done, offsetBytes + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return buffer.subarray(0, done);
+  return readAt(handle, offsetBytes, bytes);
 }

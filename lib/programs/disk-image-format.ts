@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { foreignFormat, MAGIC_BYTES } from '../formats/foreign-formats.ts';
 import { kindOf } from '../host-files/given-paths.ts';
+import { readAt } from '../host-files/read-at.ts';
 import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, quoteForDisplay } from '../run/errors.ts';
 import type { Executor, RunResult } from '../run/executor.ts';
@@ -110,12 +111,8 @@ async function detectFormat(
 ): Promise<{ readonly detected: DiskFormat; readonly foreign: ReturnType<typeof foreignFormat> }> {
   // Something else may have taken its place since it was looked at: opening a FIFO would wait for a writer.
   await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  const read = async (at: number, bytes: number): Promise<Buffer> => {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, at);
-    return buffer.subarray(0, bytesRead);
-  };
-  const head = await read(0, MAGIC_BYTES);
-  const tail = size >= 512 ? await read(size - 512, 512) : Buffer.alloc(0);
+  const head = await readAt(handle, 0, MAGIC_BYTES);
+  const tail = size >= 512 ? await readAt(handle, size - 512, 512) : Buffer.alloc(0);
   const foreign = foreignFormat(head, tail);
   const detected = ((): DiskFormat => {
     if (foreign !== undefined) return 'raw';

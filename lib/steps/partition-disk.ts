@@ -1,7 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { z } from 'zod';
-import type { Extent } from '../formats/extent.ts';
+import type { Extent, ReadBytes } from '../formats/extent.ts';
 import {
   DETERMINISTIC_DISK_GUID,
   DETERMINISTIC_ROOT_GUID,
@@ -14,8 +14,8 @@ import {
 } from '../formats/layouts.ts';
 import { type Gpt, readGpt } from '../formats/partition-table/gpt.ts';
 import { type Mbr, readMbr } from '../formats/partition-table/mbr.ts';
-import type { ReadDisk } from '../formats/partition-table/partition.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
+import { readAt } from '../host-files/read-at.ts';
 import { defineStep, type StepFacts } from '../run/define-step.ts';
 import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
 import type { StepContext } from '../run/step.ts';
@@ -184,11 +184,7 @@ async function readPartitions(image: string, type: PartitionTableType): Promise<
 /** @returns what is wrong with the table, when it cannot be read. */
 async function readTable(image: string, table: 'gpt' | 'msdos' | 'none'): Promise<Gpt | Mbr | string> {
   await using disk = await open(image, 'r');
-  const read: ReadDisk = async (offsetBytes, bytes) => {
-    const buffer = Buffer.alloc(bytes);
-    const { bytesRead } = await disk.read(buffer, 0, bytes, offsetBytes);
-    return buffer.subarray(0, bytesRead);
-  };
+  const read: ReadBytes = (offsetBytes, bytes) => readAt(disk, offsetBytes, bytes);
   if (table === 'gpt') return await readGpt(read, 1, SECTOR_BYTES);
   return (await readMbr(read, await read(0, SECTOR_BYTES))) ?? 'is no MBR';
 }

@@ -39,12 +39,12 @@ export const tuneFilesystem: Step<TuneFilesystemOptions, TunedFilesystem> = defi
   where: 'anywhere',
   async prepare({ device }, { onHost }) {
     if (onHost) await requireDisk(STEP, device, [], 'device');
-    return { isOnHost: onHost };
   },
   detail: ({ device }) => device,
-  async run(step, { device, offsetBytes }, { isOnHost }) {
-    await using safe = isOnHost ? await safeName(device) : { name: device, [Symbol.asyncDispose]: async () => {} };
-    const cwd = 'cwd' in safe ? safe.cwd : undefined;
+  async run(step, { device, offsetBytes }) {
+    // The names of a machine's devices are plain.
+    await using safe = await safeName(device);
+    const { cwd } = safe;
     const name = offsetBytes === 0 ? safe.name : `${safe.name}?offset=${offsetBytes}`;
     // Without -f: only a filesystem that was not unmounted cleanly is looked into. 1 means: mended.
     await step.tryRun(['e2fsck', '-p', name], { answers: [1], cwd, what: `the filesystem of ${device} is damaged` });

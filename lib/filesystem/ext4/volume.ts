@@ -15,9 +15,7 @@ import {
   SUPERBLOCK_AT,
   SUPERBLOCK_BYTES,
 } from '../../formats/ext4/superblock.ts';
-
-/** Reads a part of a filesystem; short at its end. */
-export type ReadBytes = (offsetBytes: number, bytes: number) => Promise<Buffer>;
+import type { ReadBytes } from '../../formats/extent.ts';
 
 export interface Ext4Node extends DecodedInode {
   readonly inode: number;

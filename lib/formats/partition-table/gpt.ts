@@ -1,7 +1,8 @@
 import { crc32 } from 'node:zlib';
 import { boundedBytes } from '../bounded.ts';
+import type { ReadBytes } from '../extent.ts';
 import { formatEfiGuid } from '../guid.ts';
-import { type FoundPartition, foundPartition, type ReadDisk } from './partition.ts';
+import { type FoundPartition, foundPartition } from './partition.ts';
 import { gptTypeName, purposeOf } from './types.ts';
 
 export interface Gpt {
@@ -13,7 +14,7 @@ export interface Gpt {
 }
 
 /** The GPT whose header is in a sector, or what is wrong with it. @see UEFI specification 5.3.2, 5.3.3 */
-export async function readGpt(read: ReadDisk, sector: number, sectorBytes: number): Promise<Gpt | string> {
+export async function readGpt(read: ReadBytes, sector: number, sectorBytes: number): Promise<Gpt | string> {
   const header = sector < 1 ? Buffer.alloc(0) : await read(sector * sectorBytes, sectorBytes);
   if (header.length < sectorBytes || header.toString('latin1', 0, 8) !== 'EFI PART') return 'has no signature';
   const headerBytes = header.readUInt32LE(12);

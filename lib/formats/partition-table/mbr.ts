@@ -1,5 +1,6 @@
 import { SECTOR_BYTES } from '../../units.ts';
-import { type FoundPartition, foundPartition, type ReadDisk } from './partition.ts';
+import type { ReadBytes } from '../extent.ts';
+import { type FoundPartition, foundPartition } from './partition.ts';
 import { isExtended, mbrTypeName, purposeOf } from './types.ts';
 
 export const PROTECTIVE = 0xee;
@@ -40,7 +41,7 @@ function entriesOf(sector: Buffer): Entry[] {
 }
 
 /** Reads the primary partitions, and the logical ones of each extended partition. @param head the disk's first sector. */
-export async function readMbr(read: ReadDisk, head: Buffer): Promise<Mbr | undefined> {
+export async function readMbr(read: ReadBytes, head: Buffer): Promise<Mbr | undefined> {
   if (!hasMbr(head)) return undefined;
   const entries = entriesOf(head);
   // A filesystem without a table may have the same signature; a table's entries begin with 00 or 80.
@@ -73,7 +74,7 @@ export async function readMbr(read: ReadDisk, head: Buffer): Promise<Mbr | undef
 /** Follows the chain of extended boot records: each has a partition, and where the next record is, counted from the extended
  *  partition's start. @see sfdisk(8); the kernel's block/partitions/msdos.c reads them so. */
 async function readLogical(
-  read: ReadDisk,
+  read: ReadBytes,
   extended: Entry,
   most: number,
 ): Promise<{ readonly logical: readonly Entry[]; readonly wrong: string | undefined }> {

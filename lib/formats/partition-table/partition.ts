@@ -1,9 +1,6 @@
 import { boundedBytes } from '../bounded.ts';
 import type { Extent } from '../extent.ts';
 
-/** Reads a part of a disk; short at its end. */
-export type ReadDisk = (offsetBytes: number, bytes: number) => Promise<Buffer>;
-
 /** A partition as the table has it. */
 export interface FoundPartition extends Extent {
   readonly number: number;
