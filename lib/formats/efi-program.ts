@@ -1,5 +1,4 @@
 import type { ReadBytes } from './extent.ts';
-/** Reads a part of a file; short at its end. */
 
 /** What an EFI program is, told by what is in it. */
 export interface EfiProgram {
