@@ -16,44 +16,18 @@ interface BuildFlags {
   readonly explain?: boolean;
   readonly json?: boolean;
   readonly verbose?: boolean;
-  readonly installBootLoader: boolean;
-  readonly diskSize?: string;
   readonly container?: string;
-  readonly [option: string]: unknown;
 }
 
-/** Flags that are options of the specification, under the same name. */
-const SPECIFICATION_FLAGS = [
-  'toplevel',
-  'store',
-  'closureInfo',
-  'partitionTableType',
-  'format',
-  'additionalSpace',
-  'bootSize',
-  'label',
-  'baseName',
-  'configFile',
-  'fsType',
-  'bootLoaderFrom',
-  'bootLoader',
-  'reproducible',
-  'onlyNixStore',
-];
-
-export async function buildCommand(file: string | undefined, flags: BuildFlags, signal: AbortSignal): Promise<number> {
+/** @param overriding options of the specification that were given as flags. */
+export async function buildCommand(
+  file: string | undefined,
+  overriding: Record<string, unknown>,
+  flags: BuildFlags,
+  signal: AbortSignal,
+): Promise<number> {
   const read = file === undefined ? undefined : await readSpecification(file);
-  const specification = {
-    ...read?.options,
-    ...Object.fromEntries(
-      SPECIFICATION_FLAGS.filter((name) => flags[name] !== undefined).map((name) => [name, flags[name]]),
-    ),
-    ...(flags.installBootLoader ? {} : { installBootLoader: false }),
-    ...(flags.touchEfiVars === true ? { touchEFIVars: true } : {}),
-    ...(flags.diskSize === undefined
-      ? {}
-      : { diskSize: /^\d+$/.test(flags.diskSize) ? Number(flags.diskSize) : flags.diskSize }),
-  };
+  const specification = { ...read?.options, ...overriding };
   try {
     return await build(specification, flags, signal);
   } catch (error) {

@@ -1,85 +1,254 @@
+import { posix } from 'node:path';
 import type { FatFile } from '../filesystem/fat.ts';
 import type { BootFile, Bootspec, Generation } from '../nix/bootspec.ts';
+import type { GrubSettings } from '../nix/grub-settings.ts';
 
 /** Where grub.cfg is, and how the kernels are found. */
 export interface BootPlace {
-  readonly uuid: string;
-  readonly prefix: string;
-  readonly kernelsOn: string;
-  /** Whether kernels are copied beside grub.cfg; else GRUB reads them from the store. */
+  /** How `search` finds the filesystem that has /boot: `--fs-uuid 1234-ABCD`. */
+  readonly search: string;
+  /** /boot on that filesystem: `/boot`, or empty where it is the filesystem's root. */
+  readonly path: string;
+  /** The same of the filesystem that has the store. */
+  readonly storeSearch: string;
+  /** Whether kernels are copied to /boot/kernels; else GRUB reads them from the store. */
   readonly copies: boolean;
 }
 
-/** The menu. @see GNU GRUB manual, "Writing full configuration files directly" */
+/** What the menu shows besides text: files beside grub.cfg, by their names in /boot. */
+export interface GrubArtwork {
+  readonly hasFont: boolean;
+  /** `background.png` */
+  readonly background: string | undefined;
+  /** Files of the theme, below `theme/`. */
+  readonly theme: readonly string[];
+}
+
+export interface GrubConfig {
+  readonly config: string;
+  /** Kernels and initrds to copy, from /boot. */
+  readonly kernels: readonly FatFile[];
+}
+
+/** The menu, as NixOS's installer makes it of the same settings.
+ *  @see GNU GRUB manual, "Writing full configuration files directly"; nixos/modules/system/boot/loader/grub/install-grub.pl */
 export function grubConfig(
   systems: readonly Generation[],
   boot: BootPlace,
-  timeout: number,
+  settings: GrubSettings,
+  artwork: GrubArtwork,
   builtAt: number,
-): { readonly config: string; readonly kernels: FatFile[] } {
-  const kernels = new Map<string, FatFile>();
-  const place = (file: BootFile): string => {
-    if (!boot.copies) return file.path;
-    // NixOS's installer names the copies by the whole path in the store.
-    const target = `kernels/${file.path.slice('/nix/store/'.length).replaceAll('/', '-')}`;
-    kernels.set(target, { path: target, content: file });
-    return `/${target}`;
-  };
-  const entry = (title: string, indent: string, { kernel, initrd, init, kernelParams }: Bootspec): string[] =>
-    [
-      `menuentry ${quote(title)} --class nixos --unrestricted {`,
-      `  search --no-floppy --set=drive1 --fs-uuid ${boot.kernelsOn}`,
-      `  linux ($drive1)${place(kernel)} ${[`init=${init}`, ...kernelParams].map(word).join(' ')}`,
-      ...(initrd === undefined ? [] : [`  initrd ($drive1)${place(initrd)}`]),
-      '}',
-    ].map((line) => `${indent}${line}`);
+): GrubConfig {
+  const menu = new Menu(boot, settings);
   const newestFirst = [...systems].reverse();
-  const [newest, ...older] = newestFirst;
-  const titled = ({ number, systems: [own] }: Generation): string =>
-    `NixOS - Configuration ${number} (${new Date(builtAt * 1000).toISOString().slice(0, 10)} - ${own.label})`;
+  const [newest] = newestFirst;
+  const bootRoot = `($drive1)${boot.path === '' ? '/' : boot.path}`;
+  const { distroName } = settings;
+  const extraEntries = settings.extraEntries === '' ? [] : [settings.extraEntries];
   const lines = [
-    ...serialConsole(newest?.systems[0].kernelParams ?? []),
-    'set default=0',
-    `set timeout=${timeout}`,
-    ...(newest?.systems ?? []).flatMap((system) =>
-      entry(`NixOS - ${system.specialisation === undefined ? 'Default' : `(${system.specialisation})`}`, '', system),
-    ),
-    ...(older.length === 0
-      ? []
-      : [
-          'submenu "NixOS - All configurations" {',
-          ...newestFirst.flatMap((generation) =>
-            generation.systems.flatMap((system) =>
-              entry(
-                system.specialisation === undefined
-                  ? titled(generation)
-                  : `${titled(generation)} (${system.specialisation})`,
-                '  ',
-                system,
-              ),
-            ),
-          ),
-          '}',
-        ]),
-  ];
-  return { config: `${lines.join('\n')}\n`, kernels: [...kernels.values()] };
+    ...superusers(settings),
+    ...menu.searches(''),
+    ...chooseDefault(settings),
+    ...graphics(settings, artwork),
+    ...serialConsole(newest?.systems[0].kernelParams ?? [], settings.extraConfig),
+    settings.extraConfig,
+    ...(settings.extraEntriesBeforeNixOS ? extraEntries : []),
+    ...(newest === undefined ? [] : menu.generation(newest, distroName, '', settings.entryOptions, true)),
+    ...(settings.extraEntriesBeforeNixOS ? [] : extraEntries),
+  ].map((line) => line.replaceAll('@bootRoot@', bootRoot));
+  const all = newestFirst
+    .slice(0, settings.configurationLimit)
+    .flatMap((generation) =>
+      menu.generation(
+        generation,
+        `${distroName} - Configuration ${generation.number}`,
+        ` (${dateOf(builtAt)} - ${generation.systems[0].version})`,
+        settings.subEntryOptions,
+        false,
+      ),
+    );
+  // GRUB takes no menu without entries.
+  if (all.length > 0)
+    lines.push(`submenu ${quote(`${distroName} - All configurations`)} --class submenu {`, ...indent(all), '}');
+  return { config: `${lines.join('\n')}\n`, kernels: [...menu.kernels.values()] };
 }
 
-/** The menu on the serial port that is the kernel's console, besides the screen: `console=ttyS1,115200n8`. */
-function serialConsole(kernelParams: readonly string[]): string[] {
+class Menu {
+  readonly kernels = new Map<string, FatFile>();
+  readonly #boot: BootPlace;
+  readonly #settings: GrubSettings;
+
+  constructor(boot: BootPlace, settings: GrubSettings) {
+    this.#boot = boot;
+    this.#settings = settings;
+  }
+
+  /** drive1 is where /boot is, drive2 where the store is: what a system writes into its own entries goes by these names. */
+  searches(before: string): string[] {
+    const { search, storeSearch, copies } = this.#boot;
+    return [
+      `${before}search --no-floppy --set=drive1 ${search}`,
+      ...(copies ? [] : [`${before}search --no-floppy --set=drive2 ${storeSearch}`]),
+    ];
+  }
+
+  /** A generation with its specialisations: in a menu of their own, unless it is the current one. */
+  generation(
+    { systems: [own, ...specialisations] }: Generation,
+    name: string,
+    suffix: string,
+    options: string,
+    isCurrent: boolean,
+  ): string[] {
+    const hasOthers = specialisations.length > 0;
+    const entries = [
+      ...this.#entry(`${name}${hasOthers ? ' - Default' : ''}${suffix}`, options, own),
+      ...specialisations.flatMap((one) => this.#entry(`${name} - ${specialisationTitle(one)}`, '', one)),
+    ];
+    if (isCurrent || !hasOthers) return entries;
+    return [`submenu ${quote(`${name}${suffix}`)} --class submenu {`, ...indent(entries), '}'];
+  }
+
+  #entry(title: string, options: string, { kernel, initrd, init, kernelParams }: Bootspec): string[] {
+    const { default: chosen, extraPerEntryConfig } = this.#settings;
+    return [
+      `menuentry ${[quote(title), options].filter((part) => part !== '').join(' ')} {`,
+      ...(chosen === 'saved' ? ['  savedefault'] : []),
+      ...this.searches('  '),
+      ...(extraPerEntryConfig === '' ? [] : [`  ${extraPerEntryConfig.trimEnd()}`]),
+      `  linux ${this.#place(kernel)} ${[`init=${init}`, ...kernelParams].map(word).join(' ')}`,
+      ...(initrd === undefined ? [] : [`  initrd ${this.#place(initrd)}`]),
+      '}',
+    ];
+  }
+
+  #place(file: BootFile): string {
+    if (!this.#boot.copies) return `($drive2)${file.path}`;
+    // NixOS's installer names the copies by the whole path in the store.
+    const target = `kernels/${file.path.slice('/nix/store/'.length).replaceAll('/', '-')}`;
+    this.kernels.set(target, { path: target, content: file });
+    return `($drive1)${this.#boot.path}/${target}`;
+  }
+}
+
+/** What stands for a specialisation in the menu: its configuration's name, or its own with what it is. */
+function specialisationTitle({ specialisation, configurationName, version }: Bootspec): string {
+  // The day is that of a file in the store.
+  return configurationName !== '' ? configurationName : `(${specialisation} - ${dateOf(1)} - ${version})`;
+}
+
+function superusers({ users }: GrubSettings): string[] {
+  if (users.length === 0) return [];
+  return [
+    `set superusers=${quote(users.map(({ name }) => name).join(' '))}`,
+    ...users.map(
+      ({ name, isHashed, password }) => `${isHashed ? 'password_pbkdf2' : 'password'} ${word(name)} ${word(password)}`,
+    ),
+  ];
+}
+
+/** The entry that grub-reboot chose for one boot, or else the default. */
+function chooseDefault({ default: chosen, timeout, timeoutStyle }: GrubSettings): string[] {
+  return [
+    'if [ -s $prefix/grubenv ]; then',
+    '  load_env',
+    'fi',
+    'if [ "$next_entry" ]; then',
+    '  set default="$next_entry"',
+    '  set next_entry=',
+    '  save_env next_entry',
+    '  set timeout=1',
+    '  set boot_once=true',
+    'else',
+    `  set default=${chosen === 'saved' ? '"$saved_entry"' : quote(chosen)}`,
+    `  set timeout=${timeout === 'none' ? -1 : timeout}`,
+    'fi',
+    `set timeout_style=${timeoutStyle}`,
+    'function savedefault {',
+    '  if [ -z "$boot_once" ]; then',
+    '    saved_entry="$chosen"',
+    '    save_env saved_entry',
+    '  fi',
+    '}',
+  ];
+}
+
+function graphics(settings: GrubSettings, { hasFont, background, theme }: GrubArtwork): string[] {
+  const lines: string[] = [];
+  const { gfxmodeEfi, gfxmodeBios, gfxpayloadEfi, gfxpayloadBios, backgroundColor, splashMode } = settings;
+  if (hasFont)
+    lines.push(
+      'insmod all_video',
+      'insmod font',
+      'if loadfont @bootRoot@/converted-font.pf2; then',
+      '  insmod gfxterm',
+      '  if [ "$grub_platform" = "efi" ]; then',
+      `    set gfxmode=${word(gfxmodeEfi)}`,
+      `    set gfxpayload=${word(gfxpayloadEfi)}`,
+      '  else',
+      `    set gfxmode=${word(gfxmodeBios)}`,
+      `    set gfxpayload=${word(gfxpayloadBios)}`,
+      '  fi',
+      '  terminal_output gfxterm',
+      'fi',
+    );
+  if (background !== undefined)
+    lines.push(
+      ...(backgroundColor === '' ? [] : [`background_color ${word(backgroundColor)}`]),
+      `insmod ${imageModule(background)}`,
+      `if background_image --mode ${word(splashMode)} @bootRoot@/${background}; then`,
+      '  set color_normal=white/black',
+      '  set color_highlight=black/white',
+      'else',
+      '  set menu_color_normal=cyan/blue',
+      '  set menu_color_highlight=white/blue',
+      'fi',
+    );
+  if (theme.length > 0) {
+    const modules = new Set(theme.filter((file) => /\.(png|jpe?g)$/i.test(file)).map(imageModule));
+    lines.push(
+      ...[...modules].sort().map((name) => `insmod ${name}`),
+      'set theme=@bootRoot@/theme/theme.txt',
+      'export theme',
+      ...theme.filter((file) => /\.pf2$/i.test(file)).map((file) => `loadfont @bootRoot@/${word(file)}`),
+    );
+  }
+  return lines;
+}
+
+function imageModule(file: string): string {
+  const extension = posix.extname(file).slice(1).toLowerCase();
+  return extension === 'jpg' ? 'jpeg' : extension;
+}
+
+/** The menu on the serial port that is the kernel's console, besides the screen: `console=ttyS1,115200n8`. Unless the system says
+ *  itself what is to be on one. */
+function serialConsole(kernelParams: readonly string[], extraConfig: string): string[] {
   const [, unit, speed = '115200'] =
     kernelParams
       .map((parameter) => /^console=ttyS(\d+)(?:,(\d+))?/.exec(parameter))
       .findLast((match) => match !== null) ?? [];
-  if (unit === undefined) return [];
-  return [`serial --unit=${unit} --speed=${speed}`, 'terminal_input serial console', 'terminal_output serial console'];
+  if (unit === undefined || /^\s*(serial|terminal_(in|out)put)\b/m.test(extraConfig)) return [];
+  return [
+    `serial --unit=${unit} --speed=${speed}`,
+    'terminal_input --append serial',
+    'terminal_output --append serial',
+  ];
+}
+
+function dateOf(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().slice(0, 10);
+}
+
+function indent(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`);
 }
 
 function quote(text: string): string {
   return `"${text.replace(/["\\$]/g, '\\$&')}"`;
 }
 
-/** A word of the kernel's command line as GRUB's parser takes it. */
+/** A word of a command as GRUB's parser takes it. */
 function word(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -5,7 +5,6 @@ import { ImageTooSmallError, ToolMissingError, UnexpectedStateError } from '../r
 import type { StepRunner } from '../run/step.ts';
 import { findTool, packageHint } from '../run/tools.ts';
 import { SECTOR_BYTES } from '../units.ts';
-import type { BootPlace } from './grub-config.ts';
 
 /** Modules that are in the core image, which so needs no other file than grub.cfg. */
 export const GRUB_MODULES = [
@@ -27,17 +26,31 @@ export async function makeGrubCore(
   step: StepRunner,
   platform: string,
   modules: readonly string[],
-  boot: BootPlace,
+  prefix: string,
   early: string,
   grubDirectory: string | undefined,
 ): Promise<GrubCore> {
   const directory = await findPlatform(step, platform, grubDirectory);
   const file = join(dirname(early), `${platform}.img`);
-  await step.run(
-    ['grub-mkimage', '-d', directory, '-O', platform, '-o', file, '-p', boot.prefix, '-c', early, ...modules],
-    { what: `cannot make GRUB's core image for ${platform}` },
-  );
+  await step.run(['grub-mkimage', '-d', directory, '-O', platform, '-o', file, '-p', prefix, '-c', early, ...modules], {
+    what: `cannot make GRUB's core image for ${platform}`,
+  });
   return { file, directory, sizeBytes: (await readFile(file)).length };
+}
+
+/** Copies a platform's modules and lists, as grub-install does: what a menu asks for beyond the core image comes from there.
+ *  @param target a directory of this host. @returns the names. Runs: cp, find. */
+export async function copyGrubModules(step: StepRunner, directory: string, target: string): Promise<string[]> {
+  const named = ['-name', '*.mod', '-o', '-name', '*.lst'];
+  const { stdout } = await step.run(['find', '-L', directory, '-maxdepth', '1', '-type', 'f', '(', ...named, ')'], {
+    what: "cannot list GRUB's modules",
+  });
+  const files = stdout
+    .toString('utf8')
+    .split('\n')
+    .filter((file) => file !== '');
+  await step.run(['cp', '-t', target, '--', ...files], { what: "cannot copy GRUB's modules" });
+  return files.map((file) => basename(file)).sort();
 }
 
 /** The directory of a platform's modules: in `grubDirectory`, or else in `lib/grub` beside a directory of PATH. In a Nix store, each

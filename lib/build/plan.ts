@@ -1,9 +1,11 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
-import { resolveInStore, resolveStorePath } from '../nix/store.ts';
+import { readGeneration } from '../nix/bootspec.ts';
+import { efiTarget, GRUB_DEFAULTS, type GrubSettings } from '../nix/grub-settings.ts';
+import { readLoaderSettings } from '../nix/loader-settings.ts';
+import { resolveStorePath } from '../nix/store.ts';
+import type { SystemdBootSettings } from '../nix/systemd-boot-settings.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
+import { type BootLoader, type ImageSpec, type ImageSpecInput, ONLY_OF, parseImageSpec } from '../spec/image-spec.ts';
 
 /** Which way each phase of a build goes. buildImage follows it, and `build --explain` prints it. */
 export interface BuildPlan {
@@ -11,6 +13,8 @@ export interface BuildPlan {
   readonly closure: 'copied' | 'in place';
   /** Who installs the boot loader: this host from boot.json, the system's own program in the builder VM, nobody. */
   readonly bootLoader: BootLoader | 'switch-to-configuration' | 'none';
+  /** For GRUB from boot.json: what it is installed for. */
+  readonly firmware: readonly ('bios' | 'efi')[];
   /** Whether the FAT filesystems are made at their offsets on this host, or in the builder VM. */
   readonly bootFilesystems: 'host' | 'builder' | 'none';
   /** How the names in `contents` become numbers. */
@@ -104,7 +108,8 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
       why: `format "${spec.format}"`,
     },
   ];
-  return { closure, bootLoader: loader.bootLoader, bootFilesystems, owners, needsBuilder: inVm, phases };
+  const { bootLoader, firmware } = loader;
+  return { closure, bootLoader, firmware, bootFilesystems, owners, needsBuilder: inVm, phases };
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {
@@ -116,51 +121,124 @@ const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {
 
 interface ChosenBootLoader {
   readonly bootLoader: BuildPlan['bootLoader'];
+  readonly firmware: BuildPlan['firmware'];
   readonly explained: { readonly way: string; readonly why: string };
 }
 
 async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoader> {
-  const layout = PARTITION_LAYOUTS[spec.partitionTableType];
-  const none = (why: string): ChosenBootLoader => ({ bootLoader: 'none', explained: { way: 'none', why } });
+  const none = (why: string): ChosenBootLoader => ({
+    ...{ bootLoader: 'none', firmware: [] },
+    explained: { way: 'none', why },
+  });
   if (!spec.installBootLoader) return none('installBootLoader: false');
   if (spec.bootLoaderFrom === 'switch-to-configuration')
     return {
-      bootLoader: 'switch-to-configuration',
+      ...{ bootLoader: 'switch-to-configuration', firmware: [] },
       explained: {
         way: "the system's own switch-to-configuration boot, in the builder VM",
         why: 'bootLoaderFrom "switch-to-configuration"; "bootspec" needs no VM',
       },
     };
-  if (layout.table === 'none') return none('partitionTableType "none" has no place for one');
-  const offline = (bootLoader: BootLoader, why: string): ChosenBootLoader => ({
-    bootLoader,
-    explained: {
-      way: `${bootLoader === 'grub' ? 'GRUB' : 'systemd-boot'} from boot.json, on this host`,
-      why: `bootLoaderFrom "bootspec"; ${why}`,
-    },
-  });
-  if (spec.bootLoader !== undefined) return offline(spec.bootLoader, `bootLoader "${spec.bootLoader}"`);
-  if (!layout.efi) return offline('grub', `partitionTableType "${spec.partitionTableType}" is for BIOS alone`);
-  const own = await systemBootLoader(spec);
-  if (own !== undefined) return offline(own.bootLoader, `the system's own installer is ${own.installer}`);
-  throw new InvalidOptionsError(
-    PLAN,
-    [{ path: 'bootLoader', message: `is needed: which loader ${spec.toplevel} is for cannot be told` }],
-    { hint: 'say bootLoader "grub" or "systemd-boot"' },
-  );
-}
-
-/** NixOS names the script that installs the loader in switch-to-configuration. */
-async function systemBootLoader(
-  spec: ImageSpec,
-): Promise<{ readonly bootLoader: BootLoader; readonly installer: string } | undefined> {
   const store = spec.store ?? '/';
   const toplevel = await resolveStorePath(PLAN, spec.toplevel, 'toplevel', spec.store);
-  const script = await resolveInStore(store, `${toplevel}/bin/switch-to-configuration`);
-  if (script === undefined) return undefined;
-  const text = await readFile(join(store, script), 'latin1');
-  const found = /\/nix\/store\/[^\s'"/]*-(install-(grub|systemd-boot)\.sh)/.exec(text);
-  return found === null
-    ? undefined
-    : { bootLoader: found[2] === 'grub' ? 'grub' : 'systemd-boot', installer: found[1] ?? '' };
+  // What takes running the system's own code is refused here, before anything is made.
+  const settings = await readLoaderSettings(PLAN, store, toplevel);
+  const { installer } = settings;
+  if (spec.bootLoader === undefined && installer?.loader === 'none')
+    return none('the system is configured without a boot loader');
+  if (spec.bootLoader === undefined && installer?.loader === 'other')
+    throw new InvalidOptionsError(
+      PLAN,
+      [{ path: 'bootLoader', message: `the boot loader of the system is installed by its own ${installer.name}` }],
+      { hint: 'run it: bootLoaderFrom "switch-to-configuration"; or say bootLoader "grub" or "systemd-boot"' },
+    );
+  const bootLoader = spec.bootLoader ?? (installer?.loader as BootLoader | undefined);
+  if (bootLoader === undefined)
+    throw new InvalidOptionsError(
+      PLAN,
+      [{ path: 'bootLoader', message: `is needed: which loader ${spec.toplevel} is for cannot be told` }],
+      { hint: 'say bootLoader "grub" or "systemd-boot"' },
+    );
+  checkOptions(spec, bootLoader);
+  await readGeneration(PLAN, { number: 1, toplevel }, { store: spec.store });
+  const isOwn = installer?.loader === bootLoader;
+  const firmware = bootLoader === 'grub' ? grubFirmware(spec, isOwn ? settings.grub : GRUB_DEFAULTS) : [];
+  if (bootLoader === 'systemd-boot') checkSystemdBoot(spec, settings.systemdBoot);
+  const onlyMenu = bootLoader === 'grub' && firmware.length === 0;
+  return {
+    ...{ bootLoader, firmware },
+    explained: {
+      way: `${bootLoader === 'grub' ? 'GRUB' : 'systemd-boot'} from boot.json, on this host${onlyMenu ? ': its menu alone' : ''}`,
+      why: `bootLoaderFrom "bootspec"; ${
+        spec.bootLoader === undefined
+          ? `the system's own installer is ${installer?.name}`
+          : `bootLoader "${spec.bootLoader}"`
+      }${onlyMenu ? ', for no device and without EFI' : ''}`,
+    },
+  };
+}
+
+/** Options that the loader does not have. */
+function checkOptions(spec: ImageSpec, bootLoader: BootLoader): void {
+  const issues = Object.entries(ONLY_OF)
+    .filter(([name, loader]) => loader !== bootLoader && spec[name as keyof typeof ONLY_OF] !== undefined)
+    .map(([name, loader]) => ({ path: name, message: `is an option of ${loader}, and the system has ${bootLoader}` }));
+  if (issues.length > 0) throw new InvalidOptionsError(PLAN, issues);
+}
+
+/** What GRUB is installed for: what the system asks for, where the layout has a place for it. A system whose configuration is not
+ *  known gets all that the layout is for.
+ *  @throws {InvalidOptionsError} for what grub-install would fail at. */
+function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')[] {
+  const { bios, efi, table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  if (!settings.isConfigured) return [...(bios ? (['bios'] as const) : []), ...(efi ? (['efi'] as const) : [])];
+  const target = efiTarget(settings);
+  const devices = settings.devices.filter((device) => device !== 'nodev');
+  const forBios = (target === 'no' || target === 'both') && devices.length > 0;
+  const forEfi = target === 'only' || target === 'both';
+  const issues = [];
+  if (forBios && !bios)
+    issues.push({
+      path: 'boot.loader.grub.devices',
+      message: `names ${devices.join(', ')}, and partitionTableType "${spec.partitionTableType}" has no place for GRUB for BIOS${table === 'none' ? '; "nodev" installs the menu alone' : ''}`,
+    });
+  if (forEfi && !efi)
+    issues.push({
+      path: 'boot.loader.grub.efiSupport',
+      message: `is true, and partitionTableType "${spec.partitionTableType}" has no EFI system partition`,
+    });
+  const esp = partitions.find(({ role }) => role === 'esp');
+  if (forEfi && efi && esp?.mountPoint !== settings.efiSysMountPoint)
+    issues.push({
+      path: 'boot.loader.efi.efiSysMountPoint',
+      message: `is ${settings.efiSysMountPoint}, and the ESP of partitionTableType "${spec.partitionTableType}" is ${esp?.mountPoint}`,
+    });
+  if (issues.length > 0) throw new InvalidOptionsError(PLAN, issues);
+  return [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
+}
+
+/** @throws {InvalidOptionsError} where the system's own installer would find no partition mounted. */
+function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void {
+  const { efi, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  const type = spec.partitionTableType;
+  if (!efi)
+    throw new InvalidOptionsError(PLAN, [
+      { path: 'partitionTableType', message: `"${type}" has no EFI, which the system's systemd-boot needs` },
+    ]);
+  const mountPointOf = (wanted: string): string | undefined =>
+    partitions.find(({ role }) => role === wanted)?.mountPoint;
+  const esp = mountPointOf('esp');
+  const boot = mountPointOf('xbootldr') ?? esp;
+  const issues = [];
+  if (settings.espMountPoint !== esp)
+    issues.push({
+      path: 'boot.loader.efi.efiSysMountPoint',
+      message: `is ${settings.espMountPoint}, and the ESP of partitionTableType "${type}" is ${esp}`,
+    });
+  if (settings.bootMountPoint !== boot)
+    issues.push({
+      path: 'boot.loader.systemd-boot.xbootldrMountPoint',
+      message: `makes the boot partition ${settings.bootMountPoint}, and that of partitionTableType "${type}" is ${boot}`,
+    });
+  if (issues.length > 0) throw new InvalidOptionsError(PLAN, issues);
 }

@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { basename, posix, resolve } from 'node:path';
 import { type SafeName, safeName } from '../programs/safe-name.ts';
 import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
@@ -105,15 +105,35 @@ export async function writeFatTree(
   );
   if (missing.length > 0)
     await step.run(['mmd', '-i', image.name, ...missing.map((directory) => `::/${directory}`)], { env, cwd });
-  for (const { path, content } of files) {
-    const [source, input] = 'source' in content ? [resolve(content.source), undefined] : ['-', content.text];
-    await step.run(['mcopy', '-o', '-i', image.name, source, `::/${path}`], {
+  for (const batch of batches(files)) {
+    const [{ path, content }] = batch;
+    const sources = batch.map((file) => ('source' in file.content ? resolve(file.content.source) : '-'));
+    const target = batch.length > 1 ? `::/${parentOf(path)}` : `::/${path}`;
+    await step.run(['mcopy', '-o', '-i', image.name, ...sources, target], {
       env,
       cwd,
-      input,
+      input: 'source' in content ? undefined : content.text,
       what: `cannot write ${path} to the boot partition "${label}"`,
     });
   }
+}
+
+const LARGEST_BATCH = 256;
+
+/** Files that one mcopy writes: several of one directory that keep their names, or a single one. In the order given. */
+function batches(files: readonly FatFile[]): [FatFile, ...FatFile[]][] {
+  const all: [FatFile, ...FatFile[]][] = [];
+  const keepsName = ({ path, content }: FatFile): boolean =>
+    'source' in content && basename(content.source) === posix.basename(path);
+  for (const file of files) {
+    const last = all.at(-1);
+    const [first] = last ?? [];
+    const joins =
+      first !== undefined && keepsName(first) && keepsName(file) && parentOf(first.path) === parentOf(file.path);
+    if (joins && last !== undefined && last.length < LARGEST_BATCH) last.push(file);
+    else all.push([file]);
+  }
+  return all;
 }
 
 /** What no long name holds. @see Microsoft FAT specification, section 7 */

@@ -1,4 +1,4 @@
-import { chmod, mkdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
@@ -36,9 +36,23 @@ export async function makeDirectoryInside(step: string, root: string, directory:
 
 /** Writes a file of root's, mode 0644, replacing what is there. */
 export async function writeInside(step: string, root: string, file: string, data: string | Uint8Array): Promise<void> {
+  await placeInside(step, root, file, (target) => writeFile(target, data));
+}
+
+/** The same with the content of a file of this host. */
+export async function copyInside(step: string, root: string, file: string, source: string): Promise<void> {
+  await placeInside(step, root, file, (target) => copyFile(source, target));
+}
+
+async function placeInside(
+  step: string,
+  root: string,
+  file: string,
+  write: (target: string) => Promise<void>,
+): Promise<void> {
   await makeDirectoryInside(step, root, dirname(file));
   const target = join(root, file);
   await rm(target, { force: true });
-  await writeFile(target, data);
+  await write(target);
   await chmod(target, 0o644);
 }

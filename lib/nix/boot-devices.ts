@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { XMLParser } from 'fast-xml-parser';
+import { parseNixXml } from '../formats/nix-xml.ts';
 
 /** The devices that a system's boot loader is configured for, as the configurations in its closure name them: GRUB's `devices`,
  *  limine's `biosDevice`. "nodev" means no device.
@@ -17,21 +17,10 @@ export async function configuredBootDevices(store: string, storePaths: readonly 
   return [...devices].sort();
 }
 
-/** In Nix's XML: `<attr name="devices"><list><string value="/dev/sda" /></list></attr>`. */
 function ofGrub(text: string): string[] {
-  const parser = new XMLParser({ ignoreAttributes: false, attributeNamePrefix: '', isArray: () => true });
-  const nodes = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value : []);
-  return nodes(parser.parse(text).expr)
-    .flatMap((expression) => nodes(expression.attrs))
-    .flatMap((attributes) => nodes(attributes.attr))
-    .filter(({ name }) => first(name) === 'devices')
-    .flatMap((attribute) => nodes(attribute.list))
-    .flatMap((list) => nodes(list.string))
-    .map(({ value }) => first(value));
-}
-
-function first(value: unknown): string {
-  return String(Array.isArray(value) ? value[0] : value);
+  const value = parseNixXml(text);
+  const devices = typeof value === 'object' && value !== null && 'devices' in value ? value.devices : [];
+  return Array.isArray(devices) ? devices.map(String) : [];
 }
 
 function ofLimine(text: string): string[] {

@@ -20,6 +20,12 @@ export interface Bootspec {
   readonly devicetree: BootFile | undefined;
   /** systemd-boot's, default "nixos". */
   readonly sortKey: string;
+  /** More initrds for systemd-boot, as paths on its partition: somebody else puts them there. */
+  readonly extraInitrds: readonly string[];
+  /** What the system's file nixos-version says, or else the label. */
+  readonly version: string;
+  /** What a menu calls a specialisation (`boot.loader.grub.configurationName`), or empty. */
+  readonly configurationName: string;
 }
 
 /** A kernel or an initrd in the store. */
@@ -40,6 +46,7 @@ export interface Generation {
 const V1 = 'org.nixos.bootspec.v1';
 const SPECIALISATION_V1 = 'org.nixos.specialisation.v1';
 const SYSTEMD_BOOT = 'org.nixos.systemd-boot';
+const EXTRA_INITRD = 'org.nixos.extra-initrd.v1';
 
 const storeFile = z.string().regex(/^\/nix\/store\/./, 'must be a path in the Nix store');
 const printable = z.string().regex(/^[^\n\r\0]*$/, 'must be one line');
@@ -57,7 +64,11 @@ const bootspecV1 = z.object({
   toplevel: storeFile,
 });
 const systemdBootExtension = z.object({ sortKey: printable.optional(), devicetree: storeFile.nullish() });
-const document = z.object({ [V1]: bootspecV1, [SYSTEMD_BOOT]: systemdBootExtension.optional() });
+const document = z.object({
+  [V1]: bootspecV1,
+  [SYSTEMD_BOOT]: systemdBootExtension.optional(),
+  [EXTRA_INITRD]: z.object({ paths: z.array(printable).default([]) }).optional(),
+});
 const topDocument = document.extend({ [SPECIALISATION_V1]: z.record(specialisationName, document).optional() });
 
 /** Reads the boot.json of a system and looks up all that it names.
@@ -124,6 +135,9 @@ export async function readGeneration(
     const { sortKey = 'nixos', devicetree } = part[SYSTEMD_BOOT] ?? {};
     return {
       ...{ specialisation, label, system: platform, toplevel: top, init, kernelParams, sortKey },
+      extraInitrds: part[EXTRA_INITRD]?.paths ?? [],
+      version: (await firstLine(join(sourceRoot, top, 'nixos-version'))) || label,
+      configurationName: await firstLine(join(sourceRoot, top, 'configuration-name')),
       kernel: await lookUp(kernel, 'kernel'),
       initrd: initrd === undefined || initrd === null ? undefined : await lookUp(initrd, 'initrd'),
       devicetree: devicetree === undefined || devicetree === null ? undefined : await lookUp(devicetree, 'devicetree'),
@@ -134,6 +148,12 @@ export async function readGeneration(
   for (const [name, part] of Object.entries(specialisations).sort(([a], [b]) => (a < b ? -1 : 1)))
     others.push(await system(part, name));
   return { number, systems: [await system(own, undefined), ...others] };
+}
+
+/** Empty where there is no such file. */
+async function firstLine(file: string): Promise<string> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  return text.split('\n')[0]?.trim() ?? '';
 }
 
 /** The name EFI has for a system's architecture. @see UEFI specification 3.5.1.1 */

@@ -133,8 +133,16 @@ export const generations = z
   .min(1, 'must name at least one generation')
   .readonly();
 
-/** How long a loader's menu waits. */
-export const timeoutSeconds = z.int().min(0).max(65_535);
+/** How long a loader's menu waits, in seconds; "none": until a key is pressed, as NixOS's `boot.loader.timeout = null`. */
+export const menuTimeout = z.union([z.int().min(0).max(65_535), z.literal('none')], {
+  error: 'must be a number of seconds up to 65535, or "none"',
+});
+
+/** @see loader.conf(5), console-mode */
+export const CONSOLE_MODES = ['0', '1', '2', '5', 'auto', 'max', 'keep'] as const;
+
+/** @see GNU GRUB manual, timeout_style */
+export const TIMEOUT_STYLES = ['menu', 'countdown', 'hidden'] as const;
 
 /** Entries of a tree. They come from this project's own steps, many at a time, and are not looked into one by one. */
 export const treeEntries = z.custom<readonly TreeEntry[]>((value) => Array.isArray(value), 'must be entries of a tree');

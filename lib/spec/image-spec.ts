@@ -7,14 +7,16 @@ import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { bootSizeRule } from './boot-size-rule.ts';
 import {
+  CONSOLE_MODES,
   contentsEntry,
   filesystemLabel,
   guid,
   iecSize,
   mebibytes,
+  menuTimeout,
   partitionTableType,
   path,
-  timeoutSeconds,
+  TIMEOUT_STYLES,
 } from './fields.ts';
 
 /** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
@@ -41,7 +43,10 @@ export const imageSpecSchema = z.object({
   installBootLoader: z.boolean().default(true),
   bootLoaderFrom: z.enum(BOOT_LOADER_WAYS).default('switch-to-configuration'),
   bootLoader: z.enum(BOOT_LOADERS).optional(),
-  bootLoaderTimeout: timeoutSeconds.optional(),
+  bootLoaderTimeout: menuTimeout.optional(),
+  editor: z.boolean().optional(),
+  consoleMode: z.enum(CONSOLE_MODES).optional(),
+  timeoutStyle: z.enum(TIMEOUT_STYLES).optional(),
   touchEFIVars: z.boolean().default(false),
   efiVariables: path.optional(),
   onlyNixStore: z.boolean().default(false),
@@ -71,6 +76,16 @@ export type ImageSpecInput = z.input<typeof imageSpecSchema>;
 export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFSUID'> & {
   readonly label: string;
   readonly rootFSUID: string;
+};
+
+/** Options of the boot loader that this project installs itself. */
+const LOADER_OPTIONS = ['bootLoader', 'bootLoaderTimeout', 'editor', 'consoleMode', 'timeoutStyle'] as const;
+
+/** Which of them only one loader has. */
+export const ONLY_OF: Readonly<Partial<Record<(typeof LOADER_OPTIONS)[number], BootLoader>>> = {
+  editor: 'systemd-boot',
+  consoleMode: 'systemd-boot',
+  timeoutStyle: 'grub',
 };
 
 /** Whether a path is below a mount point, or is the mount point. */
@@ -110,20 +125,29 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : []),
     ];
   },
-  ({ bootLoaderFrom, installBootLoader, bootLoader, bootLoaderTimeout, partitionTableType: type }) => {
-    const given = { bootLoader, bootLoaderTimeout };
-    if (bootLoaderFrom === 'switch-to-configuration' || installBootLoader === false)
-      return Object.entries(given)
-        .filter(([, value]) => value !== undefined)
-        .map(([name]) => ({
+  ({ installBootLoader, partitionTableType: type, ...spec }) => {
+    const given = LOADER_OPTIONS.filter((name) => spec[name] !== undefined);
+    if (spec.bootLoaderFrom === 'switch-to-configuration' || installBootLoader === false)
+      return given.map((name) => ({
+        path: name,
+        message:
+          installBootLoader === false
+            ? 'contradicts installBootLoader: false'
+            : 'is the system\'s own choice with bootLoaderFrom "switch-to-configuration"; set bootLoaderFrom "bootspec"',
+      }));
+    const { bootLoader } = spec;
+    if (bootLoader === undefined) return [];
+    return [
+      ...given
+        .filter((name) => ONLY_OF[name] !== undefined && ONLY_OF[name] !== bootLoader)
+        .map((name) => ({
           path: name,
-          message:
-            installBootLoader === false
-              ? 'contradicts installBootLoader: false'
-              : 'is the system\'s own choice with bootLoaderFrom "switch-to-configuration"; set bootLoaderFrom "bootspec"',
-        }));
-    if (bootLoader !== 'systemd-boot' || type === undefined || PARTITION_LAYOUTS[type].efi) return [];
-    return [{ path: 'bootLoader', message: `"systemd-boot" needs EFI, which partitionTableType "${type}" is not for` }];
+          message: `is an option of ${ONLY_OF[name]}, and bootLoader is "${bootLoader}"`,
+        })),
+      ...(bootLoader === 'systemd-boot' && type !== undefined && !PARTITION_LAYOUTS[type].efi
+        ? [{ path: 'bootLoader', message: `"systemd-boot" needs EFI, which partitionTableType "${type}" is not for` }]
+        : []),
+    ];
   },
   ({ diskSize, bootSize, partitionTableType: type }) => {
     if (diskSize === undefined || diskSize === 'auto' || bootSize === undefined || type === undefined) return [];
@@ -185,41 +209,46 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       : [],
 ];
 
-/** What an editor shows of each. */
-const DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
-  toplevel: 'The NixOS system: a store path, or a link to one such as ./result.',
-  store: "A private store's directory that holds it (nix-build --store DIR). Default: the host's store.",
-  closureInfo: "The output of nixpkgs' closureInfo: nothing is asked of a Nix database then.",
-  additionalPaths: 'More store paths, with their closures.',
-  channel: "A store path with the channel's sources. Default: no channel.",
-  diskSize: 'MiB, an IEC size ("20G"), or "auto": as large as what is in it and additionalSpace.',
-  additionalSpace: 'Free space with diskSize "auto": an IEC size ("512M") or bytes. Default 512M.',
-  bootSize: 'Where the boot partition ends: an IEC size or bytes. Default 256M.',
-  contents: 'Files of the host to put in: source (a * globs), target, mode, user and group.',
-  partitionTableType: 'The layout.',
-  installBootLoader: 'Install the boot loader.',
+/** What `build --help` and an editor say of each. */
+export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
+  toplevel: 'the NixOS system: a store path, or a link to one such as ./result',
+  store: "a private store's directory that holds it (nix-build --store DIR); default: the host's store",
+  closureInfo: "the output of nixpkgs' closureInfo: no Nix database is asked then",
+  additionalPaths: 'more store paths, with their closures',
+  channel: "a store path with the channel's sources; default: no channel",
+  diskSize: 'MiB, an IEC size ("20G"), or "auto": as large as what is in it and additionalSpace',
+  additionalSpace: 'free space with diskSize "auto": an IEC size or bytes; default 512M',
+  bootSize: 'where the boot partition ends: an IEC size or bytes; default 256M',
+  contents: 'files of the host to put in: source (a * globs), target, mode, user and group',
+  partitionTableType: 'the layout',
+  installBootLoader: 'install the boot loader',
   bootLoaderFrom:
-    "Who does: the system's own program, in a VM; or this host, from the system's boot.json: no VM, no root.",
-  bootLoader: 'With bootLoaderFrom "bootspec". Default: the one the system is for.',
-  bootLoaderTimeout: 'Seconds that its menu waits, with bootLoaderFrom "bootspec". Default 5.',
-  touchEFIVars: 'Keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry for its loader.',
+    "who does: the system's own program, in a VM; or this host, from the system's boot.json: no VM, no root",
+  bootLoader: 'with bootLoaderFrom "bootspec"; default: the one the system is configured for',
+  bootLoaderTimeout:
+    'seconds that its menu waits, or "none": until a key is pressed; with bootLoaderFrom "bootspec"; default: as the system is configured',
+  editor:
+    'whether the menu of systemd-boot lets kernel parameters be edited; with bootLoaderFrom "bootspec"; default: as the system is configured',
+  consoleMode: 'resolution of systemd-boot (loader.conf(5)); default: as the system is configured',
+  timeoutStyle: 'how GRUB waits: with its menu, a countdown, or hidden; default: as the system is configured',
+  touchEFIVars: 'keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry for its loader',
   efiVariables:
-    "An empty store of EFI variables (OVMF_VARS.fd), for touchEFIVars. Default: the one of this host's firmware.",
-  fsType: 'The root filesystem.',
-  label: 'Of the root filesystem. Default "nixos"; "nix-store" with onlyNixStore.',
-  configFile: 'Becomes /etc/nixos/configuration.nix.',
-  onlyNixStore: 'The image holds only the store paths, at its root.',
-  format: 'Of the image file.',
-  name: 'Of the derivation, in Nix; without meaning here.',
-  baseName: 'Of the image file, without its extension.',
-  memSize: 'MiB of the builder VM.',
-  deterministic: 'Fixed identifiers of disk, partitions and filesystems.',
-  reproducible: 'The same bytes each time.',
-  rootGPUID: 'GUID of the root partition.',
-  rootFSUID: 'UUID of the root filesystem. Default: rootGPUID.',
-  rootFSHashSeed: "Seed of an ext4's directory hashes. Default: rootFSUID.",
-  populateRootWith: 'What fills the root filesystem.',
-  postVM: 'A program and its arguments, run with the finished image in $diskImage and its directory-to-be in $out.',
+    "an empty store of EFI variables (OVMF_VARS.fd), for touchEFIVars; default: the one of this host's firmware",
+  fsType: 'the root filesystem',
+  label: 'of the root filesystem; default nixos, or nix-store with onlyNixStore',
+  configFile: 'becomes /etc/nixos/configuration.nix',
+  onlyNixStore: 'the image holds only the store paths, at its root',
+  format: 'of the image file',
+  name: 'of the derivation, in Nix; without meaning here',
+  baseName: 'of the image file, without its extension',
+  memSize: 'MiB of the builder VM',
+  deterministic: 'fixed identifiers of disk, partitions and filesystems',
+  reproducible: 'the same bytes each time',
+  rootGPUID: 'GUID of the root partition',
+  rootFSUID: 'UUID of the root filesystem; default: rootGPUID',
+  rootFSHashSeed: "seed of an ext4's directory hashes; default: rootFSUID",
+  populateRootWith: 'what fills the root filesystem',
+  postVM: 'a program and its arguments, run with the finished image in $diskImage and its directory-to-be in $out',
 };
 
 /** The specification as a JSON Schema, for editors: its keys, values and defaults. What stands between options, and what a
@@ -238,11 +267,15 @@ export function imageSpecJsonSchema(): Record<string, unknown> {
       ...Object.fromEntries(
         Object.entries(properties ?? {}).map(([name, property]) => [
           name,
-          { description: DESCRIPTIONS[name as keyof ImageSpec], ...(property as object) },
+          { description: sentence(IMAGE_SPEC_DESCRIPTIONS[name as keyof ImageSpec]), ...(property as object) },
         ]),
       ),
     },
   };
+}
+
+function sentence(description: string): string {
+  return `${description.slice(0, 1).toUpperCase()}${description.slice(1)}.`;
 }
 
 /** Checks a specification: unknown keys, each value, and the rules between them, all reported at once.

@@ -1,17 +1,30 @@
-import { writeFile } from 'node:fs/promises';
+import { chmod, mkdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { copiedFiles } from '../boot-loader/copied-files.ts';
 import { type BootPlace, grubConfig } from '../boot-loader/grub-config.ts';
-import { embedGrubCore, GRUB_MODULES, makeGrubCore } from '../boot-loader/grub-core.ts';
+import { copyGrubModules, embedGrubCore, GRUB_MODULES, type GrubCore, makeGrubCore } from '../boot-loader/grub-core.ts';
+import { GRUB_ENVIRONMENT, grubArtwork, grubState } from '../boot-loader/grub-files.ts';
 import { type FatFile, readFat, writeFatTree } from '../filesystem/fat.ts';
 import { GRUB_MODULE, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import { writeInside } from '../host-files/inside-root.ts';
+import { copyInside, writeInside } from '../host-files/inside-root.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { efiArchitecture, type Generation, readGeneration } from '../nix/bootspec.ts';
+import type { GrubSettings } from '../nix/grub-settings.ts';
+import { readLoaderSettings } from '../nix/loader-settings.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { generations, partitionedDisk, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
+import type { StepRunner } from '../run/step.ts';
+import {
+  filesystemLabel,
+  generations,
+  menuTimeout,
+  partitionedDisk,
+  path,
+  TIMEOUT_STYLES,
+  timestamp,
+} from '../spec/fields.ts';
 
 const STEP = 'installGrub';
 
@@ -20,15 +33,15 @@ const schema = z.object({
   image: path,
   /** What partitionDisk returned. A FAT that is /boot, and the ESP, must have been made (makeBootFilesystem). */
   disk: partitionedDisk,
-  /** What it is to boot from: legacy BIOS, EFI, or both. */
-  firmware: z
-    .array(z.enum(['bios', 'efi']))
-    .min(1, 'must name bios, efi or both')
-    .readonly(),
+  /** What it is to boot from: legacy BIOS, EFI, or both. With none of them the menu alone is written, for a loader that reads it
+   *  from elsewhere. */
+  firmware: z.array(z.enum(['bios', 'efi'])).readonly(),
   /** The staged root directory: where the layout has no /boot of its own, `boot/grub` goes into it. */
   stagedRoot: path,
   /** The UUID that the root filesystem has, or will have. */
   rootUuid: z.string().regex(/^[0-9A-Fa-f-]+$/, 'must be the UUID of the root filesystem'),
+  /** The label of the root filesystem: systems with `boot.loader.grub.fsIdentifier = "label"` find it by that. */
+  rootLabel: filesystemLabel.optional(),
   /** Of the root; default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
   /** The generations of the system profile; the last is the default. */
@@ -40,8 +53,10 @@ const schema = z.object({
   /** The directory with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a directory of
    *  PATH. */
   grubDirectory: path.optional(),
-  /** How long the menu waits; default 5, as in NixOS. */
-  timeoutSeconds: timeoutSeconds.default(5),
+  /** How long the menu waits; default: as the system is configured. */
+  timeoutSeconds: menuTimeout.optional(),
+  /** How it waits; default: as the system is configured. */
+  timeoutStyle: z.enum(TIMEOUT_STYLES).optional(),
   /** Seconds since 1970 for files on a FAT, and for the entries' dates; default: now. */
   timestamp: timestamp.optional(),
 });
@@ -57,22 +72,24 @@ export interface InstalledGrub {
   readonly bootFiles: readonly string[];
 }
 
-/** Installs GRUB into an image from the systems' boot.json alone: no VM, no root, nothing of the system runs.
+/** Installs GRUB into an image from the systems' boot.json and from what their own installer is configured with
+ *  (`boot.loader.grub`, in the closure): no VM, no root, nothing of the system runs.
  *
  *  BIOS: the core image in the gap behind an MBR or in the BIOS boot partition, and the boot sector that loads it. EFI: the
- *  removable path. grub.cfg has an entry for each generation and specialisation, in NixOS's places (`/boot/grub`, and
- *  `/boot/kernels` where /boot is a filesystem of its own), so that `nixos-rebuild boot` in the machine carries on; it uses the
- *  serial console that the kernel is told of.
+ *  removable path, and the loader's own directory where the system does not ask for the removable path alone. grub.cfg, GRUB's
+ *  modules, environment and state, fonts and pictures are in NixOS's places (`/boot/grub`, and `/boot/kernels` where /boot is a
+ *  filesystem of its own), so that `nixos-rebuild boot` in the machine carries on; unless the system says otherwise, the menu is on
+ *  the serial console that the kernel is told of, too.
  *  @throws {InvalidOptionsError} as installSystemdBoot.
  *  @throws {ImageTooSmallError} when the core image is larger than its place, or the kernels than theirs: needed and available bytes.
  *  @throws {ToolMissingError} without grub-mkimage or the modules of a platform.
- *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, find, grub-mkimage, mcopy,
+ *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, cp, find, grub-mkimage, mcopy,
  *  mdir, mmd. */
 export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: ['cat', 'find', 'grub-mkimage', 'mcopy', 'mdir', 'mmd'],
+  runs: ['cat', 'cp', 'find', 'grub-mkimage', 'mcopy', 'mdir', 'mmd'],
   where: 'host',
   async prepare(parsed) {
     await requireDisk(STEP, parsed.image, parsed.disk.partitions);
@@ -81,50 +98,52 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
     const newest = systems.at(-1)?.systems[0];
     if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
     checkPlaces(parsed);
-    return { systems, newest };
+    const { grub } = await readLoaderSettings(STEP, parsed.store ?? '/', newest.toplevel);
+    const { timeoutSeconds: timeout = grub.timeout, timeoutStyle = grub.timeoutStyle } = parsed;
+    const settings: GrubSettings = { ...grub, timeout, timeoutStyle };
+    const { artwork, files } = await grubArtwork(STEP, parsed.store ?? '/', settings);
+    return { systems, newest, settings, artwork, pictures: files };
   },
   detail: ({ firmware }) => firmware.join(', '),
-  async run(step, parsed, { systems, newest }) {
-    const { image, disk, firmware, timestamp: time } = parsed;
+  async run(step, parsed, { systems, newest, settings, artwork, pictures }) {
+    const { image, disk, store = '/', timestamp: time } = parsed;
     await using work = await makePrivateDirectory(dirname(resolve(image)));
     const bootPartition = disk.partitions.find(({ mountPoint }) => mountPoint === '/boot');
-    const boot: BootPlace =
-      bootPartition === undefined
-        ? { uuid: parsed.rootUuid, prefix: '/boot/grub', kernelsOn: parsed.rootUuid, copies: false }
-        : await onPartition({ image, offsetBytes: bootPartition.offsetBytes });
-    const { config, kernels } = grubConfig(systems, boot, parsed.timeoutSeconds, time ?? Date.now() / 1000);
-    const files: FatFile[] = [{ path: 'grub/grub.cfg', content: { text: config } }, ...kernels];
-    if (bootPartition === undefined) await writeInside(STEP, resolve(parsed.stagedRoot), '/boot/grub/grub.cfg', config);
+    const boot = await bootPlace(parsed, settings, bootPartition);
+    const cores = await makeCores(step, parsed, settings, newest.system, boot, work.path);
+
+    const { config, kernels } = grubConfig(systems, boot, settings, artwork, time ?? Date.now() / 1000);
+    const ofSystem = (mountPoint: string): Promise<FatFile[]> =>
+      copiedFiles(STEP, store, 'boot.loader.grub.extraFiles', settings.copies, mountPoint);
+    const files: FatFile[] = [
+      { path: 'grub/grub.cfg', content: { text: config } },
+      GRUB_ENVIRONMENT,
+      ...grubState(settings),
+      ...cores.modules,
+      ...kernels,
+      ...pictures,
+      ...(await ofSystem('/boot')),
+    ];
+    if (bootPartition === undefined) await writeIntoRoot(parsed.stagedRoot, files);
     else await writeFatTree(step, { image, offsetBytes: bootPartition.offsetBytes }, { directories: [], files }, time);
 
-    const early = join(work.path, 'early.cfg');
-    await writeFile(early, `search.fs_uuid ${boot.uuid} root\nset prefix=($root)${boot.prefix}\n`);
-    const modules = [...GRUB_MODULES, GRUB_MODULE[parsed.fsType]];
-    const core = firmware.includes('bios')
-      ? await embedGrubCore(
-          step,
-          parsed,
-          await makeGrubCore(step, 'i386-pc', [...modules, 'biosdisk'], boot, early, parsed.grubDirectory),
-        )
-      : undefined;
-    if (firmware.includes('efi') && disk.esp !== undefined) {
-      const architecture = efiArchitecture(newest.system);
-      if (architecture === undefined)
-        throw new InvalidOptionsError(STEP, [{ path: 'firmware', message: `${newest.system} has no EFI` }]);
-      const loader = await makeGrubCore(
-        step,
-        architecture.grub,
-        [...modules, 'efi_gop'],
-        boot,
-        early,
-        parsed.grubDirectory,
-      );
-      const name = `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`;
+    const core = cores.bios === undefined ? undefined : await embedGrubCore(step, parsed, cores.bios);
+    if (cores.efi !== undefined && disk.esp !== undefined) {
+      const { core: loader, architecture } = cores.efi;
       const content = { source: loader.file, sizeBytes: loader.sizeBytes };
+      const places = [
+        `EFI/BOOT/BOOT${architecture.toUpperCase()}.EFI`,
+        // Where grub-install puts it, for an entry in the firmware's variables.
+        ...(settings.isConfigured && !settings.efiInstallAsRemovable
+          ? [`EFI/${settings.bootloaderId}/grub${architecture}.efi`]
+          : []),
+      ];
+      const { mountPoint } = disk.esp;
+      const others = mountPoint === undefined || mountPoint === '/boot' ? [] : await ofSystem(mountPoint);
       await writeFatTree(
         step,
         { image, offsetBytes: disk.esp.offsetBytes },
-        { directories: [], files: [{ path: name, content }] },
+        { directories: [], files: [...places.map((place) => ({ path: place, content })), ...others] },
         time,
       );
     }
@@ -132,9 +151,70 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
   },
 });
 
-async function onPartition(location: { readonly image: string; readonly offsetBytes: number }): Promise<BootPlace> {
-  const { volumeId } = await readFat(STEP, location);
-  return { uuid: volumeId, prefix: '/grub', kernelsOn: volumeId, copies: true };
+interface Cores {
+  readonly bios: GrubCore | undefined;
+  readonly efi: { readonly core: GrubCore; readonly architecture: string } | undefined;
+  /** Every module of the platforms, for /boot/grub. */
+  readonly modules: readonly FatFile[];
+}
+
+/** The core image of each platform, which finds grub.cfg by itself, and the platform's modules. */
+async function makeCores(
+  step: StepRunner,
+  { firmware, disk, fsType, grubDirectory }: z.output<typeof schema>,
+  settings: GrubSettings,
+  system: string,
+  boot: BootPlace,
+  work: string,
+): Promise<Cores> {
+  const prefix = `${boot.path}/grub`;
+  const early = join(work, 'early.cfg');
+  await writeFile(early, `search ${boot.search} --set=root\nset prefix=($root)${prefix}\n`);
+  const modules = [...new Set([...GRUB_MODULES, GRUB_MODULE[fsType], ...settings.modules])];
+  const files: FatFile[] = [];
+  const make = async (platform: string, more: readonly string[]): Promise<GrubCore> => {
+    const core = await makeGrubCore(step, platform, [...modules, ...more], prefix, early, grubDirectory);
+    const directory = join(work, platform);
+    await mkdir(directory);
+    for (const name of await copyGrubModules(step, core.directory, directory)) {
+      const source = join(directory, name);
+      const { size: sizeBytes } = await stat(source);
+      files.push({ path: `grub/${platform}/${name}`, content: { source, sizeBytes } });
+    }
+    return core;
+  };
+  const bios = firmware.includes('bios') ? await make('i386-pc', ['biosdisk']) : undefined;
+  if (!firmware.includes('efi') || disk.esp === undefined) return { bios, efi: undefined, modules: files };
+  const architecture = efiArchitecture(system);
+  if (architecture === undefined)
+    throw new InvalidOptionsError(STEP, [{ path: 'firmware', message: `${system} has no EFI` }]);
+  const core = await make(architecture.grub, ['efi_gop']);
+  return { bios, efi: { core, architecture: architecture.name }, modules: files };
+}
+
+async function bootPlace(
+  { image, rootUuid, rootLabel }: z.output<typeof schema>,
+  { fsIdentifier, copyKernels }: GrubSettings,
+  bootPartition: { readonly offsetBytes: number } | undefined,
+): Promise<BootPlace> {
+  const searchFor = (uuid: string, label: string | undefined): string =>
+    fsIdentifier === 'label' && label !== undefined ? `--label ${label}` : `--fs-uuid ${uuid}`;
+  const storeSearch = searchFor(rootUuid, rootLabel);
+  if (bootPartition === undefined) return { search: storeSearch, path: '/boot', storeSearch, copies: copyKernels };
+  const { volumeId, label } = await readFat(STEP, { image, offsetBytes: bootPartition.offsetBytes });
+  return { search: searchFor(volumeId, label === '' ? undefined : label), path: '', storeSearch, copies: true };
+}
+
+/** Into /boot of the staged root. */
+async function writeIntoRoot(stagedRoot: string, files: readonly FatFile[]): Promise<void> {
+  const root = resolve(stagedRoot);
+  for (const { path: name, content } of files) {
+    const target = `/boot/${name}`;
+    if ('text' in content) await writeInside(STEP, root, target, content.text);
+    else await copyInside(STEP, root, target, content.source);
+  }
+  // Its menu may have passwords. As NixOS's installer makes it.
+  await chmod(join(root, 'boot/grub'), 0o700);
 }
 
 function checkPlaces({ firmware, disk }: z.output<typeof schema>): void {

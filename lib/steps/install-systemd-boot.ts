@@ -1,20 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { copiedFiles } from '../boot-loader/copied-files.ts';
+import { loaderConf, loaderEntries } from '../boot-loader/systemd-boot-config.ts';
 import { type FatFile, writeFatTree } from '../filesystem/fat.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
-import {
-  type BootFile,
-  type Bootspec,
-  copyName,
-  efiArchitecture,
-  type Generation,
-  readGeneration,
-} from '../nix/bootspec.ts';
+import { type Bootspec, efiArchitecture, type Generation, readGeneration } from '../nix/bootspec.ts';
+import { readLoaderSettings } from '../nix/loader-settings.ts';
 import { resolveInStore } from '../nix/store.ts';
+import type { SystemdBootSettings } from '../nix/systemd-boot-settings.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { generations, partitionExtent, path, timeoutSeconds, timestamp } from '../spec/fields.ts';
+import { CONSOLE_MODES, generations, menuTimeout, partitionExtent, path, timestamp } from '../spec/fields.ts';
 
 const STEP = 'installSystemdBoot';
 
@@ -33,12 +30,17 @@ const schema = z.object({
   storePaths: z.array(z.string()).readonly().optional(),
   /** The loader's .efi file; default: the one of the system's own systemd. */
   systemdBoot: path.optional(),
-  /** How long the menu waits; default 5, as in NixOS. */
-  timeoutSeconds: timeoutSeconds.default(5),
-  /** Whether the kernel's parameters can be edited in the menu; default true, as in NixOS. */
-  editor: z.boolean().default(true),
-  /** Default "keep", as in NixOS. @see loader.conf(5) */
-  consoleMode: z.enum(['0', '1', '2', '5', 'auto', 'max', 'keep']).default('keep'),
+  /** How long the menu waits; default: as the system is configured. */
+  timeoutSeconds: menuTimeout.optional(),
+  /** Whether the kernel's parameters can be edited in the menu; default: as the system is configured. */
+  editor: z.boolean().optional(),
+  /** Default: as the system is configured. @see loader.conf(5) */
+  consoleMode: z.enum(CONSOLE_MODES).optional(),
+  /** The machine's id for the entries: 32 hexadecimal digits, as in /etc/machine-id. Default: none. */
+  machineId: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits')
+    .optional(),
   /** Seconds since 1970 for the files' times and the entries' dates; default: now. */
   timestamp: timestamp.optional(),
 });
@@ -54,11 +56,13 @@ export interface InstalledSystemdBoot {
 }
 
 /** Installs systemd-boot into the ESP of an image, and an entry for each generation and specialisation, from their
- *  boot.json alone: no VM, no root, nothing of the system runs. Every file is where NixOS's own installer puts it, so that
- *  `nixos-rebuild boot` in the machine carries on. Not written: `loader/random-seed`, for every machine of the image would
+ *  boot.json and from what their own installer is configured with (`boot.loader.systemd-boot`, in the closure): no VM, no root,
+ *  nothing of the system runs. Every file is where NixOS's own installer puts it, entries by the names that the system's own gives
+ *  them, so that `nixos-rebuild boot` in the machine carries on. Not written: `loader/random-seed`, for every machine of the image would
  *  have the same; systemd makes one at the first boot.
  *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the
- *  closure; for initrdSecrets, which take running the system's code; for a system without systemd-boot.
+ *  closure; for initrdSecrets, which take running the system's code; for an option of the system's that only its own installer can
+ *  do, by NixOS's name; for a system without systemd-boot.
  *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
  *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mcopy, mdir, mmd. */
 export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystemdBoot> = defineStep({
@@ -77,34 +81,35 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
     const loader = parsed.systemdBoot ?? (await findLoader(newest.systems[0], store ?? '/'));
     const architecture = efiArchitecture(newest.systems[0].system);
     if (architecture === undefined) throw noLoader(newest.systems[0]);
-    return { systems, newest, loader, architecture };
+    const { systemdBoot } = await readLoaderSettings(STEP, store ?? '/', newest.systems[0].toplevel);
+    const { timeoutSeconds: timeout = systemdBoot.timeout, editor = systemdBoot.editor } = parsed;
+    const { consoleMode = systemdBoot.consoleMode } = parsed;
+    const settings: SystemdBootSettings = { ...systemdBoot, timeout, editor, consoleMode };
+    return { systems, newest, loader, architecture, settings };
   },
   detail: (_, { newest }) => newest.systems[0].label,
-  async run(step, parsed, { systems, newest, loader, architecture }) {
-    const { image, esp, xbootldr, timestamp: time } = parsed;
+  async run(step, parsed, { systems, loader, architecture, settings }) {
+    const { image, esp, xbootldr, store = '/', timestamp: time } = parsed;
     const binary = await readFile(loader).catch((cause: unknown) => {
       throw new InvalidOptionsError(STEP, [{ path: 'systemdBoot', message: `${loader} cannot be read` }], { cause });
     });
-    const defaultEntry = entryName(newest.number, undefined);
+    const entries = loaderEntries(systems, settings, {
+      machineId: parsed.machineId,
+      builtAt: time ?? Date.now() / 1000,
+    });
+    const { espMountPoint, bootMountPoint } = settings;
+    const ofSystem = (mountPoint: string): Promise<FatFile[]> =>
+      copiedFiles(STEP, store, 'boot.loader.systemd-boot.extraFiles', settings.copies, mountPoint);
     const onEsp: FatFile[] = [
       { path: `EFI/systemd/systemd-boot${architecture.name}.efi`, content: { text: binary } },
       { path: `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`, content: { text: binary } },
       // Says that the directory beside it has entries of the specification's type 1.
       { path: 'loader/entries.srel', content: { text: 'type1\n' } },
-      {
-        path: 'loader/loader.conf',
-        content: {
-          text: [
-            `timeout ${parsed.timeoutSeconds}`,
-            `default ${defaultEntry}`,
-            ...(parsed.editor ? [] : ['editor 0']),
-            `console-mode ${parsed.consoleMode}`,
-            '',
-          ].join('\n'),
-        },
-      },
+      { path: 'loader/loader.conf', content: { text: loaderConf(settings, entries.defaultEntry) } },
+      ...(espMountPoint === bootMountPoint ? [] : await ofSystem(espMountPoint)),
     ];
-    const onBoot = bootFiles(systems, time ?? Date.now() / 1000);
+    const onBoot = [...entries.files, ...(await ofSystem(bootMountPoint))];
+    const { defaultEntry } = entries;
     const directories = ['EFI/Linux', 'EFI/nixos/.extra-files', 'loader/entries'];
     const at = (partition: typeof esp) => ({ image, offsetBytes: partition.offsetBytes });
     const names = (files: readonly FatFile[]): string[] => files.map((file) => file.path).sort();
@@ -122,41 +127,6 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
     return { esp: names(espFiles), xbootldr: names(bootPartitionFiles), defaultEntry };
   },
 });
-
-/** Entries, and every kernel, initrd and devicetree once. */
-function bootFiles(systems: readonly Generation[], builtAt: number): FatFile[] {
-  const files = new Map<string, FatFile>();
-  const place = (file: BootFile): string => {
-    const target = `EFI/nixos/${copyName(file)}.efi`;
-    files.set(target, { path: target, content: file });
-    return `/${target}`;
-  };
-  for (const generation of systems)
-    for (const system of generation.systems) {
-      const entry = `loader/entries/${entryName(generation.number, system.specialisation)}`;
-      files.set(entry, { path: entry, content: { text: entryText(generation.number, system, place, builtAt) } });
-    }
-  return [...files.values()];
-}
-
-function entryName(generation: number, specialisation: string | undefined): string {
-  return `nixos-generation-${generation}${specialisation === undefined ? '' : `-specialisation-${specialisation}`}.conf`;
-}
-
-/** @see the Boot Loader Specification, type 1 */
-function entryText(generation: number, system: Bootspec, place: (file: BootFile) => string, builtAt: number): string {
-  const date = new Date(builtAt * 1000).toISOString().slice(0, 10);
-  return [
-    `title NixOS${system.specialisation === undefined ? '' : ` (${system.specialisation})`}`,
-    `sort-key ${system.sortKey}`,
-    `version Generation ${generation} ${system.label}, built on ${date}`,
-    `linux ${place(system.kernel)}`,
-    ...(system.initrd === undefined ? [] : [`initrd ${place(system.initrd)}`]),
-    `options ${[`init=${system.init}`, ...system.kernelParams].join(' ')}`,
-    ...(system.devicetree === undefined ? [] : [`devicetree ${place(system.devicetree)}`]),
-    '',
-  ].join('\n');
-}
 
 async function findLoader(system: Bootspec, store: string): Promise<string> {
   const name = efiArchitecture(system.system)?.name;

@@ -361,7 +361,7 @@ test.each([
 /** The same steps in a process of their own: the package, a tree, an image. */
 const STEPS = `
 const [library, root, image] = process.argv.slice(2);
-const { steps } = await import(library);
+const steps = await import(library);
 const size = await steps.computeDiskSize({ stagedRoot: root, additionalSpace: '16M' });
 const { rm } = await import('node:fs/promises');
 await rm(image, { force: true });

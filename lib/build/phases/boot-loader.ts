@@ -1,4 +1,6 @@
-import { deterministicVolumeId, PARTITION_LAYOUTS } from '../../formats/layouts.ts';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { deterministicVolumeId } from '../../formats/layouts.ts';
 import type { StepContext } from '../../run/step.ts';
 import { installGrub } from '../../steps/install-grub.ts';
 import { installSystemdBoot } from '../../steps/install-systemd-boot.ts';
@@ -16,29 +18,30 @@ export async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, 
 
 export async function installBootLoader(job: Job, context: StepContext): Promise<void> {
   const { spec, plan, raw: image, root, rootUuid, disk, timestamp, system } = job;
-  const generations = [system.generation];
-  const timeoutSeconds = spec.bootLoaderTimeout;
+  const { bootLoaderTimeout: timeoutSeconds, timeoutStyle, editor, consoleMode, fsType } = spec;
+  const common = { image, generations: [system.generation], ...system.closure, timeoutSeconds, timestamp };
   if (plan.bootLoader === 'systemd-boot' && disk.esp !== undefined)
     await installSystemdBoot(
-      { image, esp: disk.esp, xbootldr: disk.xbootldr, generations, ...system.closure, timeoutSeconds, timestamp },
+      {
+        ...common,
+        ...{ esp: disk.esp, xbootldr: disk.xbootldr, editor, consoleMode },
+        machineId: await stagedMachineId(root),
+      },
       context,
     );
-  if (plan.bootLoader !== 'grub') return;
-  const { bios, efi } = PARTITION_LAYOUTS[spec.partitionTableType];
-  const firmware = [...(bios ? (['bios'] as const) : []), ...(efi ? (['efi'] as const) : [])];
-  await installGrub(
-    {
-      image,
-      disk,
-      firmware,
-      stagedRoot: root,
-      rootUuid,
-      fsType: spec.fsType,
-      generations,
-      ...system.closure,
-      timeoutSeconds,
-      timestamp,
-    },
-    context,
-  );
+  if (plan.bootLoader === 'grub')
+    await installGrub(
+      {
+        ...common,
+        ...{ disk, firmware: plan.firmware, timeoutStyle, fsType },
+        ...{ stagedRoot: root, rootUuid, rootLabel: spec.label },
+      },
+      context,
+    );
+}
+
+/** The one of contents, if any: NixOS's installer tells systemd-boot of it. */
+async function stagedMachineId(root: string): Promise<string | undefined> {
+  const text = await readFile(join(root, 'etc/machine-id'), 'utf8').catch(() => '');
+  return /^[0-9a-f]{32}$/.exec(text.split('\n')[0]?.trim() ?? '')?.[0];
 }

@@ -1,0 +1,43 @@
+import { type Argument, Command, type Option } from 'commander';
+
+/** What a command says of itself. Its work is in a module of its own, which is loaded when the command runs: `--help` needs nothing
+ *  of what builds images and boots machines. */
+export interface Declaration {
+  readonly name: string;
+  readonly description: string;
+  readonly arguments?: readonly Argument[];
+  readonly options: readonly Option[];
+  /** Below the options, in `--help`. */
+  readonly examples?: string;
+  readonly exitStatus: string;
+  /** @param given the command line as it was read. @returns the exit status. */
+  run(given: Given): Promise<number>;
+}
+
+export interface Given {
+  readonly arguments: readonly (string | undefined)[];
+  // biome-ignore lint/suspicious/noExplicitAny: commander's own type; each command's module says what its flags are.
+  readonly flags: any;
+  /** Whether the user wrote a flag, or has its default. By the name it has in `flags`. */
+  isGiven(flag: string): boolean;
+  /** Ends what the command does, in order. */
+  readonly signal: AbortSignal;
+}
+
+/** The command as commander has it. */
+export function makeCommand(declaration: Declaration, signal: AbortSignal): Command {
+  const command = new Command(declaration.name).description(declaration.description);
+  for (const argument of declaration.arguments ?? []) command.addArgument(argument);
+  for (const option of declaration.options) command.addOption(option);
+  const { examples, exitStatus } = declaration;
+  return command
+    .addHelpText('after', `\n${examples === undefined ? '' : `${examples.trim()}\n\n`}Exit status: ${exitStatus}.`)
+    .action(async (...received: unknown[]) => {
+      process.exitCode = await declaration.run({
+        arguments: received.slice(0, -2) as (string | undefined)[],
+        flags: command.opts(),
+        isGiven: (flag) => command.getOptionValueSource(flag) === 'cli',
+        signal,
+      });
+    });
+}

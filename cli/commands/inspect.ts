@@ -1,0 +1,27 @@
+import { Argument, Option } from 'commander';
+import { wholeNumber } from '../options.ts';
+import type { Declaration } from './declare.ts';
+
+export const inspect: Declaration = {
+  name: 'inspect',
+  description:
+    'Say what is on a disk image, without booting it: partitions, filesystems, what firmware and loader start, generations, what is wrong.',
+  arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc; only read')],
+  options: [
+    new Option(
+      '--deep',
+      "have each filesystem's own program check it, on a copy in TMPDIR: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.f2fs",
+    ),
+    new Option('--timeout <seconds>', 'leave out what is not looked at by then; default 60, with --deep 600').argParser(
+      wholeNumber,
+    ),
+    new Option('--json', 'as JSON'),
+  ],
+  examples: `
+Examples:
+  nixos-disk-image inspect nixos.qcow2
+  nixos-disk-image inspect nixos.img --deep`,
+  exitStatus: '0, or 1 when something in it cannot work; 2 usage, 3 the host lacks or failed something',
+  run: async ({ arguments: [image = ''], flags, signal }) =>
+    (await import('../inspect.ts')).inspectCommand(image, flags, signal),
+};

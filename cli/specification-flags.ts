@@ -1,0 +1,82 @@
+import { Option } from 'commander';
+import { z } from 'zod';
+import { guid, iecSize, mebibytes, menuTimeout, path } from '../lib/spec/fields.ts';
+import { IMAGE_SPEC_DESCRIPTIONS, imageSpecSchema } from '../lib/spec/image-spec.ts';
+import type { Given } from './commands/declare.ts';
+
+/** The options of an image specification as flags of `build`: derived from its schema, so that none is missing or named otherwise. */
+
+type Name = keyof typeof imageSpecSchema.shape;
+
+/** What only a file can say, and what means nothing outside of Nix. */
+const WITHOUT_FLAG = new Set<Name>(['contents', 'name']);
+
+/** What stands for the value in `--help`. */
+const PLACEHOLDERS = new Map<z.core.$ZodType, string>([
+  [path, 'path'],
+  [iecSize, 'size'],
+  [mebibytes, 'size'],
+  [guid, 'uuid'],
+  [menuTimeout, 'seconds'],
+]);
+
+/** `partitionTableType` as `partition-table-type`, `rootFSUID` as `root-fsuid`. */
+function flagName(name: string): string {
+  return name.replace(/(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/g, '-').toLowerCase();
+}
+
+interface Field {
+  readonly kind: z.core.$ZodType;
+  readonly preset: unknown;
+}
+
+/** A field without what says that it may be left out. */
+function unwrap(field: z.core.$ZodType): Field {
+  let kind = field;
+  let preset: unknown;
+  while (kind instanceof z.ZodOptional || kind instanceof z.ZodDefault) {
+    if (kind instanceof z.ZodDefault) preset = kind.def.defaultValue;
+    kind = kind.def.innerType;
+  }
+  return { kind, preset };
+}
+
+function makeOption(name: Name): Option {
+  const { kind, preset } = unwrap(imageSpecSchema.shape[name]);
+  const flag = flagName(name);
+  const description = IMAGE_SPEC_DESCRIPTIONS[name];
+  if (kind instanceof z.ZodBoolean)
+    return preset === true || preset === undefined
+      ? new Option(`--no-${flag}`, `not: ${description}`)
+      : new Option(`--${flag}`, description);
+  if (kind instanceof z.ZodEnum) {
+    const choices = kind.options.map(String);
+    return new Option(
+      `--${flag} <${flag.split('-').at(-1)}>`,
+      preset === undefined ? description : `${description}; default ${preset}`,
+    ).choices(choices);
+  }
+  if (kind instanceof z.ZodArray)
+    return new Option(`--${flag} <${PLACEHOLDERS.get(kind.element) ?? 'word'}...>`, description);
+  return new Option(`--${flag} <${PLACEHOLDERS.get(kind) ?? (flag.includes('size') ? 'size' : 'text')}>`, description);
+}
+
+const NAMES = (Object.keys(imageSpecSchema.shape) as Name[]).filter((name) => !WITHOUT_FLAG.has(name));
+
+export const SPECIFICATION_FLAGS: ReadonlyMap<Name, Option> = new Map(NAMES.map((name) => [name, makeOption(name)]));
+
+/** The flags that were given, by the names of the specification's options. */
+export function specificationOf({ flags, isGiven }: Given): Record<string, unknown> {
+  const specification: Record<string, unknown> = {};
+  for (const [name, option] of SPECIFICATION_FLAGS) {
+    const flag = option.attributeName();
+    if (isGiven(flag)) specification[name] = parsedValue(name, flags[flag]);
+  }
+  return specification;
+}
+
+/** Digits are a number where the option takes none as text: MiB, seconds. */
+function parsedValue(name: Name, value: unknown): unknown {
+  if (typeof value !== 'string' || !/^\d+$/.test(value)) return value;
+  return imageSpecSchema.shape[name].safeParse(value).success ? value : Number(value);
+}

@@ -1,0 +1,56 @@
+import { readdir } from 'node:fs/promises';
+import { extname, join, relative } from 'node:path';
+import type { FatFile } from '../filesystem/fat.ts';
+import { efiTarget, type GrubSettings } from '../nix/grub-settings.ts';
+import { resolveInStore } from '../nix/store.ts';
+import { notInStore, storeFile } from './copied-files.ts';
+import type { GrubArtwork } from './grub-config.ts';
+
+/** Files of GRUB besides its menu, named from /boot. */
+
+const ENVIRONMENT_BYTES = 1024;
+
+/** An empty environment block. @see GNU GRUB manual, "The GRUB environment block" */
+export const GRUB_ENVIRONMENT: FatFile = {
+  path: 'grub/grubenv',
+  content: { text: '# GRUB Environment Block\n'.padEnd(ENVIRONMENT_BYTES, '#') },
+};
+
+/** What NixOS's installer leaves for its next run, which runs grub-install only where something here has changed.
+ *  @see nixos/modules/system/boot/loader/grub/install-grub.pl */
+export function grubState(settings: GrubSettings): FatFile[] {
+  if (!settings.isConfigured) return [];
+  const { fullName, fullVersion, devices, efiSysMountPoint, extraGrubInstallArgs } = settings;
+  const lines = [
+    ...[fullName, fullVersion, efiTarget(settings), devices.join(','), efiSysMountPoint],
+    JSON.stringify({ extraGrubInstallArgs }),
+  ];
+  return [{ path: 'grub/state', content: { text: `${lines.join('\n')}\n` } }];
+}
+
+/** The files of a store that a menu shows, and those that are to be in /boot besides.
+ *  @throws {InvalidOptionsError} for one that is not in the store. */
+export async function grubArtwork(
+  step: string,
+  store: string,
+  { font, splashImage, theme }: GrubSettings,
+): Promise<{ readonly artwork: GrubArtwork; readonly files: FatFile[] }> {
+  const files: FatFile[] = [];
+  const add = async (option: string, source: string, path: string): Promise<void> => {
+    files.push(await storeFile(step, store, `boot.loader.grub.${option}`, source, path));
+  };
+  if (font !== '') await add('font', font, 'converted-font.pf2');
+  const background = splashImage === '' ? undefined : `background${extname(splashImage).replace(/^\.jpg$/, '.jpeg')}`;
+  if (background !== undefined) await add('splashImage', splashImage, background);
+  const themeFiles: string[] = [];
+  const themeDirectory = theme === '' ? undefined : await resolveInStore(store, theme);
+  if (theme !== '' && themeDirectory === undefined) throw notInStore(step, 'boot.loader.grub.theme', theme);
+  if (themeDirectory !== undefined)
+    for (const entry of await readdir(join(store, themeDirectory), { recursive: true, withFileTypes: true })) {
+      if (entry.isDirectory()) continue;
+      const path = join('theme', relative(join(store, themeDirectory), join(entry.parentPath, entry.name)));
+      themeFiles.push(path);
+      await add('theme', join(themeDirectory, relative('theme', path)), path);
+    }
+  return { artwork: { hasFont: font !== '', background, theme: themeFiles.sort() }, files };
+}

@@ -1,0 +1,65 @@
+import { XMLParser } from 'fast-xml-parser';
+
+/** A value as `builtins.toXML` writes it. Functions and derivations are left out. */
+export type NixValue = string | number | boolean | null | readonly NixValue[] | { readonly [name: string]: NixValue };
+
+/** An element as the parser gives it: its name with what is in it, and its attributes. */
+type Node = Readonly<Record<string, unknown>>;
+
+/** Reads what `builtins.toXML` wrote. @returns undefined for anything else. @see Nix manual, builtins.toXML */
+export function parseNixXml(text: string): NixValue | undefined {
+  const parser = new XMLParser({
+    ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: '' },
+    // A value's blanks and newlines are its own; it is text whatever it looks like.
+    ...{ trimValues: false, parseAttributeValue: false, htmlEntities: true },
+  });
+  const [expression] = elements(parser.parse(text)).filter(({ name }) => name === 'expr');
+  const [value] = expression?.inside ?? [];
+  return value === undefined ? undefined : valueOfElement(value);
+}
+
+interface Element {
+  readonly name: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly inside: readonly Element[];
+}
+
+function elements(nodes: unknown): Element[] {
+  if (!Array.isArray(nodes)) return [];
+  return (nodes as Node[]).flatMap((node) =>
+    Object.keys(node)
+      .filter((name) => name !== ':@' && name !== '#text')
+      .map((name) => ({
+        name,
+        attributes: (node[':@'] ?? {}) as Record<string, string>,
+        inside: elements(node[name]),
+      })),
+  );
+}
+
+function valueOfElement({ name, attributes, inside }: Element): NixValue | undefined {
+  const { value = '' } = attributes;
+  switch (name) {
+    case 'string':
+    case 'path':
+      return value;
+    case 'int':
+    case 'float':
+      return Number(value);
+    case 'bool':
+      return value === 'true';
+    case 'null':
+      return null;
+    case 'list':
+      return inside.map(valueOfElement).filter((item) => item !== undefined);
+    case 'attrs':
+      return Object.fromEntries(
+        inside.flatMap(({ attributes: { name: key = '' }, inside: [content] }) => {
+          const item = content === undefined ? undefined : valueOfElement(content);
+          return item === undefined ? [] : [[key, item]];
+        }),
+      );
+    default:
+      return undefined;
+  }
+}

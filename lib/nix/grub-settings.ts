@@ -1,0 +1,153 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { type NixValue, parseNixXml } from '../formats/nix-xml.ts';
+import { type OptionIssue, UnexpectedStateError } from '../run/errors.ts';
+import type { BootInstaller } from './boot-installer.ts';
+import { type CopiedFile, parseCopies } from './install-commands.ts';
+import type { ReadSettings } from './systemd-boot-settings.ts';
+
+/** What NixOS hands to its GRUB installer, `…-grub-config.xml`: `boot.loader.grub` and what belongs to it. A key that an older
+ *  NixOS does not write has the value that it stands for. An option that is not set is an empty string there.
+ *  @see nixos/modules/system/boot/loader/grub/grub.nix */
+const schema = z.object({
+  timeout: z.int().default(5),
+  timeoutStyle: z.string().default('menu'),
+  default: z.string().default('0'),
+  entryOptions: z.string().default('--class nixos --unrestricted'),
+  subEntryOptions: z.string().default('--class nixos'),
+  configurationLimit: z.int().default(100),
+  extraConfig: z.string().default(''),
+  extraPerEntryConfig: z.string().default(''),
+  extraEntries: z.string().default(''),
+  extraEntriesBeforeNixOS: z.boolean().default(false),
+  extraPrepareConfig: z.string().default(''),
+  extraGrubInstallArgs: z.array(z.string()).default([]),
+  users: z.record(z.string(), z.record(z.string(), z.string().nullable())).default({}),
+  font: z.string().default(''),
+  splashImage: z.string().default(''),
+  splashMode: z.string().default('stretch'),
+  backgroundColor: z.string().default(''),
+  theme: z.string().default(''),
+  gfxmodeEfi: z.string().default('auto'),
+  gfxmodeBios: z.string().default('1024x768'),
+  gfxpayloadEfi: z.string().default('keep'),
+  gfxpayloadBios: z.string().default('text'),
+  copyKernels: z.boolean().default(false),
+  fsIdentifier: z.string().default('uuid'),
+  devices: z.array(z.string()).default([]),
+  grub: z.string().default(''),
+  grubEfi: z.string().default(''),
+  efiSysMountPoint: z.string().default('/boot'),
+  efiInstallAsRemovable: z.boolean().default(true),
+  canTouchEfiVariables: z.boolean().default(false),
+  bootloaderId: z.string().default('NixOS-boot'),
+  bootPath: z.string().default('/boot'),
+  storePath: z.string().default('/nix/store'),
+  fullName: z.string().default(''),
+  fullVersion: z.string().default(''),
+});
+
+export interface GrubUser {
+  readonly name: string;
+  /** As grub-mkpasswd-pbkdf2 prints it; else the password is plain. */
+  readonly isHashed: boolean;
+  readonly password: string;
+}
+
+export interface GrubSettings extends Omit<z.output<typeof schema>, 'users' | 'timeout' | 'extraPrepareConfig'> {
+  readonly timeout: number | 'none';
+  readonly users: readonly GrubUser[];
+  readonly distroName: string;
+  /** Modules that extraGrubInstallArgs puts into the core image. */
+  readonly modules: readonly string[];
+  /** extraFiles. */
+  readonly copies: readonly CopiedFile[];
+  /** Whether they are a system's own, or what NixOS presets. */
+  readonly isConfigured: boolean;
+}
+
+const presets = schema.parse({});
+
+export const GRUB_DEFAULTS: GrubSettings = {
+  ...presets,
+  timeout: presets.timeout,
+  users: [],
+  distroName: 'NixOS',
+  modules: [],
+  copies: [],
+  isConfigured: false,
+};
+
+/** @returns undefined when the script is not the one that NixOS writes: another's installer of that name. */
+export async function readGrubSettings(
+  store: string,
+  { script }: BootInstaller,
+): Promise<ReadSettings<GrubSettings> | undefined> {
+  const lines = script.split('\n').map((line) => line.trim());
+  const runs = lines
+    .map((line) => /(\/nix\/store\/\S+install-grub\.pl) (\/nix\/store\/\S+-grub-config\.xml) "?\$@"?$/.exec(line))
+    .filter((match) => match !== null);
+  const [[, program = '', file] = []] = runs;
+  if (file === undefined) return undefined;
+  const { extraPrepareConfig, users, timeout, ...config } = parseConfig(
+    file,
+    await readFile(join(store, file), 'utf8'),
+  );
+
+  const refused: OptionIssue[] = [];
+  const refuse = (option: string, message: string): void => {
+    refused.push({ path: `boot.loader.grub.${option}`, message });
+  };
+  if (runs.length > 1 || config.bootPath !== '/boot')
+    refuse('mirroredBoots', `names ${runs.length > 1 ? 'several boot directories' : config.bootPath}; this has /boot`);
+  if (config.storePath !== '/nix/store') refuse('storePath', `is ${config.storePath}; the store is in /nix/store here`);
+  if (/GRUB_ENABLE_CRYPTODISK=y/.test(script)) refuse('enableCryptodisk', 'asks for encrypted partitions');
+  const known = /^(#.*|set -e|export (PERL5LIB|GRUB_ENABLE_CRYPTODISK)=.*)?$|install-grub\.pl /;
+  const own = lines.find((line) => !known.test(line));
+  if (own !== undefined) refuse('extraInstallCommands', `are commands of the system's: ${own}`);
+  const { copies, others } = parseCopies(extraPrepareConfig.replaceAll('@bootPath@', config.bootPath));
+  if (others.length > 0) refuse('extraPrepareConfig', `are commands of the system's: ${others[0]}`);
+  const modules = config.extraGrubInstallArgs.flatMap((argument) => {
+    const [, names] = /^--modules=(.*)$/.exec(argument) ?? [];
+    if (names === undefined) refuse('extraGrubInstallArgs', `has ${argument}; only --modules=… is known here`);
+    return (names ?? '').split(/\s+/).filter((name) => name !== '');
+  });
+  const parsedUsers = Object.entries(users).flatMap(([name, one]): GrubUser[] => {
+    for (const option of ['hashedPasswordFile', 'passwordFile'])
+      if (typeof one[option] === 'string' && one[option] !== '')
+        refuse(`users.${name}.${option}`, `is in ${one[option]}, a file of the machine's`);
+    if (typeof one.hashedPassword === 'string') return [{ name, isHashed: true, password: one.hashedPassword }];
+    return typeof one.password === 'string' ? [{ name, isHashed: false, password: one.password }] : [];
+  });
+  const perl = await readFile(join(store, program), 'utf8').catch(() => '');
+  return {
+    settings: {
+      ...config,
+      timeout: timeout < 0 ? 'none' : timeout,
+      users: parsedUsers,
+      distroName: /"([^"$]+) - All configurations"/.exec(perl)?.[1] ?? GRUB_DEFAULTS.distroName,
+      modules,
+      copies,
+      isConfigured: true,
+    },
+    refused,
+  };
+}
+
+function parseConfig(file: string, text: string): z.output<typeof schema> {
+  const value: NixValue | undefined = parseNixXml(text);
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new UnexpectedStateError('readGrubSettings', `${file} is not what NixOS's GRUB installer reads`, {
+    expected: 'an attribute set of builtins.toXML',
+    found: parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '),
+  });
+}
+
+/** Which of GRUB's platforms the system asks for, in the words of the installer's state file.
+ *  @see nixos/modules/system/boot/loader/grub/install-grub.pl */
+export function efiTarget({ grub, grubEfi }: GrubSettings): 'no' | 'only' | 'both' | '' {
+  if (grub !== '') return grubEfi === '' ? 'no' : 'both';
+  return grubEfi === '' ? '' : 'only';
+}

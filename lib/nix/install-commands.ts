@@ -1,0 +1,44 @@
+import { posix } from 'node:path';
+import { parse } from 'shell-quote';
+
+/** A file that an installer's script copies: from where, to where in the machine. */
+export interface CopiedFile {
+  /** `/dev/null` for an empty file. */
+  readonly source: string;
+  /** Absolute, normalized. */
+  readonly target: string;
+}
+
+/** The copies of a script that NixOS made of an option such as `extraFiles`: lines of `install -D` and `cp` with plain words.
+ *  @returns the copies, and the lines that are something else: somebody's own commands.
+ *  @see nixos/modules/system/boot/loader/grub/grub.nix, systemd-boot/systemd-boot.nix */
+export function parseCopies(script: string): { readonly copies: CopiedFile[]; readonly others: string[] } {
+  const copies: CopiedFile[] = [];
+  const others: string[] = [];
+  for (const line of script.split('\n').map((text) => text.trim())) {
+    if (line === '' || line.startsWith('#')) continue;
+    const copy = parseCopy(line);
+    if (copy === undefined) others.push(line);
+    else copies.push(copy);
+  }
+  return { copies, others };
+}
+
+function parseCopy(line: string): CopiedFile | undefined {
+  const [program = '', ...rest] = plainWords(line) ?? [];
+  if (!/^\/nix\/store\/[^/]+\/bin\/(install|cp)$/.test(program)) return undefined;
+  const flags = rest.filter((word) => word.startsWith('-'));
+  const [source, target, ...more] = rest.filter((word) => !word.startsWith('-'));
+  const known = program.endsWith('/cp') ? ['-pf'] : ['-D', '-Dp'];
+  if (source === undefined || target === undefined || more.length > 0) return undefined;
+  if (!flags.every((flag) => known.includes(flag)) || !source.startsWith('/')) return undefined;
+  return { source, target: posix.normalize(posix.join('/', target)) };
+}
+
+/** The words of a line in which the shell has nothing to do but take quotes away; undefined for any other. */
+function plainWords(line: string): string[] | undefined {
+  // What a variable or a substitution would be is not for us to say.
+  if (/[$`]/.test(line)) return undefined;
+  const words = parse(line);
+  return words.every((word) => typeof word === 'string') ? (words as string[]) : undefined;
+}

@@ -1,0 +1,34 @@
+import { InvalidOptionsError } from '../run/errors.ts';
+import { type BootInstaller, readBootInstaller } from './boot-installer.ts';
+import { GRUB_DEFAULTS, type GrubSettings, readGrubSettings } from './grub-settings.ts';
+import { readSystemdBootSettings, SYSTEMD_BOOT_DEFAULTS, type SystemdBootSettings } from './systemd-boot-settings.ts';
+
+/** How a system is configured to be booted. The loader that it is not configured for has what NixOS presets. */
+export interface LoaderSettings {
+  /** Undefined where the system names no installer. */
+  readonly installer: BootInstaller | undefined;
+  readonly grub: GrubSettings;
+  readonly systemdBoot: SystemdBootSettings;
+}
+
+/** Reads what the system's own installer would have read, from its closure.
+ *  @param store the store's directory.
+ *  @throws {InvalidOptionsError} with each option of the system's that only its own installer can do, by NixOS's name. */
+export async function readLoaderSettings(step: string, store: string, toplevel: string): Promise<LoaderSettings> {
+  const installer = await readBootInstaller(store, toplevel);
+  const grub = installer?.loader === 'grub' ? await readGrubSettings(store, installer) : undefined;
+  const systemdBoot =
+    installer?.loader === 'systemd-boot' ? await readSystemdBootSettings(store, installer) : undefined;
+  const refused = [...(grub?.refused ?? []), ...(systemdBoot?.refused ?? [])];
+  if (refused.length > 0)
+    throw new InvalidOptionsError(step, refused, {
+      hint: 'the system\'s own installer does it: bootLoaderFrom "switch-to-configuration"',
+    });
+  // The one setting that is not of a loader: boot.loader.timeout.
+  const timeout = (grub ?? systemdBoot)?.settings.timeout ?? GRUB_DEFAULTS.timeout;
+  return {
+    installer,
+    grub: grub?.settings ?? { ...GRUB_DEFAULTS, timeout },
+    systemdBoot: systemdBoot?.settings ?? { ...SYSTEMD_BOOT_DEFAULTS, timeout },
+  };
+}
