@@ -25,6 +25,13 @@ function flagName(name: string): string {
   return name.replace(/(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/g, '-').toLowerCase();
 }
 
+/** What a flag says that turns an option off. */
+const TURNED_OFF: Partial<Record<Name, string>> = {
+  installBootLoader: 'install no boot loader',
+  editor: 'the same: no',
+  deterministic: 'random identifiers of disk, partitions and filesystems',
+};
+
 interface Field {
   readonly kind: z.core.$ZodType;
   readonly preset: unknown;
@@ -41,14 +48,23 @@ function unwrap(field: z.core.$ZodType): Field {
   return { kind, preset };
 }
 
-function makeOption(name: Name): Option {
+/** Of an option that is on or off: the flag that changes its preset, or both flags where there is none. */
+function makeSwitches(name: Name, preset: unknown): Option[] {
+  const flag = flagName(name);
+  const on = new Option(`--${flag}`, IMAGE_SPEC_DESCRIPTIONS[name]);
+  const off = new Option(`--no-${flag}`, TURNED_OFF[name]);
+  if (preset === undefined) return [on, off];
+  return [preset === true ? off : on];
+}
+
+function makeOptions(name: Name): Option[] {
   const { kind, preset } = unwrap(imageSpecSchema.shape[name]);
+  return kind instanceof z.ZodBoolean ? makeSwitches(name, preset) : [makeOption(name, kind, preset)];
+}
+
+function makeOption(name: Name, kind: z.core.$ZodType, preset: unknown): Option {
   const flag = flagName(name);
   const description = IMAGE_SPEC_DESCRIPTIONS[name];
-  if (kind instanceof z.ZodBoolean)
-    return preset === true || preset === undefined
-      ? new Option(`--no-${flag}`, `not: ${description}`)
-      : new Option(`--${flag}`, description);
   if (kind instanceof z.ZodEnum) {
     const choices = kind.options.map(String);
     return new Option(
@@ -63,14 +79,16 @@ function makeOption(name: Name): Option {
 
 const NAMES = (Object.keys(imageSpecSchema.shape) as Name[]).filter((name) => !WITHOUT_FLAG.has(name));
 
-export const SPECIFICATION_FLAGS: ReadonlyMap<Name, Option> = new Map(NAMES.map((name) => [name, makeOption(name)]));
+const FLAGS = NAMES.map((name) => [name, makeOptions(name)] as const);
+
+export const SPECIFICATION_FLAGS: readonly Option[] = FLAGS.flatMap(([, options]) => options);
 
 /** The flags that were given, by the names of the specification's options. */
 export function specificationOf({ flags, isGiven }: Given): Record<string, unknown> {
   const specification: Record<string, unknown> = {};
-  for (const [name, option] of SPECIFICATION_FLAGS) {
-    const flag = option.attributeName();
-    if (isGiven(flag)) specification[name] = parsedValue(name, flags[flag]);
+  for (const [name, [option]] of FLAGS) {
+    const flag = option?.attributeName();
+    if (flag !== undefined && isGiven(flag)) specification[name] = parsedValue(name, flags[flag]);
   }
   return specification;
 }

@@ -216,6 +216,8 @@ async function checkWritable(files: Readonly<Record<string, string | undefined>>
 function whyNot({ table, partitions, filesystem, findings }: ImageInspection): string {
   if (table === 'none' && partitions.length === 0 && filesystem === undefined)
     return 'it has neither a partition table nor a filesystem; is it a disk image?';
+  if (table === 'none' && filesystem !== undefined && findings.length === 0)
+    return `it is ${filesystem.type} without a partition table, which no firmware starts`;
   const reasons = findings.map(({ message }) => message);
   return reasons.length > 0 ? reasons.join('; ') : table === 'none' ? 'it has no partition table' : 'it has no loader';
 }

@@ -1,4 +1,4 @@
-export type { DiskFormat } from '../lib/programs/disk-image-format.ts';
+export type { DiskFormat } from '../lib/formats/image-formats.ts';
 export { type AcceleratorVerdict, chooseAccelerator } from './builder/accelerator.ts';
 export { type BuilderKernel, distributionKernel, systemKernel } from './builder/builder-kernel.ts';
 export { type BuilderVm, type StartBuilderVmOptions, startBuilderVm } from './builder/builder-vm.ts';

@@ -13,7 +13,7 @@ export const build: Declaration = {
   ],
   options: [
     new Option('-o, --out <directory>', 'where the image goes').default('.'),
-    ...SPECIFICATION_FLAGS.values(),
+    ...SPECIFICATION_FLAGS,
     new Option('--container <image>', 'run the programs in a container of this image: see vm-images/toolbox'),
     new Option('--verify', 'boot the finished image in every firmware it is made for'),
     new Option('--explain', 'print which way each phase would go, and why; build nothing'),

@@ -1,4 +1,4 @@
-import type { DiskFormat } from '../../lib/programs/disk-image-format.ts';
+import type { DiskFormat } from '../../lib/formats/image-formats.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import type { DiskInterface, MachineType } from '../qemu/argv.ts';
 import type { StageSeen } from '../verdict/stages.ts';

@@ -185,8 +185,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
   const efiVariables = spec.touchEFIVars ? join(outDirectory, 'efi-vars.fd') : undefined;
-  if (efiVariables !== undefined)
-    await makeEfiVariables(spec, finishedRaw, disk, join(work.path, 'efi-vars.fd'), context);
+  if (efiVariables !== undefined) await makeEfiVariables(job, finishedRaw, join(work.path, 'efi-vars.fd'), context);
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
   await runPostVm(spec, finished, outDirectory, context);

@@ -161,8 +161,9 @@ async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoader> {
     );
   checkOptions(spec, bootLoader);
   await readGeneration(PLAN, { number: 1, toplevel }, { store: spec.store });
-  const isOwn = installer?.loader === bootLoader;
-  const firmware = bootLoader === 'grub' ? grubFirmware(spec, isOwn ? settings.grub : GRUB_DEFAULTS) : [];
+  // Who names the loader wants it for all that the layout is for.
+  const asked = spec.bootLoader === undefined ? settings.grub : GRUB_DEFAULTS;
+  const firmware = bootLoader === 'grub' ? grubFirmware(spec, asked) : [];
   if (bootLoader === 'systemd-boot') checkSystemdBoot(spec, settings.systemdBoot);
   const onlyMenu = bootLoader === 'grub' && firmware.length === 0;
   return {
@@ -225,6 +226,7 @@ function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void 
     throw new InvalidOptionsError(PLAN, [
       { path: 'partitionTableType', message: `"${type}" has no EFI, which the system's systemd-boot needs` },
     ]);
+  if (!settings.isConfigured) return;
   const mountPointOf = (wanted: string): string | undefined =>
     partitions.find(({ role }) => role === wanted)?.mountPoint;
   const esp = mountPointOf('esp');

@@ -52,6 +52,35 @@ export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', time
   }
 }
 
+/** A VMDK's descriptor, a text in front of the disk. @see VMware, Virtual Disk Format 5.0 */
+const VMDK = { descriptorSector: 0x1c, descriptorSectors: 0x24 };
+
+/** Gives a VMDK the name that its file will have: qemu-img writes down the one that it was told.
+ *  @param fixed whether its content ID is made from its contents; qemu-img takes one at random. */
+export async function nameVmdk(file: string, name: string, fixed: boolean): Promise<void> {
+  await using handle = await open(file, 'r+');
+  const header = Buffer.alloc(512);
+  await handle.read(header, 0, header.length, 0);
+  const at = Number(header.readBigUInt64LE(VMDK.descriptorSector)) * 512;
+  const bytes = Number(header.readBigUInt64LE(VMDK.descriptorSectors)) * 512;
+  const descriptor = Buffer.alloc(bytes);
+  await handle.read(descriptor, 0, bytes, at);
+  // A name with a quote has no form there, and means nothing: the disk is in this file.
+  const shown = /^[\x20-\x7e]*$/.test(name) && !name.includes('"') ? name : 'disk.vmdk';
+  const write = async (id: string | undefined): Promise<void> => {
+    const text = descriptor
+      .toString('latin1')
+      .replace(/\0+$/, '')
+      .replace(/SPARSE ".*"$/m, () => `SPARSE "${shown}"`)
+      .replace(/^CID=.*$/m, (line) => (id === undefined ? line : `CID=${id}`));
+    const filled = Buffer.alloc(bytes);
+    filled.write(text, 'latin1');
+    await handle.write(filled, 0, bytes, at);
+  };
+  await write(fixed ? '00000000' : undefined);
+  if (fixed) await write((await digest(handle)).toString('hex', 0, 4));
+}
+
 /** What a container has besides the disk: an identifier, a time. Empty for raw and qcow2. */
 export async function readImageIdentity(
   file: string,

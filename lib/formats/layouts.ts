@@ -33,7 +33,7 @@ export interface PartitionPlan {
   /** Where the installed system has it mounted. */
   readonly mountPoint?: string;
   readonly label?: string;
-  /** The GUID of a deterministic image; the root partition's is an option. */
+  /** The GUID of a deterministic image; of a root partition, instead of rootGPUID's preset. */
   readonly guid?: string;
 }
 
@@ -48,8 +48,8 @@ export interface PartitionLayout {
   readonly usesBootSize: boolean;
 }
 
-/** The disk GUID of a deterministic image, which is nixpkgs' own. */
-export const DETERMINISTIC_DISK_GUID = '97FD5997-D90B-4AA3-8D16-C1723AEA73C1';
+/** The disk GUID of a deterministic image: what gptfdisk makes of nixpkgs' argument, which is a digit short. */
+export const DETERMINISTIC_DISK_GUID = '97FD5997-F390-0B4A-A3F8-D106C1723AEA';
 /** The default of rootGPUID and rootFSUID, nixpkgs' own. */
 export const DETERMINISTIC_ROOT_GUID = 'F222513B-DED1-49FA-B591-20CE86A2FE7F';
 
@@ -110,7 +110,7 @@ const LAYOUTS = {
     usesBootSize: false,
     partitions: [
       { number: 1, role: 'bios-grub', start: '1MiB', end: '2MiB', name: 'no-fs', flag: 'bios_grub', guid: GUID_1 },
-      root(2, '2MiB'),
+      { ...root(2, '2MiB'), guid: GUID_2 },
     ],
   },
   efi: {
@@ -139,7 +139,7 @@ const LAYOUTS = {
         label: 'BOOT',
         guid: GUID_2,
       },
-      root(3, 'bootSize'),
+      { ...root(3, 'bootSize'), name: 'ROOT' },
     ],
   },
   hybrid: {
@@ -149,8 +149,8 @@ const LAYOUTS = {
     usesBootSize: true,
     partitions: [
       esp('bootSize', '/boot'),
-      // Sectors 34 to 2047, in front of the ESP: the gap that GRUB's core image goes into.
-      { number: 2, role: 'bios-grub', start: '34s', end: '2047s', name: 'no-fs', flag: 'bios_grub', guid: GUID_2 },
+      // In front of the ESP: the gap that GRUB's core image goes into.
+      { number: 2, role: 'bios-grub', start: '34s', end: '2048s', name: 'no-fs', flag: 'bios_grub', guid: GUID_2 },
       root(3, 'bootSize'),
     ],
   },

@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { type DiskFormat, type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
+import { ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
+import type { DiskFormat } from '../formats/image-formats.ts';
+import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
@@ -125,8 +127,10 @@ async function inspectDisk(
     found.partitions.some(({ purpose }) => purpose === 'bios-grub') ||
     (found.table === 'msdos' && (bios.loader !== 'none' || !forEfi));
   const firmware = [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
+  // A root filesystem alone is started by a host's own loader, or with a kernel that is given: no firmware looks at it.
+  const isForHost = found.table === 'none' && filesystem !== undefined && isRootFilesystem(filesystem.type);
   const isConcerned = (at: Finding['firmware']): boolean =>
-    at === undefined || firmware.length === 0 || firmware.some((one) => one === at);
+    at === undefined || (firmware.length === 0 && !isForHost) || firmware.some((one) => one === at);
   return {
     ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
     ...{ table: found.table, sectorBytes: found.sectorBytes, diskId: found.diskId },
@@ -141,6 +145,10 @@ async function inspectDisk(
       ...[...nix.findings, ...checked, ...budget.findings],
     ],
   };
+}
+
+function isRootFilesystem(type: string): boolean {
+  return ROOT_FILESYSTEMS.some((one) => one === type);
 }
 
 type Place = Pick<InspectedPartition, 'number' | 'offsetBytes' | 'sizeBytes'>;

@@ -86,7 +86,7 @@ export async function readGrubSettings(
 ): Promise<ReadSettings<GrubSettings> | undefined> {
   const lines = script.split('\n').map((line) => line.trim());
   const runs = lines
-    .map((line) => /(\/nix\/store\/\S+install-grub\.pl) (\/nix\/store\/\S+-grub-config\.xml) "?\$@"?$/.exec(line))
+    .map((line) => /(\/nix\/store\/\S+) (\/nix\/store\/\S+-grub-config\.xml) "?\$@"?$/.exec(line))
     .filter((match) => match !== null);
   const [[, program = '', file] = []] = runs;
   if (file === undefined) return undefined;
@@ -103,7 +103,7 @@ export async function readGrubSettings(
     refuse('mirroredBoots', `names ${runs.length > 1 ? 'several boot directories' : config.bootPath}; this has /boot`);
   if (config.storePath !== '/nix/store') refuse('storePath', `is ${config.storePath}; the store is in /nix/store here`);
   if (/GRUB_ENABLE_CRYPTODISK=y/.test(script)) refuse('enableCryptodisk', 'asks for encrypted partitions');
-  const known = /^(#.*|set -e|export (PERL5LIB|GRUB_ENABLE_CRYPTODISK)=.*)?$|install-grub\.pl /;
+  const known = /^(#.*|set -e|export (PERL5LIB|GRUB_ENABLE_CRYPTODISK)=.*)?$|-grub-config\.xml "?\$@"?$/;
   const own = lines.find((line) => !known.test(line));
   if (own !== undefined) refuse('extraInstallCommands', `are commands of the system's: ${own}`);
   const { copies, others } = parseCopies(extraPrepareConfig.replaceAll('@bootPath@', config.bootPath));

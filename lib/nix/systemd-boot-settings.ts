@@ -22,6 +22,8 @@ export interface SystemdBootSettings {
   readonly entriesByHash: boolean;
   /** extraFiles, extraEntries and extraEfiDrivers, and the marks by which the next run finds them. */
   readonly copies: readonly CopiedFile[];
+  /** Whether they are a system's own, or what NixOS presets. */
+  readonly isConfigured: boolean;
 }
 
 export const SYSTEMD_BOOT_DEFAULTS: SystemdBootSettings = {
@@ -36,6 +38,7 @@ export const SYSTEMD_BOOT_DEFAULTS: SystemdBootSettings = {
   bootMountPoint: '/boot',
   entriesByHash: false,
   copies: [],
+  isConfigured: false,
 };
 
 export interface ReadSettings<T> {
@@ -92,6 +95,7 @@ export async function readSystemdBootSettings(
       bootMountPoint: constant('BOOT_MOUNT_POINT') ?? defaults.bootMountPoint,
       entriesByHash: text.includes('sha256(contents)'),
       copies,
+      isConfigured: true,
     },
     refused,
   };

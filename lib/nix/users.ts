@@ -17,7 +17,7 @@ const usersGroups = z.object({
   groups: z.array(z.object({ name: z.string(), gid: z.int().nullish() })),
 });
 
-/** Looks where NixOS keeps them: the specification that its activation hands to update-users-groups (or userborn), the
+/** Looks where NixOS keeps them: the specification that its activation hands to update-users-groups or its service to userborn, the
  *  sysusers.d of systemd-sysusers, and a passwd and group of its etc. The superuser is always 0.
  *  @see nixos/modules/config/users-groups.nix; sysusers.d(5) */
 export async function declaredIds(store: string, toplevel: string): Promise<DeclaredIds> {
@@ -50,9 +50,7 @@ export async function declaredIds(store: string, toplevel: string): Promise<Decl
     if (gid === undefined && !groups.has(name)) groups.set(name, number(uid));
   }
 
-  const activate = await resolveInStore(store, `${toplevel}/activate`);
-  const script = activate === undefined ? '' : await readFile(join(store, activate), 'utf8').catch(() => '');
-  const named = /\/nix\/store\/[^\s"']*-(?:users-groups|userborn)\.json/.exec(script)?.[0];
+  const named = await declaration(store, toplevel);
   const declared = named === undefined ? undefined : usersGroups.safeParse(parseJson(await read(named)));
   if (declared?.success === true) {
     for (const { name, gid } of declared.data.groups) groups.set(name, gid ?? undefined);
@@ -62,6 +60,20 @@ export async function declaredIds(store: string, toplevel: string): Promise<Decl
   users.set('root', { uid: 0, group: 'root' });
   groups.set('root', 0);
   return { users, groups, sources };
+}
+
+/** Who makes the users: the activation, or the service of userborn. */
+const MAKERS = ['activate', 'etc/systemd/system/userborn.service'];
+
+/** The file that the maker of a system's users is told of. @see nixos/modules/services/system/userborn.nix */
+async function declaration(store: string, toplevel: string): Promise<string | undefined> {
+  for (const maker of MAKERS) {
+    const file = await resolveInStore(store, `${toplevel}/${maker}`);
+    const text = file === undefined ? '' : await readFile(join(store, file), 'utf8').catch(() => '');
+    const named = /\/nix\/store\/[^\s"']*-(?:users-groups|userborn)\.json/.exec(text)?.[0];
+    if (named !== undefined) return named;
+  }
+  return undefined;
 }
 
 function* lines(text: string, separator: string): Generator<string[]> {

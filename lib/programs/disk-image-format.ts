@@ -3,6 +3,7 @@ import { open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { foreignFormat, MAGIC_BYTES } from '../formats/foreign-formats.ts';
+import type { DiskFormat } from '../formats/image-formats.ts';
 import { kindOf } from '../host-files/given-paths.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { isErrno } from '../run/errno.ts';
@@ -11,8 +12,6 @@ import type { Executor, RunResult } from '../run/executor.ts';
 import { localExecutor } from '../run/local-executor.ts';
 import { commandFailure } from '../run/step.ts';
 import { roundUp, SECTOR_BYTES } from '../units.ts';
-
-export type DiskFormat = 'raw' | 'qcow2' | 'vdi' | 'vpc';
 
 export interface DiskImageFacts {
   readonly file: string;

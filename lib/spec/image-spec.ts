@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
-import { IMAGE_FORMATS } from '../formats/image-formats.ts';
+import { FORMATS_OF_CHANCE, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
@@ -109,7 +109,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
           },
         ]
       : [],
-  ({ reproducible, deterministic, fsType, populateRootWith }) => {
+  ({ reproducible, deterministic, fsType, populateRootWith, format }) => {
     if (reproducible !== true) return [];
     const contradicts = (with_: string, why: string) => ({
       path: 'reproducible',
@@ -119,6 +119,9 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       ...(deterministic === false ? [contradicts('deterministic: false', 'identifiers would be random')] : []),
       ...(fsType !== undefined && fsType !== 'ext4'
         ? [contradicts(`fsType "${fsType}"`, 'its tools take identifiers and times that cannot be given')]
+        : []),
+      ...(format !== undefined && FORMATS_OF_CHANCE.includes(format)
+        ? [contradicts(`format "${format}"`, 'qemu-img gives it identifiers at random')]
         : []),
       ...(populateRootWith === 'cptofs'
         ? [contradicts('populateRootWith "cptofs"', 'a Linux kernel writes the filesystem, at the time it is')]
@@ -184,17 +187,10 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       ...(fsType !== undefined && fsType !== 'ext4' ? [wrong(`fsType "${fsType}"`, 'only ext4 is filled so')] : []),
     ];
   },
-  ({ touchEFIVars, partitionTableType: type, installBootLoader }) => {
-    if (touchEFIVars !== true || type === undefined) return [];
-    return [
-      ...(PARTITION_LAYOUTS[type].efi
-        ? []
-        : [{ path: 'touchEFIVars', message: `contradicts partitionTableType "${type}", which has no loader for EFI` }]),
-      ...(installBootLoader === false
-        ? [{ path: 'touchEFIVars', message: 'contradicts installBootLoader: false: an entry would lead to no loader' }]
-        : []),
-    ];
-  },
+  ({ touchEFIVars, partitionTableType: type }) =>
+    touchEFIVars === true && type !== undefined && PARTITION_LAYOUTS[type].table !== 'gpt'
+      ? [{ path: 'touchEFIVars', message: `contradicts partitionTableType "${type}": EFI boots from a GPT` }]
+      : [],
   ({ baseName, format }) =>
     baseName?.startsWith('-') === true && format !== undefined
       ? [{ path: 'baseName', message: 'must not begin with a dash' }]
@@ -228,10 +224,11 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   bootLoaderTimeout:
     'seconds that its menu waits, or "none": until a key is pressed; with bootLoaderFrom "bootspec"; default: as the system is configured',
   editor:
-    'whether the menu of systemd-boot lets kernel parameters be edited; with bootLoaderFrom "bootspec"; default: as the system is configured',
+    'kernel parameters can be edited in the menu of systemd-boot; with bootLoaderFrom "bootspec"; default: as the system is configured',
   consoleMode: 'resolution of systemd-boot (loader.conf(5)); default: as the system is configured',
   timeoutStyle: 'how GRUB waits: with its menu, a countdown, or hidden; default: as the system is configured',
-  touchEFIVars: 'keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry for its loader',
+  touchEFIVars:
+    'keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry for its loader if it has one',
   efiVariables:
     "an empty store of EFI variables (OVMF_VARS.fd), for touchEFIVars; default: the one of this host's firmware",
   fsType: 'the root filesystem',

@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { rename, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
-import { fixImageIdentity } from '../formats/image-identity.ts';
+import { diskFormatOf, driverOf, IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
+import { fixImageIdentity, nameVmdk } from '../formats/image-identity.ts';
 import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
 import { inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { path, timestamp } from '../spec/fields.ts';
-import { SECTOR_BYTES } from '../units.ts';
+import { roundUp, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'convertImage';
 
@@ -20,7 +20,8 @@ const schema = z.object({
   target: path,
   /** Default "raw". */
   format: z.enum(IMAGE_FORMATS).default('raw'),
-  /** Seconds since 1970: the same disk then gives the same file each time, with identifiers made from its contents. */
+  /** Seconds since 1970: the same disk then gives the same file each time, with identifiers made from its contents; but not a
+   *  vhdx. */
   timestamp: timestamp.optional(),
 });
 
@@ -37,14 +38,13 @@ export interface ConvertedImage {
 
 /** Arguments of qemu-img: runs of zeros of 4 KiB become holes. */
 export function convertImageArgs(source: string, target: string, format: ImageFormat): string[] {
-  const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
   return [
     'qemu-img',
     'convert',
     '-f',
     'raw',
     '-O',
-    driver,
+    driverOf(format),
     ...(format === 'qcow2-compressed' ? ['-c'] : []),
     '-S',
     '4k',
@@ -53,7 +53,7 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
   ];
 }
 
-/** Converts a raw image to one of make-disk-image's formats; what is sparse stays sparse.
+/** Converts a raw image to one of make-disk-image's formats, or to another that qemu-img writes; what is sparse stays sparse.
  *  @returns sizes as `qemu-img info` tells them of the result.
  *  @throws {NoSpaceError} when the host's disk is full; a target that is there stays as it is.
  *  @see qemu-img(1). Runs: qemu-img. */
@@ -81,14 +81,18 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
       await rm(partial, { force: true });
       throw error;
     }
+    if (format === 'vmdk') await nameVmdk(partial, basename(target), time !== undefined);
     if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
     await rename(partial, target);
-    const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
-    const { size, blocks } = await stat(target);
+    const driver = diskFormatOf(format);
+    const { blocks } = await stat(target);
+    const { size } = await stat(source);
     const allocatedBytes = blocks * SECTOR_BYTES;
     step.measured(allocatedBytes);
     const virtualBytes =
-      driver === 'raw' ? size : (await inspectDiskImage(target, driver, step.executor, step.signal)).virtualBytes;
+      driver === undefined || driver === 'raw'
+        ? roundUp(size, SECTOR_BYTES)
+        : (await inspectDiskImage(target, driver, step.executor, step.signal)).virtualBytes;
     return { target, format, virtualBytes, allocatedBytes };
   },
 });

@@ -159,7 +159,9 @@ type PartitionDisk = StepFacts &
   ) => Promise<PartitionedDisk<T>>);
 
 function planGuid(partition: PartitionPlan, rootGPUID: string): string {
-  return partition.role === 'root' ? rootGPUID : (partition.guid ?? rootGPUID);
+  const isPreset = rootGPUID.toUpperCase() === DETERMINISTIC_ROOT_GUID;
+  if (partition.role === 'root' && !isPreset) return rootGPUID;
+  return partition.guid ?? rootGPUID;
 }
 
 async function readPartitions(image: string, type: PartitionTableType): Promise<PartitionedDisk> {

@@ -13,7 +13,7 @@ const schema = z.object({
   /** An empty store of EFI variables, as firmware packages have it: OVMF_VARS.fd. */
   template: path,
   target: path,
-  /** What firmware is to start, the first first. */
+  /** What firmware is to start, the first first. None: the store stays empty. */
   bootEntries: z
     .array(
       z.object({
@@ -29,7 +29,6 @@ const schema = z.object({
         }),
       }),
     )
-    .min(1)
     .readonly(),
 });
 
@@ -59,7 +58,9 @@ export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineSte
       ...bootEntries.map((entry, index) =>
         variable(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
       ),
-      variable('BootOrder', Buffer.from(Uint16Array.from(bootEntries.keys()).buffer)),
+      ...(bootEntries.length === 0
+        ? []
+        : [variable('BootOrder', Buffer.from(Uint16Array.from(bootEntries.keys()).buffer))]),
     ];
     const bytes = Buffer.concat(variables);
     if (!store.subarray(at, at + bytes.length).every((byte) => byte === 0xff))

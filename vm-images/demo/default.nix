@@ -48,6 +48,8 @@ let
     stage1 = ./system/stage-1.sh;
   };
   grubImages = run "grub-images" ./grub-images.sh { inherit userland; };
+  grubFont = run "grub-font" ./grub-font.sh { inherit debs; };
+  grubSplash = run "splash.png" ./grub-splash.sh { };
   systemdBoot = run "systemd-boot" ./systemd-boot.sh { inherit (target) debs efi; };
   users = ./users;
 
@@ -95,6 +97,8 @@ let
       root ? "LABEL=nixos",
       label ? "${stateVersion}-${flavour}",
       moreParams ? [ ],
+      # Of boot.loader.grub, beside a timeout of 0.
+      grubSettings ? { },
       # Names and their systems.
       specialisations ? { },
     }:
@@ -125,19 +129,51 @@ let
       installer = {
         grub = ./system/install-grub.sh;
         systemd-boot = ./system/install-systemd-boot.sh;
-        none = "";
+        none = ./system/no-bootloader.sh;
       };
-      installBootLoader =
-        if loader == "none" then
-          ""
-        else
-          run "install-${loader}.sh" ./fill.sh (
-            variables
-            // {
-              source = installer.${loader};
-              kernelParams = builtins.concatStringsSep " " kernelParams;
-            }
-          );
+      # What NixOS's installer of GRUB is told, as builtins.toXML has it.
+      grubConfig = run "grub-config.xml" ./grub-config.sh {
+        passAsFile = [ "config" ];
+        config = builtins.toXML (
+          {
+            timeout = 0;
+            timeoutStyle = "menu";
+            default = "0";
+            entryOptions = "--class nixos --unrestricted";
+            subEntryOptions = "--class nixos";
+            configurationLimit = 100;
+            devices = if builtins.elem "i386-pc" grubTargets then [ "/dev/vda" ] else [ "nodev" ];
+            grub = if builtins.elem "i386-pc" grubTargets then "${variables.sw}" else "";
+            grubEfi = if builtins.elem "x86_64-efi" grubTargets then "${variables.sw}" else "";
+            efiSysMountPoint = if esp == "" then "/boot" else esp;
+            efiInstallAsRemovable = true;
+            bootPath = "/boot";
+            storePath = "/nix/store";
+            fsIdentifier = "uuid";
+            copyKernels = false;
+            fullName = "grub";
+            fullVersion = "2.06";
+            extraGrubInstallArgs = [ ];
+            users = { };
+          }
+          // grubSettings
+        );
+      };
+      grubProgram = run "demo-install-grub" ./fill.sh (
+        variables
+        // {
+          source = ./system/demo-install-grub.sh;
+          kernelParams = builtins.concatStringsSep " " kernelParams;
+        }
+      );
+      installBootLoader = run (if loader == "none" then "no-bootloader" else "install-${loader}.sh") ./fill.sh (
+        variables
+        // {
+          source = installer.${loader};
+          program = if loader == "grub" then grubProgram else "";
+          kernelParams = builtins.concatStringsSep " " kernelParams;
+        }
+      );
       # What the scripts' @names@ stand for. Only what a system needs is in its closure.
       variables = {
         inherit flavour loader esp boot users usersGroups;
@@ -148,6 +184,7 @@ let
         sw = if isDemo then "${userland}/usr" else target.busybox;
         grubImages = if isDemo || loader != "grub" then "" else grubImages;
         systemdBoot = if loader == "systemd-boot" then systemdBoot else "";
+        grubConfig = if loader == "grub" then grubConfig else "";
       };
     in
     { inherit bootspec; }
@@ -220,6 +257,35 @@ let
       grubTargets = bios ++ efi;
       esp = "/boot";
       boot = "ESP";
+    };
+    # For a host that has a loader of its own, which reads this menu.
+    grub-menu = mkSystem {
+      inherit flavour;
+      loader = "grub";
+    };
+    grub-settings = mkSystem {
+      inherit flavour;
+      loader = "grub";
+      grubTargets = bios ++ efi;
+      esp = "/boot";
+      boot = "ESP";
+      grubSettings = {
+        timeout = 1;
+        timeoutStyle = "hidden";
+        default = "saved";
+        font = "${grubFont}/unicode.pf2";
+        splashImage = "${grubSplash}";
+        backgroundColor = "#2F302F";
+        splashMode = "normal";
+        gfxmodeBios = "640x480";
+        gfxmodeEfi = "640x480";
+        gfxpayloadBios = "text";
+        gfxpayloadEfi = "keep";
+        users.admin.password = "it's $secret";
+        extraConfig = "insmod chain\necho of extraConfig\n";
+        extraEntries = "menuentry \"Power off\" --unrestricted {\n  halt\n}\n";
+        extraPrepareConfig = "${target.busybox}/bin/install -Dp ${grubSplash} /boot/'extra file'\n";
+      };
     };
     grub-xbootldr = mkSystem {
       inherit flavour;

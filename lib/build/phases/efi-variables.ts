@@ -1,9 +1,8 @@
 import { inspectImage } from '../../inspect/inspect-image.ts';
 import { UnexpectedStateError } from '../../run/errors.ts';
-import type { ImageSpec } from '../../spec/image-spec.ts';
-import type { PartitionedDisk } from '../../steps/partition-disk.ts';
 import { writeEfiVariables } from '../../steps/write-efi-variables.ts';
 import type { BuildContext } from '../context.ts';
+import type { Job } from '../job.ts';
 
 /** Loaders that have a place of their own on an ESP, with the names that their installers give them; the removable path is for
  *  machines that have no entry. */
@@ -13,20 +12,26 @@ const EFI_LOADERS: readonly (readonly [pattern: RegExp, label: string])[] = [
   [/^EFI\/BOOT\/BOOT\w+\.EFI$/i, 'NixOS'],
 ];
 
-/** Boot entries for the loader that is on the ESP, whoever installed it. */
+/** A store of EFI variables with a boot entry for the loader that is on the ESP, whoever installed it; without an entry where
+ *  nothing was to be installed there. */
 export async function makeEfiVariables(
-  spec: ImageSpec,
+  { spec, plan, disk: { esp } }: Pick<Job, 'spec' | 'plan' | 'disk'>,
   image: string,
-  { esp }: PartitionedDisk,
   target: string,
   context: BuildContext,
 ): Promise<void> {
+  const template = spec.efiVariables ?? (await context.efiVariablesTemplate?.());
+  const isEmpty =
+    esp === undefined || plan.bootLoader === 'none' || (plan.bootLoader === 'grub' && !plan.firmware.includes('efi'));
+  if (isEmpty && template !== undefined) {
+    await writeEfiVariables({ template, target, bootEntries: [] }, context);
+    return;
+  }
   const { efi } = await inspectImage({ image, format: 'raw' }, context);
   const found = EFI_LOADERS.flatMap(([pattern, label]) => {
     const file = efi.loaders.find((name) => pattern.test(name));
     return file === undefined ? [] : [{ label, loader: `\\${file.replaceAll('/', '\\')}` }];
   })[0];
-  const template = spec.efiVariables ?? (await context.efiVariablesTemplate?.());
   if (esp?.partitionUuid === undefined || found === undefined || template === undefined)
     throw new UnexpectedStateError('touchEFIVars', `cannot make a boot entry for ${image}`, {
       expected: 'an ESP with a loader, and an empty store of EFI variables',

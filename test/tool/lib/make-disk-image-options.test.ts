@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
@@ -29,10 +29,12 @@ interface Made {
 }
 
 async function make(options: Partial<BuildImageOptions>, context: BuildContext = {}): Promise<Made> {
-  const isNone = options.partitionTableType === 'none' || options.installBootLoader === false;
+  const hasNoTable = options.partitionTableType === 'none';
+  const isNone = hasNoTable || options.installBootLoader === false;
+  const system = hasNoTable ? 'tiny-grub-menu' : 'tiny-grub-hybrid';
   const built = await buildImage(
     {
-      ...{ toplevel: demo.systems['tiny-grub-hybrid'] ?? '', store: demo.store, outDir: await tempDirectory() },
+      ...{ toplevel: demo.systems[system] ?? '', store: demo.store, outDir: await tempDirectory() },
       ...{ additionalSpace: '16M', bootSize: '128M', bootLoaderFrom: 'bootspec' },
       ...(isNone ? {} : { bootLoader: 'grub' as const }),
       ...options,
@@ -99,6 +101,14 @@ const SEEN: Readonly<Record<string, () => Promise<void>>> = {
     const template = '/usr/share/OVMF/OVMF_VARS_4M.fd';
     const { built } = await make({ partitionTableType: 'efi', touchEFIVars: true, efiVariables: template });
     expect(basename(built.efiVariables ?? '')).toBe('efi-vars.fd');
+    // An empty store, where there is no loader for an entry to lead to.
+    for (const more of [
+      { partitionTableType: 'legacy+gpt' },
+      { partitionTableType: 'efi', installBootLoader: false },
+    ] as const) {
+      const { built: empty } = await make({ ...more, touchEFIVars: true, efiVariables: template });
+      expect((await readFile(empty.efiVariables ?? '')).equals(await readFile(template))).toBe(true);
+    }
     await expect(make({ partitionTableType: 'legacy', touchEFIVars: true })).rejects.toThrow(
       /touchEFIVars: contradicts partitionTableType "legacy"/,
     );

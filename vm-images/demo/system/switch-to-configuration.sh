@@ -11,5 +11,5 @@ if [ ! -e /etc/NIXOS ]; then
   echo "This is not a NixOS installation!" >&2
   exit 1
 fi
-[ -z "@installBootLoader@" ] || @installBootLoader@ @out@
+@installBootLoader@ @out@
 sync

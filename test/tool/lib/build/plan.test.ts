@@ -1,7 +1,17 @@
+import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { planBuild } from '../../../../lib/build/plan.ts';
 import { type ImageSpecInput, parseImageSpec } from '../../../../lib/spec/image-spec.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { fakeSystem } from '../../../helpers/fake-system.ts';
+import {
+  GRUB_BOTH_CONFIG,
+  GRUB_EFI_CONFIG,
+  grubFiles,
+  otherInstallerFiles,
+  systemdBootFiles,
+} from '../../../helpers/nixos-loader.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 let demo: DemoSystems;
 beforeAll(async () => {
@@ -32,20 +42,105 @@ test('make-disk-image’s way needs a builder, and every phase has a reason', as
 });
 
 test.each([
-  ['tiny-grub-bios', 'legacy', 'grub', /is for BIOS alone/],
+  ['tiny-grub-bios', 'legacy', 'grub', /the system's own installer is install-grub\.sh/],
   ['tiny-grub-hybrid', 'hybrid', 'grub', /the system's own installer is install-grub\.sh/],
   ['tiny-systemd-boot', 'efi', 'systemd-boot', /the system's own installer is install-systemd-boot\.sh/],
-  ['tiny-none', 'none', 'none', /has no place for one/],
+  ['tiny-none', 'none', 'none', /the system is configured without a boot loader/],
+  ['tiny-none', 'legacy', 'none', /the system is configured without a boot loader/],
 ] as const)('without a VM, %s on %s gets %s', async (system, partitionTableType, loader, why) => {
   const made = await plan(system, { bootLoaderFrom: 'bootspec', partitionTableType, contents });
   expect(made).toMatchObject({ bootLoader: loader, owners: 'declared', needsBuilder: false });
   expect(made.phases.find(({ phase }) => phase === 'boot loader')?.why).toMatch(why);
 });
 
+/** A plan for a system that exists only as far as it is read. */
+async function planFor(files: Record<string, string>, options: object) {
+  const system = await fakeSystem(join(await tempDirectory(), 'store'), { files });
+  return planBuild({ toplevel: system.toplevel, store: system.store, bootLoaderFrom: 'bootspec', ...options });
+}
+
 test('a loader that cannot be told must be named', async () => {
-  await expect(plan('tiny-none', { bootLoaderFrom: 'bootspec', partitionTableType: 'efi' })).rejects.toThrow(
+  await expect(planFor({}, { partitionTableType: 'efi' })).rejects.toThrow(
     /bootLoader: is needed[\s\S]*"grub" or "systemd-boot"/,
   );
-  const named = await plan('tiny-none', { bootLoaderFrom: 'bootspec', partitionTableType: 'efi', bootLoader: 'grub' });
-  expect(named.bootLoader).toBe('grub');
+  const named = await planFor({}, { partitionTableType: 'efi', bootLoader: 'grub' });
+  expect(named).toMatchObject({ bootLoader: 'grub', firmware: ['efi'] });
+});
+
+test.each<[string, () => Promise<Record<string, string>>, string, unknown]>([
+  ['BIOS alone', () => grubFiles(), 'hybrid', ['bios']],
+  ['EFI alone', () => grubFiles(GRUB_EFI_CONFIG), 'hybrid', ['efi']],
+  ['both', () => grubFiles(GRUB_BOTH_CONFIG), 'hybrid', ['bios', 'efi']],
+  ['no device: the menu alone', () => grubFiles({ devices: ['nodev'], grub: '' }), 'none', []],
+  ['no device on an MBR', () => grubFiles({ devices: ['nodev'], grub: '' }), 'legacy', []],
+])('GRUB is installed for what the system asks for: %s', async (_, files, partitionTableType, firmware) => {
+  expect(await planFor(await files(), { partitionTableType })).toMatchObject({ bootLoader: 'grub', firmware });
+});
+
+test.each<[string, () => Record<string, string> | Promise<Record<string, string>>, object, RegExp]>([
+  [
+    'GRUB on a device of a disk for EFI',
+    () => grubFiles(),
+    { partitionTableType: 'efi' },
+    /boot\.loader\.grub\.devices/,
+  ],
+  [
+    'GRUB on a device without a table',
+    () => grubFiles(),
+    { partitionTableType: 'none' },
+    /"nodev" installs the menu alone/,
+  ],
+  ['GRUB for EFI without an ESP', () => grubFiles(GRUB_EFI_CONFIG), { partitionTableType: 'legacy' }, /efiSupport/],
+  [
+    'an ESP that is mounted elsewhere',
+    () => grubFiles({ ...GRUB_EFI_CONFIG, efiSysMountPoint: '/boot/efi' }),
+    { partitionTableType: 'efi' },
+    /efiSysMountPoint: is \/boot\/efi, and the ESP of partitionTableType "efi" is \/boot/,
+  ],
+  [
+    'systemd-boot without EFI',
+    () => systemdBootFiles(),
+    { partitionTableType: 'legacy' },
+    /needs?[\s\S]*systemd-boot|systemd-boot needs/,
+  ],
+  [
+    'systemd-boot with another ESP',
+    () => systemdBootFiles({ esp: '/efi' }),
+    { partitionTableType: 'efi' },
+    /efiSysMountPoint/,
+  ],
+  [
+    'systemd-boot without XBOOTLDR',
+    () => systemdBootFiles({ esp: '/efi' }),
+    { partitionTableType: 'efixbootldr' },
+    /xbootldrMountPoint: makes the boot partition \/efi, and that of partitionTableType "efixbootldr" is \/boot/,
+  ],
+  [
+    'limine',
+    () => otherInstallerFiles('limine-install.py'),
+    {},
+    /installed by its own limine-install\.py[\s\S]*switch-to-configuration/,
+  ],
+  [
+    'GRUB’s style for systemd-boot',
+    () => systemdBootFiles(),
+    { partitionTableType: 'efi', timeoutStyle: 'hidden' },
+    /timeoutStyle: is an option of grub/,
+  ],
+  ['systemd-boot’s editor for GRUB', () => grubFiles(), { editor: false }, /editor: is an option of systemd-boot/],
+  [
+    'commands of the system’s',
+    () => systemdBootFiles({ after: 'true' }),
+    { partitionTableType: 'efi' },
+    /extraInstallCommands/,
+  ],
+])('before anything is made, refused: %s', async (_, files, options, message) => {
+  await expect(planFor(await files(), options)).rejects.toThrow(message);
+});
+
+test('a system without a loader gets none, whatever the layout', async () => {
+  for (const partitionTableType of ['legacy', 'efi', 'hybrid'])
+    expect(await planFor(otherInstallerFiles('no-bootloader'), { partitionTableType })).toMatchObject({
+      bootLoader: 'none',
+    });
 });

@@ -13,7 +13,7 @@ beforeAll(async () => {
   demo = await prepareDemo();
 });
 
-async function image(system: string, partitionTableType: 'efi' | 'hybrid' | 'legacy'): Promise<BuiltImage> {
+async function image(system: string, partitionTableType: 'efi' | 'hybrid' | 'legacy' | 'none'): Promise<BuiltImage> {
   return buildImage({
     ...{ toplevel: demo.systems[system] ?? '', store: demo.store, outDir: await tempDirectory(), partitionTableType },
     ...{ bootSize: '64M', additionalSpace: '16M', bootLoaderFrom: 'bootspec' },
@@ -61,4 +61,12 @@ test('what cannot work is told, with exit status 1', async () => {
   const { findings, firmware } = await inspectImage({ image: built.image });
   expect(firmware).toEqual(['bios']);
   expect(findings).toMatchObject([{ code: 'no-boot-code', severity: 'fatal' }]);
+});
+
+test('a root filesystem alone, with a menu for a host’s own loader, is not broken', async () => {
+  const built = await image('tiny-grub-menu', 'none');
+  const inspection = await inspectImage({ image: built.image });
+  expect(inspection).toMatchObject({ table: 'none', firmware: [], filesystem: { type: 'ext4' }, findings: [] });
+  const menu = await run(['debugfs', '-R', 'cat /boot/grub/grub.cfg', built.image]);
+  expect(menu).toContain(`init=${built.system.toplevel}/init`);
 });

@@ -1,7 +1,13 @@
 import { open, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { IMAGE_FORMATS, imageFileName } from '../../../../lib/formats/image-formats.ts';
+import {
+  diskFormatOf,
+  driverOf,
+  FORMATS_OF_CHANCE,
+  IMAGE_FORMATS,
+  imageFileName,
+} from '../../../../lib/formats/image-formats.ts';
 import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
@@ -24,9 +30,33 @@ test.each(IMAGE_FORMATS)('%s holds the same bytes, and is sparse', async (format
   const made = await convertImage({ source, target, format });
   expect(made.virtualBytes).toBeGreaterThanOrEqual(512 * MIB);
   expect(made.allocatedBytes).toBeLessThan(8 * MIB);
-  const driver = format === 'qcow2-compressed' ? 'qcow2' : format;
-  expect((await inspectDiskImage(target)).format).toBe(driver);
+  const driver = driverOf(format);
+  if (diskFormatOf(format) !== undefined) expect((await inspectDiskImage(target)).format).toBe(driver);
   await run(['qemu-img', 'compare', '-f', 'raw', '-F', driver, source, target]);
+});
+
+test.each(
+  IMAGE_FORMATS.filter((format) => !FORMATS_OF_CHANCE.includes(format)),
+)('%s is the same file each time, when a time is given', async (format) => {
+  const source = await sparseDisk();
+  const [one, two] = [await tempDirectory(), await tempDirectory()].map((at) => join(at, imageFileName('x', format)));
+  if (one === undefined || two === undefined) throw new Error('no names');
+  for (const target of [one, two]) await convertImage({ source, target, format, timestamp: 1 });
+  await run(['cmp', one, two]);
+});
+
+test.each([
+  ['nixos.vmdk', 'nixos.vmdk'],
+  ['a very long name, with blanks, of more than a few letters.vmdk', undefined],
+  ['"quoted".vmdk', 'disk.vmdk'],
+])('the descriptor of a VMDK has the name of its file: %s', async (name, shown = name) => {
+  const source = await sparseDisk();
+  const target = join(dirname(source), name);
+  await convertImage({ source, target, format: 'vmdk' });
+  await using handle = await open(target, 'r');
+  const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, 512);
+  expect(buffer.toString('latin1')).toContain(`SPARSE "${shown}"\n`);
+  expect(buffer.toString('latin1')).toMatch(/\nCID=(?!00000000)[0-9a-f]{8}\n/);
 });
 
 test('a conversion that fails leaves nothing', async () => {

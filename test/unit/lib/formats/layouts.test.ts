@@ -16,11 +16,11 @@ test.each([
   ['efi', 'mklabel gpt mkpart ESP fat32 8MiB 256MiB set 1 boot on mkpart primary ext4 256MiB 100%'],
   [
     'efixbootldr',
-    'mklabel gpt mkpart ESP fat32 8MiB 100MiB set 1 boot on mkpart BOOT fat32 100MiB 256MiB set 2 bls_boot on mkpart primary ext4 256MiB 100%',
+    'mklabel gpt mkpart ESP fat32 8MiB 100MiB set 1 boot on mkpart BOOT fat32 100MiB 256MiB set 2 bls_boot on mkpart ROOT ext4 256MiB 100%',
   ],
   [
     'hybrid',
-    'mklabel gpt mkpart ESP fat32 8MiB 256MiB set 1 boot on mkpart no-fs 34s 2047s set 2 bios_grub on mkpart primary ext4 256MiB 100%',
+    'mklabel gpt mkpart ESP fat32 8MiB 256MiB set 1 boot on mkpart no-fs 34s 2048s set 2 bios_grub on mkpart primary ext4 256MiB 100%',
   ],
   ['none', ''],
 ] as const)('the parted script of %s', (type, script) => {

@@ -46,7 +46,7 @@ test('partitionDisk', () => {
     'sfdisk --quiet --no-reread --no-tell-kernel --disk-id ./d.img 0x97fd5997',
   ]);
   expect(fixIdentifiersArgs('./d.img', 'efi', 'R').map((argv) => argv.join(' '))).toEqual([
-    'sfdisk --quiet --no-reread --no-tell-kernel --disk-id ./d.img 97FD5997-D90B-4AA3-8D16-C1723AEA73C1',
+    'sfdisk --quiet --no-reread --no-tell-kernel --disk-id ./d.img 97FD5997-F390-0B4A-A3F8-D106C1723AEA',
     'sfdisk --quiet --no-reread --no-tell-kernel --part-uuid ./d.img 1 1C06F03B-704E-4657-B9CD-681A087A2FDC',
     'sfdisk --quiet --no-reread --no-tell-kernel --part-uuid ./d.img 2 R',
   ]);
