@@ -33,43 +33,75 @@
   format ? "raw",
   deterministic ? true,
   # What `nix-build --check` compares.
-  reproducible ? deterministic && fsType == "ext4" && populateRootWith == "mke2fs",
+  reproducible ? deterministic && fsType == "ext4" && format != "vhdx",
   rootGPUID ? "F222513B-DED1-49FA-B591-20CE86A2FE7F",
   rootFSUID ? rootGPUID,
   rootFSHashSeed ? rootFSUID,
+  # "cptofs" is taken, and mke2fs does it.
   populateRootWith ? "mke2fs",
   copyChannel ? true,
   additionalPaths ? [ ],
 
   # What nixpkgs' has not.
 
-  # "grub" or "systemd-boot"; null: the one that the system is for.
+  # "grub" or "systemd-boot"; null: the one that the system is configured for.
   bootLoader ? null,
-  # Seconds; null: 5, as in NixOS.
+  # Seconds, or "none"; null: as the system is configured, and so the next three.
   bootLoaderTimeout ? null,
+  editor ? null,
+  consoleMode ? null,
+  timeoutStyle ? null,
+  meta ? { },
   # This tool, of the platform that builds.
-  nixos-disk-image ? import ./package.nix { pkgs = pkgs.buildPackages; },
+  nixos-disk-image ? pkgs.buildPackages.callPackage ./package.nix { },
 }:
 let
   inherit (config.system.build) toplevel;
   inherit (pkgs) buildPackages;
 
-  # What `nix-channel --update` would leave: the sources as a directory "nixos", with the version they are of.
+  problems = import ./assertions.nix {
+    inherit lib config;
+    arguments = {
+      inherit
+        additionalSpace
+        bootLoader
+        bootSize
+        configFile
+        contents
+        deterministic
+        diskSize
+        format
+        fsType
+        installBootLoader
+        label
+        onlyNixStore
+        partitionTableType
+        populateRootWith
+        reproducible
+        rootFSUID
+        touchEFIVars
+        ;
+    };
+  };
+
+  # What `nix-channel --update` would leave: the sources as a directory "nixos", with the version they are of. The same output as
+  # that of nixpkgs' make-channel.
   channel = pkgs.runCommand "nixos-${config.system.nixos.version}" { } ''
     mkdir -p "$out"
-    cp -r --no-preserve=mode,ownership ${lib.cleanSource pkgs.path} "$out/nixos"
-    rm -rf "$out/nixos/.git"
+    cp -prd ${lib.cleanSource pkgs.path} "$out/nixos"
+    chmod -R u+w "$out/nixos"
     [ -e "$out/nixos/nixpkgs" ] || ln -s . "$out/nixos/nixpkgs"
-    printf %s '${config.system.nixos.versionSuffix}' > "$out/nixos/.version-suffix"
+    rm -rf "$out/nixos/.git"
+    printf %s ${lib.escapeShellArg config.system.nixos.versionSuffix} > "$out/nixos/.version-suffix"
   '';
 
   closureInfo = pkgs.closureInfo {
     rootPaths = [ toplevel ] ++ lib.optional copyChannel channel ++ additionalPaths;
   };
 
+  whereLoader = value: if installBootLoader then value else null;
   specification = lib.filterAttrs (_: value: value != null) {
     inherit
-      diskSize
       additionalSpace
       bootSize
       partitionTableType
@@ -87,47 +119,78 @@ let
       rootGPUID
       rootFSUID
       rootFSHashSeed
-      populateRootWith
       memSize
       ;
+    # Proxmox's option is a string.
+    diskSize =
+      if builtins.isString diskSize && builtins.match "[0-9]+" diskSize != null then
+        lib.toIntBase10 diskSize
+      else
+        diskSize;
     toplevel = "${toplevel}";
     closureInfo = "${closureInfo}";
     channel = if copyChannel then "${channel}" else null;
     contents = map (lib.filterAttrs (_: value: value != null)) contents;
     bootLoaderFrom = "bootspec";
-    bootLoader = if installBootLoader then bootLoader else null;
-    bootLoaderTimeout = if installBootLoader then bootLoaderTimeout else null;
+    bootLoader = whereLoader bootLoader;
+    bootLoaderTimeout = whereLoader bootLoaderTimeout;
+    editor = whereLoader editor;
+    consoleMode = whereLoader consoleMode;
+    timeoutStyle = whereLoader timeoutStyle;
     efiVariables = if touchEFIVars then "${efiVariables}" else null;
   };
 
   extension = {
     raw = "img";
-    qcow2 = "qcow2";
     qcow2-compressed = "qcow2";
-    vdi = "vdi";
     vpc = "vhd";
   };
   filename = "${baseName}.${extension.${format} or format}";
 in
-derivation {
-  inherit name format filename;
-  inherit (buildPackages.stdenv.buildPlatform) system;
-  builder = buildPackages.runtimeShell;
-  args = [
-    "-eu"
-    ./build-image.sh
-  ];
-  PATH = lib.makeBinPath [
-    nixos-disk-image
-    buildPackages.coreutils
-  ];
-  inherit postVM;
-  specification = builtins.toJSON specification;
-  passAsFile = [
-    "specification"
-    "postVM"
-  ];
-}
-// {
-  inherit filename;
-}
+lib.throwIf (problems != [ ])
+  "make-disk-image:\n${lib.concatMapStrings (problem: "  ${problem}\n") problems}"
+  (
+    pkgs.runCommand name
+      {
+        # The programs that hooks of nixpkgs' callers use besides stdenv's.
+        nativeBuildInputs = [
+          nixos-disk-image
+          buildPackages.parted
+          buildPackages.util-linux
+          buildPackages.e2fsprogs
+          buildPackages.rsync
+          buildPackages.nix
+        ];
+        specification = builtins.toJSON specification;
+        passAsFile = [ "specification" ];
+        passthru = { inherit filename; };
+        inherit meta;
+      }
+      ''
+        export HOME="$NIX_BUILD_TOP"
+        ${lib.optionalString (populateRootWith == "cptofs") ''
+          echo 'populateRootWith = "cptofs": the filesystem is made and filled by mke2fs and this tool instead'
+        ''}
+        nixos-disk-image build --out "$out" "$specificationPath" < /dev/null
+        # Where Hydra offers it for download.
+        mkdir -p "$out/nix-support"
+        echo "file ${if format == "qcow2-compressed" then "qcow2" else format}-image $out/${filename}" > "$out/nix-support/hydra-build-products"
+
+        # For hooks: as nixpkgs' make-disk-image has them.
+        sectorsToKilobytes() {
+          echo $(("$1" * 512 / 1024))
+        }
+        sectorsToBytes() {
+          echo $(("$1" * 512))
+        }
+        diskImage="$out/${filename}"
+        # As there: without errexit; but what fails is told, and what fails last fails the build.
+        set +eu
+        trap 'echo "postVM: status $? of: $BASH_COMMAND" >&2' ERR
+        ${postVM}
+        postVMStatus=$?
+        trap - ERR
+        [ "$postVMStatus" = 0 ] || exit "$postVMStatus"
+        set -e
+      ''
+  )

@@ -1,59 +1,72 @@
-# The tool as a package of nixpkgs', from this checkout: bin/nixos-disk-image, which finds the programs that it runs.
+# The tool as a package, as nixpkgs' callPackage takes it:
 #
-#   nix-build -E 'import ./nix/package.nix { pkgs = import <nixpkgs> { }; }'
-{ pkgs }:
+#   nix-build -E 'with import <nixpkgs> { }; callPackage ./nix/package.nix { }'
+#
+# Not by buildNpmPackage: that fetches each package from the address that package-lock.json gives it, and this project's lock
+# file names no registry.
+{
+  lib,
+  stdenv,
+  nodejs,
+  cacert,
+  makeWrapper,
+  installShellFiles,
+  python3,
+  testers,
+  # What it runs, in the order of lib/run/tools.ts.
+  rsync,
+  attr,
+  nix,
+  sqlite,
+  parted,
+  util-linux,
+  e2fsprogs,
+  mtools,
+  grub2,
+  grub2_efi,
+  btrfs-progs,
+  xfsprogs,
+  f2fs-tools,
+  fakeroot,
+  dosfstools,
+  findutils,
+  qemu-utils,
+  coreutils,
+}:
 let
-  inherit (pkgs) lib;
-  inherit (lib.importJSON ../package.json) version;
-
-  # Of a checkout, what the build reads: each by itself, so that nothing else has it built again.
-  copySources = builtins.concatStringsSep "\n" (
-    map
-      (
-        name:
-        "cp -r --no-preserve=mode ${
-          builtins.path {
-            inherit name;
-            path = ../. + "/${name}";
-          }
-        } ${name}"
-      )
-      [
-        "LICENSE"
-        "cli"
-        "harness"
-        "lib"
-        "package-lock.json"
-        "package.json"
-        "tsconfig.json"
-        "vm-images"
-      ]
-  );
+  manifest = lib.importJSON ../package.json;
 
   # What `npm ci` installs, for any platform: without packages that are built for one.
-  nodeModules =
-    pkgs.runCommand "nixos-disk-image-node-modules"
-      {
-        nativeBuildInputs = [
-          pkgs.nodejs
-          pkgs.cacert
-        ];
-        outputHashAlgo = "sha256";
-        outputHashMode = "recursive";
-        # test/vm/nix holds it against package-lock.json.
-        outputHash = "sha256-MmGg3vCqb+Wn2+U64EYSrpX9sxYbwZpQbwyWkKwpwec=";
-      }
-      ''
-        cp ${../package.json} package.json
-        cp ${../package-lock.json} package-lock.json
-        export HOME="$NIX_BUILD_TOP"
-        npm ci --ignore-scripts --omit=optional --no-audit --no-fund
-        rm node_modules/.package-lock.json
-        mv node_modules "$out"
-      '';
+  nodeModules = stdenv.mkDerivation {
+    name = "nixos-disk-image-node-modules";
+    src = lib.fileset.toSource {
+      root = ../.;
+      fileset = lib.fileset.unions [
+        ../package.json
+        ../package-lock.json
+      ];
+    };
+    nativeBuildInputs = [
+      nodejs
+      cacert
+    ];
+    dontConfigure = true;
+    buildPhase = ''
+      export HOME="$NIX_BUILD_TOP"
+      npm ci --ignore-scripts --omit=optional --no-audit --no-fund
+    '';
+    installPhase = ''
+      rm node_modules/.package-lock.json
+      mv node_modules "$out"
+    '';
+    dontFixup = true;
+    outputHashAlgo = "sha256";
+    outputHashMode = "recursive";
+    # test/vm/nix holds it against package-lock.json.
+    outputHash = "sha256-wAhF9H8bxFnqgOwarau7Ilr7fyzskKULbH8/lYqSlTg=";
+  };
 
-  # In the order of lib/run/tools.ts.
-  tools = with pkgs; [
+  tools = [
     rsync
     attr
     nix
@@ -73,40 +86,72 @@ let
     qemu-utils
     coreutils
   ];
-in
-pkgs.runCommandCC "nixos-disk-image-${version}"
-  {
+
+  package = stdenv.mkDerivation {
+    pname = "nixos-disk-image";
+    inherit (manifest) version;
+
+    src = lib.fileset.toSource {
+      root = ../.;
+      fileset = lib.fileset.unions [
+        ../LICENSE
+        ../cli
+        ../harness
+        ../lib
+        ../package-lock.json
+        ../package.json
+        ../tsconfig.json
+        ../vm-images
+      ];
+    };
+
     nativeBuildInputs = [
-      pkgs.nodejs
-      pkgs.python3
+      nodejs
+      makeWrapper
+      installShellFiles
+      python3
     ];
-    passthru = { inherit nodeModules; };
+
+    configurePhase = ''
+      runHook preConfigure
+      export HOME="$NIX_BUILD_TOP"
+      cp -r ${nodeModules} node_modules
+      chmod -R u+w node_modules
+      runHook postConfigure
+    '';
+
+    buildPhase = ''
+      runHook preBuild
+      node node_modules/typescript/bin/tsc
+      node dist/cli/manual.js
+      npm_config_nodedir=${nodejs} npm rebuild node-pty --ignore-scripts=false --offline
+      npm prune --omit=dev --omit=optional --ignore-scripts --offline --no-audit --no-fund
+      runHook postBuild
+    '';
+
+    installPhase = ''
+      runHook preInstall
+      library="$out/lib/node_modules/nixos-disk-image"
+      mkdir -p "$library" "$out/bin"
+      cp -r LICENSE package.json dist vm-images node_modules "$library"
+      makeWrapper ${nodejs}/bin/node "$out/bin/nixos-disk-image" \
+        --add-flags "$library/dist/cli/main.js" \
+        --prefix PATH : ${lib.makeBinPath tools}
+      installManPage dist/nixos-disk-image.1
+      runHook postInstall
+    '';
+
+    passthru = {
+      inherit nodeModules;
+      tests.version = testers.testVersion { inherit package; };
+    };
+
     meta = {
-      description = "Builds NixOS disk images and proves that they boot";
+      inherit (manifest) description;
       license = lib.licenses.mit;
       mainProgram = "nixos-disk-image";
       platforms = lib.platforms.linux;
     };
-  }
-  ''
-    export HOME="$NIX_BUILD_TOP"
-    mkdir package
-    cd package
-    ${copySources}
-    cp -r ${nodeModules} node_modules
-    chmod -R u+w node_modules
-    node node_modules/typescript/bin/tsc
-    node dist/cli/manual.js
-    npm_config_nodedir=${pkgs.nodejs} npm rebuild node-pty --ignore-scripts=false --offline
-    npm prune --omit=dev --omit=optional --ignore-scripts --offline --no-audit --no-fund
-
-    library="$out/lib/node_modules/nixos-disk-image"
-    mkdir -p "$library" "$out/bin"
-    cp -r LICENSE package.json dist vm-images node_modules "$library"
-    install -D -m 644 dist/nixos-disk-image.1 "$out/share/man/man1/nixos-disk-image.1"
-    cat > "$out/bin/nixos-disk-image" <<EOF
-    #!${pkgs.runtimeShell}
-    PATH=${lib.makeBinPath tools}\''${PATH:+:\$PATH} exec ${pkgs.nodejs}/bin/node $library/dist/cli/main.js "\$@"
-    EOF
-    chmod +x "$out/bin/nixos-disk-image"
-  ''
+  };
+in
+package

@@ -9,22 +9,23 @@ const STEP = 'drop-in';
 
 /** The distribution's packages that stand for those of nixpkgs. */
 const PACKAGES = [
-  ...['bash', 'coreutils', 'diffutils', 'findutils', 'gawk', 'grep', 'gzip', 'sed', 'tar', 'python3', 'patchelf'],
   ...[
-    'gcc',
-    'g++',
-    'libc6-dev',
-    'make',
-    'rsync',
-    'attr',
-    'nix-bin',
-    'sqlite3',
-    'parted',
-    'fdisk',
-    'util-linux',
-    'e2fsprogs',
+    'bash',
+    'coreutils',
+    'diffutils',
+    'findutils',
+    'gawk',
+    'grep',
+    'gzip',
+    'sed',
+    'tar',
+    'xz-utils',
+    'python3',
+    'patchelf',
   ],
-  ...['mtools', 'dosfstools', 'qemu-utils', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin', 'ovmf'],
+  ...['gcc', 'g++', 'libc6-dev', 'make', 'binutils', 'rsync', 'attr', 'nix-bin', 'sqlite3', 'parted', 'fdisk', 'mount'],
+  ...['util-linux', 'e2fsprogs', 'mtools', 'dosfstools', 'qemu-utils', 'qemu-system-x86', 'btrfs-progs', 'xfsprogs'],
+  ...['f2fs-tools', 'fakeroot', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin', 'ovmf'],
 ];
 
 /** A private store with the demo systems, in which Nix builds by nix/make-disk-image.nix. */

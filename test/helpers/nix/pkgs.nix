@@ -1,16 +1,40 @@
-# The distribution's packages in the place of nixpkgs, which cannot be had without a network: what nix/*.nix takes of it.
-# Attributes have nixpkgs' names and mean the same.
+# The distribution's packages in the place of nixpkgs, which cannot be had without a network: what nix/*.nix takes of it. Attributes
+# have nixpkgs' names and mean the same; each package has its own programs and no others.
 { inputs }:
 let
   builders = import ../../../vm-images/demo/builders.nix { inherit inputs; };
   inherit (builders) system run input;
+  lib = import ./lib.nix;
 
-  # Every program of the distribution's that is asked for.
+  # Every package of the distribution's that is asked for, merged.
   programs = run "programs" ./unpack.sh {
     inherit (builders) debs;
     node = input "node";
   };
   shell = "${programs}/bin/bash";
+
+  # What stands for a package of nixpkgs'.
+  linked =
+    name:
+    {
+      packages ? [ name ],
+      links ? [ ],
+      hook ? "",
+    }:
+    derivation {
+      inherit
+        name
+        system
+        programs
+        packages
+        links
+        hook
+        ;
+      inherit (builders) debs;
+      builder = shell;
+      args = [ ./link.sh ];
+    };
+  package = name: packages: linked name { inherit packages; };
 
   # A compiler that finds headers and libraries where they are.
   cc =
@@ -19,76 +43,145 @@ let
       headers = "${programs}/usr/include";
       flags = "--sysroot=${programs} -idirafter ${headers}/x86_64-linux-gnu -idirafter ${headers} -B${libraries} -L${libraries} -Wl,-rpath,${libraries}";
     in
-    runCommand "cc" { } ''
-      mkdir -p "$out/bin"
-      for name in gcc:gcc g++:g++ cc:gcc c++:g++; do
-        printf '%s\n' '#!${shell}' "exec ${programs}/bin/''${name#*:} ${flags} \"\$@\"" > "$out/bin/''${name%:*}"
-      done
-      chmod +x "$out/bin/"*
-    '';
+    derivation {
+      name = "gcc-wrapper";
+      inherit system;
+      builder = shell;
+      PATH = "${programs}/bin";
+      args = [
+        "-euc"
+        ''
+          mkdir -p "$out/bin"
+          for name in gcc:gcc g++:g++ cc:gcc c++:g++; do
+            printf '%s\n' '#!${shell}' "exec ${programs}/bin/''${name#*:} ${flags} \"\$@\"" > "$out/bin/''${name%:*}"
+          done
+          for name in ar as ld nm objcopy objdump ranlib readelf strip; do ln -s "${programs}/bin/$name" "$out/bin/$name"; done
+          chmod +x "$out/bin/"*
+        ''
+      ];
+    };
 
-  nodejs = runCommand "nodejs" { } ''
-    mkdir -p "$out/bin" "$out/lib/node_modules"
-    ln -s ${programs}/bin/node "$out/bin/node"
-    cp -r ${input "npm"} "$out/lib/node_modules/npm"
-    chmod -R u+w "$out/lib"
-    grep -rlI '^#!/usr/bin/env ' "$out/lib" | xargs sed -i '1s|^#!/usr/bin/env |#!${programs}/bin/|'
-    cp -r ${input "include"} "$out/include"
-    printf '%s\n' '#!${shell}' 'exec ${programs}/bin/node '"$out"'/lib/node_modules/npm/bin/npm-cli.js "$@"' > "$out/bin/npm"
-    chmod +x "$out/bin/npm"
-  '';
+  # The programs that every build has.
+  initialPath = [
+    (package "coreutils" [ "coreutils" ])
+    (package "findutils" [ "findutils" ])
+    (package "diffutils" [ "diffutils" ])
+    (linked "gnused" { packages = [ "sed" ]; })
+    (linked "gnugrep" { packages = [ "grep" ]; })
+    (linked "gawk" {
+      packages = [ "gawk" ];
+      links = [ "awk:${programs}/bin/gawk" ];
+    })
+    (linked "gnutar" { packages = [ "tar" ]; })
+    (package "gzip" [ "gzip" ])
+    (linked "gnumake" { packages = [ "make" ]; })
+    (linked "bash" {
+      packages = [ "bash" ];
+      links = [ "sh:${shell}" ];
+    })
+  ];
 
-  runCommand =
-    name: attributes: buildCommand:
+  mkDerivationWith =
+    compilers: attributes:
+    let
+      given = if builtins.isFunction attributes then throw "the stub takes no finalAttrs" else attributes;
+      name = given.name or "${given.pname}-${given.version}";
+    in
     derivation (
-      {
-        inherit name system buildCommand;
-        builder = shell;
-        args = [
-          "-euc"
-          ". \"$buildCommandPath\""
-        ];
-        passAsFile = [ "buildCommand" ];
-      }
-      // builtins.removeAttrs attributes [
-        "nativeBuildInputs"
-        "passthru"
+      builtins.removeAttrs given [
         "meta"
+        "passthru"
+        "pname"
+        "version"
       ]
       // {
-        PATH = lib.makeBinPath ((attributes.nativeBuildInputs or [ ]) ++ [ programs ]);
+        inherit name system;
+        outputs = given.outputs or [ "out" ];
+        builder = shell;
+        args = [ ./stdenv.sh ];
+        nativeBuildInputs = given.nativeBuildInputs or [ ];
+        initialPath = initialPath ++ compilers;
       }
     )
-    // (attributes.passthru or { });
+    // {
+      inherit name;
+      meta = given.meta or { };
+      passthru = given.passthru or { };
+      overrideAttrs = f: mkDerivationWith compilers (given // f given);
+    }
+    // lib.optionalAttrs (given ? version) { inherit (given) pname version; }
+    // (given.passthru or { });
 
-  lib = {
-    cleanSource = path: path;
-    filterAttrs =
-      keep: set:
-      builtins.listToAttrs (
-        map (name: {
-          inherit name;
-          value = set.${name};
-        }) (builtins.filter (name: keep name set.${name}) (builtins.attrNames set))
-      );
-    importJSON = file: builtins.fromJSON (builtins.readFile file);
-    licenses.mit = { };
-    makeBinPath = packages: builtins.concatStringsSep ":" (map (package: "${package}/bin") packages);
-    optional = condition: value: if condition then [ value ] else [ ];
-    platforms.linux = [ system ];
+  stdenv = {
+    mkDerivation = mkDerivationWith [ cc ];
+    buildPlatform = { inherit system; };
+    hostPlatform = { inherit system; };
+  };
+
+  nodejs = derivation {
+    name = "nodejs";
+    inherit system;
+    builder = shell;
+    PATH = "${programs}/bin";
+    args = [
+      "-euc"
+      ''
+        mkdir -p "$out/bin" "$out/lib/node_modules"
+        ln -s ${programs}/bin/node "$out/bin/node"
+        cp -r ${input "npm"} "$out/lib/node_modules/npm"
+        chmod -R u+w "$out/lib"
+        grep -rlI '^#!/usr/bin/env ' "$out/lib" | xargs sed -i '1s|^#!/usr/bin/env |#!${programs}/bin/|'
+        cp -r ${input "include"} "$out/include"
+        printf '%s\n' '#!${shell}' 'exec ${programs}/bin/node '"$out"'/lib/node_modules/npm/bin/npm-cli.js "$@"' > "$out/bin/npm"
+        chmod +x "$out/bin/npm"
+      ''
+    ];
   };
 
   pkgs = {
-    inherit lib nodejs runCommand;
-    runCommandCC =
-      name: attributes:
-      runCommand name (attributes // { nativeBuildInputs = [ cc ] ++ (attributes.nativeBuildInputs or [ ]); });
+    inherit
+      lib
+      nodejs
+      stdenv
+      system
+      ;
+    stdenvNoCC = stdenv // {
+      mkDerivation = mkDerivationWith [ ];
+    };
+    runCommand =
+      name: attributes: buildCommand:
+      mkDerivationWith [ ] (
+        attributes
+        // {
+          inherit name buildCommand;
+          passAsFile = [ "buildCommand" ] ++ attributes.passAsFile or [ ];
+        }
+      );
+    callPackage =
+      file: arguments:
+      let
+        function = if builtins.isFunction file then file else import file;
+      in
+      function (builtins.intersectAttrs (builtins.functionArgs function) pkgs // arguments);
     buildPackages = pkgs;
+    mkShell =
+      {
+        packages ? [ ],
+        inputsFrom ? [ ],
+      }:
+      mkDerivationWith [ cc ] {
+        name = "nix-shell";
+        nativeBuildInputs = packages ++ lib.concatMap (one: one.nativeBuildInputs) inputsFrom;
+      };
+    nixfmt-tree = package "nixfmt-tree" [ ];
     runtimeShell = shell;
-    stdenv.buildPlatform = { inherit system; };
     path = ./.;
     OVMF.fd.variables = "${programs}/usr/share/OVMF/OVMF_VARS_4M.fd";
-    cacert = programs;
+    testers.testVersion =
+      { package }:
+      pkgs.runCommand "${package.name}-test-version" { nativeBuildInputs = [ package ]; } ''
+        ${package.meta.mainProgram} --version | grep -F ${package.version} > "$out"
+      '';
 
     # As nixpkgs': what Nix tells a derivation of a closure, as nix-store --load-db reads it.
     closureInfo =
@@ -101,34 +194,49 @@ let
         __structuredAttrs = true;
         exportReferencesGraph.closure = rootPaths;
       };
-  }
-  // builtins.listToAttrs (
-    map
-      (name: {
-        inherit name;
-        value = programs;
-      })
-      [
-        "attr"
-        "btrfs-progs"
-        "coreutils"
-        "dosfstools"
-        "e2fsprogs"
-        "f2fs-tools"
-        "fakeroot"
-        "findutils"
-        "grub2"
-        "grub2_efi"
-        "mtools"
-        "nix"
-        "parted"
-        "python3"
-        "qemu-utils"
-        "rsync"
-        "sqlite"
-        "util-linux"
-        "xfsprogs"
-      ]
-  );
+
+    attr = package "attr" [ "attr" ];
+    btrfs-progs = package "btrfs-progs" [ "btrfs-progs" ];
+    cacert = package "cacert" [ ];
+    coreutils = package "coreutils" [ "coreutils" ];
+    dosfstools = package "dosfstools" [ "dosfstools" ];
+    e2fsprogs = package "e2fsprogs" [ "e2fsprogs" ];
+    f2fs-tools = package "f2fs-tools" [ "f2fs-tools" ];
+    fakeroot = linked "fakeroot" {
+      packages = [ "fakeroot" ];
+      links = [ "fakeroot:${programs}/bin/fakeroot-sysv" ];
+    };
+    findutils = package "findutils" [ "findutils" ];
+    grub2 = package "grub2" [ "grub-common" ];
+    grub2_efi = package "grub2_efi" [ "grub-common" ];
+    installShellFiles = linked "install-shell-files" {
+      packages = [ ];
+      hook = ./install-shell-files.sh;
+    };
+    makeWrapper = linked "make-wrapper" {
+      packages = [ ];
+      hook = ./make-wrapper.sh;
+    };
+    mtools = package "mtools" [ "mtools" ];
+    nix = package "nix" [ "nix-bin" ];
+    parted = package "parted" [ "parted" ];
+    python3 = linked "python3" {
+      packages = [ ];
+      links = [ "python3:${programs}/bin/python3" ];
+    };
+    qemu = package "qemu" [
+      "qemu-system-x86"
+      "qemu-utils"
+    ];
+    qemu-utils = package "qemu-utils" [ "qemu-utils" ];
+    rsync = package "rsync" [ "rsync" ];
+    sqlite = package "sqlite" [ "sqlite3" ];
+    util-linux = package "util-linux" [
+      "util-linux"
+      "fdisk"
+      "mount"
+    ];
+    xfsprogs = package "xfsprogs" [ "xfsprogs" ];
+  };
 in
 pkgs

@@ -11,6 +11,8 @@ for deb in "$debs"/*.deb; do
 done
 cp "$node/node" usr/bin/node
 rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale
+# Firmware is described by where it is.
+sed -i "s|/usr/share|$out/usr/share|g" usr/share/qemu/firmware/*.json
 # With alternatives, which maintainer scripts make.
 ln -sf bash usr/bin/sh
 ln -sf gawk usr/bin/awk

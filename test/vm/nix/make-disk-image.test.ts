@@ -68,12 +68,17 @@ test('formats, variables of EFI, the hook and identifiers are arguments as in ni
       memSize = 2048;
       postVM = ''
         test -f "$diskImage"
-        echo "made $diskImage" > $out/note
+        echo "made $diskImage, $(sectorsToBytes 3), $(sectorsToKilobytes 4)" > $out/note
+        # As in nixpkgs, what fails on the way and what is not set end nothing.
+        false
+        echo "$notSet" >> $out/note
+        for program in parted partx mkfs.ext4 rsync nix; do type -p $program > /dev/null || exit 3; done
       '';
     }`,
   });
   expect(output).toMatch(/-site$/);
   expect((await readdir(output)).sort()).toEqual(['efi-vars.fd', 'host.qcow2', 'nix-support', 'note']);
+  expect(await readFile(join(output, 'note'), 'utf8')).toMatch(/^made .*host\.qcow2, 1536, 2\n\n$/);
   const { partitions, format } = await inspectImage({ image: join(output, 'host.qcow2') });
   expect(format).toBe('qcow2');
   expect(partitions[1]?.filesystem?.uuid).toBe('12345678-1234-1234-1234-123456789abc');
@@ -96,11 +101,45 @@ test('the expression in the docs', async () => {
   expect([format, findings]).toEqual(['qcow2', []]);
 });
 
-test('an argument that is wrong is named in the log of the build', async () => {
+test('a hook that fails fails the build', async () => {
   const build = dropIn.build({
-    flavour: 'tiny',
-    variant: 'none',
-    arguments: '{ onlyNixStore = true; installBootLoader = true; }',
+    ...{ flavour: 'tiny', variant: 'none' },
+    arguments: '{ additionalSpace = "16M"; copyChannel = false; postVM = "true; false"; }',
   });
-  await expect(build).rejects.toThrow(/onlyNixStore: contradicts installBootLoader/);
+  await expect(build).rejects.toThrow(/postVM: status 1 of: false/);
+});
+
+test('a check of a flake boots the image of a configuration, and keeps the report', async () => {
+  const directory = await tempDirectory();
+  const file = join(directory, 'check.nix');
+  const project = packageFile('.');
+  const check = (more: string): string => `
+    let
+      pkgs = import <nixpkgs> { };
+      system = import <nixpkgs/nixos> {
+        configuration = {
+          imports = [ ${project}/nix/module.nix ];
+          boot.loader.systemd-boot.enable = true;
+          nixosDiskImage = { additionalSpace = "64M"; bootSize = "128M"; bootLoaderTimeout = 0; format = "qcow2"; };
+        };
+      };
+    in
+    import ${project}/nix/verify-boot.nix {
+      inherit pkgs;
+      image = system.config.system.build.images.nixos-disk-image;
+      ${more}
+    }`;
+  await writeFile(file, check('checks = [ "test -d /nix/store" "echo it\\'s; true" ]; firmware = "efi"; memory = 512;'));
+  const output = await dropIn.buildFile(file);
+  expect((await readdir(output)).sort()).toEqual(['console.log', 'junit.xml', 'nix-support', 'report.html', 'report.json']);
+  const [report] = JSON.parse(await readFile(join(output, 'report.json'), 'utf8')) as [{ ok: boolean; firmware: string }];
+  expect(report).toMatchObject({ ok: true, firmware: 'efi' });
+  await writeFile(file, check('checks = [ "test -e /not/there" ];'));
+  await expect(dropIn.buildFile(file)).rejects.toThrow(/does not boot as it should/);
+});
+
+test('the package answers with its version, and its tests pass', async () => {
+  const file = join(await tempDirectory(), 'test.nix');
+  await writeFile(file, `((import <nixpkgs> { }).callPackage ${packageFile('nix/package.nix')} { }).tests.version`);
+  expect(await readFile(await dropIn.buildFile(file), 'utf8')).toMatch(/^\d+\.\d+\.\d+\n$/);
 });

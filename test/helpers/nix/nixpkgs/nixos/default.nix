@@ -1,14 +1,10 @@
-# Where somebody's expression says <nixpkgs/nixos>: a demo system, whatever its configuration.
+# Where somebody's expression says <nixpkgs/nixos>.
 { configuration }:
 let
-  toplevel = (import ../../../../../vm-images/demo { inputs = builtins.getEnv "DEMO"; }).systems.tiny.systemd-boot;
+  pkgs = import ../default.nix { };
 in
-{
-  config.system = {
-    build = { inherit toplevel; };
-    nixos = {
-      version = "25.11.demo";
-      versionSuffix = ".demo";
-    };
-  };
-}
+import ../../nixos.nix {
+  inherit pkgs;
+  inherit (pkgs) lib;
+  demo = builtins.getEnv "DEMO";
+} { modules = [ configuration ]; }

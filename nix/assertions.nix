@@ -1,0 +1,235 @@
+# What is wrong with the arguments of make-disk-image.nix, or cannot be done with this configuration: told when it is evaluated, and
+# all at once. A list of sentences, each with the argument's or option's name in front.
+{
+  lib,
+  config,
+  arguments,
+}:
+let
+  inherit (arguments)
+    additionalSpace
+    bootLoader
+    bootSize
+    configFile
+    contents
+    deterministic
+    diskSize
+    format
+    fsType
+    installBootLoader
+    label
+    onlyNixStore
+    partitionTableType
+    populateRootWith
+    reproducible
+    rootFSUID
+    touchEFIVars
+    ;
+
+  layouts = import ./layouts.nix;
+  layout = layouts.${partitionTableType} or layouts.none;
+  isLayout = layouts ? ${partitionTableType};
+
+  oneOf =
+    name: value: choices:
+    check (builtins.elem value choices)
+      "${name}: is ${builtins.toJSON value}; must be one of ${
+        lib.concatMapStringsSep ", " builtins.toJSON choices
+      }";
+  check = condition: message: lib.optional (!condition) message;
+
+  # Bytes of an IEC size; null for what is none.
+  bytes =
+    size:
+    if builtins.isInt size then
+      size
+    else
+      let
+        parts = builtins.match "([0-9]+)([KMGTP]?)(i?B)?" size;
+        factors = {
+          "" = 1;
+          K = 1024;
+          M = 1048576;
+          G = 1073741824;
+          T = 1099511627776;
+          P = 1125899906842624;
+        };
+      in
+      if parts == null then
+        null
+      else
+        lib.toIntBase10 (builtins.elemAt parts 0) * factors.${builtins.elemAt parts 1};
+  isSize = size: builtins.match "[0-9]+(\\.[0-9]+)?[KMGTP]?(i?B)?" (toString size) != null;
+  diskBytes =
+    if builtins.isInt diskSize then
+      diskSize * 1048576
+    else if builtins.match "[0-9]+" diskSize != null then
+      lib.toIntBase10 diskSize * 1048576
+    else
+      bytes diskSize;
+
+  sizes =
+    check (diskSize == "auto" || builtins.isInt diskSize || isSize diskSize)
+      "diskSize: ${builtins.toJSON diskSize} is neither \"auto\" nor a number of MiB nor a size such as \"20G\""
+    ++ check (isSize additionalSpace) "additionalSpace: ${builtins.toJSON additionalSpace} is no size such as \"512M\""
+    ++ check (isSize bootSize) "bootSize: ${builtins.toJSON bootSize} is no size such as \"256M\""
+    ++ lib.optionals (layout.bootSize && isSize bootSize && diskSize != "auto" && isSize diskSize) (
+      check (bytes bootSize == null || diskBytes == null || bytes bootSize < diskBytes)
+        "bootSize: the boot partition would end at ${toString bootSize}, past the end of a disk of ${toString diskSize}"
+    );
+
+  labelBytes = {
+    ext4 = 16;
+    btrfs = 255;
+    xfs = 12;
+    f2fs = 255;
+  };
+
+  isBelow = target: mountPoint: mountPoint != null && (target == mountPoint || lib.hasPrefix "${mountPoint}/" target);
+  entry =
+    index: one:
+    let
+      name = "contents[${toString index}]";
+      user = one.user or null;
+      group = one.group or null;
+      isOnFat = isBelow one.target layout.esp || isBelow one.target layout.boot;
+    in
+    check ((user == null) == (group == null)) "${name}: user and group must be given both or neither"
+    ++ check (!(builtins.elem ".." (lib.splitString "/" one.target))) "${name}.target: ${one.target} leaves the root"
+    ++ lib.optionals isOnFat (
+      check (
+        user == null && (one.mode or null) == null
+      ) "${name}: ${one.target} goes onto a FAT, which has no owners and no modes"
+    )
+    ++ lib.optionals (!isOnFat && user != null && group != null) (
+      declared "user" name user ++ declared "group" name group
+    );
+  # Nothing of the system runs: a name must have a number in the configuration.
+  declared =
+    kind: name: who:
+    let
+      all = config.users."${kind}s" or null;
+      id = if kind == "user" then "uid" else "gid";
+    in
+    lib.optionals (all != null && who != "root" && builtins.match "[0-9]+" who == null) (
+      if !(all ? ${who}) then
+        [ "${name}.${kind}: the system declares no ${kind} ${who}" ]
+      else
+        check (
+          (all.${who}.${id} or null) != null
+        ) "${name}.${kind}: ${who} has no number before the system is activated; set users.${kind}s.${who}.${id}"
+    );
+
+  loader = config.boot.loader or { };
+  grub = loader.grub or { };
+  systemdBoot = loader.systemd-boot or { };
+  esp = loader.efi.efiSysMountPoint or "/boot";
+  others = builtins.filter (name: loader.${name}.enable or false) [
+    "limine"
+    "refind"
+    "generic-extlinux-compatible"
+    "external"
+    "initScript"
+    "raspberryPi"
+    "efi-boot-stub"
+  ];
+  isOwn = bootLoader == null;
+  usesGrub = isOwn && grub.enable or false;
+  usesSystemdBoot = isOwn && systemdBoot.enable or false;
+  hasDevice = builtins.any (device: device != "nodev") (grub.devices or [ ]);
+  needsVm = "only runs in a VM: nixpkgs' own make-disk-image does that";
+  no = option: "boot.loader.${option}: ${needsVm}";
+  passwordFiles = lib.concatLists (
+    lib.mapAttrsToList (
+      name: user:
+      map (option: "boot.loader.grub.users.${name}.${option}: is a file of the machine's, which is not there yet") (
+        builtins.filter (option: (user.${option} or null) != null) [
+          "hashedPasswordFile"
+          "passwordFile"
+        ]
+      )
+    ) (grub.users or { })
+  );
+
+  loaders =
+    check (
+      (config.boot.initrd.secrets or { }) == { }
+    ) "boot.initrd.secrets: what adds them to the initrd ${needsVm}"
+    ++ lib.optionals isOwn (map (name: "boot.loader.${name}: its installer ${needsVm}; or set bootLoader") others)
+    ++ check (
+      !(isOwn && config.boot.lanzaboote.enable or false)
+    ) "boot.lanzaboote.enable: its installer ${needsVm}; or set bootLoader"
+    ++ lib.optionals (bootLoader == "systemd-boot" || usesSystemdBoot) (
+      check layout.efi "partitionTableType: \"${partitionTableType}\" has no EFI, which systemd-boot needs"
+    )
+    ++ lib.optionals usesSystemdBoot (
+      check ((systemdBoot.extraInstallCommands or "") == "") (no "systemd-boot.extraInstallCommands")
+      ++ lib.optionals layout.efi (
+        check (esp == layout.esp)
+          "boot.loader.efi.efiSysMountPoint: is ${esp}, and the ESP of \"${partitionTableType}\" is ${layout.esp}"
+        ++ check
+          (
+            let
+              boot = systemdBoot.xbootldrMountPoint or null;
+            in
+            (if boot == null then esp else boot) == layout.boot
+          )
+          "boot.loader.systemd-boot.xbootldrMountPoint: the boot partition of \"${partitionTableType}\" is ${layout.boot}"
+      )
+    )
+    ++ lib.optionals usesGrub (
+      check ((grub.extraInstallCommands or "") == "") (no "grub.extraInstallCommands")
+      ++ check (!(grub.enableCryptodisk or false)) (no "grub.enableCryptodisk")
+      ++ check (builtins.length (grub.mirroredBoots or [ ]) <= 1) (no "grub.mirroredBoots")
+      ++ check (
+        (grub.storePath or "/nix/store") == "/nix/store"
+      ) "boot.loader.grub.storePath: the store of an image is in /nix/store"
+      ++ passwordFiles
+      ++ check (!hasDevice || layout.bios)
+        "boot.loader.grub.devices: \"${partitionTableType}\" has no place for GRUB for BIOS; \"nodev\" installs the menu alone"
+      ++ lib.optionals (grub.efiSupport or false) (
+        check layout.efi "boot.loader.grub.efiSupport: \"${partitionTableType}\" has no EFI system partition"
+        ++ lib.optionals layout.efi (
+          check (esp == layout.esp)
+            "boot.loader.efi.efiSysMountPoint: is ${esp}, and the ESP of \"${partitionTableType}\" is ${layout.esp}"
+        )
+      )
+    );
+in
+oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
+++ oneOf "fsType" fsType (builtins.attrNames labelBytes)
+++ oneOf "format" format [
+  "raw"
+  "qcow2"
+  "qcow2-compressed"
+  "vdi"
+  "vpc"
+  "vmdk"
+  "vhdx"
+  "qcow"
+  "qed"
+  "parallels"
+]
+++ oneOf "populateRootWith" populateRootWith [
+  "mke2fs"
+  "cptofs"
+]
+++ check (
+  !deterministic || fsType != "ext4" || rootFSUID != null
+) "rootFSUID: is needed in deterministic mode with ext4"
+++ check (
+  !touchEFIVars || layout.gpt
+) "touchEFIVars: EFI variables can be used only with hybrid, efi, efixbootldr or legacy+gpt"
+++
+  check (!onlyNixStore || (contents == [ ] && configFile == null && !installBootLoader && fsType == "ext4"))
+    "onlyNixStore: contents must be empty, configFile null, installBootLoader false, and fsType ext4"
+++ check (
+  builtins.stringLength label <= labelBytes.${fsType} or 255
+) "label: ${label} is longer than the ${toString labelBytes.${fsType} or 255} bytes that ${fsType} has for it"
+++ check (
+  !reproducible || (deterministic && fsType == "ext4" && format != "vhdx")
+) "reproducible: needs deterministic and fsType ext4, and another format than vhdx"
+++ check (bootLoader == null || installBootLoader) "bootLoader: contradicts installBootLoader = false"
+++ sizes
+++ lib.concatLists (lib.imap0 entry contents)
+++ lib.optionals (installBootLoader && isLayout) loaders

@@ -1,0 +1,52 @@
+# A NixOS configuration whose system.build.image is a disk image by make-disk-image.nix, with the filesystems of its layout.
+{
+  config,
+  lib,
+  pkgs,
+  modulesPath,
+  ...
+}:
+let
+  cfg = config.nixosDiskImage;
+  layout = (import ./layouts.nix).${cfg.partitionTableType};
+  extension = {
+    raw = "img";
+    qcow2-compressed = "qcow2";
+    vpc = "vhd";
+  };
+  label = if cfg.label == null then "nixos" else cfg.label;
+  fat = name: {
+    device = lib.mkDefault "/dev/disk/by-label/${name}";
+    fsType = lib.mkDefault "vfat";
+  };
+in
+{
+  imports = [
+    ./options.nix
+    "${modulesPath}/image/file-options.nix"
+  ];
+
+  config = {
+    image.extension = extension.${cfg.format} or cfg.format;
+
+    # What is not said otherwise: as the layout has it.
+    fileSystems = {
+      "/" = {
+        device = lib.mkDefault "/dev/disk/by-label/${label}";
+        fsType = lib.mkDefault cfg.fsType;
+      };
+    }
+    // lib.optionalAttrs (layout.esp != null) { ${layout.esp} = fat "ESP"; }
+    // lib.optionalAttrs (layout.boot != null && layout.boot != layout.esp) { ${layout.boot} = fat "BOOT"; };
+
+    system.build.image = import ./make-disk-image.nix (
+      {
+        inherit pkgs lib config;
+        inherit (config.image) baseName;
+      }
+      // lib.filterAttrs (_: value: value != null) (
+        builtins.removeAttrs cfg [ "package" ] // { nixos-disk-image = cfg.package; }
+      )
+    );
+  };
+}

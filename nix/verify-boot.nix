@@ -1,0 +1,78 @@
+# A derivation that boots an image and keeps the report: for the checks of a flake, or for Hydra. It fails when the image does not boot.
+#
+#   import ./nix/verify-boot.nix { inherit pkgs; image = config.system.build.image; }
+{
+  pkgs,
+  lib ? pkgs.lib,
+  # A file; or a derivation with its name in `filename` (make-disk-image.nix) or `passthru.filePath`, or with one image in it.
+  image,
+  name ? "verify-boot",
+  # "bios", "efi" or both; null: what the image's partition table is for.
+  firmware ? null,
+  # The system that must be the current one; null: any.
+  toplevel ? null,
+  # Shell commands that must succeed inside.
+  checks ? [ ],
+  user ? "root",
+  password ? null,
+  # false: a login prompt is enough.
+  login ? true,
+  # MiB.
+  memory ? null,
+  # Seconds; null: as long as it goes on.
+  timeout ? null,
+  # Failures and findings to tolerate, by name.
+  ignore ? [ ],
+  # More arguments of `nixos-disk-image verify`.
+  extraArgs ? [ ],
+  # Ask for a builder with KVM. Without it, the processor is emulated.
+  kvm ? false,
+  qemu ? pkgs.qemu,
+  nixos-disk-image ? pkgs.callPackage ./package.nix { },
+}:
+let
+  flag = option: value: lib.optionals (value != null) [ option (toString value) ];
+  flags = option: values: lib.concatMap (value: [ option value ]) values;
+  arguments =
+    lib.optionals (firmware != null) ([ "--firmware" ] ++ lib.toList firmware)
+    ++ flag "--toplevel" toplevel
+    ++ flags "--check" checks
+    ++ [ "--user" user ]
+    ++ flag "--password" password
+    ++ lib.optional (!login) "--no-login"
+    ++ flag "--memory" memory
+    ++ flag "--timeout" timeout
+    ++ flags "--ignore" ignore
+    ++ extraArgs;
+  file = image.filename or image.filePath or null;
+in
+pkgs.runCommand name
+  {
+    nativeBuildInputs = [
+      nixos-disk-image
+      qemu
+    ];
+    requiredSystemFeatures = lib.optional kvm "kvm";
+    image = "${image}${lib.optionalString (file != null) "/${file}"}";
+    passthru = { inherit image; };
+  }
+  ''
+    export HOME="$NIX_BUILD_TOP"
+    if [ -d "$image" ]; then
+      files=$(find -L "$image" -type f ! -path '*/nix-support/*' ! -name '*.fd')
+      [ "$(echo "$files" | wc -l)" = 1 ] || { echo "which of these is the image? $files" >&2; exit 1; }
+      image=$files
+    fi
+    mkdir "$out"
+    verify() {
+      nixos-disk-image verify "$image" ${lib.escapeShellArgs arguments} \
+        --html "$out/report.html" --junit "$out/junit.xml" --log "$out/console.log" --json
+    }
+    if ! verify > "$out/report.json" < /dev/null; then
+      cat "$out"/console*.log >&2 || true
+      echo "the image does not boot as it should: $image" >&2
+      exit 1
+    fi
+    mkdir "$out/nix-support"
+    echo "report boot $out report.html" > "$out/nix-support/hydra-build-products"
+  ''

@@ -1,0 +1,78 @@
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { onTestFinished } from 'vitest';
+import { packageFile } from '../../../harness/cache-directory.ts';
+import { PRIVATE_NIX } from '../../../vm-images/debian-packages.ts';
+import { tempDirectory } from '../temp-directory.ts';
+
+/** Directories in the place of those that packages are made of: enough to evaluate with, and nothing that could be built. */
+async function noInputs(): Promise<string> {
+  const directory = await tempDirectory();
+  for (const name of ['debs', 'bin', 'node', 'npm', 'include']) await mkdir(join(directory, name));
+  return directory;
+}
+
+async function environment(): Promise<Record<string, string>> {
+  const inputs = await noInputs();
+  return {
+    ...{ ...PRIVATE_NIX, PROGRAMS: inputs, DEMO: inputs, HOME: inputs },
+    NIX_PATH: `nixpkgs=${packageFile('test/helpers/nix/nixpkgs')}`,
+  };
+}
+
+export class EvaluationError extends Error {}
+
+/** The value of an expression, in which `project` is the project's directory, and `pkgs` the distribution in the place of nixpkgs.
+ *  @throws {EvaluationError} with what Nix says. Runs: nix-instantiate. */
+export async function evaluate(expression: string): Promise<unknown> {
+  const store = await tempDirectory();
+  const text = `let project = ${packageFile('.')}; pkgs = import <nixpkgs> { }; inherit (pkgs) lib; in ${expression}`;
+  const { exitCode, stdout, stderr } = await execa(
+    'nix-instantiate',
+    ['--eval', '--strict', '--json', '--store', store, '-E', text],
+    { env: await environment(), reject: false },
+  );
+  if (exitCode !== 0) throw new EvaluationError(stderr);
+  return JSON.parse(stdout);
+}
+
+/** What `nix` says of the project's flake, with the distribution in the place of its input. Runs: nix. */
+export async function flake(argv: readonly string[]): Promise<string> {
+  // A flake's reference is a URL, which takes no name such as tempDirectory's.
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-flake-'));
+  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  const [project, nixpkgs, store] = ['project', 'nixpkgs', 'store'].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const name of ['flake.nix', 'nix', 'package.json', 'package-lock.json', 'LICENSE', 'tsconfig.json'])
+    await cp(packageFile(name), join(project, name), { recursive: true });
+  for (const name of ['cli', 'lib', 'harness', 'vm-images']) await mkdir(join(project, name));
+  await mkdir(join(nixpkgs, 'test/helpers'), { recursive: true });
+  await mkdir(join(nixpkgs, 'vm-images'), { recursive: true });
+  await cp(packageFile('test/helpers/nix/flake.nix'), join(nixpkgs, 'flake.nix'));
+  await cp(packageFile('test/helpers/nix'), join(nixpkgs, 'test/helpers/nix'), { recursive: true });
+  await cp(packageFile('vm-images/demo'), join(nixpkgs, 'vm-images/demo'), { recursive: true });
+  await writeFile(join(directory, 'nix.conf'), 'experimental-features = nix-command flakes\n');
+  const [command = '', ...rest] = argv.map((word) => word.replace(/^FLAKE/, `path:${project}`));
+  const { exitCode, stdout, stderr } = await execa(
+    'nix',
+    [
+      command,
+      ...rest,
+      '--impure',
+      '--no-write-lock-file',
+      '--override-input',
+      'nixpkgs',
+      `path:${nixpkgs}`,
+      '--store',
+      store,
+    ],
+    { env: { ...(await environment()), NIX_CONF_DIR: directory }, reject: false },
+  );
+  if (exitCode !== 0) throw new EvaluationError(stderr);
+  return stdout;
+}

@@ -1,0 +1,8 @@
+# nixpkgs' installShellFiles, as far as it is used.
+installManPage() {
+  local page
+  for page in "$@"; do
+    mkdir -p "$out/share/man/man${page##*.}"
+    cp "$page" "$out/share/man/man${page##*.}/"
+  done
+}

@@ -1,0 +1,83 @@
+import { expect, test } from 'vitest';
+import { evaluate } from '../../helpers/nix/evaluate.ts';
+
+/** A configuration that takes the module, as far as `select` looks at it. */
+async function configured(module: string, select: string, which: 'module' | 'image' = 'image'): Promise<unknown> {
+  return evaluate(
+    `let system = import <nixpkgs/nixos> { configuration = { imports = [ (project + "/nix/${which}.nix") (${module}) ]; }; };
+         config = system.config;
+         specification = builtins.fromJSON (builtins.unsafeDiscardStringContext config.system.build.image.specification);
+     in ${select}`,
+  );
+}
+
+test.each([
+  ['systemd-boot', '{ boot.loader.systemd-boot.enable = true; }', 'efi'],
+  ['GRUB for BIOS', '{ boot.loader.grub = { enable = true; devices = [ "/dev/sda" ]; }; }', 'legacy'],
+  [
+    'GRUB for both',
+    '{ boot.loader.grub = { enable = true; efiSupport = true; devices = [ "/dev/sda" ]; }; }',
+    'hybrid',
+  ],
+  ['GRUB for EFI', '{ boot.loader.grub = { enable = true; efiSupport = true; devices = [ "nodev" ]; }; }', 'efi'],
+])('the layout is the one that %s is for', async (_, module, layout) => {
+  expect(await configured(module, 'specification.partitionTableType')).toBe(layout);
+});
+
+test('the filesystems of the layout are those of the system, unless it says otherwise', async () => {
+  const module = `{ boot.loader.systemd-boot.enable = true; nixosDiskImage.label = "site"; fileSystems."/".fsType = "ext3"; }`;
+  expect(await configured(module, 'config.fileSystems')).toEqual({
+    '/': { device: '/dev/disk/by-label/site', fsType: 'ext3' },
+    '/boot': { device: '/dev/disk/by-label/ESP', fsType: 'vfat' },
+  });
+  const other = '{ nixosDiskImage.partitionTableType = "efixbootldr"; }';
+  expect(await configured(other, 'builtins.attrNames config.fileSystems')).toEqual(['/', '/boot', '/efi']);
+});
+
+test('options are make-disk-image’s arguments', async () => {
+  const module = `{
+    boot.loader.systemd-boot.enable = true;
+    image.baseName = "host";
+    nixosDiskImage = {
+      format = "vpc";
+      diskSize = "20G";
+      bootLoaderTimeout = "none";
+      contents = [ { source = "/etc/hostname"; target = "/etc/x"; mode = "600"; } ];
+    };
+  }`;
+  const select =
+    '{ inherit specification; file = config.system.build.image.filename; inherit (config.image) extension; }';
+  expect(await configured(module, select)).toMatchObject({
+    specification: {
+      ...{ format: 'vpc', diskSize: '20G', bootLoaderTimeout: 'none', baseName: 'host' },
+      contents: [{ source: '/etc/hostname', target: '/etc/x', mode: '600' }],
+    },
+    file: 'host.vhd',
+    extension: 'vhd',
+  });
+});
+
+test('beside NixOS’s own variants, one of this name is built by nixos-rebuild build-image', async () => {
+  const module = '{ boot.loader.systemd-boot.enable = true; nixosDiskImage.format = "raw"; }';
+  expect(
+    await configured(module, 'builtins.mapAttrs (_: image: image.filename) config.system.build.images', 'module'),
+  ).toEqual({
+    'nixos-disk-image': 'nixos-image-25.11.demo.img',
+  });
+});
+
+test.each([
+  ['a value of the wrong type', '{ nixosDiskImage.partitionTableType = "gpt"; }', /partitionTableType' is not of type/],
+  [
+    'an option that is not there',
+    '{ nixosDiskImage.partitionTable = "efi"; }',
+    /nixosDiskImage.partitionTable' does not exist/,
+  ],
+  [
+    'what cannot be done with it',
+    '{ boot.loader.systemd-boot.enable = true; nixosDiskImage.partitionTableType = "legacy"; }',
+    /partitionTableType: "legacy" has no EFI/,
+  ],
+])('%s is told when it is evaluated', async (_, module, message) => {
+  await expect(configured(module, 'config.system.build.image.drvPath')).rejects.toThrow(message);
+});
