@@ -69,7 +69,7 @@ pkgs.runCommand name
         --html "$out/report.html" --junit "$out/junit.xml" --log "$out/console.log" --json
     }
     if ! verify > "$out/report.json" < /dev/null; then
-      cat "$out"/console*.log >&2 || true
+      cat "$out"/console*.log "$out/junit.xml" >&2 || true
       echo "the image does not boot as it should: $image" >&2
       exit 1
     fi

@@ -1,4 +1,4 @@
-import { readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
@@ -96,7 +96,18 @@ test('the expression in the docs', async () => {
   const file = join(directory, 'image.nix');
   await writeFile(file, codeBlock('# image.nix').text);
   await writeFile(join(directory, 'configuration.nix'), '{ }');
-  await symlink(packageFile('.'), join(directory, 'nixos-disk-image'));
+  for (const name of [
+    'nix',
+    'cli',
+    'lib',
+    'harness',
+    'vm-images',
+    'LICENSE',
+    'package.json',
+    'package-lock.json',
+    'tsconfig.json',
+  ])
+    await cp(packageFile(name), join(directory, 'nixos-disk-image', name), { recursive: true });
   const { findings, format } = await inspectImage({ image: join(await dropIn.buildFile(file), 'nixos.qcow2') });
   expect([format, findings]).toEqual(['qcow2', []]);
 });
@@ -129,10 +140,18 @@ test('a check of a flake boots the image of a configuration, and keeps the repor
       image = system.config.system.build.images.nixos-disk-image;
       ${more}
     }`;
-  await writeFile(file, check('checks = [ "test -d /nix/store" "echo it\\'s; true" ]; firmware = "efi"; memory = 512;'));
+  await writeFile(file, check(`checks = [ "test -d /nix/store" "[ it\\'s = it\\'s ]" ]; firmware = "efi"; memory = 512;`));
   const output = await dropIn.buildFile(file);
-  expect((await readdir(output)).sort()).toEqual(['console.log', 'junit.xml', 'nix-support', 'report.html', 'report.json']);
-  const [report] = JSON.parse(await readFile(join(output, 'report.json'), 'utf8')) as [{ ok: boolean; firmware: string }];
+  expect((await readdir(output)).sort()).toEqual([
+    'console.log',
+    'junit.xml',
+    'nix-support',
+    'report.html',
+    'report.json',
+  ]);
+  const [report] = JSON.parse(await readFile(join(output, 'report.json'), 'utf8')) as [
+    { ok: boolean; firmware: string },
+  ];
   expect(report).toMatchObject({ ok: true, firmware: 'efi' });
   await writeFile(file, check('checks = [ "test -e /not/there" ];'));
   await expect(dropIn.buildFile(file)).rejects.toThrow(/does not boot as it should/);
