@@ -38,8 +38,9 @@ export async function evaluate(expression: string): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
-/** What `nix` says of the project's flake, with the distribution in the place of its input. Runs: nix. */
-export async function flake(argv: readonly string[]): Promise<string> {
+/** What `nix` says of the project's flake, with the distribution in the place of its input.
+ *  @param argv in it, FLAKE is the project's, or that of a user, whose text is given. Runs: nix. */
+export async function flake(argv: readonly string[], user?: string): Promise<string> {
   // A flake's reference is a URL, which takes no name such as tempDirectory's.
   const directory = await mkdtemp(join(tmpdir(), 'ndi-flake-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
@@ -57,20 +58,19 @@ export async function flake(argv: readonly string[]): Promise<string> {
   await cp(packageFile('test/helpers/nix'), join(nixpkgs, 'test/helpers/nix'), { recursive: true });
   await cp(packageFile('vm-images/demo'), join(nixpkgs, 'vm-images/demo'), { recursive: true });
   await writeFile(join(directory, 'nix.conf'), 'experimental-features = nix-command flakes\n');
-  const [command = '', ...rest] = argv.map((word) => word.replace(/^FLAKE/, `path:${project}`));
+  const own = join(directory, 'user');
+  if (user !== undefined) {
+    await mkdir(own);
+    await writeFile(join(own, 'flake.nix'), user);
+  }
+  const [command = '', ...rest] = argv.map((word) =>
+    word.replace(/^FLAKE/, `path:${user === undefined ? project : own}`),
+  );
+  const inputs = { nixpkgs, ...(user === undefined ? {} : { 'nixos-disk-image': project }) };
+  const overrides = Object.entries(inputs).flatMap(([name, at]) => ['--override-input', name, `path:${at}`]);
   const { exitCode, stdout, stderr } = await execa(
     'nix',
-    [
-      command,
-      ...rest,
-      '--impure',
-      '--no-write-lock-file',
-      '--override-input',
-      'nixpkgs',
-      `path:${nixpkgs}`,
-      '--store',
-      store,
-    ],
+    [command, ...rest, '--impure', '--no-write-lock-file', ...overrides, '--store', store],
     { env: { ...(await environment()), NIX_CONF_DIR: directory }, reject: false },
   );
   if (exitCode !== 0) throw new EvaluationError(stderr);

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { codeBlock } from '../../helpers/code-blocks.ts';
 import { flake } from '../../helpers/nix/evaluate.ts';
 
 async function value(attribute: string, apply?: string): Promise<unknown> {
@@ -39,4 +40,11 @@ test('the functions are those of nix/', async () => {
   const names =
     '({ makeDiskImage, verifyBoot }: [ (builtins.functionArgs makeDiskImage).config (builtins.functionArgs verifyBoot).image ])';
   expect(await value('lib', names)).toEqual([false, false]);
+});
+
+test('the flake in the docs', async () => {
+  const { text } = codeBlock('# flake.nix');
+  const select = `FLAKE#packages.x86_64-linux.image.filename`;
+  expect(JSON.parse(await flake(['eval', '--json', select], text))).toBe('nixos-image-25.11.demo.qcow2');
+  expect(JSON.parse(await flake(['eval', '--json', 'FLAKE#checks.x86_64-linux.boot.name'], text))).toBe('verify-boot');
 });

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { packageFile } from '../../../harness/cache-directory.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
 /** A configuration that takes the module, as far as `select` looks at it. */
@@ -80,4 +81,32 @@ test.each([
   ],
 ])('%s is told when it is evaluated', async (_, module, message) => {
   await expect(configured(module, 'config.system.build.image.drvPath')).rejects.toThrow(message);
+});
+
+test('the documentation has every option, as the module has it', async () => {
+  const options = (await evaluate(`
+    let
+      options = (import (project + "/nix/options.nix") { config = { }; inherit lib; }).options.nixosDiskImage;
+      show = name: option: {
+        inherit name;
+        inherit (option) description;
+        type = option.type.description;
+        default = option.defaultText or (builtins.toJSON option.default);
+      };
+    in lib.mapAttrsToList show options`)) as { name: string; type: string; default: string; description: string }[];
+  const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+  const text = [
+    '# Options of the NixOS module',
+    '',
+    'Made from `nix/options.nix` by `npx vitest run --project tool test/tool/nix --update`.',
+    '',
+    '| option of `nixosDiskImage` | type | default | |',
+    '|---|---|---|---|',
+    ...options.map(
+      ({ name, type, default: preset, description }) =>
+        `| \`${name}\` | ${cell(type)} | ${cell(preset)} | ${cell(description)} |`,
+    ),
+    '',
+  ].join('\n');
+  await expect(text).toMatchFileSnapshot(packageFile('docs/nix-options.md'));
 });

@@ -140,7 +140,10 @@ test('a check of a flake boots the image of a configuration, and keeps the repor
       image = system.config.system.build.images.nixos-disk-image;
       ${more}
     }`;
-  await writeFile(file, check(`checks = [ "test -d /nix/store" "[ it\\'s = it\\'s ]" ]; firmware = "efi"; memory = 512;`));
+  await writeFile(
+    file,
+    check(`checks = [ "test -d /nix/store" "[ it\\'s = it\\'s ]" ]; firmware = "efi"; memory = 512;`),
+  );
   const output = await dropIn.buildFile(file);
   expect((await readdir(output)).sort()).toEqual([
     'console.log',
