@@ -20,7 +20,7 @@ test('the toolbox has it, too', async () => {
 
 test('the Nix package has what steps run on this host', async () => {
   const expression = await readFile(packageFile('nix/package.nix'), 'utf8');
-  const tools = /tools = with pkgs; \[(.*?)\]/s.exec(expression)?.[1]?.trim().split(/\s+/) ?? [];
+  const tools = /tools = \[(.*?)\]/s.exec(expression)?.[1]?.trim().split(/\s+/) ?? [];
   // Machines are the harness's, which is not in it.
   const ofSteps = needed.filter(({ name }) => STEPS.some(({ runs }) => runs.includes(name)));
   expect(tools).toEqual(expect.arrayContaining([...new Set(ofSteps.map(({ nixpkgs }) => nixpkgs))]));
