@@ -63,7 +63,7 @@ let
     outputHashAlgo = "sha256";
     outputHashMode = "recursive";
     # test/vm/nix holds it against package-lock.json.
-    outputHash = "sha256-wAhF9H8bxFnqgOwarau7Ilr7fyzskKULbH8/lYqSlTg=";
+    outputHash = "";
   };
 
   tools = [

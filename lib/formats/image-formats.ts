@@ -16,7 +16,7 @@ export const IMAGE_FORMATS = [
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
 /** What machines boot from, and what is looked into here. */
-export const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vpc'] as const;
+const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vpc'] as const;
 export type DiskFormat = (typeof DISK_FORMATS)[number];
 
 /** qemu-img's name for a format. */

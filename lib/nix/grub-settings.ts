@@ -48,7 +48,7 @@ const schema = z.object({
   fullVersion: z.string().default(''),
 });
 
-export interface GrubUser {
+interface GrubUser {
   readonly name: string;
   /** As grub-mkpasswd-pbkdf2 prints it; else the password is plain. */
   readonly isHashed: boolean;

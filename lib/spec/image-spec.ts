@@ -20,8 +20,8 @@ import {
 } from './fields.ts';
 
 /** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
-export const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;
-export const BOOT_LOADERS = ['grub', 'systemd-boot'] as const;
+const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;
+const BOOT_LOADERS = ['grub', 'systemd-boot'] as const;
 export type BootLoader = (typeof BOOT_LOADERS)[number];
 
 /** The image specification: make-disk-image's options by their own names and defaults. In place of `config` stands

@@ -1,5 +1,3 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { storePath } from './fake-system.ts';
 
@@ -11,7 +9,7 @@ const COREUTILS = storePath('coreutils-9.5');
 const BASH = storePath('bash-5.2');
 
 /** Values as builtins.toXML writes them: by Nix itself. Runs: nix-instantiate. */
-export async function toXml(value: unknown): Promise<string> {
+async function toXml(value: unknown): Promise<string> {
   const expression = `builtins.fromJSON ${JSON.stringify(JSON.stringify(value)).replaceAll('$', '\\$')}`;
   const env = { NIX_CONFIG: 'build-users-group =\n', NIX_STATE_DIR: '/tmp', NIX_REMOTE: 'dummy://' };
   const { stdout } = await execa('nix-instantiate', ['--eval', '--strict', '--xml', '-E', expression], { env });
@@ -155,12 +153,4 @@ export function installLine(source: string, directory: string, name: string): st
 /** A system that is configured without a loader, or with one of its own. */
 export function otherInstallerFiles(name: string): Record<string, string> {
   return { ...switchTo(storePath(name)), [storePath(name)]: `#!${BASH}/bin/bash\n` };
-}
-
-/** Writes files of a store. */
-export async function writeStoreFiles(store: string, files: Readonly<Record<string, string | Buffer>>): Promise<void> {
-  for (const [file, content] of Object.entries(files)) {
-    await mkdir(dirname(join(store, file)), { recursive: true });
-    await writeFile(join(store, file), content);
-  }
 }

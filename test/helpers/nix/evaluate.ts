@@ -22,7 +22,7 @@ async function environment(): Promise<Record<string, string>> {
   };
 }
 
-export class EvaluationError extends Error {}
+class EvaluationError extends Error {}
 
 /** The value of an expression, in which `project` is the project's directory, and `pkgs` the distribution in the place of nixpkgs.
  *  @throws {EvaluationError} with what Nix says. Runs: nix-instantiate. */
