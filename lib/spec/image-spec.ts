@@ -109,6 +109,21 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
           },
         ]
       : [],
+  ({ populateRootWith, contents = [], installBootLoader, bootLoaderFrom }) => {
+    // In the builder VM, the system itself gives them away afterwards.
+    const isActivated = installBootLoader !== false && bootLoaderFrom === 'switch-to-configuration';
+    if (populateRootWith !== 'cptofs' || isActivated) return [];
+    return contents.flatMap(({ user, target }, index) =>
+      user === undefined
+        ? []
+        : [
+            {
+              path: `contents[${index}].user`,
+              message: `populateRootWith "cptofs" makes ${target} root's; say "mke2fs"`,
+            },
+          ],
+    );
+  },
   ({ reproducible, deterministic, fsType, populateRootWith, format }) => {
     if (reproducible !== true) return [];
     const contradicts = (with_: string, why: string) => ({

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { FAT_EPOCH } from '../../filesystem/fat.ts';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
 import type { StepContext } from '../../run/step.ts';
 import { installGrub } from '../../steps/install-grub.ts';
@@ -17,7 +18,9 @@ export async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, 
 }
 
 export async function installBootLoader(job: Job, context: StepContext): Promise<void> {
-  const { spec, plan, raw: image, root, rootUuid, disk, timestamp, system } = job;
+  const { spec, plan, raw: image, root, rootUuid, disk, system } = job;
+  // The day in the menu is the one that the builder VM's clock would give.
+  const timestamp = job.timestamp === undefined ? undefined : Math.max(job.timestamp, FAT_EPOCH);
   const { bootLoaderTimeout: timeoutSeconds, timeoutStyle, editor, consoleMode, fsType } = spec;
   const common = { image, generations: [system.generation], ...system.closure, timeoutSeconds, timestamp };
   if (plan.bootLoader === 'systemd-boot' && disk.esp !== undefined)
