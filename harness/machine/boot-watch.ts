@@ -1,5 +1,6 @@
 import { type FailureSeen, FailureWatcher, hasGoneOn } from '../verdict/failures.ts';
 import { News } from '../verdict/news.ts';
+import { questionIn } from '../verdict/questions.ts';
 import { type BootStage, isBefore, KERNEL_PREFIX, type StageSeen, StageTracker } from '../verdict/stages.ts';
 
 /** Something that was typed without being told to, or as an answer that was given. */
@@ -34,6 +35,8 @@ export class BootWatch {
   /** What a line of the kernel's cut in two: the cursor of whoever wrote it is still behind it. */
   #cut = '';
   #lastLine = '';
+  /** Whether it was said when a loader had nothing more to say. */
+  #isAsked = false;
   #newsCount = 0;
   /** What was taken as a line before it ended. */
   #takenEarly = '';
@@ -62,7 +65,7 @@ export class BootWatch {
     return this.#cut + this.#rest;
   }
 
-  /** The last line that has ended and is not empty. */
+  /** The last line that has ended and is not empty; a question that ended its line, whatever the kernel said behind it. */
   get lastLine(): string {
     return this.#lastLine;
   }
@@ -149,7 +152,12 @@ export class BootWatch {
     if (stamp === null) this.#cut = '';
     else this.#cut += line.slice(0, stamp.index);
     const whole = stamp === null || stamp.index === 0 ? line : line.slice(stamp.index);
-    if (line.trim() !== '') this.#lastLine = this.#cut === '' ? line : this.#lastLine;
+    // What was asked stays asked, whatever the kernel has to say meanwhile.
+    const isOpen = stamp !== null && this.#isAsked && questionIn(this.#lastLine, true) !== undefined;
+    if (line.trim() !== '' && this.#cut === '' && !isOpen) {
+      this.#lastLine = line;
+      this.#isAsked = !isBefore(this.furthest, 'stage 1');
+    }
     // What was asked and is still open is no line that has ended.
     if (stamp !== null && stamp.index > 0) this.stages.line(line.slice(0, stamp.index), atMs);
     this.stages.line(whole, atMs);

@@ -251,6 +251,11 @@ export function describeWarning({ pattern, line }: FailureSeen): string {
   return pattern.severity === 'fatal' ? `the boot went on after: ${line}` : `${pattern.cause}: ${line}`;
 }
 
+/** What a program printed that looks like the kernel's. */
+export function describeForeign({ line }: FailureSeen): string {
+  return `printed by a program, for the kernel's own log does not have it: ${line}`;
+}
+
 /** What is known of the image explains where a boot stops; and a boot that stops nowhere does not make the image good. */
 export function blame<C extends Cause>(cause: C, findings: readonly Finding[]): C {
   const failedAt = BOOT_STAGES.find((stage) => stage === cause.stage);

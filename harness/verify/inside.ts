@@ -1,3 +1,4 @@
+import { quote } from '../machine/guest-shell.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
 import { type Cause, insideCause, type RootDevices, rootCause } from '../verdict/verdict.ts';
@@ -113,6 +114,27 @@ async function readsFromDisk(machine: Machine, readBytes: number | undefined): P
   if (exitCode !== 0) return now === undefined || now >= ROOT_BYTES;
   return now === undefined || readBytes === undefined || now - readBytes >= PROGRAM_BYTES;
 }
+
+/** Of what looked like the kernel's, what its own log does not have: programs printed it. Nothing, where the log is not whole or may not
+ *  be read. @see dmesg(1) */
+export async function notOfKernel(machine: Machine, seen: readonly FailureSeen[]): Promise<ReadonlySet<FailureSeen>> {
+  const suspects = seen.filter(({ pattern, on }) => pattern.by === 'kernel' && on === 'console');
+  if (suspects.length === 0) return new Set();
+  const { output } = await machine.execute(
+    `LC_ALL=C dmesg 2> /dev/null | { grep -m 1 -q 'Linux version' && echo whole; }`,
+  );
+  if (output.trim() !== 'whole') return new Set();
+  const found = new Set<FailureSeen>();
+  for (const one of suspects) {
+    const text = quote(one.line.slice(0, LONGEST_SEARCHED));
+    const { exitCode } = await machine.execute(`LC_ALL=C dmesg 2> /dev/null | grep -q -F -- ${text}`);
+    if (exitCode === 1) found.add(one);
+  }
+  return found;
+}
+
+/** Characters of a line that are looked for: a log may wrap or cut longer ones. */
+const LONGEST_SEARCHED = 80;
 
 /** Whether the root filesystem can be used as it is meant to be. */
 function judgeRoot(

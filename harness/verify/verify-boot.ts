@@ -18,13 +18,14 @@ import {
 import { machineRules, machineSpecSchema } from '../machine/machine-spec-schema.ts';
 import { startMachine } from '../machine/start-machine.ts';
 import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
-import { isHarmless } from '../verdict/failures.ts';
+import { type FailureSeen, isHarmless } from '../verdict/failures.ts';
 import { isBefore } from '../verdict/stages.ts';
 import {
   blame,
   type Cause,
   causeOf,
   concernsRoot,
+  describeForeign,
   describeWarning,
   errorCause,
   findingCause,
@@ -33,7 +34,7 @@ import {
 } from '../verdict/verdict.ts';
 import type { BootFailure, BootReport, CheckReport, IgnoredFailure } from './boot-report.ts';
 import type { BootCheck } from './checks.ts';
-import { lookInside } from './inside.ts';
+import { lookInside, notOfKernel } from './inside.ts';
 import { checksCause, runChecks } from './run-checks.ts';
 import { shutDown } from './shut-down.ts';
 
@@ -136,6 +137,8 @@ class Boot {
   readonly #warnings: string[] = [];
   #failure: BootFailure | undefined;
   #root: RootDevices | undefined;
+  /** What only looked like the kernel's. */
+  #foreign: ReadonlySet<FailureSeen> = new Set();
   #cleanShutdown = false;
   /** The shell is not in the image's own system: there is nothing to check, and nobody who powers it off. */
   #isElsewhere = false;
@@ -167,6 +170,7 @@ class Boot {
         await runChecks(checks, machine, this.#checks);
         this.#note(checksCause(this.#checks));
       }
+      if (machine.isLoggedIn && !this.#isElsewhere) this.#foreign = await notOfKernel(machine, machine.failures);
       await this.#look();
       const { clean, cause, warning } = await shutDown(machine, timeoutMs, { atOnce: this.#isElsewhere });
       this.#cleanShutdown = clean;
@@ -284,13 +288,18 @@ class Boot {
       const wrong = this.#findings.find(({ severity }) => severity !== 'warning');
       if (wrong !== undefined) this.#note(findingCause(wrong));
       for (const seen of machine.failures)
-        if (seen.pattern.severity === 'error' && concernsRoot(seen, this.#root)) this.#note(errorCause(seen));
+        if (seen.pattern.severity === 'error' && !this.#foreign.has(seen) && concernsRoot(seen, this.#root))
+          this.#note(errorCause(seen));
     }
     for (const seen of machine.failures) {
       if (seen.pattern.name === this.#failure?.name) continue;
       if (isHarmless(seen, machine.screenStage ?? machine.stages.reached)) continue;
       const { severity, quiet } = seen.pattern;
       const isOver = severity === 'fatal' && !machine.unsettled.includes(seen);
+      if (this.#foreign.has(seen)) {
+        this.#warnings.push(describeForeign(seen));
+        continue;
+      }
       const isElsewhere = severity === 'error' && !concernsRoot(seen, this.#root);
       if ((severity === 'warning' && quiet !== true) || isElsewhere || (isOver && this.#failure === undefined))
         this.#warnings.push(describeWarning(seen));

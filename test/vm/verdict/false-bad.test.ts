@@ -166,6 +166,21 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
+    boot: "a program prints what the kernel would say, with the kernel's own time",
+    guest: {},
+    options: {
+      checks: [
+        equalCheck(
+          'sum',
+          String.raw`read -r up rest < /proc/uptime; printf '[%8s0000] BUG: kernel NULL pointer dereference, address: 08\n' "$up" > /dev/console; echo $((6 * 7))`,
+          '42',
+        ),
+      ],
+    },
+    verdict: 'good',
+    also: ({ warnings }) => expect(warnings.join('\n')).toMatch(/printed by a program, .*: BUG: kernel NULL/),
+  },
+  {
     boot: 'GRUB has an error and waits ten seconds for a key: an environment block that is not there',
     guest: { firmware: 'bios', loader: 'save_env recordfail\nload_env' },
     verdict: 'good',

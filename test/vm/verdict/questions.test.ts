@@ -368,6 +368,15 @@ const CASES: readonly VerdictCase[] = [
     'asks-a-question',
     String.raw`Press any key to continue...\n`,
   ),
+  {
+    boot: 'any key, and the kernel speaks behind it',
+    guest: {
+      stage2: `${SYSVINIT}\necho 'Press any key to continue...'\necho '<3>usb 1-1: device descriptor read/64, error -110' > /dev/kmsg\nread -r answer`,
+    },
+    options: { checks },
+    verdict: { name: 'asks-a-question', cause: /Press any key to continue/ },
+    typedAt: [],
+  },
   question(
     'sysvinit has no inittab',
     'Enter runlevel: ',

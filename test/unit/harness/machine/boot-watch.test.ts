@@ -20,3 +20,14 @@ test('what comes behind a pause is news', () => {
   watch.feed(' … done\n', 1000);
   expect(watch.newsCount).toBe(2);
 });
+
+test('a question that ended its line stays the last line, whatever the kernel says behind it; not one of the loader', () => {
+  const watch = new BootWatch();
+  watch.feed('Press any key to continue...\n[    0.000000] Linux version 6.1.0\n', 1);
+  expect(watch.lastLine).toBe('[    0.000000] Linux version 6.1.0');
+  watch.feed('[    1.000000] Run /init as init process\nPress any key to continue...\n', 2);
+  watch.feed('[    2.170108] tsc: Refined TSC clocksource calibration: 2596.120 MHz\n', 3);
+  expect(watch.lastLine).toBe('Press any key to continue...');
+  watch.feed('Welcome\n', 4);
+  expect(watch.lastLine).toBe('Welcome');
+});
