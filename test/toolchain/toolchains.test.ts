@@ -81,7 +81,7 @@ describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
         'run',
         '--project',
         'tool',
-        'test/tool/lib',
+        ...['test/tool/lib', 'test/tool/nix'],
         '--exclude',
         '**/programs-die.test.ts',
       ],

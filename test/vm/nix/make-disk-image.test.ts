@@ -41,6 +41,8 @@ test('a sandboxed nix-build gives an image that boots in BIOS and EFI, and --che
             await machine.succeed('grep -q hello /srv/hello.txt');
             expect(await machine.succeed("stat -c '%a %U %G' /srv/hello.txt")).toBe('640 nobody nogroup');
             expect(await machine.succeed('ls /root/.nix-defexpr/channels/nixos')).toContain('pkgs.nix');
+            // Of what the channel is, modes are a part.
+            await machine.succeed('test -x /root/.nix-defexpr/channels/nixos/stdenv.sh');
             return undefined;
           },
         },

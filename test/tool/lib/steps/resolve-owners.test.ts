@@ -68,3 +68,19 @@ test('sysusers.d and a passwd of the system’s etc are read too', async () => {
   expect(await find('carol', 'users')).toMatchObject([{ uid: 1001, gid: 100 }]);
   await expect(find('later', 'web')).rejects.toThrow(/without a number/);
 });
+
+test('users that userborn makes are looked up in what its service is told', async () => {
+  const config = storePath('userborn.json');
+  const users = [{ name: 'alice', uid: 1000, group: 'users', isNormal: true, home: '/home/alice' }];
+  const groups = [{ name: 'users', gid: 100, members: [] }];
+  const system = await fakeSystem(join(await tempDirectory(), 'store'), {
+    files: {
+      [`${storePath('nixos-system-fake')}/activate`]: '#!/bin/sh\n# Nothing of users.\n',
+      [`${storePath('nixos-system-fake')}/etc/systemd/system/userborn.service`]: `[Service]\nExecStart=${storePath('userborn')}/bin/userborn ${config} /etc\n`,
+      [config]: JSON.stringify({ users, groups }),
+    },
+  });
+  const contents = [entry('alice', 'users')];
+  const owners = await resolveOwners({ toplevel: system.toplevel, store: system.store, contents });
+  expect(owners).toEqual([{ index: 0, target: '/srv/x', uid: 1000, gid: 100 }]);
+});
