@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { InvalidOptionsError } from '../lib/run/errors.ts';
 
 /** How several commands read their arguments. */
 
@@ -17,6 +18,36 @@ export function firmwareOption(flags: string, description: string): Option {
   const option = new Option(flags, description).choices(['bios', 'efi']);
   const parse = option.parseArg;
   return option.argParser<unknown>((value, previous) => parse?.(value === 'legacy' ? 'bios' : value, previous));
+}
+
+/** What the firmware, the loader and the system of a machine are told. */
+export function guestOptions(): Option[] {
+  return [
+    new Option(
+      '--efi-vars <file>',
+      'a store of EFI variables, such as efi-vars.fd: the firmware starts what its boot order says',
+    ),
+    new Option('--kernel-parameters <words>', 'added by systemd-boot 254 and newer, such as console=ttyS0'),
+    new Option(
+      '--credential <name=value>',
+      'a system credential of systemd, passed through SMBIOS; may be repeated',
+    ).argParser(repeated),
+  ];
+}
+
+/** `NAME=VALUE`, each given once or more.
+ *  @throws {InvalidOptionsError} */
+export function parseCredentials(command: string, credentials: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    credentials.map((credential, index) => {
+      const at = credential.indexOf('=');
+      if (at < 1)
+        throw new InvalidOptionsError(command, [
+          { path: `--credential (number ${index + 1})`, message: `"${credential}" is not NAME=VALUE` },
+        ]);
+      return [credential.slice(0, at), credential.slice(at + 1)];
+    }),
+  );
 }
 
 /** The machine of those commands that boot one. */

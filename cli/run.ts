@@ -7,12 +7,17 @@ import { architectureFor } from '../harness/verify/verify-boot.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT, ReaderGone } from './exit-codes.ts';
+import { parseCredentials } from './options.ts';
 
 interface RunFlags {
   readonly firmware?: 'bios' | 'efi';
   readonly memory?: number;
   readonly diskInterface?: DiskInterface;
   readonly accel?: 'kvm' | 'tcg';
+  readonly efiVars?: string;
+  readonly kernelParameters?: string;
+  readonly credential?: readonly string[];
+  readonly port?: readonly string[];
 }
 
 /** Ctrl-], as telnet(1) has it. */
@@ -21,6 +26,8 @@ const ESCAPE = 0x1d;
 /** Boots an image with this terminal as its serial console, until the guest powers off or Ctrl-] is typed. In a pipe, what is read
  *  is typed, and the guest goes on after its end. */
 export async function runCommand(image: string, flags: RunFlags, signal: AbortSignal): Promise<number> {
+  const credentials = parseCredentials('run', flags.credential ?? []);
+  const forwardPorts = (flags.port ?? []).map(parsePort);
   const inspection = await inspectImage({ image }, { signal });
   const firmware = flags.firmware ?? inspection.firmware.at(0);
   if (firmware === undefined)
@@ -37,6 +44,9 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
       memoryMiB: flags.memory,
       diskInterface: flags.diskInterface,
       accelerator: flags.accel,
+      efiVariables: flags.efiVars,
+      kernelParameters: flags.kernelParameters,
+      ...{ credentials, forwardPorts },
     },
     { signal, onConsole: (data) => process.stdout.write(data) },
   );
@@ -56,6 +66,16 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
     signal.removeEventListener('abort', abort);
     detach();
   }
+}
+
+/** `2222:22`, or one number for both. */
+function parsePort(text: string, index: number): { readonly hostPort: number; readonly guestPort: number } {
+  const [, host, guest = host] = /^(\d{1,5})(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const [hostPort, guestPort] = [Number(host), Number(guest)];
+  if ([hostPort, guestPort].every((port) => port >= 1 && port <= 65_535)) return { hostPort, guestPort };
+  throw new InvalidOptionsError('run', [
+    { path: `--port (number ${index + 1})`, message: `"${text}" is not HOST:GUEST, two TCP ports` },
+  ]);
 }
 
 /** Connects this process's terminal, or pipe, with the machine's console.

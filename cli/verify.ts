@@ -14,6 +14,7 @@ import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT } from './exit-codes.ts';
+import { parseCredentials } from './options.ts';
 import { Progress } from './progress.ts';
 
 export interface VerifyFlags {
@@ -60,7 +61,7 @@ export async function verifyImage(
 ): Promise<BootReport[]> {
   const passphrase = await readPassphrase(flags);
   const answers = parseAnswers(flags.answer ?? []);
-  const credentials = parseCredentials(flags.credential ?? []);
+  const credentials = parseCredentials('verify', flags.credential ?? []);
   const inspection = await inspectImage({ image }, { signal });
   const modes = flags.firmware ?? inspection.firmware;
   if (modes.length === 0)
@@ -147,19 +148,6 @@ function parseAnswers(answers: readonly string[]): BootAnswer[] {
       throw wrong(`"${pattern}" is not a regular expression`, cause);
     }
   });
-}
-
-function parseCredentials(credentials: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    credentials.map((credential, index) => {
-      const at = credential.indexOf('=');
-      if (at < 1)
-        throw new InvalidOptionsError('verify', [
-          { path: `--credential (number ${index + 1})`, message: `"${credential}" is not NAME=VALUE` },
-        ]);
-      return [credential.slice(0, at), credential.slice(at + 1)];
-    }),
-  );
 }
 
 /** One file for each boot: where there are several, the firmware stands before the extension. */

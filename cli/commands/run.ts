@@ -1,5 +1,5 @@
-import { Argument } from 'commander';
-import { firmwareOption, machineOptions } from '../options.ts';
+import { Argument, Option } from 'commander';
+import { firmwareOption, guestOptions, machineOptions, repeated } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const run: Declaration = {
@@ -10,10 +10,16 @@ export const run: Declaration = {
   options: [
     firmwareOption('--firmware <firmware>', "default: what the image's partition table is for"),
     ...machineOptions(),
+    ...guestOptions(),
+    new Option(
+      '--port <host:guest>',
+      'a TCP port of 127.0.0.1 that leads to one of the guest, such as 2222:22; may be repeated; default: no network',
+    ).argParser(repeated),
   ],
   examples: `
 Examples:
   nixos-disk-image run nixos.img --firmware efi
+  nixos-disk-image run nixos.img --port 2222:22      then, elsewhere:  ssh -p 2222 root@127.0.0.1
   nixos-disk-image run nixos.img < /dev/null | tee console.log`,
   exitStatus:
     '0 the guest powered off, or was ended by Ctrl-] or by its reader; 1 it restarted itself or panicked; 2 usage, 3 the host lacks or failed something, 130 interrupted',

@@ -1,5 +1,5 @@
 import { Argument, Option } from 'commander';
-import { firmwareOption, machineOptions, repeated, wholeNumber } from '../options.ts';
+import { firmwareOption, guestOptions, machineOptions, repeated, wholeNumber } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const verify: Declaration = {
@@ -18,11 +18,7 @@ export const verify: Declaration = {
       '--timeout <seconds>',
       'until the login prompt, and for each check; default: as long as it goes on',
     ).argParser(wholeNumber),
-    new Option(
-      '--efi-vars <file>',
-      'a store of EFI variables, such as efi-vars.fd: the firmware starts what its boot order says',
-    ),
-    new Option('--kernel-parameters <words>', 'added by systemd-boot 254 and newer, such as console=ttyS0'),
+    ...guestOptions(),
     new Option('--passphrase <passphrase>', 'typed where the boot asks for the passphrase of an encrypted disk'),
     new Option(
       '--passphrase-file <file>',
@@ -40,10 +36,6 @@ export const verify: Declaration = {
       '--allow-reboots <number>',
       'how often the guest may restart itself before the login; default 0',
     ).argParser(wholeNumber),
-    new Option(
-      '--credential <name=value>',
-      'a system credential of systemd, passed through SMBIOS; may be repeated',
-    ).argParser(repeated),
     new Option(
       '--console',
       'show the serial console on standard error as it comes, with the firmware before each line',

@@ -23,7 +23,10 @@ export function codeBlocks(): CodeBlock[] {
 export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string])[] = [
   ['npm run quickstart', 'test/unit/docs.test.ts'],
   ["nix-build '<nixpkgs/nixos>'", 'test/vm/docs.test.ts'],
-  ['nixos-disk-image build --toplevel ./result --partition-table-type efi', 'test/vm/docs.test.ts'],
+  [
+    'nixos-disk-image build --toplevel ./result --partition-table-type hybrid --boot-loader-from',
+    'test/vm/docs.test.ts',
+  ],
   ['{\n  "toplevel": "./result"', 'test/vm/docs.test.ts'],
   ['nixos-disk-image build image.json', 'test/vm/docs.test.ts'],
   ['// build-by-hand.ts', 'test/vm/readme.test.ts'],

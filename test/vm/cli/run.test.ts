@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import type { BuiltImage } from '../../../lib/build/build-image.ts';
@@ -86,4 +87,23 @@ test('a signal ends it, with the status of what was interrupted', async () => {
   child.kill('SIGTERM');
   expect(await exitCode(), printed.err).toBe(130);
   expect(printed.err).toMatch(/: ended\n$/);
+});
+
+test('ports of the loopback lead to the guest; what is no port is refused before anything starts', async () => {
+  const probe = createServer();
+  await once(probe.listen(0, '127.0.0.1'), 'listening');
+  const { port } = probe.address() as AddressInfo;
+  await once(probe.close(), 'close');
+  const { child, until } = start([...run(), '--port', `${port}:22`, '--port', `${port + 1}`]);
+  await until(/login: $/);
+  // QEMU listens for the guest.
+  for (const at of [port, port + 1]) {
+    const connection = connect(at, '127.0.0.1');
+    await once(connection, 'connect');
+    connection.destroy();
+  }
+  child.kill('SIGTERM');
+  const { exitCode, stderr } = await localExecutor.run([...run(), '--port', '22:ssh', '--credential', 'x']);
+  expect(exitCode).toBe(2);
+  expect(stderr.toString('utf8')).toMatch(/--credential \(number 1\)|--port \(number 1\): "22:ssh" is not HOST:GUEST/);
 });
