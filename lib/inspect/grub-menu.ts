@@ -37,7 +37,7 @@ export async function readGrubMenus(budget: Budget, volume: BootVolume): Promise
   return menus;
 }
 
-/** Reads a grub.cfg as grub-mkconfig and NixOS write it: no script is run. Of the values that are given to `default`, the last
+/** Reads a grub.cfg as grub-mkconfig and NixOS write it: no script is run. Of the values that are given to `default` and `timeout`, the last
  *  that is written out is taken, for those in front of it are of entries that were chosen for one boot. */
 export function parseGrubMenu(file: string, partition: number, content: string): GrubMenu {
   const found: { readonly item: Item; entry: LoaderEntry }[] = [];
@@ -46,7 +46,7 @@ export function parseGrubMenu(file: string, partition: number, content: string):
   let item: Item | undefined;
   const blocks: ('submenu' | 'menuentry' | 'other')[] = [];
   let chosen = '0';
-  const timeouts = new Set<string>();
+  let timeout = '';
   for (const line of content.split('\n')) {
     const [, kind, , title = '', rest = ''] = /^\s*(menuentry|submenu)\s+(["'])(.*?)\2(.*)$/.exec(line) ?? [];
     if (kind === 'menuentry' || kind === 'submenu') {
@@ -69,7 +69,7 @@ export function parseGrubMenu(file: string, partition: number, content: string):
     }
     const [, name, value = ''] = /^\s*set\s+(default|timeout)=["']?([^"'\n]*?)["']?\s*$/.exec(line) ?? [];
     if (name === 'default' && value !== '' && !value.includes('$')) chosen = value;
-    if (name === 'timeout' && value !== '' && !value.includes('$')) timeouts.add(value);
+    if (name === 'timeout' && value !== '' && !value.includes('$') && !blocks.includes('menuentry')) timeout = value;
     const [, linux, options = ''] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(line) ?? [];
     if (linux !== undefined && item !== undefined && found.length < MOST_ENTRIES) {
       const entry: LoaderEntry = {
@@ -90,7 +90,7 @@ export function parseGrubMenu(file: string, partition: number, content: string):
   return {
     ...{ file, partition },
     entries: found.map((at) => ({ ...at.entry, isDefault: at.item === isChosen })),
-    waitsForEver: timeouts.size === 1 && timeouts.has('-1'),
+    waitsForEver: timeout === '-1',
   };
 }
 

@@ -1,7 +1,8 @@
 // What the faults find on an ESP, and change there.
 
 export const INITRD = /initrd/i;
-export const KERNEL = /(?:linux|bzimage|kernel|vmlinuz)[^/]*$/i;
+/** Not GRUB's module of that name. */
+export const KERNEL = /(?:linux|bzimage|kernel|vmlinuz)[^/.]*(?:\.efi)?$/i;
 export const GRUB_CFG = /grub\.cfg$/;
 export const BOOTX64 = /\/BOOTX64\.EFI$/i;
 export const LOADER_CONF = /loader\/loader\.conf$/;
