@@ -1,0 +1,140 @@
+import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
+import { readGeneration } from '../nix/bootspec.ts';
+import { efiTarget, GRUB_DEFAULTS, type GrubSettings } from '../nix/grub-settings.ts';
+import { readLoaderSettings } from '../nix/loader-settings.ts';
+import { resolveStorePath } from '../nix/store.ts';
+import type { SystemdBootSettings } from '../nix/systemd-boot-settings.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
+import { type BootLoader, type ImageSpec, ONLY_OF } from '../spec/image-spec.ts';
+import type { BuildPlan } from './plan.ts';
+
+const STEP = 'buildImage';
+
+/** Who installs which boot loader, for which firmware, and why. */
+export interface ChosenBootLoader {
+  readonly bootLoader: BuildPlan['bootLoader'];
+  readonly firmware: BuildPlan['firmware'];
+  readonly explained: { readonly way: string; readonly why: string };
+}
+
+/** Decides it from the specification and from what the system is configured with.
+ *  @throws {InvalidOptionsError} when the loader cannot be told, or for what the system asks for and cannot be done this way. */
+export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoader> {
+  const none = (why: string): ChosenBootLoader => ({
+    ...{ bootLoader: 'none', firmware: [] },
+    explained: { way: 'none', why },
+  });
+  if (!spec.installBootLoader) return none('installBootLoader: false');
+  if (spec.bootLoaderFrom === 'switch-to-configuration')
+    return {
+      ...{ bootLoader: 'switch-to-configuration', firmware: [] },
+      explained: {
+        way: "the system's own switch-to-configuration boot, in the builder VM",
+        why: 'bootLoaderFrom "switch-to-configuration"; "bootspec" needs no VM',
+      },
+    };
+  const store = spec.store ?? '/';
+  const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
+  // What takes running the system's own code is refused here, before anything is made.
+  const settings = await readLoaderSettings(STEP, store, toplevel);
+  const { installer } = settings;
+  if (spec.bootLoader === undefined && installer?.loader === 'none')
+    return none('the system is configured without a boot loader');
+  if (spec.bootLoader === undefined && installer?.loader === 'other')
+    throw new InvalidOptionsError(
+      STEP,
+      [{ path: 'bootLoader', message: `the boot loader of the system is installed by its own ${installer.name}` }],
+      { hint: 'run it: bootLoaderFrom "switch-to-configuration"; or say bootLoader "grub" or "systemd-boot"' },
+    );
+  const bootLoader = spec.bootLoader ?? (installer?.loader as BootLoader | undefined);
+  if (bootLoader === undefined)
+    throw new InvalidOptionsError(
+      STEP,
+      [{ path: 'bootLoader', message: `is needed: which loader ${spec.toplevel} is for cannot be told` }],
+      { hint: 'say bootLoader "grub" or "systemd-boot"' },
+    );
+  checkOptions(spec, bootLoader);
+  await readGeneration(STEP, { number: 1, toplevel }, { store: spec.store });
+  // Who names the loader wants it for all that the layout is for.
+  const asked = spec.bootLoader === undefined ? settings.grub : GRUB_DEFAULTS;
+  const firmware = bootLoader === 'grub' ? grubFirmware(spec, asked) : [];
+  if (bootLoader === 'systemd-boot') checkSystemdBoot(spec, settings.systemdBoot);
+  const onlyMenu = bootLoader === 'grub' && firmware.length === 0;
+  return {
+    ...{ bootLoader, firmware },
+    explained: {
+      way: `${bootLoader === 'grub' ? 'GRUB' : 'systemd-boot'} from boot.json, on this host${onlyMenu ? ': its menu alone' : ''}`,
+      why: `bootLoaderFrom "bootspec"; ${
+        spec.bootLoader === undefined
+          ? `the system's own installer is ${installer?.name}`
+          : `bootLoader "${spec.bootLoader}"`
+      }${onlyMenu ? ', for no device and without EFI' : ''}`,
+    },
+  };
+}
+
+/** Options that the loader does not have. */
+function checkOptions(spec: ImageSpec, bootLoader: BootLoader): void {
+  const issues = Object.entries(ONLY_OF)
+    .filter(([name, loader]) => loader !== bootLoader && spec[name as keyof typeof ONLY_OF] !== undefined)
+    .map(([name, loader]) => ({ path: name, message: `is an option of ${loader}, and the system has ${bootLoader}` }));
+  if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
+}
+
+/** What GRUB is installed for: what the system asks for, where the layout has a place for it. A system whose configuration is not
+ *  known gets all that the layout is for.
+ *  @throws {InvalidOptionsError} for what grub-install would fail at. */
+function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')[] {
+  const { bios, efi, table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  if (!settings.isConfigured) return [...(bios ? (['bios'] as const) : []), ...(efi ? (['efi'] as const) : [])];
+  const target = efiTarget(settings);
+  const devices = settings.devices.filter((device) => device !== 'nodev');
+  const forBios = (target === 'no' || target === 'both') && devices.length > 0;
+  const forEfi = target === 'only' || target === 'both';
+  const issues = [];
+  if (forBios && !bios)
+    issues.push({
+      path: 'boot.loader.grub.devices',
+      message: `names ${devices.join(', ')}, and partitionTableType "${spec.partitionTableType}" has no place for GRUB for BIOS${table === 'none' ? '; "nodev" installs the menu alone' : ''}`,
+    });
+  if (forEfi && !efi)
+    issues.push({
+      path: 'boot.loader.grub.efiSupport',
+      message: `is true, and partitionTableType "${spec.partitionTableType}" has no EFI system partition`,
+    });
+  const esp = partitions.find(({ role }) => role === 'esp');
+  if (forEfi && efi && esp?.mountPoint !== settings.efiSysMountPoint)
+    issues.push({
+      path: 'boot.loader.efi.efiSysMountPoint',
+      message: `is ${settings.efiSysMountPoint}, and the ESP of partitionTableType "${spec.partitionTableType}" is ${esp?.mountPoint}`,
+    });
+  if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
+  return [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
+}
+
+/** @throws {InvalidOptionsError} where the system's own installer would find no partition mounted. */
+function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void {
+  const { efi, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  const type = spec.partitionTableType;
+  if (!efi)
+    throw new InvalidOptionsError(STEP, [
+      { path: 'partitionTableType', message: `"${type}" has no EFI, which the system's systemd-boot needs` },
+    ]);
+  if (!settings.isConfigured) return;
+  const mountPointOf = (wanted: string): string | undefined =>
+    partitions.find(({ role }) => role === wanted)?.mountPoint;
+  const esp = mountPointOf('esp');
+  const boot = mountPointOf('xbootldr') ?? esp;
+  const issues = [];
+  if (settings.espMountPoint !== esp)
+    issues.push({
+      path: 'boot.loader.efi.efiSysMountPoint',
+      message: `is ${settings.espMountPoint}, and the ESP of partitionTableType "${type}" is ${esp}`,
+    });
+  if (settings.bootMountPoint !== boot)
+    issues.push({
+      path: 'boot.loader.systemd-boot.xbootldrMountPoint',
+      message: `makes the boot partition ${settings.bootMountPoint}, and that of partitionTableType "${type}" is ${boot}`,
+    });
+  if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
+}
