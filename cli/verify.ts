@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access, readFile, writeFile } from 'node:fs/promises';
+import { access, appendFile, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describeHolders, type PlaceHolder } from '../harness/machine/admission.ts';
@@ -7,6 +7,7 @@ import type { BootAnswer } from '../harness/machine/machine-spec.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { renderHtml } from '../harness/report/html.ts';
 import { renderJunit } from '../harness/report/junit.ts';
+import { renderMarkdown } from '../harness/report/markdown.ts';
 import { renderText } from '../harness/report/text.ts';
 import type { BootReport } from '../harness/verify/boot-report.ts';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
@@ -41,14 +42,18 @@ export interface VerifyFlags {
   readonly json?: boolean;
   readonly junit?: string;
   readonly html?: string;
+  readonly summary?: string;
 }
 
 export async function verifyCommand(image: string, flags: VerifyFlags, signal: AbortSignal): Promise<number> {
-  await checkWritable({ '--html': flags.html, '--junit': flags.junit, '--log': flags.log });
+  await checkWritable({
+    ...{ '--html': flags.html, '--junit': flags.junit, '--log': flags.log, '--summary': flags.summary },
+  });
   const reports = await verifyImage(image, flags, signal, flags.json === true);
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
   if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
   if (flags.html !== undefined) await writeFile(flags.html, renderHtml(reports, basename(image)));
+  if (flags.summary !== undefined) await appendFile(flags.summary, `${renderMarkdown(reports, basename(image))}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
 

@@ -63,7 +63,7 @@ let
     outputHashAlgo = "sha256";
     outputHashMode = "recursive";
     # test/vm/nix holds it against package-lock.json.
-    outputHash = "sha256-ENaEQtnFy/74vNoa5f5G4mZXon+WntzXScTTdBfea4s=";
+    outputHash = "sha256-Vhgq1gGgaiHpORj1fjROftUDB1HBp5/y3E3xc/Kqwsw=";
   };
 
   tools = [

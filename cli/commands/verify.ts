@@ -47,6 +47,7 @@ export const verify: Declaration = {
     new Option('--json', 'print the reports as JSON on standard output'),
     new Option('--junit <file>', 'write the reports as JUnit XML'),
     new Option('--html <file>', 'write the reports as one HTML page'),
+    new Option('--summary <file>', 'append a summary in Markdown, such as to "$GITHUB_STEP_SUMMARY"'),
   ],
   examples: `
 Examples:

@@ -34,6 +34,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ["import { expect, test } from 'nixos-disk-image/harness/vitest';", 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],
+  ['# boot.yml', 'test/vm/cli/action.test.ts'],
   ['# flake.nix', 'test/tool/nix/flake.test.ts'],
   ['docker build', 'test/toolchain/docs.test.ts'],
   ['// build-in-container.mjs', 'test/toolchain/docs.test.ts'],

@@ -5,6 +5,7 @@ import { PNG } from 'pngjs';
 import { expect, test } from 'vitest';
 import { renderHtml } from '../../../../harness/report/html.ts';
 import { renderJunit } from '../../../../harness/report/junit.ts';
+import { renderMarkdown } from '../../../../harness/report/markdown.ts';
 import type { BootReport } from '../../../../harness/verify/boot-report.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
@@ -114,4 +115,18 @@ test('the XML is well-formed, and counts boots and checks', () => {
   ]);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: XML has none of them.
   expect(xml).not.toMatch(/[\u0000-\u0008\u001b]/);
+});
+
+test('the summary is a table of the boots, and what a guest printed stays text', () => {
+  const cause = 'a | b `c` <b>d</b>\n# e';
+  const failed = { ...bad, failure: { name: 'kernel-panic', stage: 'kernel', cause, lastLines: [HOSTILE] } };
+  const summary = renderMarkdown([good, failed], '*x*.img');
+  expect(summary).toContain('### \u274c \\*x\\*.img\n');
+  const rows = summary.split('\n').filter((line) => line.startsWith('|'));
+  expect(rows).toHaveLength(4);
+  expect(rows[2]).toMatch(/^\| legacy BIOS +\| good +\| 9\.5 s +\| +\|$/);
+  // No cell, code, element or heading of the guest's.
+  expect(rows[3]).toContain('`kernel-panic` a \\| b \\`c\\` \\<b>d\\</b> # e');
+  expect(summary).toContain('\n```\n</pre><script>');
+  expect(renderMarkdown([good], 'x')).toContain('- a warning');
 });
