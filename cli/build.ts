@@ -42,7 +42,10 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   const { format } = parseImageSpec(specification);
   if (flags.verify === true && diskFormatOf(format) === undefined)
     throw new InvalidOptionsError('build', [
-      { path: '--verify', message: `boots no ${format}; build it as another format, and convert that` },
+      {
+        path: '--verify',
+        message: `cannot boot ${format} images: build qcow2 or raw, verify that, and convert it afterwards`,
+      },
     ]);
   const container =
     flags.container === undefined ? undefined : await startContainer(flags.container, specification, flags.out);
