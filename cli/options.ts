@@ -27,7 +27,10 @@ export function guestOptions(): Option[] {
       '--efi-vars <file>',
       'a store of EFI variables, such as efi-vars.fd: the firmware starts what its boot order says',
     ),
-    new Option('--kernel-parameters <words>', 'added by systemd-boot 254 and newer, such as console=ttyS0'),
+    new Option(
+      '--kernel-parameters <words>',
+      'kernel parameters that systemd-boot 254 and newer adds, such as console=ttyS0',
+    ),
     new Option(
       '--credential <name=value>',
       'a system credential of systemd, passed through SMBIOS; may be repeated',
@@ -53,8 +56,12 @@ export function parseCredentials(command: string, credentials: readonly string[]
 /** The machine of those commands that boot one. */
 export function machineOptions(): Option[] {
   return [
-    new Option('--memory <MiB>', 'default 1024').argParser(wholeNumber),
-    new Option('--disk-interface <interface>', 'default virtio').choices(['virtio', 'ahci', 'nvme']),
-    new Option('--accel <accelerator>', 'default: KVM where a probe finds that it works').choices(['kvm', 'tcg']),
+    new Option('--memory <MiB>', 'memory of the machine, in MiB; default 1024').argParser(wholeNumber),
+    new Option('--disk-interface <interface>', 'disk controller of the machine; default virtio').choices([
+      'virtio',
+      'ahci',
+      'nvme',
+    ]),
+    new Option('--accel <accelerator>', 'default: KVM if a probe shows that it works').choices(['kvm', 'tcg']),
   ];
 }

@@ -27,9 +27,9 @@ function flagName(name: string): string {
 
 /** What a flag says that turns an option off. */
 const TURNED_OFF: Partial<Record<Name, string>> = {
-  installBootLoader: 'install no boot loader',
-  editor: 'the same: no',
-  deterministic: 'random identifiers of disk, partitions and filesystems',
+  installBootLoader: 'do not install a boot loader',
+  editor: 'forbid editing kernel parameters in the menu of systemd-boot',
+  deterministic: 'use random identifiers for the disk, its partitions and filesystems',
 };
 
 interface Field {

@@ -4,12 +4,13 @@ import type { Declaration } from './declare.ts';
 
 export const diff: Declaration = {
   name: 'diff',
-  description: 'Say where two disk images differ: container, partition table, filesystem, path, field.',
+  description: 'Show where two disk images differ: container, partition table, filesystem, path, field.',
   arguments: [new Argument('<a>', 'raw, qcow2, vdi or vpc'), new Argument('<b>', 'raw, qcow2, vdi or vpc')],
   options: [
-    new Option('--timeout <seconds>', 'leave out what is not compared by then, and report that; default 60').argParser(
-      wholeNumber,
-    ),
+    new Option(
+      '--timeout <seconds>',
+      'skip whatever has not been compared by then, and report that; default 60',
+    ).argParser(wholeNumber),
     new Option('--json', 'print the differences as JSON on standard output'),
   ],
   examples: `

@@ -5,17 +5,18 @@ import type { Declaration } from './declare.ts';
 export const inspect: Declaration = {
   name: 'inspect',
   description:
-    'Say what is on a disk image, without booting it: partitions, filesystems, what firmware and loader start, generations, what is wrong.',
-  arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc; only read')],
+    'Show what is on a disk image, without booting it: partitions, filesystems, what firmware and boot loader start, generations, and what is wrong.',
+  arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc; never written to')],
   options: [
     new Option(
       '--deep',
       "have each filesystem's own program check it, on a copy in TMPDIR: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.f2fs",
     ),
-    new Option('--timeout <seconds>', 'leave out what is not looked at by then; default 60, with --deep 600').argParser(
-      wholeNumber,
-    ),
-    new Option('--json', 'as JSON'),
+    new Option(
+      '--timeout <seconds>',
+      'skip whatever has not been looked at by then; default 60, with --deep 600',
+    ).argParser(wholeNumber),
+    new Option('--json', 'print the result as JSON'),
   ],
   examples: `
 Examples:

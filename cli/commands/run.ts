@@ -5,10 +5,13 @@ import type { Declaration } from './declare.ts';
 export const run: Declaration = {
   name: 'run',
   description:
-    'Boot a disk image with this terminal as its serial console. What the guest writes is thrown away. Ctrl-] ends it.',
+    'Boot a disk image with this terminal as its serial console. Changes made by the guest are discarded. Ctrl-] ends it.',
   arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc')],
   options: [
-    firmwareOption('--firmware <firmware>', "default: what the image's partition table is for"),
+    firmwareOption(
+      '--firmware <firmware>',
+      'firmware to boot with; default: what the partition table of the image is for',
+    ),
     ...machineOptions(),
     ...guestOptions(),
     new Option(

@@ -4,19 +4,22 @@ import type { Declaration } from './declare.ts';
 
 export const verify: Declaration = {
   name: 'verify',
-  description: 'Boot a disk image, log in, look inside, shut down. The image is only read.',
+  description: 'Boot a disk image, log in, run checks inside, and shut it down. The image is never written to.',
   arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc')],
   options: [
-    firmwareOption('--firmware <firmware...>', "bios, efi or both; default: what the image's partition table is for"),
-    new Option('--toplevel <path>', 'the system that must be the current one'),
-    new Option('--check <command...>', 'a shell command that must succeed inside'),
-    new Option('--user <name>', 'who logs in on the serial console').default('root'),
-    new Option('--password <password>', 'their password; default: none is asked for'),
-    new Option('--no-login', 'a login prompt is enough'),
+    firmwareOption(
+      '--firmware <firmware...>',
+      'firmware to boot with: bios, efi or both; default: what the partition table of the image is for',
+    ),
+    new Option('--toplevel <path>', 'system that must be the running one'),
+    new Option('--check <command...>', 'shell command that must succeed in the guest'),
+    new Option('--user <name>', 'user to log in as on the serial console').default('root'),
+    new Option('--password <password>', 'password of that user; default: none'),
+    new Option('--no-login', 'do not log in: a login prompt is enough'),
     ...machineOptions(),
     new Option(
       '--timeout <seconds>',
-      'until the login prompt, and for each check; default: as long as it goes on',
+      'limit for reaching the login prompt, and for each check; default: none, as long as the machine makes progress',
     ).argParser(wholeNumber),
     ...guestOptions(),
     new Option('--passphrase <passphrase>', 'typed where the boot asks for the passphrase of an encrypted disk'),
