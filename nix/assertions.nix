@@ -124,7 +124,14 @@ let
   grub = loader.grub or { };
   systemdBoot = loader.systemd-boot or { };
   esp = loader.efi.efiSysMountPoint or "/boot";
-  others = builtins.filter (name: loader.${name}.enable or false) [
+  # An option that a release has removed throws when it is looked at.
+  isEnabled =
+    name:
+    let
+      enabled = builtins.tryEval (loader.${name}.enable or false);
+    in
+    enabled.success && enabled.value;
+  others = builtins.filter isEnabled [
     "limine"
     "refind"
     "generic-extlinux-compatible"

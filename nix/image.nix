@@ -16,8 +16,8 @@ let
   };
   label = if cfg.label == null then "nixos" else cfg.label;
   fat = name: {
-    device = lib.mkDefault "/dev/disk/by-label/${name}";
-    fsType = lib.mkDefault "vfat";
+    device = lib.mkImageMediaOverride "/dev/disk/by-label/${name}";
+    fsType = lib.mkImageMediaOverride "vfat";
   };
 in
 {
@@ -29,11 +29,11 @@ in
   config = {
     image.extension = extension.${cfg.format} or cfg.format;
 
-    # What is not said otherwise: as the layout has it.
+    # As the layout has them, whatever disk a host's own configuration names; mkForce says otherwise.
     fileSystems = {
       "/" = {
-        device = lib.mkDefault "/dev/disk/by-label/${label}";
-        fsType = lib.mkDefault cfg.fsType;
+        device = lib.mkImageMediaOverride "/dev/disk/by-label/${label}";
+        fsType = lib.mkImageMediaOverride cfg.fsType;
       };
     }
     // lib.optionalAttrs (layout.esp != null) { ${layout.esp} = fat "ESP"; }

@@ -60,7 +60,7 @@ pkgs.runCommand name
     export HOME="$NIX_BUILD_TOP"
     if [ -d "$image" ]; then
       files=$(find -L "$image" -type f ! -path '*/nix-support/*' ! -name '*.fd')
-      [ "$(echo "$files" | wc -l)" = 1 ] || { echo "which of these is the image? $files" >&2; exit 1; }
+      [ -n "$files" ] && [ "$(echo "$files" | wc -l)" = 1 ] || { echo "which of these is the image? $files" >&2; exit 1; }
       image=$files
     fi
     mkdir "$out"

@@ -46,3 +46,9 @@ export function notInStore(step: string, option: string, source: string): Invali
     { path: option, message: `${basename(source)} is not in the store of the system: ${source}` },
   ]);
 }
+
+/** Files of which the last of a name counts, as where an installer copies what it is given at the end. Names on a FAT are the same in
+ *  capitals and small letters. */
+export function laterWins(files: readonly FatFile[]): FatFile[] {
+  return [...new Map(files.map((file) => [file.path.toLowerCase(), file])).values()];
+}

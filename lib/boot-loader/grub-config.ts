@@ -116,7 +116,8 @@ class Menu {
       ...(chosen === 'saved' ? ['  savedefault'] : []),
       ...this.searches('  '),
       ...(extraPerEntryConfig === '' ? [] : [`  ${extraPerEntryConfig.trimEnd()}`]),
-      `  linux ${this.#place(kernel)} ${[`init=${init}`, ...kernelParams].map(word).join(' ')}`,
+      // As NixOS's installer writes them: quotes and backslashes in them are meant for GRUB.
+      `  linux ${this.#place(kernel)} ${[`init=${init}`, ...kernelParams].join(' ')}`,
       ...(initrd === undefined ? [] : [`  initrd ${this.#place(initrd)}`]),
       '}',
     ];
@@ -249,6 +250,6 @@ function quote(text: string): string {
 }
 
 /** A word of a command as GRUB's parser takes it. */
-function word(text: string): string {
+export function word(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

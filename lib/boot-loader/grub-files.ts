@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { extname, join, relative } from 'node:path';
 import type { FatFile } from '../filesystem/fat.ts';
 import { efiTarget, type GrubSettings } from '../nix/grub-settings.ts';
@@ -42,15 +42,24 @@ export async function grubArtwork(
   if (font !== '') await add('font', font, 'converted-font.pf2');
   const background = splashImage === '' ? undefined : `background${extname(splashImage).replace(/^\.jpg$/, '.jpeg')}`;
   if (background !== undefined) await add('splashImage', splashImage, background);
-  const themeFiles: string[] = [];
-  const themeDirectory = theme === '' ? undefined : await resolveInStore(store, theme);
-  if (theme !== '' && themeDirectory === undefined) throw notInStore(step, 'boot.loader.grub.theme', theme);
-  if (themeDirectory !== undefined)
-    for (const entry of await readdir(join(store, themeDirectory), { recursive: true, withFileTypes: true })) {
-      if (entry.isDirectory()) continue;
-      const path = join('theme', relative(join(store, themeDirectory), join(entry.parentPath, entry.name)));
-      themeFiles.push(path);
-      await add('theme', join(themeDirectory, relative('theme', path)), path);
-    }
-  return { artwork: { hasFont: font !== '', background, theme: themeFiles.sort() }, files };
+  const themeFiles = theme === '' ? [] : await filesBelow(step, store, theme, 'theme');
+  for (const path of themeFiles) await add('theme', join(theme, relative('theme', path)), path);
+  return { artwork: { hasFont: font !== '', background, theme: themeFiles }, files };
+}
+
+/** A theme may be put together of links to directories; not of links in a circle. */
+const DEEPEST = 8;
+
+/** The files below a directory of the store, links followed, with another name in the place of the directory's. */
+async function filesBelow(step: string, store: string, directory: string, name: string, depth = 0): Promise<string[]> {
+  const resolved = await resolveInStore(store, directory);
+  const at = resolved === undefined ? undefined : join(store, resolved);
+  const facts = at === undefined ? undefined : await stat(at).catch(() => undefined);
+  if (at === undefined || facts === undefined || depth > DEEPEST)
+    throw notInStore(step, 'boot.loader.grub.theme', directory);
+  if (!facts.isDirectory()) return [name];
+  const found: string[] = [];
+  for (const entry of (await readdir(at)).sort())
+    found.push(...(await filesBelow(step, store, join(directory, entry), join(name, entry), depth + 1)));
+  return found;
 }

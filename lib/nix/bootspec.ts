@@ -91,7 +91,7 @@ export async function readGeneration(
   const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     throw wrong(
       [cause.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${cause.message}`],
-      'systems of NixOS 22.11 and newer have one (boot.bootspec.enable); else let the system install its loader itself: bootLoaderFrom "switch-to-configuration"',
+      'systems of NixOS 23.05 and newer have one; for others use bootLoaderFrom "switch-to-configuration", which runs their own installer',
     );
   });
   let json: unknown;

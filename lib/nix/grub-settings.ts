@@ -38,6 +38,7 @@ const schema = z.object({
   devices: z.array(z.string()).default([]),
   grub: z.string().default(''),
   grubEfi: z.string().default(''),
+  grubTargetEfi: z.string().default(''),
   efiSysMountPoint: z.string().default('/boot'),
   efiInstallAsRemovable: z.boolean().default(true),
   canTouchEfiVariables: z.boolean().default(false),
@@ -117,8 +118,12 @@ export async function readGrubSettings(
     for (const option of ['hashedPasswordFile', 'passwordFile'])
       if (typeof one[option] === 'string' && one[option] !== '')
         refuse(`users.${name}.${option}`, `is in ${one[option]}, a file of the machine's`);
-    if (typeof one.hashedPassword === 'string') return [{ name, isHashed: true, password: one.hashedPassword }];
-    return typeof one.password === 'string' ? [{ name, isHashed: false, password: one.password }] : [];
+    const { hashedPassword, password, hashedPasswordFile, passwordFile } = one;
+    if (hashedPassword) return [{ name, isHashed: true, password: hashedPassword }];
+    if (password) return [{ name, isHashed: false, password }];
+    // Without it, everybody would be this user.
+    if (!hashedPasswordFile && !passwordFile) refuse(`users.${name}`, 'has no password');
+    return [];
   });
   const perl = await readFile(join(store, program), 'utf8').catch(() => '');
   return {

@@ -1,6 +1,7 @@
 import { InvalidOptionsError } from '../run/errors.ts';
 import { type BootInstaller, readBootInstaller } from './boot-installer.ts';
 import { GRUB_DEFAULTS, type GrubSettings, readGrubSettings } from './grub-settings.ts';
+import { resolveInStore } from './store.ts';
 import { readSystemdBootSettings, SYSTEMD_BOOT_DEFAULTS, type SystemdBootSettings } from './systemd-boot-settings.ts';
 
 /** How a system is configured to be booted. The loader that it is not configured for has what NixOS presets. */
@@ -20,6 +21,8 @@ export async function readLoaderSettings(step: string, store: string, toplevel: 
   const systemdBoot =
     installer?.loader === 'systemd-boot' ? await readSystemdBootSettings(store, installer) : undefined;
   const refused = [...(grub?.refused ?? []), ...(systemdBoot?.refused ?? [])];
+  if (grub !== undefined && (await resolveInStore(store, `${toplevel}/xen.gz`)) !== undefined)
+    refused.push({ path: 'virtualisation.xen.enable', message: 'asks for a hypervisor that starts the kernel' });
   if (refused.length > 0)
     throw new InvalidOptionsError(step, refused, {
       hint: 'the system\'s own installer does it: bootLoaderFrom "switch-to-configuration"',

@@ -55,8 +55,16 @@ export async function readSystemdBootSettings(
   const lines = script.split('\n').map((line) => line.trim());
   const isBuilder = (line: string): boolean => /^\/nix\/store\/\S*systemd-boot\S* "?\$@"?$/.test(line);
   const builder = lines.find(isBuilder)?.split(' ')[0];
-  const text = builder === undefined ? undefined : await readFile(join(store, builder), 'utf8').catch(() => undefined);
-  if (text === undefined || !/^TIMEOUT = /m.test(text)) return undefined;
+  if (builder === undefined) return undefined;
+  const text = await readFile(join(store, builder), 'utf8').catch(() => '');
+  // That of an old release has its settings elsewhere in its text.
+  if (!/^TIMEOUT = /m.test(text))
+    return {
+      settings: SYSTEMD_BOOT_DEFAULTS,
+      refused: [
+        { path: 'boot.loader.systemd-boot', message: `is installed by ${builder}, whose settings cannot be read` },
+      ],
+    };
   const constant = (name: string): string | undefined =>
     new RegExp(`^${name} = (?:[a-z.]+\\()*(?:\\n\\s*)?"([^"\\n]*)"`, 'im').exec(text)?.[1];
   const refused: OptionIssue[] = [];

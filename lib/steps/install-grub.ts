@@ -1,8 +1,8 @@
 import { chmod, mkdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { copiedFiles } from '../boot-loader/copied-files.ts';
-import { type BootPlace, grubConfig } from '../boot-loader/grub-config.ts';
+import { copiedFiles, laterWins } from '../boot-loader/copied-files.ts';
+import { type BootPlace, grubConfig, word } from '../boot-loader/grub-config.ts';
 import { copyGrubModules, embedGrubCore, GRUB_MODULES, type GrubCore, makeGrubCore } from '../boot-loader/grub-core.ts';
 import { GRUB_ENVIRONMENT, grubArtwork, grubState } from '../boot-loader/grub-files.ts';
 import { type FatFile, readFat, writeFatTree } from '../filesystem/fat.ts';
@@ -115,7 +115,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
     const { config, kernels } = grubConfig(systems, boot, settings, artwork, time ?? Date.now() / 1000);
     const ofSystem = (mountPoint: string): Promise<FatFile[]> =>
       copiedFiles(STEP, store, 'boot.loader.grub.extraFiles', settings.copies, mountPoint);
-    const files: FatFile[] = [
+    const files = laterWins([
       { path: 'grub/grub.cfg', content: { text: config } },
       GRUB_ENVIRONMENT,
       ...grubState(settings),
@@ -123,7 +123,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
       ...kernels,
       ...pictures,
       ...(await ofSystem('/boot')),
-    ];
+    ]);
     if (bootPartition === undefined) await writeIntoRoot(parsed.stagedRoot, files);
     else await writeFatTree(step, { image, offsetBytes: bootPartition.offsetBytes }, { directories: [], files }, time);
 
@@ -143,7 +143,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
       await writeFatTree(
         step,
         { image, offsetBytes: disk.esp.offsetBytes },
-        { directories: [], files: [...places.map((place) => ({ path: place, content })), ...others] },
+        { directories: [], files: laterWins([...places.map((place) => ({ path: place, content })), ...others]) },
         time,
       );
     }
@@ -185,7 +185,8 @@ async function makeCores(
   };
   const bios = firmware.includes('bios') ? await make('i386-pc', ['biosdisk']) : undefined;
   if (!firmware.includes('efi') || disk.esp === undefined) return { bios, efi: undefined, modules: files };
-  const architecture = efiArchitecture(system);
+  // A 64-bit system may be for firmware of 32 bits (boot.loader.grub.forcei686).
+  const architecture = settings.grubTargetEfi === 'i386-efi' ? efiArchitecture('i686-linux') : efiArchitecture(system);
   if (architecture === undefined)
     throw new InvalidOptionsError(STEP, [{ path: 'firmware', message: `${system} has no EFI` }]);
   const core = await make(architecture.grub, ['efi_gop']);
@@ -198,7 +199,7 @@ async function bootPlace(
   bootPartition: { readonly offsetBytes: number } | undefined,
 ): Promise<BootPlace> {
   const searchFor = (uuid: string, label: string | undefined): string =>
-    fsIdentifier === 'label' && label !== undefined ? `--label ${label}` : `--fs-uuid ${uuid}`;
+    fsIdentifier === 'label' && label !== undefined ? `--label ${word(label)}` : `--fs-uuid ${uuid}`;
   const storeSearch = searchFor(rootUuid, rootLabel);
   if (bootPartition === undefined) return { search: storeSearch, path: '/boot', storeSearch, copies: copyKernels };
   const { volumeId, label } = await readFat(STEP, { image, offsetBytes: bootPartition.offsetBytes });

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { copiedFiles } from '../boot-loader/copied-files.ts';
+import { copiedFiles, laterWins } from '../boot-loader/copied-files.ts';
 import { loaderConf, loaderEntries } from '../boot-loader/systemd-boot-config.ts';
 import { type FatFile, writeFatTree } from '../filesystem/fat.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
@@ -100,21 +100,21 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
     const { espMountPoint, bootMountPoint } = settings;
     const ofSystem = (mountPoint: string): Promise<FatFile[]> =>
       copiedFiles(STEP, store, 'boot.loader.systemd-boot.extraFiles', settings.copies, mountPoint);
-    const onEsp: FatFile[] = [
+    const onEsp = laterWins([
       { path: `EFI/systemd/systemd-boot${architecture.name}.efi`, content: { text: binary } },
       { path: `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`, content: { text: binary } },
       // Says that the directory beside it has entries of the specification's type 1.
       { path: 'loader/entries.srel', content: { text: 'type1\n' } },
       { path: 'loader/loader.conf', content: { text: loaderConf(settings, entries.defaultEntry) } },
       ...(espMountPoint === bootMountPoint ? [] : await ofSystem(espMountPoint)),
-    ];
-    const onBoot = [...entries.files, ...(await ofSystem(bootMountPoint))];
+    ]);
+    const onBoot = laterWins([...entries.files, ...(await ofSystem(bootMountPoint))]);
     const { defaultEntry } = entries;
     const directories = ['EFI/Linux', 'EFI/nixos/.extra-files', 'loader/entries'];
     const at = (partition: typeof esp) => ({ image, offsetBytes: partition.offsetBytes });
     const names = (files: readonly FatFile[]): string[] => files.map((file) => file.path).sort();
     if (xbootldr === undefined) {
-      const files = [...onEsp, ...onBoot];
+      const files = laterWins([...onEsp, ...onBoot]);
       await writeFatTree(step, at(esp), { directories, files }, time);
       return { esp: names(files), xbootldr: [], defaultEntry };
     }

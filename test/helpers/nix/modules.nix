@@ -106,6 +106,7 @@ rec {
   };
   mkDefault = override 1000;
   mkForce = override 50;
+  mkImageMediaOverride = override 60;
 
   types =
     let

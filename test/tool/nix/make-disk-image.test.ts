@@ -272,6 +272,12 @@ test('nothing is refused for a loader that is not to be installed', async () => 
   expect(await refusal('{ installBootLoader = false; }', SYSTEMD_BOOT())).toBe('nothing is refused');
 });
 
+test('options that a release of NixOS has removed are not looked at', async () => {
+  const removed = '(throw "The option can no longer be used since it has been removed")';
+  const config = `{ boot.loader.raspberryPi = ${removed}; boot.loader.initScript.enable = ${removed}; }`;
+  expect(await refusal('{ }', config)).toBe('nothing is refused');
+});
+
 test('the layouts are those of the tool', async () => {
   const layouts = (await evaluate('import (project + "/nix/layouts.nix")')) as Record<string, unknown>;
   const expected = Object.fromEntries(

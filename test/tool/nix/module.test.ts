@@ -25,10 +25,11 @@ test.each([
   expect(await configured(module, 'specification.partitionTableType')).toBe(layout);
 });
 
-test('the filesystems of the layout are those of the system, unless it says otherwise', async () => {
-  const module = `{ boot.loader.systemd-boot.enable = true; nixosDiskImage.label = "site"; fileSystems."/".fsType = "ext3"; }`;
+test('the filesystems of the layout are those of the system, whatever a host’s own configuration names', async () => {
+  const module = `{ boot.loader.systemd-boot.enable = true; nixosDiskImage.label = "site";
+    fileSystems."/" = { device = "/dev/disk/by-uuid/0c9d"; fsType = "xfs"; }; }`;
   expect(await configured(module, 'config.fileSystems')).toEqual({
-    '/': { device: '/dev/disk/by-label/site', fsType: 'ext3' },
+    '/': { device: '/dev/disk/by-label/site', fsType: 'ext4' },
     '/boot': { device: '/dev/disk/by-label/ESP', fsType: 'vfat' },
   });
   const other = '{ nixosDiskImage.partitionTableType = "efixbootldr"; }';

@@ -61,8 +61,8 @@ async function runAction(inputs: Readonly<Record<string, string>>) {
 
 test('an image is verified, and its report is kept', async () => {
   const { exitCode, printed, summary, kept, outputs } = await runAction({
-    ...{ image: image.image, firmware: 'bios' },
-    arguments: '--check\ntest -d /nix/store\n--memory\n512',
+    ...{ image: image.image, firmware: 'bios\n' },
+    arguments: '--check\ntest -d /nix/store\n\n--memory\n512\n',
   });
   expect(exitCode, printed).toBe(0);
   expect(kept).toEqual(['console.log', 'junit.xml', 'report.html']);

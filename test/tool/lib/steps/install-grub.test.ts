@@ -56,7 +56,7 @@ test('BIOS: boot sector and core image name each other’s sectors, and the part
   initrd ($drive2)/nix/store/${HASH}-initrd/initrd
 }
 menuentry "NixOS - (quiet - 1970-01-01 - NixOS Fake 25.11)" {`);
-  expect(config).toContain(`init=${system.toplevel}/init quiet 'x="a b"'`);
+  expect(config).toContain(`init=${system.toplevel}/init quiet x="a b"`);
 });
 
 test('the core image goes into the BIOS boot partition, kernels beside grub.cfg on the ESP, EFI to the removable path', async () => {

@@ -211,6 +211,21 @@ describe('GRUB', () => {
     expect(menu).toContain('set timeout=-1');
   });
 
+  test('a hypervisor that starts the kernel is refused', async () => {
+    const files = { [`${storePath('nixos-system-fake')}/xen.gz`]: 'xen' };
+    await expect(grub({}, { files })).rejects.toThrow('virtualisation.xen.enable');
+  });
+
+  test('kernel parameters are as NixOS writes them, with quotes that GRUB takes away', async () => {
+    const json = bootJson({ kernelParams: ['dyndbg="file x +p"', 'memmap=1G\\$2G'] });
+    expect((await grub({}, { json })).menu).toContain('/init dyndbg="file x +p" memmap=1G\\$2G\n');
+  });
+
+  test('a label with a blank is one word', async () => {
+    const { menu } = await grub({ fsIdentifier: 'label' }, { more: { rootLabel: 'my disk' } });
+    expect(menu).toContain("--set=drive1 --label 'my disk'\n");
+  });
+
   test('its serial terminals are its own, where it says so', async () => {
     const extraConfig = 'serial --unit=0 --speed=9600\nterminal_input --append serial\n';
     expect((await grub({ extraConfig })).menu).not.toContain('115200\n');
@@ -225,6 +240,7 @@ describe('GRUB', () => {
     ['storePath', { storePath: '/@nix/store' }, {}],
     ['extraGrubInstallArgs', { extraGrubInstallArgs: ['--themes='] }, {}],
     ['users.root.hashedPasswordFile', { users: { root: { hashedPasswordFile: '/etc/grub-password' } } }, {}],
+    ['users.root', { users: { root: { hashedPassword: null, password: '' } } }, {}],
     ['font', { font: storePath('nothing.pf2') }, {}],
     ['theme', { theme: storePath('no-theme') }, {}],
   ])('%s is refused by name where only its own installer can do it', async (option, config, around) => {
@@ -318,6 +334,23 @@ describe('systemd-boot', () => {
     expect(await show('efi/edk2-uefi-shell/shell.efi')).toBe('MZ shell');
     expect(await show('EFI/nixos/.extra-files/efi/edk2-uefi-shell/shell.efi')).toBe('');
     expect(await show('loader/entries/its mine.conf')).toBe('title mine\n');
+  });
+
+  test('an extra file takes the place of the installer’s own', async () => {
+    const shim = `${storePath('shim')}/shim.efi`;
+    const { show } = await systemdBoot(
+      { copies: installLine(shim, '/boot', 'efi/boot/bootx64.efi') },
+      {},
+      { [shim]: 'MZ shim' },
+    );
+    expect(await show('EFI/BOOT/BOOTX64.EFI')).toBe('MZ shim');
+  });
+
+  test('a builder of a release whose settings are elsewhere is refused', async () => {
+    const old = { [`${storePath('systemd-boot')}/bin/systemd-boot`]: '#!python3\nf.write("timeout 0\\n")\n' };
+    await expect(systemdBoot({}, {}, old)).rejects.toThrow(
+      /boot\.loader\.systemd-boot: .*whose settings cannot be read/,
+    );
   });
 
   test.each<[string, SystemdBootConfig]>([
