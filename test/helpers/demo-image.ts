@@ -4,8 +4,20 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { startBuilderVm } from '../../harness/builder/builder-vm.ts';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../lib/build/build-image.ts';
+import type { PartitionTableType } from '../../lib/formats/layouts.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
+
+/** The smallest demo system that boots from each layout. */
+export const SYSTEM_OF_LAYOUT: Readonly<Record<PartitionTableType, string>> = {
+  legacy: 'tiny-grub-bios',
+  'legacy+boot': 'tiny-grub-bios-boot',
+  'legacy+gpt': 'tiny-grub-bios',
+  efi: 'tiny-systemd-boot',
+  efixbootldr: 'tiny-systemd-boot-xbootldr',
+  hybrid: 'tiny-grub-hybrid',
+  none: 'tiny-none',
+};
 
 /** An image of a demo system for all tests of a file, removed after them. */
 export async function demoImage(system: string, options: Partial<BuildImageOptions>): Promise<BuiltImage> {

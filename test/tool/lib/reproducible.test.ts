@@ -8,6 +8,7 @@ import { diffImages } from '../../../lib/diff/diff-images.ts';
 import { PARTITION_TABLE_TYPES, type PartitionTableType } from '../../../lib/formats/layouts.ts';
 import { convertImage } from '../../../lib/steps/convert-image.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { SYSTEM_OF_LAYOUT } from '../../helpers/demo-image.ts';
 import { buildAsNobody } from '../../helpers/nobody.ts';
 import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
@@ -15,16 +16,6 @@ import { tempDirectory } from '../../helpers/temp-directory.ts';
 const FORMATS = ['raw', 'qcow2', 'qcow2-compressed', 'vdi', 'vpc', 'vmdk'] as const;
 
 // The same closure, built by somebody else, elsewhere, at another time: the same bytes.
-
-const SYSTEMS: Readonly<Record<PartitionTableType, string>> = {
-  legacy: 'tiny-grub-bios',
-  'legacy+boot': 'tiny-grub-bios-boot',
-  'legacy+gpt': 'tiny-grub-bios',
-  efi: 'tiny-systemd-boot',
-  efixbootldr: 'tiny-systemd-boot-xbootldr',
-  hybrid: 'tiny-grub-hybrid',
-  none: 'tiny-none',
-};
 
 let demo: DemoSystems;
 beforeAll(async () => {
@@ -50,7 +41,7 @@ async function specification(partitionTableType: PartitionTableType) {
   await writeFile(join(directory, 'site/page'), 'page');
   await writeFile(join(directory, 'configuration.nix'), '{ }\n');
   return {
-    toplevel: demo.systems[SYSTEMS[partitionTableType]] ?? '',
+    toplevel: demo.systems[SYSTEM_OF_LAYOUT[partitionTableType]] ?? '',
     store: demo.store,
     partitionTableType,
     ...{

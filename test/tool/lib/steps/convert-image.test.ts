@@ -56,7 +56,8 @@ test.each([
   await using handle = await open(target, 'r');
   const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, 512);
   expect(buffer.toString('latin1')).toContain(`SPARSE "${shown}"\n`);
-  expect(buffer.toString('latin1')).toMatch(/\nCID=(?!00000000)[0-9a-f]{8}\n/);
+  // QEMU writes a random number without its leading zeros.
+  expect(buffer.toString('latin1')).toMatch(/\nCID=[1-9a-f][0-9a-f]{0,7}\n/);
 });
 
 test('a conversion that fails leaves nothing', async () => {
