@@ -3,7 +3,6 @@ import { dirname, resolve } from 'node:path';
 import type { ContainerExecutor } from '../harness/builder/container-executor.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
 import { planBuild } from '../lib/build/plan.ts';
-import { diskFormatOf } from '../lib/formats/image-formats.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
@@ -39,14 +38,6 @@ export async function buildCommand(
 
 async function build(specification: Record<string, unknown>, flags: BuildFlags, signal: AbortSignal): Promise<number> {
   if (flags.explain === true) return explain(specification, flags.json === true);
-  const { format } = parseImageSpec(specification);
-  if (flags.verify === true && diskFormatOf(format) === undefined)
-    throw new InvalidOptionsError('build', [
-      {
-        path: '--verify',
-        message: `cannot boot ${format} images: build qcow2 or raw, verify that, and convert it afterwards`,
-      },
-    ]);
   const container =
     flags.container === undefined ? undefined : await startContainer(flags.container, specification, flags.out);
   const progress = new Progress({ verbose: flags.verbose === true });

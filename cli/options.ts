@@ -1,7 +1,11 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { driverOf, IMAGE_FORMATS } from '../lib/formats/image-formats.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 
 /** How several commands read their arguments. */
+
+/** The formats of an image that is read. */
+export const READ_FORMATS = IMAGE_FORMATS.filter((format) => format === driverOf(format)).join(', ');
 
 export function wholeNumber(text: string): number {
   if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('must be a whole number above 0');

@@ -1,11 +1,11 @@
 import { Argument, Option } from 'commander';
-import { wholeNumber } from '../options.ts';
+import { READ_FORMATS, wholeNumber } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const diff: Declaration = {
   name: 'diff',
   description: 'Show where two disk images differ: container, partition table, filesystem, path, field.',
-  arguments: [new Argument('<a>', 'raw, qcow2, vdi or vpc'), new Argument('<b>', 'raw, qcow2, vdi or vpc')],
+  arguments: [new Argument('<a>', READ_FORMATS), new Argument('<b>', READ_FORMATS)],
   options: [
     new Option(
       '--timeout <seconds>',

@@ -1,12 +1,12 @@
 import { Argument, Option } from 'commander';
-import { wholeNumber } from '../options.ts';
+import { READ_FORMATS, wholeNumber } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const inspect: Declaration = {
   name: 'inspect',
   description:
     'Show what is on a disk image, without booting it: partitions, filesystems, what firmware and boot loader start, generations, and what is wrong.',
-  arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc; never written to')],
+  arguments: [new Argument('<image>', `${READ_FORMATS}; never written to`)],
   options: [
     new Option(
       '--deep',

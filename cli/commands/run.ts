@@ -1,12 +1,12 @@
 import { Argument, Option } from 'commander';
-import { firmwareOption, guestOptions, machineOptions, repeated } from '../options.ts';
+import { firmwareOption, guestOptions, machineOptions, READ_FORMATS, repeated } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const run: Declaration = {
   name: 'run',
   description:
     'Boot a disk image with this terminal as its serial console. Changes made by the guest are discarded. Ctrl-] ends it.',
-  arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc')],
+  arguments: [new Argument('<image>', READ_FORMATS)],
   options: [
     firmwareOption(
       '--firmware <firmware>',

@@ -1,11 +1,11 @@
 import { Argument, Option } from 'commander';
-import { firmwareOption, guestOptions, machineOptions, repeated, wholeNumber } from '../options.ts';
+import { firmwareOption, guestOptions, machineOptions, READ_FORMATS, repeated, wholeNumber } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const verify: Declaration = {
   name: 'verify',
   description: 'Boot a disk image, log in, run checks inside, and shut it down. The image is never written to.',
-  arguments: [new Argument('<image>', 'raw, qcow2, vdi or vpc')],
+  arguments: [new Argument('<image>', READ_FORMATS)],
   options: [
     firmwareOption(
       '--firmware <firmware...>',

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { IMAGE_FORMATS } from '../../lib/formats/image-formats.ts';
 import type { OptionIssue } from '../../lib/run/errors.ts';
 import type { MachineSpec } from './machine-spec.ts';
 
@@ -15,7 +16,7 @@ const credentialName = z.string().regex(/^[^/\0=:]{1,255}$/, 'must be a name wit
 /** What a machine is started from; strict where it is parsed, so that nothing that is asked for is ignored. */
 export const machineSpecSchema = z.object({
   image: path,
-  format: z.enum(['raw', 'qcow2', 'vdi', 'vpc']).optional(),
+  format: z.enum(IMAGE_FORMATS).exclude(['qcow2-compressed']).optional(),
   architecture: z.enum(['x86_64', 'aarch64']).optional(),
   firmware: z.enum(['bios', 'efi', 'direct']),
   kernel: z.strictObject({ kernel: path, initrd: path.optional(), commandLine: z.string() }).optional(),

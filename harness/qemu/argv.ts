@@ -1,5 +1,7 @@
 /** QEMU's command line from small pure functions. Block devices go as JSON, which has no separators to escape. */
 
+import { type DiskFormat, FORMATS_WITH_BACKING } from '../../lib/formats/image-formats.ts';
+
 export type MachineType = 'q35' | 'microvm' | 'virt';
 export type DiskInterface = 'virtio' | 'ahci' | 'nvme';
 
@@ -80,7 +82,7 @@ export function imageNode(file: string, format: string, options: { readonly read
 
 /** A private qcow2 overlay over an image that is only read. The graph is spelled out, so that no name is read from the
  *  overlay. Several machines may read the image at once; one that somebody writes to is refused by QEMU's locks. */
-export function overlayNode(overlay: string, image: string, format: string): Blockdev {
+export function overlayNode(overlay: string, image: string, format: DiskFormat): Blockdev {
   return {
     driver: 'qcow2',
     // A verified image is thrown away: nobody needs its overlay after a power cut.
@@ -89,7 +91,7 @@ export function overlayNode(overlay: string, image: string, format: string): Blo
     backing: {
       driver: format,
       'read-only': true,
-      ...(format === 'qcow2' ? { backing: null } : {}),
+      ...(FORMATS_WITH_BACKING.includes(format) ? { backing: null } : {}),
       file: { driver: 'file', filename: image, 'read-only': true },
     },
   };

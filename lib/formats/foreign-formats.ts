@@ -1,6 +1,6 @@
 /** What people give in the place of a disk image: a container that is not read here, or a disk image that is packed. */
 export interface ForeignFormat {
-  /** "a VMDK disk image (sparse)" */
+  /** "a VMDK disk image of ESX" */
   readonly name: string;
   /** What to do, with IMAGE for the file's name. */
   readonly hint: string;
@@ -17,13 +17,7 @@ type Magic = readonly [at: number, magic: string, name: string, hint: string];
 
 /** @see each format's specification, and magic(5) */
 const MAGICS: readonly Magic[] = [
-  [0, 'KDMV', 'a VMDK disk image', convert('vmdk')],
   [0, 'COWD', 'a VMDK disk image of ESX', convert('vmdk')],
-  [0, 'vhdxfile', 'a VHDX disk image', convert('vhdx')],
-  [0, 'QED\0', 'a QED disk image', convert('qed')],
-  [0, 'QFI\xfb\0\0\0\x01', 'a disk image in the first version of qcow', convert('qcow')],
-  [0, 'WithoutFreeSpace', 'a Parallels disk image', convert('parallels')],
-  [0, 'WithouFreSpacExt', 'a Parallels disk image', convert('parallels')],
   [0, 'Bochs Virtual HD Image', 'a Bochs disk image', convert('bochs')],
   [0, '#!/bin/sh\n#V2.0 Format\n', 'a cloop disk image', convert('cloop')],
   [0, '\x1f\x8b\x08', 'compressed with gzip', unpack('gunzip --keep IMAGE')],

@@ -15,19 +15,36 @@ export const IMAGE_FORMATS = [
 ] as const;
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
-/** What machines boot from, and what is looked into here. */
-const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vpc'] as const;
-export type DiskFormat = (typeof DISK_FORMATS)[number];
+/** What machines boot from, and what is looked into here, by QEMU's names. */
+export type DiskFormat = Exclude<ImageFormat, 'qcow2-compressed'>;
 
-/** qemu-img's name for a format. */
-export function driverOf(format: ImageFormat): Exclude<ImageFormat, 'qcow2-compressed'> {
+/** QEMU's name for a format. */
+export function driverOf(format: ImageFormat): DiskFormat {
   return format === 'qcow2-compressed' ? 'qcow2' : format;
 }
 
-/** A format that is read here, too; undefined for one that is only written. */
-export function diskFormatOf(format: ImageFormat): DiskFormat | undefined {
-  const driver = driverOf(format);
-  return DISK_FORMATS.find((one) => one === driver);
+/** Those whose file may refer to another, which has what is not in it. @see qemu-img(1) create -b */
+export const FORMATS_WITH_BACKING: readonly DiskFormat[] = ['qcow2', 'qcow', 'qed', 'vmdk'];
+
+/** A magic number as text of one byte a character. @see each format's specification, and magic(5) */
+const MAGICS: readonly (readonly [at: number, magic: string, format: DiskFormat])[] = [
+  [0, 'QFI\xfb\0\0\0\x01', 'qcow'],
+  [0, 'QFI\xfb', 'qcow2'],
+  [0x40, '\x7f\x10\xda\xbe', 'vdi'],
+  [0, 'KDMV', 'vmdk'],
+  [0, 'vhdxfile', 'vhdx'],
+  [0, 'QED\0', 'qed'],
+  [0, 'WithoutFreeSpace', 'parallels'],
+  [0, 'WithouFreSpacExt', 'parallels'],
+];
+/** In front of a dynamic VHD, and behind every VHD. */
+const VHD_MAGIC = 'conectix';
+
+/** What format a disk image has by its magic number; what has none is raw. @param tail its last 512 bytes */
+export function detectDiskFormat(head: Buffer, tail: Buffer): DiskFormat {
+  const start = head.toString('latin1', 0, 512);
+  for (const [at, magic, format] of MAGICS) if (start.startsWith(magic, at)) return format;
+  return start.startsWith(VHD_MAGIC) || tail.toString('latin1').startsWith(VHD_MAGIC) ? 'vpc' : 'raw';
 }
 
 /** A vhdx has identifiers at random, whose checksums are spread over the file. */

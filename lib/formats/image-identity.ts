@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { DiskFormat } from './image-formats.ts';
 
 /** What qemu-img puts into a disk image of its own accord: identifiers at random, and the time. Fixing them makes the file
- *  a function of the disk in it. qcow2 and raw have neither. */
+ *  a function of the disk in it. */
 
 /** VDI's header: the image's own identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in QEMU */
 const VDI_UUIDS_AT = [0x188, 0x198];
@@ -53,24 +54,17 @@ export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', time
 }
 
 /** A VMDK's descriptor, a text in front of the disk. @see VMware, Virtual Disk Format 5.0 */
-const VMDK = { descriptorSector: 0x1c, descriptorSectors: 0x24 };
+const VMDK = { descriptorSector: 0x1c, descriptorSectors: 0x24, mostBytes: 1 << 20 };
 
 /** Gives a VMDK the name that its file will have: qemu-img writes down the one that it was told.
  *  @param fixed whether its content ID is made from its contents; qemu-img takes one at random. */
 export async function nameVmdk(file: string, name: string, fixed: boolean): Promise<void> {
   await using handle = await open(file, 'r+');
-  const header = Buffer.alloc(512);
-  await handle.read(header, 0, header.length, 0);
-  const at = Number(header.readBigUInt64LE(VMDK.descriptorSector)) * 512;
-  const bytes = Number(header.readBigUInt64LE(VMDK.descriptorSectors)) * 512;
-  const descriptor = Buffer.alloc(bytes);
-  await handle.read(descriptor, 0, bytes, at);
+  const { at, bytes, text: descriptor } = await readDescriptor(handle);
   // A name with a quote has no form there, and means nothing: the disk is in this file.
   const shown = /^[\x20-\x7e]*$/.test(name) && !name.includes('"') ? name : 'disk.vmdk';
   const write = async (id: string | undefined): Promise<void> => {
     const text = descriptor
-      .toString('latin1')
-      .replace(/\0+$/, '')
       .replace(/SPARSE ".*"$/m, () => `SPARSE "${shown}"`)
       .replace(/^CID=.*$/m, (line) => (id === undefined ? line : `CID=${id}`));
     const filled = Buffer.alloc(bytes);
@@ -81,23 +75,44 @@ export async function nameVmdk(file: string, name: string, fixed: boolean): Prom
   if (fixed) await write((await digest(handle)).toString('hex', 0, 4));
 }
 
-/** What a container has besides the disk: an identifier, a time. Empty for raw and qcow2. */
-export async function readImageIdentity(
-  file: string,
-  format: 'raw' | 'qcow2' | 'vdi' | 'vpc',
-): Promise<Record<string, string>> {
+async function readDescriptor(
+  handle: FileHandle,
+): Promise<{ readonly at: number; readonly bytes: number; readonly text: string }> {
+  const header = Buffer.alloc(512);
+  await handle.read(header, 0, header.length, 0);
+  const at = Number(header.readBigUInt64LE(VMDK.descriptorSector)) * 512;
+  const bytes = Number(header.readBigUInt64LE(VMDK.descriptorSectors)) * 512;
+  if (bytes > VMDK.mostBytes || !Number.isSafeInteger(at)) return { at, bytes: 0, text: '' };
+  const { buffer } = await handle.read(Buffer.alloc(bytes), 0, bytes, at);
+  return { at, bytes, text: buffer.toString('latin1').replace(/\0+$/, '') };
+}
+
+/** A VHDX's two headers, of which the one with the greater sequence number counts. @see MS-VHDX 2.2.2 */
+const VHDX_HEADERS_AT = [0x10000, 0x20000];
+
+/** What a container has besides the disk: an identifier, a time. Empty for a format with neither. */
+export async function readImageIdentity(file: string, format: DiskFormat): Promise<Record<string, string>> {
   await using handle = await open(file, 'r');
   const { size } = await handle.stat();
   const at = async (offset: number, bytes: number): Promise<Buffer> =>
     (await handle.read(Buffer.alloc(bytes), 0, bytes, offset)).buffer;
   if (format === 'vdi') return { identifier: (await at(VDI_UUIDS_AT[0] ?? 0, 16)).toString('hex') };
+  if (format === 'vmdk') {
+    const { text } = await readDescriptor(handle);
+    return { identifier: /^CID=([0-9a-f]{1,8})$/m.exec(text)?.[1] ?? '' };
+  }
+  if (format === 'vhdx') {
+    const headers = await Promise.all(VHDX_HEADERS_AT.map((offset) => at(offset, 0x20)));
+    const [current] = headers.sort((a, b) => (a.readBigUInt64LE(8) < b.readBigUInt64LE(8) ? 1 : -1));
+    return { identifier: current?.toString('hex', 0x10) ?? '' };
+  }
   if (format !== 'vpc') return {};
   const footer = await at(size - VHD_FOOTER_BYTES, VHD_FOOTER_BYTES);
   const time = new Date((footer.readUInt32BE(VHD.timestamp) + VHD_EPOCH) * 1000);
   return { identifier: footer.toString('hex', VHD.uuid, VHD.uuid + 16), time: time.toISOString() };
 }
 
-async function digest(handle: import('node:fs/promises').FileHandle): Promise<Buffer> {
+async function digest(handle: FileHandle): Promise<Buffer> {
   const hash = createHash('sha256');
   for await (const chunk of handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 }))
     hash.update(chunk as Buffer);

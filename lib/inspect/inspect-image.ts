@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
-import type { DiskFormat } from '../formats/image-formats.ts';
+import { type DiskFormat, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -24,7 +24,7 @@ const schema = z.object({
   /** A disk image; it is only read. */
   image: path,
   /** Default: told from the file's magic number. */
-  format: z.enum(['raw', 'qcow2', 'vdi', 'vpc']).optional(),
+  format: z.enum(IMAGE_FORMATS).exclude(['qcow2-compressed']).optional(),
   /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
   architecture: z.enum(['x64', 'aa64']).optional(),
   /** Have each filesystem checked by its own program, on a copy in the directory for temporary files. Default false. */
@@ -209,7 +209,7 @@ function nothingThere({ number, purpose, filesystem }: InspectedPartition): Find
  *  space that nothing uses, 63 when it cannot say. @see qemu-img(1) check */
 async function containerFindings(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<Finding[]> {
   const { file, format } = facts;
-  if (format !== 'qcow2' && format !== 'vdi') return [];
+  if (format === 'raw') return [];
   const { exitCode, stdout, stderr } = await askProgram(step, budget, ['qemu-img', 'check', '-U', '-f', format, file], {
     answers: [0, 1, 2, 3, 63],
     maxBytes: 64 * 1024,

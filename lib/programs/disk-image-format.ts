@@ -3,7 +3,7 @@ import { open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { foreignFormat, MAGIC_BYTES } from '../formats/foreign-formats.ts';
-import type { DiskFormat } from '../formats/image-formats.ts';
+import { type DiskFormat, detectDiskFormat } from '../formats/image-formats.ts';
 import { kindOf } from '../host-files/given-paths.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { isErrno } from '../run/errno.ts';
@@ -62,7 +62,17 @@ export async function inspectDiskImage(
 const infoSchema = z.object({
   'virtual-size': z.number().int().nonnegative(),
   'backing-filename': z.string().optional(),
-  'format-specific': z.object({ data: z.object({ 'data-file': z.string().optional() }).optional() }).optional(),
+  'format-specific': z
+    .object({
+      data: z
+        .object({
+          'data-file': z.string().optional(),
+          /** A VMDK's: the files that the disk is in. */
+          extents: z.array(z.object({ filename: z.string() })).optional(),
+        })
+        .optional(),
+    })
+    .optional(),
 });
 
 /** @returns the disk's size. @see qemu-img(1): 0 success, 1 failure */
@@ -81,7 +91,8 @@ async function askQemuImg(
   const info = parseInfo(result);
   if (info === undefined)
     throw commandFailure(STEP, executor, result, { what: `${cannot}: what qemu-img says cannot be read` });
-  const outside = info['backing-filename'] ?? info['format-specific']?.data?.['data-file'];
+  const { extents, 'data-file': dataFile } = info['format-specific']?.data ?? {};
+  const outside = info['backing-filename'] ?? dataFile ?? extents?.find(({ filename }) => filename !== image)?.filename;
   if (outside !== undefined)
     throw refusal(`${image} is not whole: it refers to ${outside}`, {
       hint: `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
@@ -113,12 +124,5 @@ async function detectFormat(
   const head = await readAt(handle, 0, MAGIC_BYTES);
   const tail = size >= 512 ? await readAt(handle, size - 512, 512) : Buffer.alloc(0);
   const foreign = foreignFormat(head, tail);
-  const detected = ((): DiskFormat => {
-    if (foreign !== undefined) return 'raw';
-    if (head.toString('latin1', 0, 4) === 'QFI\xfb') return 'qcow2';
-    if (head.length >= 0x44 && head.readUInt32LE(0x40) === 0xbeda107f) return 'vdi';
-    const isVpc = [head, tail].some((bytes) => bytes.toString('latin1', 0, 8) === 'conectix');
-    return isVpc ? 'vpc' : 'raw';
-  })();
-  return { detected, foreign };
+  return { detected: foreign === undefined ? detectDiskFormat(head, tail) : 'raw', foreign };
 }

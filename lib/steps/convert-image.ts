@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { diskFormatOf, driverOf, IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
+import { driverOf, IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
 import { fixImageIdentity, nameVmdk } from '../formats/image-identity.ts';
 import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
 import { inspectDiskImage } from '../programs/disk-image-format.ts';
@@ -84,13 +84,13 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
     if (format === 'vmdk') await nameVmdk(partial, basename(target), time !== undefined);
     if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
     await rename(partial, target);
-    const driver = diskFormatOf(format);
+    const driver = driverOf(format);
     const { blocks } = await stat(target);
     const { size } = await stat(source);
     const allocatedBytes = blocks * SECTOR_BYTES;
     step.measured(allocatedBytes);
     const virtualBytes =
-      driver === undefined || driver === 'raw'
+      driver === 'raw'
         ? roundUp(size, SECTOR_BYTES)
         : (await inspectDiskImage(target, driver, step.executor, step.signal)).virtualBytes;
     return { target, format, virtualBytes, allocatedBytes };

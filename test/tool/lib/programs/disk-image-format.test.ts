@@ -1,6 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { FORMATS_WITH_BACKING } from '../../../../lib/formats/image-formats.ts';
 import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
@@ -18,20 +19,37 @@ test('what is no disk image is told as such', async () => {
   await expect(inspectDiskImage(join(directory, 'raw'), 'qcow2')).rejects.toThrow(/told to be qcow2, and is raw/);
 });
 
-test('an image with a backing file is refused', async () => {
+test.each(FORMATS_WITH_BACKING)('a %s whose content is in another file is refused', async (format) => {
   const directory = await tempDirectory();
-  await createDisk({ image: join(directory, 'base'), sizeBytes: 4 * MIB });
-  await run([
-    'qemu-img',
-    'create',
-    '-q',
-    '-f',
-    'qcow2',
-    '-b',
-    join(directory, 'base'),
-    '-F',
-    'raw',
-    join(directory, 'top'),
-  ]);
-  await expect(inspectDiskImage(join(directory, 'top'))).rejects.toThrow(/is not whole: it refers to/);
+  const [base, top] = [join(directory, 'base'), join(directory, 'top')];
+  const baseFormat = format === 'vmdk' ? 'vmdk' : 'raw';
+  await run(['qemu-img', 'create', '-q', '-f', baseFormat, base, '4M']);
+  await run(['qemu-img', 'create', '-q', '-f', format, '-b', base, '-F', baseFormat, top]);
+  await expect(inspectDiskImage(top)).rejects.toThrow(/is not whole: it refers to/);
+});
+
+test('a VMDK in one file whose descriptor names another file is refused: it would be read as the disk', async () => {
+  const directory = await tempDirectory();
+  const image = join(directory, 'image.vmdk');
+  await writeFile(join(directory, 'secret'), Buffer.alloc(4 * MIB, 'secret'));
+  await run(['qemu-img', 'create', '-q', '-f', 'vmdk', image, '4M']);
+  await using handle = await open(image, 'r+');
+  const { buffer: header } = await handle.read(Buffer.alloc(512), 0, 512, 0);
+  const [at, bytes] = [0x1c, 0x24].map((field) => Number(header.readBigUInt64LE(field)) * 512);
+  const { buffer: descriptor } = await handle.read(Buffer.alloc(bytes ?? 0), 0, bytes, at);
+  const text = descriptor
+    .toString('latin1')
+    .replace('monolithicSparse', 'monolithicFlat')
+    .replace(/^RW .*$/m, `RW ${(4 * MIB) / 512} FLAT "secret" 0`)
+    .replace(/\0+$/, '');
+  await handle.write(Buffer.from(text.padEnd(bytes ?? 0, '\0')), 0, bytes, at);
+  // Without a size of its own, the descriptor in it is what QEMU goes by.
+  await handle.write(Buffer.alloc(8), 0, 8, 0x0c);
+  await expect(inspectDiskImage(image)).rejects.toThrow(/is not whole: it refers to .*secret/);
+});
+
+test.each(['monolithicSparse', 'streamOptimized'])('a VMDK of the kind %s is read', async (subformat) => {
+  const image = join(await tempDirectory(), 'image.vmdk');
+  await run(['qemu-img', 'create', '-q', '-f', 'vmdk', '-o', `subformat=${subformat}`, image, '4M']);
+  expect(await inspectDiskImage(image)).toMatchObject({ format: 'vmdk', virtualBytes: 4 * MIB });
 });
