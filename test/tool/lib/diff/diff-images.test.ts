@@ -50,9 +50,14 @@ test('the same disk in two containers differs only in the container', async () =
   expect(await diffImages({ a, b: qcow2 })).toEqual([
     { where: 'container', what: 'a.img', field: 'format', a: 'raw', b: 'qcow2' },
   ]);
-  const [one, two] = ['one.vdi', 'two.vdi'].map((name) => join(directory, name));
-  for (const target of [one ?? '', two ?? '']) await convertImage({ source: a, target, format: 'vdi' });
-  expect(await diffImages({ a: one ?? '', b: two ?? '' })).toMatchObject([{ where: 'container', field: 'identifier' }]);
+});
+
+test.each(['vdi', 'vmdk', 'vhdx'] as const)('two conversions to %s have identifiers of their own', async (format) => {
+  const { a, directory } = await pair();
+  const [one, two] = [join(directory, 'one'), join(directory, 'two')];
+  for (const target of [one, two]) await convertImage({ source: a, target, format });
+  expect(await diffImages({ a: one, b: two })).toMatchObject([{ where: 'container', field: 'identifier' }]);
+  expect(await diffImages({ a: one, b: one })).toEqual([]);
 });
 
 test.each([
