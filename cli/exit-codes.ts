@@ -43,7 +43,9 @@ export function errorText(error: unknown): string {
 }
 
 function messageOf(error: unknown): string {
-  if (error instanceof DiskImageError) return error.message;
+  if (error instanceof DiskImageError)
+    // What is wrong with an option or an image is said in full; what is wrong with the host is looked up.
+    return exitCodeOf(error) === EXIT.harness ? `${error.message}\n\nError code: ${error.code}` : error.message;
   // The system's own words, such as EACCES with the path: no bug, and no stack.
   if (error instanceof Error && 'syscall' in error) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

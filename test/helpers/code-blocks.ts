@@ -31,6 +31,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['nixos-disk-image build image.json', 'test/vm/docs.test.ts'],
   ['// build-by-hand.ts', 'test/vm/readme.test.ts'],
   ['// build-offline.ts', 'test/vm/readme.test.ts'],
+  ['// errors.ts', 'test/vm/readme.test.ts'],
   ["import { expect, test } from 'nixos-disk-image/harness/vitest';", 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],

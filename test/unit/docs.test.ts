@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import * as harness from '../../harness/index.ts';
 import { FAILURE_PATTERNS } from '../../harness/verdict/failures.ts';
+import * as library from '../../lib/index.ts';
 import { BLOCKS_RUN_BY, codeBlock, codeBlocks, commandsOf } from '../helpers/code-blocks.ts';
 import { FAULTS } from '../vm/fault-gallery/faults.ts';
 
@@ -24,6 +26,22 @@ test('the fault gallery’s table has every fault, and the README its number', a
   expect(await read('../README.md')).toContain(
     `of ${FAULTS.filter(({ slow }) => slow !== true).length} ways to break an`,
   );
+});
+
+test('docs/errors.md has every class of error with its code and exit status, and a section for each code', async () => {
+  const text = await read('errors.md');
+  const classes = Object.entries({ ...library, ...harness }).filter(
+    ([, value]) => typeof value === 'function' && value.prototype instanceof library.DiskImageError,
+  );
+  expect(classes.length).toBeGreaterThan(12);
+  const sources = await Promise.all(['../lib/run/errors.ts', '../harness/errors.ts'].map(read));
+  const codes = [...sources.join('').matchAll(/readonly code = '(E_\w+)'/g)].map(([, code]) => code ?? '');
+  for (const code of codes) {
+    expect(text).toContain(`| [\`${code}\`](#${code.toLowerCase()}) |`);
+    expect(text).toContain(`\n## ${code}\n`);
+  }
+  for (const [name] of classes) expect(text).toContain(`\`${name}\``);
+  expect([...text.matchAll(/^## (E_\w+)$/gm)].map(([, code]) => code).sort()).toEqual(codes.sort());
 });
 
 test('every code block of the README and the docs is run by a test', async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../harness/cache-directory.ts';
@@ -6,19 +6,16 @@ import { verifyBoot } from '../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
+import { codeBlock } from '../helpers/code-blocks.ts';
 
 const tool = (name: string): string => packageFile(`node_modules/.bin/${name}`);
 
-/** Compiles and runs a script of the README inside the package, where its own name resolves to what `npm run build` made. */
+/** Compiles and runs a script of the README or the docs inside the package, where its own name resolves to what `npm run build`
+ *  made. */
 async function runScript(name: string, ...args: string[]): Promise<{ directory: string; stdout: string }> {
-  const readme = await readFile(packageFile('README.md'), 'utf8');
-  const script = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)]
-    .map(([, text]) => text)
-    .find((text) => text?.startsWith(`// ${name} `));
-  if (script === undefined) throw new Error(`the README has no script ${name}`);
   const directory = await mkdtemp(join(packageFile('dist'), 'readme-'));
   onTestFinished(() => removeTree(directory));
-  await writeFile(join(directory, name), script);
+  await writeFile(join(directory, name), codeBlock(`// ${name} `).text);
   const strict = [
     '--ignoreConfig',
     '--strict',
@@ -51,4 +48,9 @@ test('so does the one without a VM', async () => {
   const { directory } = await runScript('build-offline.ts', systems['tiny-systemd-boot'] ?? '', store);
   const report = await verifyBoot({ image: join(directory, 'offline.img'), firmware: 'efi' });
   expect(report.ok, JSON.stringify(report.failure)).toBe(true);
+});
+
+test('docs/errors.md: errors are told apart by their classes', async () => {
+  const { stdout } = await runScript('errors.ts', '/nowhere/nixos.img');
+  expect(stdout).toBe('not usable: /nowhere/nixos.img does not exist\n');
 });
