@@ -1,6 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { packageFile } from '../../harness/cache-directory.ts';
 import * as harness from '../../harness/index.ts';
 import { FAILURE_PATTERNS } from '../../harness/verdict/failures.ts';
 import * as library from '../../lib/index.ts';
@@ -59,6 +60,17 @@ test('every code block of the README and the docs is run by a test', async () =>
         ?.slice(0, 15),
     );
   }
+});
+
+test('CONTRIBUTING.md: every path is there, and every script', async () => {
+  const text = await read('../CONTRIBUTING.md');
+  const paths = [...text.matchAll(/`((?:lib|harness|cli|nix|test|scenarios|vm-images|docs)\b[^` ]*)`/g)].map(
+    ([, path]) => path ?? '',
+  );
+  expect(paths.length).toBeGreaterThan(20);
+  for (const path of paths.filter((one) => !one.includes('NAME'))) await access(packageFile(path));
+  const { scripts } = JSON.parse(await read('../package.json'));
+  for (const [, script = ''] of text.matchAll(/npm run ([\w:]+)/g)) expect(scripts).toHaveProperty([script]);
 });
 
 test('the README’s two commands are scripts of the package, and CI runs one of them', async () => {

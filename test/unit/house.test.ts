@@ -71,6 +71,12 @@ describe.each(Object.entries(ROOMS))('%s', (house, rooms) => {
     for (const room of rooms) expect(imports.map(({ to }) => roomOf(to))).toContain(room);
   });
 
+  test('CONTRIBUTING.md shows the rooms, in their order', async () => {
+    const text = await readFile(packageFile('CONTRIBUTING.md'), 'utf8');
+    const shown = [...text.matchAll(/^\| `(\w+)\/([\w-]+)` \| ./gm)].filter(([, first]) => first === house);
+    expect(shown.map(([, , room]) => room)).toEqual(rooms);
+  });
+
   test('a room imports none behind it', async () => {
     const wrong = (await importsOf(house)).filter(({ from, to }) => {
       const room = roomOf(from);
