@@ -19,7 +19,7 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
-/** Whoever read the output is gone: the end of a pipeline such as `| head`. */
+/** The process that read the output is gone: the end of a pipeline such as `| head`. */
 export class ReaderGone extends Error {
   override readonly message = 'the reader of the output is gone';
 }

@@ -31,7 +31,7 @@ function command(one: Command): string {
 
 const page = `.TH NIXOS\\-DISK\\-IMAGE 1 "" "nixos\\-disk\\-image ${roff(version)}" "User Commands"
 .SH NAME
-nixos\\-disk\\-image \\- build NixOS disk images, and boot them to see that they do
+nixos\\-disk\\-image \\- build NixOS disk images, and boot them to verify that they work
 .SH SYNOPSIS
 .B nixos\\-disk\\-image
 .I command

@@ -24,7 +24,7 @@ export function firmwareOption(flags: string, description: string): Option {
   return option.argParser<unknown>((value, previous) => parse?.(value === 'legacy' ? 'bios' : value, previous));
 }
 
-/** What the firmware, the loader and the system of a machine are told. */
+/** What is passed to the firmware, the boot loader and the system of a machine. */
 export function guestOptions(): Option[] {
   return [
     new Option(

@@ -81,7 +81,7 @@ export class Progress {
       this.#end('fail', `${this.#text}  failed after ${formatDuration(performance.now() - this.#startedAt)}`);
   }
 
-  /** A line beside what runs. */
+  /** A line in addition to what runs. */
   line(text: string): void {
     const running = this.#spinner;
     running?.clear();

@@ -22,7 +22,7 @@ export async function readSpecification(file: string): Promise<Specification> {
     throw wrong(`the specification ${file} cannot be read`, cause);
   });
   const lines = new LineCounter();
-  // JSON is YAML; both are told where they are wrong.
+  // JSON is YAML; both are shown where they are wrong.
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const place = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
@@ -58,7 +58,7 @@ async function loadModule(file: string): Promise<Record<string, unknown>> {
 
 function asOptions(value: unknown, file: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw wrong(`the specification ${file} is no object of options`);
+    throw wrong(`the specification ${file} is not an object of options`);
   const { $schema: _, ...options } = value as Record<string, unknown>;
   return options;
 }

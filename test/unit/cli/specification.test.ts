@@ -57,8 +57,8 @@ test('what is wrong with an option is told where it stands, and the nearest name
   );
 });
 
-test('what is no object of options is refused', async () => {
-  await expect(readSpecification(await write('list.yaml', '- 1\n'))).rejects.toThrow(/no object of options/);
+test('what is not an object of options is refused', async () => {
+  await expect(readSpecification(await write('list.yaml', '- 1\n'))).rejects.toThrow(/not an object of options/);
   await expect(readSpecification(await write('bad.ts', 'export default 1 +;'))).rejects.toThrow(/cannot be loaded/);
   await expect(readSpecification(join(directory, 'nothing.json'))).rejects.toThrow(/cannot be read/);
 });
