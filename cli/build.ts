@@ -7,7 +7,7 @@ import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
-import { Progress } from './progress.ts';
+import { Progress, shownBy } from './progress.ts';
 import { readSpecification } from './specification.ts';
 
 interface BuildFlags {
@@ -16,6 +16,7 @@ interface BuildFlags {
   readonly explain?: boolean;
   readonly json?: boolean;
   readonly verbose?: boolean;
+  readonly quiet?: boolean;
   readonly container?: string;
 }
 
@@ -40,7 +41,7 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   if (flags.explain === true) return explain(specification, flags.json === true);
   const container =
     flags.container === undefined ? undefined : await startContainer(flags.container, specification, flags.out);
-  const progress = new Progress({ verbose: flags.verbose === true });
+  const progress = new Progress({ shown: shownBy(flags) });
   const built = await buildImage({ ...specification, outDir: flags.out } as BuildImageOptions, {
     executor: container,
     // Loaded when one is needed: most of the harness is.
@@ -55,8 +56,8 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
       throw error;
     })
     .finally(() => container?.stop());
-  process.stderr.write(
-    `${built.image}: ${formatBytes(built.virtualBytes)} (${formatBytes(built.allocatedBytes)} on disk), ${built.format}, in ${formatDuration(built.durationMs)}\n`,
+  progress.note(
+    `${built.image}: ${formatBytes(built.virtualBytes)} (${formatBytes(built.allocatedBytes)} on disk), ${built.format}, in ${formatDuration(built.durationMs)}`,
   );
   if (flags.verify !== true) {
     if (flags.json === true) process.stdout.write(`${JSON.stringify(built, undefined, 2)}\n`);
@@ -66,7 +67,7 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   const { verifyImage } = await import('./verify.ts');
   const reports = await verifyImage(
     built.image,
-    { toplevel: built.system.toplevel, efiVars: built.efiVariables, login: true, user: 'root' },
+    { toplevel: built.system.toplevel, efiVars: built.efiVariables, login: true, user: 'root', quiet: flags.quiet },
     signal,
     flags.json === true,
   );

@@ -10,17 +10,25 @@ export function isLiveTerminal(
   return stream.isTTY === true && (stream.columns ?? 0) > 0 && term !== 'dumb';
 }
 
+/** How much is shown: failures alone, each step, or each command with its output as well. */
+export type Shown = 'failures' | 'steps' | 'commands';
+
+export function shownBy(flags: { readonly quiet?: boolean; readonly verbose?: boolean }): Shown {
+  if (flags.quiet === true) return 'failures';
+  return flags.verbose === true ? 'commands' : 'steps';
+}
+
 /** Shows steps as they go, on standard error: a live line on a terminal, a plain line for each elsewhere. */
 export class Progress {
-  readonly #verbose: boolean;
+  readonly #shown: Shown;
   readonly #terminal: boolean;
   #spinner: Ora | undefined;
   #startedAt = 0;
   #text = '';
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: { readonly verbose: boolean; readonly terminal?: boolean }) {
-    this.#verbose = options.verbose;
+  constructor(options: { readonly shown: Shown; readonly terminal?: boolean }) {
+    this.#shown = options.shown;
     this.#terminal = options.terminal ?? isLiveTerminal();
   }
 
@@ -39,14 +47,14 @@ export class Progress {
         this.fail();
         break;
       case 'note':
-        this.line(`  ${event.text}`);
+        this.note(`  ${event.text}`);
         break;
       case 'command':
-        if (this.#verbose)
+        if (this.#shown === 'commands')
           this.line(`  $ ${event.argv.map((word) => (word.includes('\n') ? '(script)' : word)).join(' ')}`);
         break;
       case 'output':
-        if (this.#verbose) this.line(`  | ${event.text}`);
+        if (this.#shown === 'commands') this.line(`  | ${event.text}`);
         break;
     }
   };
@@ -55,7 +63,7 @@ export class Progress {
   begin(text: string): void {
     this.#text = text;
     this.#startedAt = performance.now();
-    if (!this.#terminal) return;
+    if (!this.#terminal || this.#shown === 'failures') return;
     this.#spinner = ora({ text, stream: process.stderr, discardStdin: false }).start();
     this.#timer = setInterval(() => {
       if (this.#spinner !== undefined)
@@ -66,7 +74,7 @@ export class Progress {
   /** The same thing has come further. */
   stage(text: string): void {
     this.#text = text;
-    if (!this.#terminal)
+    if (!this.#terminal && this.#shown !== 'failures')
       process.stderr.write(`      ${text}  ${formatDuration(performance.now() - this.#startedAt)}\n`);
   }
 
@@ -81,7 +89,12 @@ export class Progress {
       this.#end('fail', `${this.#text}  failed after ${formatDuration(performance.now() - this.#startedAt)}`);
   }
 
-  /** A line in addition to what runs. */
+  /** A line for people who watch. */
+  note(text: string): void {
+    if (this.#shown !== 'failures') this.line(text);
+  }
+
+  /** A line that was asked for. */
   line(text: string): void {
     const running = this.#spinner;
     running?.clear();
@@ -92,7 +105,8 @@ export class Progress {
   #end(how: 'succeed' | 'fail', text: string): void {
     clearInterval(this.#timer);
     if (this.#spinner !== undefined) this.#spinner[how](text);
-    else process.stderr.write(`${how === 'succeed' ? 'done' : 'FAILED'}  ${text}\n`);
+    else if (how === 'fail' || this.#shown !== 'failures')
+      process.stderr.write(`${how === 'succeed' ? 'done' : 'FAILED'}  ${text}\n`);
     this.#spinner = undefined;
     this.#text = '';
   }

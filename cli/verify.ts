@@ -40,6 +40,7 @@ export interface VerifyFlags {
   readonly efiVars?: string | undefined;
   readonly kernelParameters?: string;
   readonly json?: boolean;
+  readonly quiet?: boolean | undefined;
   readonly junit?: string;
   readonly html?: string;
   readonly summary?: string;
@@ -62,7 +63,7 @@ export async function verifyImage(
   image: string,
   flags: VerifyFlags,
   signal: AbortSignal,
-  quiet: boolean,
+  asJson: boolean,
 ): Promise<BootReport[]> {
   const passphrase = await readPassphrase(flags);
   const answers = parseAnswers(flags.answer ?? []);
@@ -77,12 +78,12 @@ export async function verifyImage(
     );
   const reports: BootReport[] = [];
   for (const firmware of modes) {
-    const progress = new Progress({ verbose: false });
+    const progress = new Progress({ shown: flags.quiet === true ? 'failures' : 'steps' });
     progress.begin(`boot  ${firmware}`);
     const showLine = (line: string): void => progress.line(`${firmware} | ${line}`);
     const console = flags.console === true ? new ConsoleLines(showLine) : undefined;
     const onWait = (holders: readonly PlaceHolder[]): void =>
-      progress.line(`boot  ${firmware}: waits for a place: ${describeHolders(holders)}`);
+      progress.note(`boot  ${firmware}: waits for a place: ${describeHolders(holders)}`);
     const report = await verifyBoot(
       {
         image,
@@ -122,7 +123,7 @@ export async function verifyImage(
     if (report.ok) progress.succeed(`boot  ${firmware}`);
     else progress.fail();
     reports.push(report);
-    if (!quiet) process.stdout.write(`${renderText(report)}\n`);
+    if (!asJson) process.stdout.write(`${renderText(report)}\n`);
   }
   return reports;
 }

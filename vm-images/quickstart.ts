@@ -23,7 +23,7 @@ import { prepareDemo } from './demo.ts';
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(new Error(signal)));
 const { signal } = interrupt;
-const progress = new Progress({ verbose: false });
+const progress = new Progress({ shown: 'steps' });
 const say = (line: string): boolean => process.stdout.write(`${line}\n`);
 
 async function quickstart(): Promise<number> {

@@ -19,6 +19,7 @@ export const build: Declaration = {
     new Option('--explain', 'print which way each phase would go, and why; build nothing'),
     new Option('--json', 'print the result as JSON on standard output'),
     new Option('-v, --verbose', 'show every command and its output'),
+    new Option('-q, --quiet', 'show the result and failures only').conflicts('verbose'),
   ],
   examples: `
 Examples:

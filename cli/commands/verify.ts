@@ -47,6 +47,7 @@ export const verify: Declaration = {
       '--log <file>',
       "write the console's record; with two firmwares, one file for each: FILE-bios, FILE-efi",
     ),
+    new Option('-q, --quiet', 'show the reports and failures only'),
     new Option('--json', 'print the reports as JSON on standard output'),
     new Option('--junit <file>', 'write the reports as JUnit XML'),
     new Option('--html <file>', 'write the reports as one HTML page'),

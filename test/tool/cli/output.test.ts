@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
+import { prepareDemo } from '../../../vm-images/demo.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 test.each([
   ['--help'],
@@ -21,4 +23,21 @@ test('a reader that goes away ends it without a word', async () => {
   const script = '{ "$@"; echo "status $?" >&2; } | head -c 1';
   const { stderr } = await localExecutor.run(['sh', '-c', script, 'sh', ...command]);
   expect(stderr.toString('utf8')).toMatch(/^status \d+\n$/);
+});
+
+test('--quiet: the result, and nothing else but failures', async () => {
+  const { store, systems } = await prepareDemo();
+  const out = await tempDirectory();
+  const build = async (...more: string[]) => {
+    const given = ['--toplevel', systems['tiny-none'] ?? '', '--store', store, '--partition-table-type', 'none'];
+    const argv = [process.execPath, packageFile('dist/cli/main.js'), 'build', ...given, '--out', out, ...more];
+    const { exitCode, stdout, stderr } = await localExecutor.run(argv);
+    return { exitCode, stdout: stdout.toString('utf8'), stderr: stderr.toString('utf8') };
+  };
+  expect(await build('--quiet')).toEqual({ exitCode: 0, stdout: `${out}/nixos.img\n`, stderr: '' });
+  expect((await build()).stderr).toMatch(/^done {2}makeFilesystem/m);
+  const { exitCode, stderr } = await build('--quiet', '--additional-space', '0', '--disk-size', '16M');
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(/^FAILED {2}makeFilesystem/);
+  expect((await build('--quiet', '--verbose')).stderr).toMatch(/cannot be used with/);
 });
