@@ -286,7 +286,11 @@ const SPARSE = 'one sparse file of 20 GiB';
 const SECONDS: Readonly<Record<string, string>> = { [ONE_DIRECTORY]: '≤ 10 s', [SPARSE]: '≤ 5 s' };
 
 /** What node may need at most. */
-const MEMORY: Readonly<Record<string, string>> = { '300,000 files': '≤ 150 MiB', [MILLION]: '≤ 200 MiB' };
+const MEMORY: Readonly<Record<string, string>> = {
+  '300,000 files': '≤ 150 MiB',
+  [ONE_DIRECTORY]: '≤ 150 MiB',
+  [MILLION]: '≤ 200 MiB',
+};
 
 test.each([
   [
