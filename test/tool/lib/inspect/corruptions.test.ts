@@ -4,9 +4,12 @@ import { expect, test } from 'vitest';
 import { EXIT, errorText, exitCodeOf } from '../../../../cli/exit-codes.ts';
 import { renderInspection } from '../../../../cli/inspect.ts';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
+import { IMAGE_FORMATS } from '../../../../lib/formats/image-formats.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { printableJson } from '../../../../lib/printable.ts';
 import { DiskImageError } from '../../../../lib/run/errors.ts';
+import { convertImage } from '../../../../lib/steps/convert-image.ts';
+import { MIB } from '../../../../lib/units.ts';
 import { corrupt, QCOW2_REGIONS, Random, regionsOf, withPatches } from '../../../helpers/corruptions.ts';
 import { KERNEL, SYSTEMD_BOOT, uki } from '../../../helpers/pe-file.ts';
 import { run } from '../../../helpers/run.ts';
@@ -58,6 +61,23 @@ async function outcome(look: () => Promise<string>, what: string): Promise<strin
   return status;
 }
 
+/** What inspect says of a file, and what diff says of it and the good one. */
+async function outcomes(good: string, file: string, what: string): Promise<string[]> {
+  const inspected = await outcome(async () => {
+    const inspection = await inspectImage({ image: file });
+    const text = renderInspection(inspection);
+    expect(text.split('\n').length, what).toBeLessThan(MOST_LINES);
+    expect(text.replaceAll('\n', ''), what).not.toMatch(/\p{Cc}/u);
+    return text + printableJson(inspection);
+  }, `${what}: inspect`);
+  const compared = await outcome(async () => printableJson(await diffImages({ a: good, b: file })), `${what}: diff`);
+  return [`inspect ${inspected}`, `diff ${compared}`];
+}
+
+function count(counts: Map<string, number>, keys: readonly string[]): void {
+  for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
 test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 6000 }, async () => {
   const directory = await tempDirectory();
   const disk = await makeSmallDisk(directory, FILES);
@@ -80,23 +100,37 @@ test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 6000 }, asy
     const what = `corruption ${index} of seed ${SEED}, ${region.name}`;
     const patches = corrupt(random, region, bytes);
     if (index < FROM) continue;
-    await withPatches(file, patches, async () => {
-      const inspected = await outcome(async () => {
-        const inspection = await inspectImage({ image: file });
-        const text = renderInspection(inspection);
-        expect(text.split('\n').length, what).toBeLessThan(MOST_LINES);
-        expect(text.replaceAll('\n', ''), what).not.toMatch(/\p{Cc}/u);
-        return text + printableJson(inspection);
-      }, `${what}: inspect`);
-      const compared = await outcome(
-        async () => printableJson(await diffImages({ a: good, b: file })),
-        `${what}: diff`,
-      );
-      for (const key of [`inspect ${inspected}`, `diff ${compared}`]) counts.set(key, (counts.get(key) ?? 0) + 1);
-    });
+    await withPatches(file, patches, async () => count(counts, await outcomes(good, file, what)));
   }
   if (LOG !== undefined) await appendFile(LOG, `${JSON.stringify(Object.fromEntries(counts))}\n`);
   expect([...counts.values()].reduce((sum, count) => sum + count, 0)).toBe(2 * COUNT);
   // Most are looked at; a reader that refuses everything would pass as well.
   expect(counts.get('inspect result')).toBeGreaterThan(COUNT * 0.8);
+});
+
+const CONTAINERS = IMAGE_FORMATS.filter((format) => !['raw', 'qcow2', 'qcow2-compressed'].includes(format));
+
+test.each(CONTAINERS)('corruptions of the tables of a %s', { timeout: 60_000 + COUNT * 1000 }, async (format) => {
+  const directory = await tempDirectory();
+  const { image } = await makeSmallDisk(directory, FILES);
+  const [good, bad] = [join(directory, 'good'), join(directory, 'bad')];
+  await convertImage({ source: image, target: good, format });
+  await copyFile(good, bad);
+  const bytes = await readFile(good);
+  const regions = [
+    { name: 'header', at: 0, size: 1024 },
+    { name: 'tables', at: 0, size: Math.min(bytes.length, 4 * MIB) },
+    { name: 'end', at: bytes.length - 512, size: 512 },
+  ];
+  const random = new Random(SEED);
+  const counts = new Map<string, number>();
+  const most = Math.ceil(COUNT / 20);
+  for (let index = 0; index < most; index += 1) {
+    const region = random.pick(regions);
+    const what = `corruption ${index} of seed ${SEED}, ${format} ${region.name}`;
+    const patches = corrupt(random, region, bytes);
+    await withPatches(bad, patches, async () => count(counts, await outcomes(good, bad, what)));
+  }
+  if (LOG !== undefined) await appendFile(LOG, `${format} ${JSON.stringify(Object.fromEntries(counts))}\n`);
+  expect([...counts.values()].reduce((sum, one) => sum + one, 0)).toBe(2 * most);
 });
