@@ -275,7 +275,7 @@ test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone a
   report(
     'memory of node, 1 GB in 20,000 files',
     formatBytes(Number(/VmHWM (\d+)/.exec(built.stderr)?.[1]) * 1024),
-    '≤ 150 MiB',
+    '≤ 120 MiB',
   );
 });
 
