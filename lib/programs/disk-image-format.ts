@@ -60,7 +60,7 @@ export async function inspectDiskImage(
 
 /** What is used of `qemu-img info`. */
 const infoSchema = z.object({
-  'virtual-size': z.number().int().nonnegative(),
+  'virtual-size': z.number(),
   'backing-filename': z.string().optional(),
   'format-specific': z
     .object({
@@ -97,7 +97,11 @@ async function askQemuImg(
     throw refusal(`${image} is not whole: it refers to ${outside}`, {
       hint: `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
     });
-  return info['virtual-size'];
+  const bytes = info['virtual-size'];
+  // What a damaged header says.
+  if (!Number.isSafeInteger(bytes) || bytes < 0)
+    throw refusal(`${image} is damaged: it says that its disk has ${bytes} bytes`);
+  return bytes;
 }
 
 function parseInfo({ stdout }: RunResult): z.output<typeof infoSchema> | undefined {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { FORMATS_WITH_BACKING } from '../../../../lib/formats/image-formats.ts';
 import { inspectDiskImage } from '../../../../lib/programs/disk-image-format.ts';
+import { InvalidOptionsError } from '../../../../lib/run/errors.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
@@ -52,4 +53,15 @@ test.each(['monolithicSparse', 'streamOptimized'])('a VMDK of the kind %s is rea
   const image = join(await tempDirectory(), 'image.vmdk');
   await run(['qemu-img', 'create', '-q', '-f', 'vmdk', '-o', `subformat=${subformat}`, image, '4M']);
   expect(await inspectDiskImage(image)).toMatchObject({ format: 'vmdk', virtualBytes: 4 * MIB });
+});
+
+test('a size that no disk has is a fault of the image', async () => {
+  const image = join(await tempDirectory(), 'image.parallels');
+  await run(['qemu-img', 'create', '-q', '-f', 'parallels', image, '4M']);
+  await using handle = await open(image, 'r+');
+  const sectors = Buffer.alloc(8);
+  sectors.writeBigUInt64LE(2n ** 53n);
+  await handle.write(sectors, 0, 8, 36);
+  await expect(inspectDiskImage(image)).rejects.toThrow(InvalidOptionsError);
+  await expect(inspectDiskImage(image)).rejects.toThrow(/is damaged: it says that its disk has \d+ bytes/);
 });
