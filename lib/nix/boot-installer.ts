@@ -1,6 +1,4 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { resolveInStore } from './store.ts';
+import { readInStore } from './store.ts';
 
 /** The program that installs a system's boot loader, as its switch-to-configuration names it.
  *  @see nixos/modules/system/activation/switchable-system.nix */
@@ -23,20 +21,14 @@ const LOADERS: Readonly<Record<string, BootInstaller['loader']>> = {
 /** @param store the store's directory.
  *  @returns undefined where the system has no switch-to-configuration, or names no installer in it. */
 export async function readBootInstaller(store: string, toplevel: string): Promise<BootInstaller | undefined> {
-  const program = await resolveInStore(store, `${toplevel}/bin/switch-to-configuration`);
-  if (program === undefined) return undefined;
   // A script, or a program that was wrapped to hand the name to another.
-  const text = await readFile(join(store, program), 'latin1');
+  const text = await readInStore(store, `${toplevel}/bin/switch-to-configuration`, 'latin1');
+  if (text === undefined) return undefined;
   const named = [...text.matchAll(/\/nix\/store\/[0-9a-z]{32}-([\w.+?=-]+)(?:\/[\w.+-]+)*/g)];
   const found =
     named.find(([, name = '']) => LOADERS[name] !== undefined) ??
     named.find(({ index }) => /INSTALL_BOOTLOADER\W{1,3}$/.test(text.slice(0, index)));
   if (found === undefined) return undefined;
   const [file, name = ''] = found;
-  const script = await resolveInStore(store, file);
-  return {
-    loader: LOADERS[name] ?? 'other',
-    name,
-    script: script === undefined ? '' : await readFile(join(store, script), 'latin1').catch(() => ''),
-  };
+  return { loader: LOADERS[name] ?? 'other', name, script: (await readInStore(store, file)) ?? '' };
 }

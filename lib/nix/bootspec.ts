@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { resolveInStore, storePathOf } from './store.ts';
+import { readInStore, resolveInStore, storePathOf } from './store.ts';
 
 /** How a system is booted, from its boot.json. @see NixOS RFC 125, "Bootspec" */
 export interface Bootspec {
@@ -136,8 +136,8 @@ export async function readGeneration(
     return {
       ...{ specialisation, label, system: platform, toplevel: top, init, kernelParams, sortKey },
       extraInitrds: part[EXTRA_INITRD]?.paths ?? [],
-      version: (await firstLine(join(sourceRoot, top, 'nixos-version'))) || label,
-      configurationName: await firstLine(join(sourceRoot, top, 'configuration-name')),
+      version: (await firstLine(sourceRoot, `${top}/nixos-version`)) || label,
+      configurationName: await firstLine(sourceRoot, `${top}/configuration-name`),
       kernel: await lookUp(kernel, 'kernel'),
       initrd: initrd === undefined || initrd === null ? undefined : await lookUp(initrd, 'initrd'),
       devicetree: devicetree === undefined || devicetree === null ? undefined : await lookUp(devicetree, 'devicetree'),
@@ -151,8 +151,8 @@ export async function readGeneration(
 }
 
 /** Empty where there is no such file. */
-async function firstLine(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch(() => '');
+async function firstLine(store: string, file: string): Promise<string> {
+  const text = (await readInStore(store, file)) ?? '';
   return text.split('\n')[0]?.trim() ?? '';
 }
 

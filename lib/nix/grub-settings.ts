@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { type NixValue, parseNixXml } from '../formats/nix-xml.ts';
-import { type OptionIssue, UnexpectedStateError } from '../run/errors.ts';
+import { parseNixXml } from '../formats/nix-xml.ts';
+import type { OptionIssue } from '../run/errors.ts';
 import type { BootInstaller } from './boot-installer.ts';
 import { type CopiedFile, parseCopies } from './install-commands.ts';
+import { readInStore } from './store.ts';
 import type { ReadSettings } from './systemd-boot-settings.ts';
 
 /** What NixOS hands to its GRUB installer, `…-grub-config.xml`: `boot.loader.grub` and what belongs to it. A key that an older
@@ -91,10 +90,15 @@ export async function readGrubSettings(
     .filter((match) => match !== null);
   const [[, program = '', file] = []] = runs;
   if (file === undefined) return undefined;
-  const { extraPrepareConfig, users, timeout, ...config } = parseConfig(
-    file,
-    await readFile(join(store, file), 'utf8'),
-  );
+  const parsed = schema.safeParse(parseNixXml((await readInStore(store, file)) ?? ''));
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
+    return {
+      settings: GRUB_DEFAULTS,
+      refused: [{ path: 'boot.loader.grub', message: `is in ${file}, which cannot be read: ${problems}` }],
+    };
+  }
+  const { extraPrepareConfig, users, timeout, ...config } = parsed.data;
 
   const refused: OptionIssue[] = [];
   const refuse = (option: string, message: string): void => {
@@ -125,7 +129,7 @@ export async function readGrubSettings(
     if (!hashedPasswordFile && !passwordFile) refuse(`users.${name}`, 'has no password');
     return [];
   });
-  const perl = await readFile(join(store, program), 'utf8').catch(() => '');
+  const perl = (await readInStore(store, program)) ?? '';
   return {
     settings: {
       ...config,
@@ -138,16 +142,6 @@ export async function readGrubSettings(
     },
     refused,
   };
-}
-
-function parseConfig(file: string, text: string): z.output<typeof schema> {
-  const value: NixValue | undefined = parseNixXml(text);
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new UnexpectedStateError('readGrubSettings', `${file} is not what NixOS's GRUB installer reads`, {
-    expected: 'an attribute set of builtins.toXML',
-    found: parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; '),
-  });
 }
 
 /** Which of GRUB's platforms the system asks for, in the words of the installer's state file.

@@ -1,4 +1,4 @@
-import { lstat, readlink, realpath } from 'node:fs/promises';
+import { lstat, readFile, readlink, realpath } from 'node:fs/promises';
 import { join, posix, resolve } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
@@ -67,6 +67,17 @@ export async function resolveInStore(store: string, file: string): Promise<strin
     rest.unshift(...target.split('/').filter((part) => part !== '' && part !== '.'));
   }
   return resolved;
+}
+
+/** The text of a file in a store, symbolic links followed inside it.
+ *  @returns undefined where there is no file that can be read. */
+export async function readInStore(
+  store: string,
+  file: string,
+  encoding: 'utf8' | 'latin1' = 'utf8',
+): Promise<string | undefined> {
+  const path = await resolveInStore(store, file).catch(() => undefined);
+  return path === undefined ? undefined : readFile(join(store, path), encoding).catch(() => undefined);
 }
 
 function stripPrefix(text: string, prefix: string): string {

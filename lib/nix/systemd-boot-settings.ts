@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { OptionIssue } from '../run/errors.ts';
 import type { BootInstaller } from './boot-installer.ts';
 import { type CopiedFile, parseCopies } from './install-commands.ts';
+import { readInStore } from './store.ts';
 
 /** What NixOS's systemd-boot installer is configured to do: `boot.loader.systemd-boot` and what belongs to it, as it stands in the
  *  system's closure. @see nixos/modules/system/boot/loader/systemd-boot */
@@ -56,7 +55,7 @@ export async function readSystemdBootSettings(
   const isBuilder = (line: string): boolean => /^\/nix\/store\/\S*systemd-boot\S* "?\$@"?$/.test(line);
   const builder = lines.find(isBuilder)?.split(' ')[0];
   if (builder === undefined) return undefined;
-  const text = await readFile(join(store, builder), 'utf8').catch(() => '');
+  const text = (await readInStore(store, builder)) ?? '';
   // That of an old release has its settings elsewhere in its text.
   if (!/^TIMEOUT = /m.test(text))
     return {
@@ -78,13 +77,16 @@ export async function readSystemdBootSettings(
   for (const name of ['PREPARE_EXTRA_FILES', 'COPY_EXTRA_FILES']) {
     const file = constant(name);
     if (file === undefined || file === '') continue;
-    const parsed = parseCopies(await readFile(join(store, file), 'utf8'));
+    const commands = await readInStore(store, file);
+    if (commands === undefined) refuse('extraFiles', `are copied by ${file}, which cannot be read`);
+    const parsed = parseCopies(commands ?? '');
     copies.push(...parsed.copies);
     if (parsed.others.length > 0) refuse('extraFiles', `are copied by what is not known: ${parsed.others[0]}`);
   }
   const uki = constant('UKI_CONFIG');
-  if (uki !== undefined && /"enable":\s*true/.test(await readFile(join(store, uki), 'utf8').catch(() => '')))
-    refuse('uki', 'asks for unified kernel images');
+  const ukiConfig = uki === undefined ? '{}' : await readInStore(store, uki);
+  if (ukiConfig === undefined) refuse('uki', `is in ${uki}, which cannot be read`);
+  else if (/"enable":\s*true/.test(ukiConfig)) refuse('uki', 'asks for unified kernel images');
 
   const timeout = constant('TIMEOUT') ?? '';
   const { timeout: usual, ...defaults } = SYSTEMD_BOOT_DEFAULTS;

@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
-import { resolveInStore } from './store.ts';
+import { readInStore } from './store.ts';
 
 /** The numbers a system declares for its users and groups, read without running its activation. */
 export interface DeclaredIds {
@@ -25,8 +23,7 @@ export async function declaredIds(store: string, toplevel: string): Promise<Decl
   const groups = new Map<string, number | undefined>();
   const sources: string[] = [];
   const read = async (file: string): Promise<string | undefined> => {
-    const path = await resolveInStore(store, file);
-    const text = path === undefined ? undefined : await readFile(join(store, path), 'utf8').catch(() => undefined);
+    const text = await readInStore(store, file);
     if (text !== undefined) sources.push(file);
     return text;
   };
@@ -65,11 +62,10 @@ export async function declaredIds(store: string, toplevel: string): Promise<Decl
 /** Who makes the users: the activation, or the service of userborn. */
 const MAKERS = ['activate', 'etc/systemd/system/userborn.service'];
 
-/** The file that the maker of a system's users is told of. @see nixos/modules/services/system/userborn.nix */
+/** The file with a system's users, as the program that makes them is given it. @see nixos/modules/services/system/userborn.nix */
 async function declaration(store: string, toplevel: string): Promise<string | undefined> {
   for (const maker of MAKERS) {
-    const file = await resolveInStore(store, `${toplevel}/${maker}`);
-    const text = file === undefined ? '' : await readFile(join(store, file), 'utf8').catch(() => '');
+    const text = (await readInStore(store, `${toplevel}/${maker}`)) ?? '';
     const named = /\/nix\/store\/[^\s"']*-(?:users-groups|userborn)\.json/.exec(text)?.[0];
     if (named !== undefined) return named;
   }

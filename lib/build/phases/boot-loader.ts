@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { FAT_EPOCH } from '../../filesystem/fat.ts';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
+import { readInStore } from '../../nix/store.ts';
 import type { StepContext } from '../../run/step.ts';
 import { installGrub } from '../../steps/install-grub.ts';
 import { installSystemdBoot } from '../../steps/install-systemd-boot.ts';
@@ -45,6 +44,7 @@ export async function installBootLoader(job: Job, context: StepContext): Promise
 
 /** The one of contents, if any: NixOS's installer tells systemd-boot of it. */
 async function stagedMachineId(root: string): Promise<string | undefined> {
-  const text = await readFile(join(root, 'etc/machine-id'), 'utf8').catch(() => '');
+  // Links are followed inside the root: the id of this host is not the image's.
+  const text = (await readInStore(root, '/etc/machine-id')) ?? '';
   return /^[0-9a-f]{32}$/.exec(text.split('\n')[0]?.trim() ?? '')?.[0];
 }
