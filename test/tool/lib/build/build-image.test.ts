@@ -209,3 +209,19 @@ test('contents below the mount point of a boot partition are on that partition, 
   const link = { source: join(directory, 'tree/boot'), target: '/boot' };
   await expect(build({ contents: [link] })).rejects.toThrow(/a FAT filesystem cannot hold \/link/);
 });
+
+test('the machine-id of this host does not come into an image through a link in contents', async () => {
+  const directory = await tempDirectory();
+  const [outDir, etc] = [join(directory, 'out'), join(directory, 'etc')];
+  await mkdir(etc);
+  await writeFile(join(directory, 'host-id'), '0123456789abcdef0123456789abcdef\n');
+  await symlink(join(directory, 'host-id'), join(etc, 'machine-id'));
+  const { image, disk } = await buildImage(
+    options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi', contents: [{ source: etc, target: '/etc' }] }),
+  );
+  const entry = '::/loader/entries/nixos-generation-1.conf';
+  const at = `${image}@@${disk.esp?.offsetBytes}`;
+  const text = await run(['mtype', '-i', at, entry], { env: { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1' } });
+  expect(text).toMatch(/^title NixOS$/m);
+  expect(text).not.toContain('machine-id');
+});
