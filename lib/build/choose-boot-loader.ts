@@ -36,7 +36,7 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
   const store = spec.store ?? '/';
   const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
   // What takes running the system's own code is refused here, before anything is made.
-  const settings = await readLoaderSettings(STEP, store, toplevel);
+  const settings = await readLoaderSettings(STEP, store, toplevel, spec.bootLoader);
   const { installer } = settings;
   if (spec.bootLoader === undefined && installer?.loader === 'none')
     return none('the system is configured without a boot loader');

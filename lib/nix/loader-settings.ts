@@ -14,14 +14,21 @@ export interface LoaderSettings {
 
 /** Reads what the system's own installer would have read, from its closure.
  *  @param store the store's directory.
- *  @throws {InvalidOptionsError} with each option of the system's that only its own installer can do, by NixOS's name. */
-export async function readLoaderSettings(step: string, store: string, toplevel: string): Promise<LoaderSettings> {
+ *  @param wanted the loader that will be installed; default: the system's own. What the system asks of another has no effect.
+ *  @throws {InvalidOptionsError} with each option of that loader that only the system's own installer can do, by NixOS's name. */
+export async function readLoaderSettings(
+  step: string,
+  store: string,
+  toplevel: string,
+  wanted?: 'grub' | 'systemd-boot',
+): Promise<LoaderSettings> {
   const installer = await readBootInstaller(store, toplevel);
   const grub = installer?.loader === 'grub' ? await readGrubSettings(store, installer) : undefined;
   const systemdBoot =
     installer?.loader === 'systemd-boot' ? await readSystemdBootSettings(store, installer) : undefined;
-  const refused = [...(grub?.refused ?? []), ...(systemdBoot?.refused ?? [])];
-  if (grub !== undefined && (await resolveInStore(store, `${toplevel}/xen.gz`)) !== undefined)
+  const isOther = wanted !== undefined && wanted !== installer?.loader;
+  const refused = isOther ? [] : [...(grub?.refused ?? []), ...(systemdBoot?.refused ?? [])];
+  if ((wanted ?? installer?.loader) === 'grub' && (await resolveInStore(store, `${toplevel}/xen.gz`)) !== undefined)
     refused.push({ path: 'virtualisation.xen.enable', message: 'asks for a hypervisor that starts the kernel' });
   if (refused.length > 0)
     throw new InvalidOptionsError(step, refused, {

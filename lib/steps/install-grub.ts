@@ -98,7 +98,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
     const newest = systems.at(-1)?.systems[0];
     if (newest === undefined) throw new InvalidOptionsError(STEP, [{ path: 'generations', message: 'is empty' }]);
     checkPlaces(parsed);
-    const { grub } = await readLoaderSettings(STEP, parsed.store ?? '/', newest.toplevel);
+    const { grub } = await readLoaderSettings(STEP, parsed.store ?? '/', newest.toplevel, 'grub');
     const { timeoutSeconds: timeout = grub.timeout, timeoutStyle = grub.timeoutStyle } = parsed;
     const settings: GrubSettings = { ...grub, timeout, timeoutStyle };
     const { artwork, files } = await grubArtwork(STEP, parsed.store ?? '/', settings);

@@ -81,7 +81,8 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
     const loader = parsed.systemdBoot ?? (await findLoader(newest.systems[0], store ?? '/'));
     const architecture = efiArchitecture(newest.systems[0].system);
     if (architecture === undefined) throw noLoader(newest.systems[0]);
-    const { systemdBoot } = await readLoaderSettings(STEP, store ?? '/', newest.systems[0].toplevel);
+    const { toplevel } = newest.systems[0];
+    const { systemdBoot } = await readLoaderSettings(STEP, store ?? '/', toplevel, 'systemd-boot');
     const { timeoutSeconds: timeout = systemdBoot.timeout, editor = systemdBoot.editor } = parsed;
     const { consoleMode = systemdBoot.consoleMode } = parsed;
     const settings: SystemdBootSettings = { ...systemdBoot, timeout, editor, consoleMode };

@@ -59,6 +59,17 @@ async function planFor(files: Record<string, string>, options: object) {
   return planBuild({ toplevel: system.toplevel, store: system.store, bootLoaderFrom: 'bootspec', ...options });
 }
 
+/** A store that lacks a file. */
+function without(files: Record<string, string>, name: string): Record<string, string> {
+  return Object.fromEntries(Object.entries(files).filter(([path]) => !path.endsWith(`-${name}`)));
+}
+
+test('what the system asks of another loader than the one that is named has no effect', async () => {
+  const files = systemdBootFiles({ after: 'true' });
+  const made = await planFor(files, { partitionTableType: 'efi', bootLoader: 'grub' });
+  expect(made).toMatchObject({ bootLoader: 'grub', firmware: ['efi'] });
+});
+
 test('a loader that cannot be told must be named', async () => {
   await expect(planFor({}, { partitionTableType: 'efi' })).rejects.toThrow(
     /bootLoader: is needed[\s\S]*"grub" or "systemd-boot"/,
@@ -133,6 +144,24 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
     () => systemdBootFiles({ after: 'true' }),
     { partitionTableType: 'efi' },
     /extraInstallCommands/,
+  ],
+  [
+    'settings that are not in the store',
+    async () => without(await grubFiles(), 'grub-config.xml'),
+    {},
+    /boot\.loader\.grub: is in \/nix\/store\/.*-grub-config\.xml, which cannot be read/,
+  ],
+  [
+    'settings of another form',
+    () => grubFiles({ devices: '/dev/sda' as never }),
+    {},
+    /boot\.loader\.grub: .*cannot be read: devices: [\s\S]*switch-to-configuration/,
+  ],
+  [
+    'a script with extra files that is not in the store',
+    async () => without(systemdBootFiles(), 'copy-extra-files'),
+    { partitionTableType: 'efi' },
+    /extraFiles: are copied by \/nix\/store\/.*-copy-extra-files, which cannot be read/,
   ],
 ])('before anything is made, refused: %s', async (_, files, options, message) => {
   await expect(planFor(await files(), options)).rejects.toThrow(message);
