@@ -1,6 +1,6 @@
 /** What images are converted to, and their files' names. */
 
-/** make-disk-image's own formats, and those besides that qemu-img writes. */
+/** make-disk-image's own formats, followed by the others that qemu-img writes. */
 export const IMAGE_FORMATS = [
   'raw',
   'qcow2',
@@ -15,7 +15,7 @@ export const IMAGE_FORMATS = [
 ] as const;
 export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 
-/** What machines boot from, and what is looked into here, by QEMU's names. */
+/** Formats that are booted and inspected, by QEMU's names. */
 export type DiskFormat = Exclude<ImageFormat, 'qcow2-compressed'>;
 
 /** QEMU's name for a format. */
@@ -23,7 +23,7 @@ export function driverOf(format: ImageFormat): DiskFormat {
   return format === 'qcow2-compressed' ? 'qcow2' : format;
 }
 
-/** Those whose file may refer to another, which has what is not in it. @see qemu-img(1) create -b */
+/** Formats whose file may name a backing file, which holds the rest of the content. @see qemu-img(1) create -b */
 export const FORMATS_WITH_BACKING: readonly DiskFormat[] = ['qcow2', 'qcow', 'qed', 'vmdk'];
 
 /** A magic number as text of one byte a character. @see each format's specification, and magic(5) */
@@ -47,8 +47,8 @@ export function detectDiskFormat(head: Buffer, tail: Buffer): DiskFormat {
   return start.startsWith(VHD_MAGIC) || tail.toString('latin1').startsWith(VHD_MAGIC) ? 'vpc' : 'raw';
 }
 
-/** A vhdx has identifiers at random, whose checksums are spread over the file. */
-export const FORMATS_OF_CHANCE: readonly ImageFormat[] = ['vhdx'];
+/** qemu-img writes a VHDX with random identifiers, and their checksums stand in several places of the file. */
+export const FORMATS_WITH_RANDOM_IDENTIFIERS: readonly ImageFormat[] = ['vhdx'];
 
 /** make-disk-image's file name endings; that of any other is the format's name. */
 const EXTENSIONS: Readonly<Partial<Record<ImageFormat, string>>> = {

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { DiskFormat } from './image-formats.ts';
 
-/** What qemu-img puts into a disk image of its own accord: identifiers at random, and the time. Fixing them makes the file
- *  a function of the disk in it. */
+/** Random identifiers and the current time, which qemu-img writes into a disk image. With fixed ones, the same disk gives the same
+ *  file. */
 
 /** VDI's header: the image's own identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in QEMU */
 const VDI_UUIDS_AT = [0x188, 0x198];
@@ -56,12 +56,12 @@ export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', time
 /** A VMDK's descriptor, a text in front of the disk. @see VMware, Virtual Disk Format 5.0 */
 const VMDK = { descriptorSector: 0x1c, descriptorSectors: 0x24, mostBytes: 1 << 20 };
 
-/** Gives a VMDK the name that its file will have: qemu-img writes down the one that it was told.
- *  @param fixed whether its content ID is made from its contents; qemu-img takes one at random. */
+/** Writes the final name of the file into a VMDK's descriptor: qemu-img wrote the name that it was given.
+ *  @param fixed whether to derive the content ID from the content; qemu-img chooses a random one. */
 export async function nameVmdk(file: string, name: string, fixed: boolean): Promise<void> {
   await using handle = await open(file, 'r+');
   const { at, bytes, text: descriptor } = await readDescriptor(handle);
-  // A name with a quote has no form there, and means nothing: the disk is in this file.
+  // The descriptor cannot express a quote. The name has no effect: the disk is in this file.
   const shown = /^[\x20-\x7e]*$/.test(name) && !name.includes('"') ? name : 'disk.vmdk';
   const write = async (id: string | undefined): Promise<void> => {
     const text = descriptor

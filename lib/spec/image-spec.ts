@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
-import { FORMATS_OF_CHANCE, IMAGE_FORMATS } from '../formats/image-formats.ts';
+import { FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
@@ -135,7 +135,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       ...(fsType !== undefined && fsType !== 'ext4'
         ? [contradicts(`fsType "${fsType}"`, 'its tools take identifiers and times that cannot be given')]
         : []),
-      ...(format !== undefined && FORMATS_OF_CHANCE.includes(format)
+      ...(format !== undefined && FORMATS_WITH_RANDOM_IDENTIFIERS.includes(format)
         ? [contradicts(`format "${format}"`, 'qemu-img gives it identifiers at random')]
         : []),
       ...(populateRootWith === 'cptofs'

@@ -9,7 +9,7 @@ import { inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { path, timestamp } from '../spec/fields.ts';
-import { roundUp, SECTOR_BYTES } from '../units.ts';
+import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'convertImage';
 
@@ -85,14 +85,11 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
     if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
     await rename(partial, target);
     const driver = driverOf(format);
-    const { blocks } = await stat(target);
-    const { size } = await stat(source);
+    const { size, blocks } = await stat(target);
     const allocatedBytes = blocks * SECTOR_BYTES;
     step.measured(allocatedBytes);
     const virtualBytes =
-      driver === 'raw'
-        ? roundUp(size, SECTOR_BYTES)
-        : (await inspectDiskImage(target, driver, step.executor, step.signal)).virtualBytes;
+      driver === 'raw' ? size : (await inspectDiskImage(target, driver, step.executor, step.signal)).virtualBytes;
     return { target, format, virtualBytes, allocatedBytes };
   },
 });
