@@ -1,31 +1,31 @@
-# What is wrong with the arguments of make-disk-image.nix, or cannot be done with this configuration: told when it is evaluated, and
-# all at once. A list of sentences, each with the argument's or option's name in front.
+# Everything that is wrong with the arguments of make-disk-image.nix, or that this tool cannot do with the configuration, found at
+# evaluation: a list of sentences, each of which begins with the name of the argument or option.
 {
   lib,
   config,
-  arguments,
+  additionalSpace,
+  bootLoader,
+  bootLoaderTimeout,
+  bootSize,
+  configFile,
+  consoleMode,
+  contents,
+  deterministic,
+  diskSize,
+  editor,
+  format,
+  fsType,
+  installBootLoader,
+  label,
+  onlyNixStore,
+  partitionTableType,
+  populateRootWith,
+  reproducible,
+  rootFSUID,
+  timeoutStyle,
+  touchEFIVars,
 }:
 let
-  inherit (arguments)
-    additionalSpace
-    bootLoader
-    bootSize
-    configFile
-    contents
-    deterministic
-    diskSize
-    format
-    fsType
-    installBootLoader
-    label
-    onlyNixStore
-    partitionTableType
-    populateRootWith
-    reproducible
-    rootFSUID
-    touchEFIVars
-    ;
-
   layouts = import ./layouts.nix;
   layout = layouts.${partitionTableType} or layouts.none;
   isLayout = layouts ? ${partitionTableType};
@@ -78,12 +78,8 @@ let
         "bootSize: the boot partition would end at ${toString bootSize}, past the end of a disk of ${toString diskSize}"
     );
 
-  labelBytes = {
-    ext4 = 16;
-    btrfs = 255;
-    xfs = 12;
-    f2fs = 255;
-  };
+  formats = import ./formats.nix;
+  labelBytes = import ./filesystems.nix;
 
   isBelow = target: mountPoint: mountPoint != null && (target == mountPoint || lib.hasPrefix "${mountPoint}/" target);
   entry =
@@ -205,18 +201,7 @@ let
 in
 oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
 ++ oneOf "fsType" fsType (builtins.attrNames labelBytes)
-++ oneOf "format" format [
-  "raw"
-  "qcow2"
-  "qcow2-compressed"
-  "vdi"
-  "vpc"
-  "vmdk"
-  "vhdx"
-  "qcow"
-  "qed"
-  "parallels"
-]
+++ oneOf "format" format (builtins.attrNames formats)
 ++ oneOf "populateRootWith" populateRootWith [
   "mke2fs"
   "cptofs"
@@ -234,9 +219,21 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
   builtins.stringLength label <= labelBytes.${fsType} or 255
 ) "label: ${label} is longer than the ${toString labelBytes.${fsType} or 255} bytes that ${fsType} has for it"
 ++ check (
-  !reproducible || (deterministic && fsType == "ext4" && format != "vhdx")
-) "reproducible: needs deterministic and fsType ext4, and another format than vhdx"
-++ check (bootLoader == null || installBootLoader) "bootLoader: contradicts installBootLoader = false"
+  !reproducible || (deterministic && fsType == "ext4" && formats.${format}.isReproducible or true)
+) "reproducible: needs deterministic and fsType ext4, and another format than ${format}"
+++ lib.optionals (!installBootLoader) (
+  lib.mapAttrsToList (name: _: "${name}: contradicts installBootLoader = false") (
+    lib.filterAttrs (_: value: value != null) {
+      inherit
+        bootLoader
+        bootLoaderTimeout
+        consoleMode
+        editor
+        timeoutStyle
+        ;
+    }
+  )
+)
 ++ sizes
 ++ lib.concatLists (lib.imap0 entry contents)
 ++ lib.optionals (installBootLoader && isLayout) loaders

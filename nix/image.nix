@@ -9,11 +9,6 @@
 let
   cfg = config.nixosDiskImage;
   layout = (import ./layouts.nix).${cfg.partitionTableType};
-  extension = {
-    raw = "img";
-    qcow2-compressed = "qcow2";
-    vpc = "vhd";
-  };
   label = if cfg.label == null then "nixos" else cfg.label;
   fat = name: {
     device = lib.mkImageMediaOverride "/dev/disk/by-label/${name}";
@@ -27,7 +22,7 @@ in
   ];
 
   config = {
-    image.extension = extension.${cfg.format} or cfg.format;
+    image.extension = (import ./formats.nix).${cfg.format}.extension;
 
     # As the layout has them, whatever disk a host's own configuration names; mkForce says otherwise.
     fileSystems = {

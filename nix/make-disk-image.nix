@@ -33,7 +33,8 @@
   format ? "raw",
   deterministic ? true,
   # What `nix-build --check` compares.
-  reproducible ? deterministic && fsType == "ext4" && format != "vhdx",
+  reproducible ?
+    deterministic && fsType == "ext4" && (import ./formats.nix).${format}.isReproducible or true,
   rootGPUID ? "F222513B-DED1-49FA-B591-20CE86A2FE7F",
   rootFSUID ? rootGPUID,
   rootFSHashSeed ? rootFSUID,
@@ -60,28 +61,31 @@ let
   inherit (pkgs) buildPackages;
 
   problems = import ./assertions.nix {
-    inherit lib config;
-    arguments = {
-      inherit
-        additionalSpace
-        bootLoader
-        bootSize
-        configFile
-        contents
-        deterministic
-        diskSize
-        format
-        fsType
-        installBootLoader
-        label
-        onlyNixStore
-        partitionTableType
-        populateRootWith
-        reproducible
-        rootFSUID
-        touchEFIVars
-        ;
-    };
+    inherit
+      lib
+      config
+      additionalSpace
+      bootLoader
+      bootLoaderTimeout
+      bootSize
+      configFile
+      consoleMode
+      contents
+      deterministic
+      diskSize
+      editor
+      format
+      fsType
+      installBootLoader
+      label
+      onlyNixStore
+      partitionTableType
+      populateRootWith
+      reproducible
+      rootFSUID
+      timeoutStyle
+      touchEFIVars
+      ;
   };
 
   # What `nix-channel --update` would leave: the sources as a directory "nixos", with the version they are of. The same output as
@@ -99,13 +103,17 @@ let
     rootPaths = [ toplevel ] ++ lib.optional copyChannel channel ++ additionalPaths;
   };
 
-  whereLoader = value: if installBootLoader then value else null;
   specification = lib.filterAttrs (_: value: value != null) {
     inherit
       additionalSpace
       bootSize
       partitionTableType
       installBootLoader
+      bootLoader
+      bootLoaderTimeout
+      editor
+      consoleMode
+      timeoutStyle
       touchEFIVars
       onlyNixStore
       fsType
@@ -132,20 +140,11 @@ let
     channel = if copyChannel then "${channel}" else null;
     contents = map (lib.filterAttrs (_: value: value != null)) contents;
     bootLoaderFrom = "bootspec";
-    bootLoader = whereLoader bootLoader;
-    bootLoaderTimeout = whereLoader bootLoaderTimeout;
-    editor = whereLoader editor;
-    consoleMode = whereLoader consoleMode;
-    timeoutStyle = whereLoader timeoutStyle;
     efiVariables = if touchEFIVars then "${efiVariables}" else null;
   };
 
-  extension = {
-    raw = "img";
-    qcow2-compressed = "qcow2";
-    vpc = "vhd";
-  };
-  filename = "${baseName}.${extension.${format} or format}";
+  formats = import ./formats.nix;
+  filename = "${baseName}.${formats.${format}.extension}";
 in
 lib.throwIf (problems != [ ])
   "make-disk-image:\n${lib.concatMapStrings (problem: "  ${problem}\n") problems}"

@@ -41,28 +41,12 @@ in
     additionalSpace = size "512M" "Free space with `diskSize = \"auto\"`.";
     bootSize = size "256M" "Where the boot partition ends.";
     format = mkOption {
-      type = types.enum [
-        "raw"
-        "qcow2"
-        "qcow2-compressed"
-        "vdi"
-        "vpc"
-        "vmdk"
-        "vhdx"
-        "qcow"
-        "qed"
-        "parallels"
-      ];
+      type = types.enum (builtins.attrNames (import ./formats.nix));
       default = "qcow2";
       description = "The format of the image file.";
     };
     fsType = mkOption {
-      type = types.enum [
-        "ext4"
-        "btrfs"
-        "xfs"
-        "f2fs"
-      ];
+      type = types.enum (builtins.attrNames (import ./filesystems.nix));
       default = "ext4";
       description = "The root filesystem.";
     };

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
+import { LABEL_BYTES } from '../../../lib/filesystem/root-filesystem.ts';
+import { FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS, imageFileName } from '../../../lib/formats/image-formats.ts';
 import { PARTITION_LAYOUTS } from '../../../lib/formats/layouts.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
@@ -291,4 +293,26 @@ test('the layouts are those of the tool', async () => {
     }),
   );
   expect(layouts).toEqual(expected);
+});
+
+test('so are the formats, and the root filesystems', async () => {
+  const formats = Object.fromEntries(
+    IMAGE_FORMATS.map((format) => {
+      const isReproducible = !FORMATS_WITH_RANDOM_IDENTIFIERS.includes(format);
+      return [format, { extension: imageFileName('x', format).slice('x.'.length), isReproducible }];
+    }),
+  );
+  expect(await evaluate('import (project + "/nix/formats.nix")')).toEqual(formats);
+  expect(await evaluate('import (project + "/nix/filesystems.nix")')).toEqual(LABEL_BYTES);
+});
+
+test.each([
+  ['bootLoader', '"grub"'],
+  ['bootLoaderTimeout', '3'],
+  ['consoleMode', '"max"'],
+  ['editor', 'false'],
+  ['timeoutStyle', '"hidden"'],
+])('%s is refused where no boot loader is installed', async (name, value) => {
+  const message = `${name}: contradicts installBootLoader = false`;
+  expect(await refusal(`{ installBootLoader = false; ${name} = ${value}; }`, '{ }')).toContain(message);
 });
