@@ -1,4 +1,4 @@
-import { cp, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { buildImage } from '../../../lib/build/build-image.ts';
@@ -61,4 +61,25 @@ test.each([
   const paths = entries.map(({ path }) => Buffer.from(path, 'latin1').toString('utf8'));
   for (const name of names) expect(paths).toEqual(expect.arrayContaining([`etc/${name}`, `srv/\`touch ran\`/${name}`]));
   await expectNothingRan(directory, sources, outDir);
+});
+
+test.each([
+  'vdi',
+  'vpc',
+  'vmdk',
+  'vhdx',
+  'qcow',
+  'qed',
+  'parallels',
+] as const)('a %s of any such name', async (format) => {
+  const directory = await tempDirectory();
+  const { image } = await makeSmallDisk(directory, { 'EFI/BOOT/BOOTX64.EFI': SYSTEMD_BOOT });
+  const { partitions } = await inspectImage({ image });
+  for (const name of HOSTILE_NAMES) {
+    const target = join(directory, name);
+    const { virtualBytes } = await convertImage({ source: image, target, format });
+    expect(await inspectImage({ image: target })).toMatchObject({ image: target, format, virtualBytes, partitions });
+    await rm(target);
+  }
+  await expectNothingRan(directory);
 });
