@@ -61,6 +61,7 @@ export async function inspectDiskImage(
 /** What is used of `qemu-img info`. */
 const infoSchema = z.object({
   'virtual-size': z.number(),
+  encrypted: z.boolean().optional(),
   'backing-filename': z.string().optional(),
   'format-specific': z
     .object({
@@ -96,6 +97,10 @@ async function askQemuImg(
   if (outside !== undefined)
     throw refusal(`${image} is not whole: it refers to ${outside}`, {
       hint: `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
+    });
+  if (info.encrypted === true)
+    throw refusal(`${image} is encrypted by QEMU, and cannot be read without its key`, {
+      hint: 'decrypt it first: qemu-img convert --image-opts, with --object secret (qemu-img(1))',
     });
   const bytes = info['virtual-size'];
   // What a damaged header says.

@@ -65,3 +65,22 @@ test('a size that no disk has is a fault of the image', async () => {
   await expect(inspectDiskImage(image)).rejects.toThrow(InvalidOptionsError);
   await expect(inspectDiskImage(image)).rejects.toThrow(/is damaged: it says that its disk has \d+ bytes/);
 });
+
+test('an image that QEMU encrypted is refused as such', async () => {
+  const image = join(await tempDirectory(), 'image.qcow');
+  const encryption = 'encrypt.format=aes,encrypt.key-secret=key';
+  await run([
+    'qemu-img',
+    'create',
+    '-q',
+    '--object',
+    'secret,id=key,data=k',
+    '-f',
+    'qcow',
+    '-o',
+    encryption,
+    image,
+    '4M',
+  ]);
+  await expect(inspectDiskImage(image)).rejects.toThrow(/is encrypted by QEMU[\s\S]*decrypt it first/);
+});
