@@ -100,7 +100,7 @@ async function askQemuImg(
     });
   if (info.encrypted === true)
     throw refusal(`${image} is encrypted by QEMU, and cannot be read without its key`, {
-      hint: 'decrypt it first: qemu-img convert --image-opts, with --object secret (qemu-img(1))',
+      hint: `decrypt it first: qemu-img convert --object secret,id=key,file=KEY --image-opts driver=${driver},encrypt.key-secret=key,file.filename=IMAGE -O raw disk.img`,
     });
   const bytes = info['virtual-size'];
   // What a damaged header says.
