@@ -21,7 +21,14 @@ export function repeated(value: string, before: readonly string[] = []): string[
 export function firmwareOption(flags: string, description: string): Option {
   const option = new Option(flags, description).choices(['bios', 'efi']);
   const parse = option.parseArg;
-  return option.argParser<unknown>((value, previous) => parse?.(value === 'legacy' ? 'bios' : value, previous));
+  return option.argParser<unknown>((value, previous) => {
+    try {
+      return parse?.(value === 'legacy' ? 'bios' : value, previous);
+    } catch (error) {
+      if (!option.variadic || !(error instanceof InvalidArgumentError)) throw error;
+      throw new InvalidArgumentError(`${error.message} If it is the image, write it before ${option.long}.`);
+    }
+  });
 }
 
 /** What is passed to the firmware, the boot loader and the system of a machine. */

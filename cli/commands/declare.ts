@@ -24,11 +24,17 @@ export interface Given {
   readonly signal: AbortSignal;
 }
 
+function shown(argument: Argument): string {
+  return argument.required ? `<${argument.name()}>` : `[${argument.name()}]`;
+}
+
 /** The command as commander has it. */
 export function makeCommand(declaration: Declaration, signal: AbortSignal): Command {
   const command = new Command(declaration.name).description(declaration.description);
   for (const argument of declaration.arguments ?? []) command.addArgument(argument);
   for (const option of declaration.options) command.addOption(option);
+  // Arguments first: an option with several values takes whatever stands behind it.
+  command.usage([...(declaration.arguments ?? []).map(shown), '[options]'].join(' '));
   const { examples, exitStatus } = declaration;
   return command
     .addHelpText('after', `\n${examples === undefined ? '' : `${examples.trim()}\n\n`}Exit status: ${exitStatus}.`)

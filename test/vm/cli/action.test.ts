@@ -82,6 +82,12 @@ test('without an image there is nothing to do, and the log says so', async () =>
   expect(printed).toContain('::error::give an image, or a specification');
 });
 
+test('an image and a specification at once are refused: only one would be used', async () => {
+  const { exitCode, printed } = await runAction({ image: image.image, specification: 'image.json' });
+  expect(exitCode).toBe(2);
+  expect(printed).toContain('::error::image and specification contradict each other');
+});
+
 test('the workflow in the README gives it what it takes', () => {
   const { jobs } = parse(codeBlock('# boot.yml').text) as {
     jobs: { boot: { steps: { uses: string; with: object }[] } };
