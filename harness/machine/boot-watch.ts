@@ -35,7 +35,7 @@ export class BootWatch {
   /** What a line of the kernel's cut in two: the cursor of whoever wrote it is still behind it. */
   #cut = '';
   #lastLine = '';
-  /** Whether it was said when a loader had nothing more to say. */
+  /** Whether the last line was printed after the boot loader had finished. */
   #isAsked = false;
   #newsCount = 0;
   /** What was taken as a line before it ended. */
@@ -152,7 +152,7 @@ export class BootWatch {
     if (stamp === null) this.#cut = '';
     else this.#cut += line.slice(0, stamp.index);
     const whole = stamp === null || stamp.index === 0 ? line : line.slice(stamp.index);
-    // What was asked stays asked, whatever the kernel has to say meanwhile.
+    // A question stays open while the kernel prints messages behind it.
     const isOpen = stamp !== null && this.#isAsked && questionIn(this.#lastLine, true) !== undefined;
     if (line.trim() !== '' && this.#cut === '' && !isOpen) {
       this.#lastLine = line;

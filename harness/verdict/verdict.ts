@@ -251,7 +251,7 @@ export function describeWarning({ pattern, line }: FailureSeen): string {
   return pattern.severity === 'fatal' ? `the boot went on after: ${line}` : `${pattern.cause}: ${line}`;
 }
 
-/** What a program printed that looks like the kernel's. */
+/** A warning for a line that looks like a kernel message and that a program printed. */
 export function describeForeign({ line }: FailureSeen): string {
   return `printed by a program, for the kernel's own log does not have it: ${line}`;
 }

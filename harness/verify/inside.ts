@@ -115,8 +115,8 @@ async function readsFromDisk(machine: Machine, readBytes: number | undefined): P
   return now === undefined || readBytes === undefined || now - readBytes >= PROGRAM_BYTES;
 }
 
-/** Of what looked like the kernel's, what its own log does not have: programs printed it. Nothing, where the log is not whole or may not
- *  be read. @see dmesg(1) */
+/** Finds the failures that look like kernel messages and are not in the kernel's log: a program printed them. Finds none when the log
+ *  cannot be read, or no longer has its beginning. @see dmesg(1) */
 export async function notOfKernel(machine: Machine, seen: readonly FailureSeen[]): Promise<ReadonlySet<FailureSeen>> {
   const suspects = seen.filter(({ pattern, on }) => pattern.by === 'kernel' && on === 'console');
   if (suspects.length === 0) return new Set();
@@ -133,7 +133,7 @@ export async function notOfKernel(machine: Machine, seen: readonly FailureSeen[]
   return found;
 }
 
-/** Characters of a line that are looked for: a log may wrap or cut longer ones. */
+/** Only the beginning of a line is searched for, because a log may wrap or truncate long lines. */
 const LONGEST_SEARCHED = 80;
 
 /** Whether the root filesystem can be used as it is meant to be. */

@@ -137,7 +137,7 @@ class Boot {
   readonly #warnings: string[] = [];
   #failure: BootFailure | undefined;
   #root: RootDevices | undefined;
-  /** What only looked like the kernel's. */
+  /** Failures that look like kernel messages, and that a program printed. */
   #foreign: ReadonlySet<FailureSeen> = new Set();
   #cleanShutdown = false;
   /** The shell is not in the image's own system: there is nothing to check, and nobody who powers it off. */

@@ -6,7 +6,7 @@ import { resolveInStore } from '../nix/store.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 
 /** A file of the store, for a boot partition.
- *  @throws {InvalidOptionsError} when it is not there, by the option of NixOS's that names it. */
+ *  @throws {InvalidOptionsError} when it is missing; the error names the NixOS option that refers to it. */
 export async function storeFile(
   step: string,
   store: string,
@@ -21,8 +21,8 @@ export async function storeFile(
   return { path, content: { source: file, sizeBytes: facts.size } };
 }
 
-/** Copies of a system's installer as files of a boot partition.
- *  @param mountPoint where that is: only what goes there is taken. */
+/** The files that a system's own installer copies to a boot partition.
+ *  @param mountPoint of the partition; files for other places are left out. */
 export async function copiedFiles(
   step: string,
   store: string,
@@ -47,8 +47,7 @@ export function notInStore(step: string, option: string, source: string): Invali
   ]);
 }
 
-/** Files of which the last of a name counts, as where an installer copies what it is given at the end. Names on a FAT are the same in
- *  capitals and small letters. */
+/** Keeps the last of several files with the same name, as if they had been copied in order. Names on a FAT ignore case. */
 export function laterWins(files: readonly FatFile[]): FatFile[] {
   return [...new Map(files.map((file) => [file.path.toLowerCase(), file])).values()];
 }

@@ -15,7 +15,7 @@ export interface BootPlace {
   readonly copies: boolean;
 }
 
-/** What the menu shows besides text: files beside grub.cfg, by their names in /boot. */
+/** Font, background and theme of the menu, by their names in /boot. */
 export interface GrubArtwork {
   readonly hasFont: boolean;
   /** `background.png` */
@@ -67,7 +67,7 @@ export function grubConfig(
         false,
       ),
     );
-  // GRUB takes no menu without entries.
+  // GRUB does not accept a submenu without entries.
   if (all.length > 0)
     lines.push(`submenu ${quote(`${distroName} - All configurations`)} --class submenu {`, ...indent(all), '}');
   return { config: `${lines.join('\n')}\n`, kernels: [...menu.kernels.values()] };
@@ -83,7 +83,7 @@ class Menu {
     this.#settings = settings;
   }
 
-  /** drive1 is where /boot is, drive2 where the store is: what a system writes into its own entries goes by these names. */
+  /** drive1 has /boot and drive2 has the store: extra entries of a system use these names. */
   searches(before: string): string[] {
     const { search, storeSearch, copies } = this.#boot;
     return [
@@ -132,9 +132,9 @@ class Menu {
   }
 }
 
-/** What stands for a specialisation in the menu: its configuration's name, or its own with what it is. */
+/** The title of a specialisation: its configurationName, or else its own name with date and version. */
 function specialisationTitle({ specialisation, configurationName, version }: Bootspec): string {
-  // The day is that of a file in the store.
+  // The date is that of a file in the store: 1970-01-01.
   return configurationName !== '' ? configurationName : `(${specialisation} - ${dateOf(1)} - ${version})`;
 }
 

@@ -28,7 +28,7 @@ export function grubState(settings: GrubSettings): FatFile[] {
   return [{ path: 'grub/state', content: { text: `${lines.join('\n')}\n` } }];
 }
 
-/** The files of a store that a menu shows, and those that are to be in /boot besides.
+/** Font, background and theme of the menu, and the files to copy to /boot for them.
  *  @throws {InvalidOptionsError} for one that is not in the store. */
 export async function grubArtwork(
   step: string,
@@ -47,7 +47,7 @@ export async function grubArtwork(
   return { artwork: { hasFont: font !== '', background, theme: themeFiles }, files };
 }
 
-/** A theme may be put together of links to directories; not of links in a circle. */
+/** A theme may consist of symbolic links to directories. The limit ends a loop of links. */
 const DEEPEST = 8;
 
 /** The files below a directory of the store, links followed, with another name in the place of the directory's. */

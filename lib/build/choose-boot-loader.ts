@@ -35,7 +35,7 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
     };
   const store = spec.store ?? '/';
   const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
-  // What takes running the system's own code is refused here, before anything is made.
+  // Settings that only the system's own code can apply are refused here, before anything is made.
   const settings = await readLoaderSettings(STEP, store, toplevel, spec.bootLoader);
   const { installer } = settings;
   if (spec.bootLoader === undefined && installer?.loader === 'none')
@@ -55,7 +55,7 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
     );
   checkOptions(spec, bootLoader);
   await readGeneration(STEP, { number: 1, toplevel }, { store: spec.store });
-  // Who names the loader wants it for all that the layout is for.
+  // A boot loader that is named explicitly is installed for every firmware that the layout supports.
   const asked = spec.bootLoader === undefined ? settings.grub : GRUB_DEFAULTS;
   const firmware = bootLoader === 'grub' ? grubFirmware(spec, asked) : [];
   if (bootLoader === 'systemd-boot') checkSystemdBoot(spec, settings.systemdBoot);
@@ -73,7 +73,7 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
   };
 }
 
-/** Options that the loader does not have. */
+/** @throws {InvalidOptionsError} for options that belong to the other boot loader. */
 function checkOptions(spec: ImageSpec, bootLoader: BootLoader): void {
   const issues = Object.entries(ONLY_OF)
     .filter(([name, loader]) => loader !== bootLoader && spec[name as keyof typeof ONLY_OF] !== undefined)

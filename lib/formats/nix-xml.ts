@@ -10,7 +10,7 @@ type Node = Readonly<Record<string, unknown>>;
 export function parseNixXml(text: string): NixValue | undefined {
   const parser = new XMLParser({
     ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: '' },
-    // A value's blanks and newlines are its own; it is text whatever it looks like.
+    // Whitespace belongs to a value, and a value that looks like a number is still text.
     ...{ trimValues: false, parseAttributeValue: false, htmlEntities: true },
   });
   const [expression] = elements(parser.parse(text)).filter(({ name }) => name === 'expr');

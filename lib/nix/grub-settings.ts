@@ -79,7 +79,7 @@ export const GRUB_DEFAULTS: GrubSettings = {
   isConfigured: false,
 };
 
-/** @returns undefined when the script is not the one that NixOS writes: another's installer of that name. */
+/** @returns undefined when the script was not written by NixOS and only has the same name. */
 export async function readGrubSettings(
   store: string,
   { script }: BootInstaller,
@@ -125,7 +125,7 @@ export async function readGrubSettings(
     const { hashedPassword, password, hashedPasswordFile, passwordFile } = one;
     if (hashedPassword) return [{ name, isHashed: true, password: hashedPassword }];
     if (password) return [{ name, isHashed: false, password }];
-    // Without it, everybody would be this user.
+    // Without a password, anybody could act as this user.
     if (!hashedPasswordFile && !passwordFile) refuse(`users.${name}`, 'has no password');
     return [];
   });

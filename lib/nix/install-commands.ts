@@ -10,7 +10,7 @@ export interface CopiedFile {
 }
 
 /** The copies of a script that NixOS made of an option such as `extraFiles`: lines of `install -D` and `cp` with plain words.
- *  @returns the copies, and the lines that are something else: somebody's own commands.
+ *  @returns the copies, and all other lines, which are a user's own commands.
  *  @see nixos/modules/system/boot/loader/grub/grub.nix, systemd-boot/systemd-boot.nix */
 export function parseCopies(script: string): { readonly copies: CopiedFile[]; readonly others: string[] } {
   const copies: CopiedFile[] = [];
@@ -35,9 +35,9 @@ function parseCopy(line: string): CopiedFile | undefined {
   return { source, target: posix.normalize(posix.join('/', target)) };
 }
 
-/** The words of a line in which the shell has nothing to do but take quotes away; undefined for any other. */
+/** The words of a line that needs nothing from the shell but quote removal; undefined for any other line. */
 function plainWords(line: string): string[] | undefined {
-  // What a variable or a substitution would be is not for us to say.
+  // The value of a variable or a substitution is not known here.
   if (/[$`]/.test(line)) return undefined;
   const words = parse(line);
   return words.every((word) => typeof word === 'string') ? (words as string[]) : undefined;

@@ -4,7 +4,7 @@ import { GRUB_DEFAULTS, type GrubSettings, readGrubSettings } from './grub-setti
 import { resolveInStore } from './store.ts';
 import { readSystemdBootSettings, SYSTEMD_BOOT_DEFAULTS, type SystemdBootSettings } from './systemd-boot-settings.ts';
 
-/** How a system is configured to be booted. The loader that it is not configured for has what NixOS presets. */
+/** How a system is configured to be booted. A loader that it is not configured for has NixOS's defaults. */
 export interface LoaderSettings {
   /** Undefined where the system names no installer. */
   readonly installer: BootInstaller | undefined;

@@ -46,7 +46,7 @@ export interface ReadSettings<T> {
   readonly refused: readonly OptionIssue[];
 }
 
-/** @returns undefined when the script runs no builder of NixOS's: another's installer of that name. */
+/** @returns undefined when the script does not run NixOS's builder and only has the same name. */
 export async function readSystemdBootSettings(
   store: string,
   { script }: BootInstaller,

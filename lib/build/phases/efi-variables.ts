@@ -12,8 +12,8 @@ const EFI_LOADERS: readonly (readonly [pattern: RegExp, label: string])[] = [
   [/^EFI\/BOOT\/BOOT\w+\.EFI$/i, 'NixOS'],
 ];
 
-/** A store of EFI variables with a boot entry for the loader that is on the ESP, whoever installed it; without an entry where
- *  nothing was to be installed there. */
+/** Makes a store of EFI variables with a boot entry for the loader on the ESP, however it was installed. The store has no entry when no
+ *  loader for EFI was to be installed. */
 export async function makeEfiVariables(
   { spec, plan, disk: { esp } }: Pick<Job, 'spec' | 'plan' | 'disk'>,
   image: string,
