@@ -110,7 +110,7 @@ test('without a container engine, the command line says so in one sentence and w
     ...['--out', join(specification, '..')],
   ]);
   expect(result.stderr.toString()).toBe(
-    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to where one listens\n`,
+    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to where one listens\n\nError code: E_HARNESS\n`,
   );
   expect(result.exitCode).toBe(3);
   expect(await readFile(specification, 'utf8')).toContain('toplevel');
