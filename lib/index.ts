@@ -17,6 +17,7 @@ export {
   type PartitionRole,
   type PartitionTableType,
 } from './formats/layouts.ts';
+export { removeTree } from './host-files/private-output.ts';
 export type { BiosBoot } from './inspect/bios-boot.ts';
 export type { EfiBoot } from './inspect/efi-boot.ts';
 export type { FoundFilesystem } from './inspect/filesystems.ts';

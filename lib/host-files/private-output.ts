@@ -54,7 +54,8 @@ export async function publishFile(finished: string, target: string): Promise<voi
   await rename(finished, target);
 }
 
-/** Removes a tree, also one with directories that may not be written to (a Nix store's). */
+/** Removes a directory with everything in it, including directories without write permission, such as those of a Nix store. Does
+ *  nothing if it does not exist. */
 export async function removeTree(path: string): Promise<void> {
   if (process.getuid?.() !== 0) await makeWritable(path);
   // Somebody else may be looking whether it is abandoned.

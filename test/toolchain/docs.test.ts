@@ -10,7 +10,7 @@ import { prepareToolbox } from '../../vm-images/toolbox.ts';
 import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
 import { run } from '../helpers/run.ts';
 
-test('docs/make-disk-image.md: the image of the programs is made and used as it says', async () => {
+test('docs/containers.md: the image of the programs is made and used as it says', async () => {
   const { store, systems } = await prepareDemo();
   await prepareToolbox('debian-13');
   const directory = await mkdtemp(join(packageFile('dist'), 'docs-'));
@@ -38,7 +38,7 @@ function tool(): string[] {
   return [process.execPath, packageFile('dist/cli/main.js')];
 }
 
-test('docs/make-disk-image.md: the script', async () => {
+test('docs/containers.md: the script', async () => {
   const { store, systems } = await prepareDemo();
   const directory = await mkdtemp(join(packageFile('dist'), 'docs-'));
   onTestFinished(() => removeTree(directory));

@@ -57,6 +57,12 @@ describe.each(HOUSES)('%s', (house) => {
   });
 });
 
+test('docs/architecture.md draws the houses, from the one that may import all', async () => {
+  const [, drawn = ''] = /```text\n(.*)\n/.exec(await readFile(packageFile('docs/architecture.md'), 'utf8')) ?? [];
+  expect(drawn).toMatch(/^cli ──/);
+  expect(drawn.split(/ ─+► /)).toEqual(HOUSES.toReversed());
+});
+
 describe.each(Object.entries(ROOMS))('%s', (house, rooms) => {
   const roomOf = (file: string): string | undefined => {
     const [first, room, ...rest] = file.split('/');

@@ -1,15 +1,17 @@
-import { cp, mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawn as spawnPty } from 'node-pty';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
+import { inspectImage } from '../../lib/inspect/inspect-image.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { PRIVATE_NIX } from '../../vm-images/debian-packages.ts';
 import { demoInputs, prepareDemo } from '../../vm-images/demo.ts';
 import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
 import { run } from '../helpers/run.ts';
+import { drawTerminal, type Recording, record } from '../helpers/terminal-picture.ts';
 
 // What the README and the docs tell people to type is typed here, in their order, in one directory, on a host that has a /nix with
 // a NixOS-shaped system in it.
@@ -90,7 +92,7 @@ async function typeAndLeave(line: string): Promise<string> {
   return shown;
 }
 
-test('the README: with your own NixOS system', async () => {
+test('the README: from the command line', async () => {
   for (const line of commandsOf(codeBlock("nix-build '<nixpkgs/nixos>'"))) {
     if (line.includes(' run ')) expect(await typeAndLeave(line)).toMatch(/login:/);
     else await type(line, line.startsWith('nix build') ? 'flake' : '.');
@@ -98,7 +100,7 @@ test('the README: with your own NixOS system', async () => {
   expect(await readFile(join(work, 'directory/report.html'), 'utf8')).toContain('GOOD');
 });
 
-test('the README: without a VM', async () => {
+test('docs/make-disk-image.md: without a VM', async () => {
   const lines = commandsOf(
     codeBlock('nixos-disk-image build --toplevel ./result --partition-table-type hybrid --boot-loader-from'),
   );
@@ -109,7 +111,7 @@ test('the README: without a VM', async () => {
   }
 });
 
-test('the README: what a job of CI does', async () => {
+test('the README: a job that tells a bad image from a bad runner', async () => {
   await type(codeBlock('nixos-disk-image verify images/nixos.img --json').text);
   expect(JSON.parse(await readFile(join(work, 'directory/reports.json'), 'utf8'))).toMatchObject([
     { ok: true },
@@ -117,13 +119,43 @@ test('the README: what a job of CI does', async () => {
   ]);
 });
 
-test('the README: a specification in a file', async () => {
+test('docs/make-disk-image.md: a specification in a file', async () => {
   await writeFile(join(work, 'directory/image.json'), codeBlock('{\n  "toplevel": "./result"').text);
   for (const line of commandsOf(codeBlock('nixos-disk-image build image.json')))
     expect(await type(line)).toContain('GOOD');
 });
 
-test('docs/verify.md: images by whoever made them', async () => {
+test('the README: its picture shows what these commands print (remove it to have it drawn again)', async () => {
+  const picture = packageFile('docs/pictures/terminal.svg');
+  await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory/broken.img'));
+  const esp = (await inspectImage({ image: join(work, 'directory/broken.img') })).partitions.find(
+    ({ filesystem }) => filesystem?.type === 'vfat',
+  );
+  await run(['mdel', '-i', `${join(work, 'directory/broken.img')}@@${esp?.offsetBytes}`, '::/EFI/BOOT/BOOTX64.EFI']);
+  const parts: (readonly [string, Recording])[] = [];
+  for (const [line, status] of [
+    ['nixos-disk-image build --toplevel ./result --partition-table-type hybrid --boot-loader-from bootspec', 0],
+    ['nixos-disk-image verify nixos.img', 0],
+    ['nixos-disk-image verify broken.img', 1],
+  ] as const) {
+    const recording = await record(inWorkshop(['bash', '-euc', line]), { env: environment });
+    expect(recording.exitCode, recording.output).toBe(status);
+    parts.push([line, recording]);
+  }
+  const drawn = await drawTerminal(parts);
+  if (await access(picture).catch(() => 'missing')) await writeFile(picture, drawn);
+  expect(wordsOf(drawn)).toEqual(wordsOf(await readFile(picture, 'utf8')));
+});
+
+/** The words of a picture, without the times and sizes, which differ, and the bars drawn from them. */
+function wordsOf(picture: string): string[] {
+  return [...picture.matchAll(/>([^<>]+)<\/tspan>/g)]
+    .map(([, word = '']) => word)
+    .filter((word) => !/^[█▏▎▍▌▋▊▉]+$/.test(word))
+    .map((word) => word.replaceAll(/\d+(?:\.\d+)?/g, '0'));
+}
+
+test('docs/verify.md: any image', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
     await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));
   await cp(join(work, 'directory/images/nixos.qcow2'), join(work, 'directory/debian.qcow2'));

@@ -1,4 +1,5 @@
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../harness/cache-directory.ts';
@@ -6,7 +7,8 @@ import { verifyBoot } from '../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
-import { codeBlock } from '../helpers/code-blocks.ts';
+import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
+import { run } from '../helpers/run.ts';
 
 const tool = (name: string): string => packageFile(`node_modules/.bin/${name}`);
 
@@ -48,6 +50,24 @@ test('so does the one without a VM', async () => {
   const { directory } = await runScript('build-offline.ts', systems['tiny-systemd-boot'] ?? '', store);
   const report = await verifyBoot({ image: join(directory, 'offline.img'), firmware: 'efi' });
   expect(report.ok, JSON.stringify(report.failure)).toBe(true);
+});
+
+test('docs/composing.md: nothing but the finished image is left', async () => {
+  const { store, systems } = await prepareDemo();
+  const { directory } = await runScript('cleanup.ts', systems['tiny-systemd-boot'] ?? '', store);
+  expect((await readdir(directory)).sort()).toEqual(['cleanup.ts', 'data.img']);
+});
+
+test('the README: packed in a checkout, installed in a project', async () => {
+  const work = await mkdtemp(join(tmpdir(), 'ndi-install-'));
+  onTestFinished(() => removeTree(work));
+  const checkout = join(work, 'nixos-disk-image');
+  await run(['git', 'clone', '--quiet', packageFile('.'), checkout]);
+  const [pack = '', install = '', use = ''] = commandsOf(codeBlock('npm install && npm pack'));
+  await run(['bash', '-euc', pack], { cwd: checkout });
+  await writeFile(join(work, 'package.json'), '{ "private": true }');
+  await run(['bash', '-euc', install], { cwd: work });
+  expect(await run(['bash', '-euc', `${use} || true`], { cwd: work })).toContain('qemu-system-x86_64');
 });
 
 test('docs/errors.md: errors are told apart by their classes', async () => {
