@@ -1,4 +1,4 @@
-import type { ReadBytes } from './extent.ts';
+import type { Extent, ReadBytes } from './extent.ts';
 
 /** What an EFI program is, told by what is in it. */
 export interface EfiProgram {
@@ -29,6 +29,16 @@ export interface Pe {
   /** How long the file must be. */
   readonly expectedBytes: number;
   readonly sections: ReadonlyMap<string, Section>;
+  /** Where signatures and the sizes that matter to them are, in bytes from the start of the file. */
+  readonly signing: {
+    readonly checksumAt: number;
+    /** The entry of the data directory that names the table of certificates. */
+    readonly directoryAt: number;
+    readonly headerBytes: number;
+    /** The sections that have bytes in the file, in the order of those. */
+    readonly sections: readonly Extent[];
+    readonly certificates: Extent;
+  };
 }
 
 /** Machine types of EFI programs. @see PE format, "Machine types" */
@@ -67,21 +77,35 @@ export async function readPe(read: ReadBytes): Promise<Pe | undefined> {
   const directories = optional.length >= 2 && optional.readUInt16LE(0) === 0x20b ? 112 : 96;
   const hasCertificates = number(directories - 4) > CERTIFICATES;
   const certificates = {
-    offset: hasCertificates ? number(directories + 8 * CERTIFICATES) : 0,
-    bytes: hasCertificates ? number(directories + 8 * CERTIFICATES + 4) : 0,
+    offsetBytes: hasCertificates ? number(directories + 8 * CERTIFICATES) : 0,
+    sizeBytes: hasCertificates ? number(directories + 8 * CERTIFICATES + 4) : 0,
   };
   const tableAt = at + PE_HEADER_BYTES + optionalBytes;
   const table = await read(tableAt, count * SECTION_BYTES);
   const sections = new Map<string, Section>();
-  let expectedBytes = Math.max(number(60), tableAt + count * SECTION_BYTES, certificates.offset + certificates.bytes);
+  const inFile: Extent[] = [];
+  let expectedBytes = Math.max(
+    number(60),
+    tableAt + count * SECTION_BYTES,
+    certificates.offsetBytes + certificates.sizeBytes,
+  );
   for (let index = 0; (index + 1) * SECTION_BYTES <= table.length; index += 1) {
     const entry = table.subarray(index * SECTION_BYTES, (index + 1) * SECTION_BYTES);
     const [used, bytes, offset] = [entry.readUInt32LE(8), entry.readUInt32LE(16), entry.readUInt32LE(20)];
     const name = entry.toString('latin1', 0, 8).replace(/\0.*$/s, '');
     sections.set(name, { offset, bytes, used: Math.min(used || bytes, bytes) });
     if (offset > 0) expectedBytes = Math.max(expectedBytes, offset + bytes);
+    if (bytes > 0) inFile.push({ offsetBytes: offset, sizeBytes: bytes });
   }
-  return { architecture, signed: certificates.bytes > 0, expectedBytes, sections };
+  const optionalAt = at + PE_HEADER_BYTES;
+  const signing = {
+    checksumAt: optionalAt + 64,
+    directoryAt: optionalAt + directories + 8 * CERTIFICATES,
+    headerBytes: number(60),
+    sections: inFile.sort((a, b) => a.offsetBytes - b.offsetBytes),
+    certificates,
+  };
+  return { architecture, signed: certificates.sizeBytes > 0, expectedBytes, sections, signing };
 }
 
 /** What a section of a UKI says: the command line, the release. At most 64 KiB. */

@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { addVariables, EFI_GLOBAL, type EfiVariable, NON_VOLATILE, readVariables } from '../formats/efi-variables.ts';
 import { efiGuidBytes } from '../formats/guid.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
@@ -38,7 +39,7 @@ export type WriteEfiVariablesOptions = WithOldNames<z.input<typeof schema>, type
 
 /** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), as efibootmgr(8) would in a running machine: no
  *  machine runs. The same entries give the same bytes.
- *  @throws {UnexpectedStateError} when the template is no store of variables, or is not empty.
+ *  @throws {UnexpectedStateError} when the template is not a store of variables, or is not empty.
  *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs: nothing. */
 export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineStep({
   name: STEP,
@@ -53,58 +54,31 @@ export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineSte
   detail: ({ target }) => target,
   async run(_step, { template, target, bootEntries }) {
     const store = await readFile(template);
-    const at = firstVariable(store, template);
-    const variables = [
+    const known = readVariables(store);
+    if (known === undefined)
+      throw new UnexpectedStateError(STEP, `${template} is not a store of EFI variables`, {
+        expected: 'a firmware volume with a store of authenticated variables, such as OVMF_VARS.fd',
+      });
+    if (known.length > 0)
+      throw new UnexpectedStateError(STEP, `${template} is not empty`, { expected: 'a store without variables' });
+    const global = (name: string, data: Buffer): EfiVariable => ({
+      ...{ name, data, vendor: EFI_GLOBAL, attributes: NON_VOLATILE },
+    });
+    const written = addVariables(store, [
       ...bootEntries.map((entry, index) =>
-        variable(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
+        global(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
       ),
       ...(bootEntries.length === 0
         ? []
-        : [variable('BootOrder', Buffer.from(Uint16Array.from(bootEntries.keys()).buffer))]),
-    ];
-    const bytes = Buffer.concat(variables);
-    if (!store.subarray(at, at + bytes.length).every((byte) => byte === 0xff))
-      throw new UnexpectedStateError(STEP, `${template} is not empty`, { expected: 'a store without variables' });
-    bytes.copy(store, at);
-    await writeFile(target, store);
+        : [global('BootOrder', Buffer.from(Uint16Array.from(bootEntries.keys()).buffer))]),
+    ]);
+    if (written === undefined)
+      throw new UnexpectedStateError(STEP, `the boot entries do not fit into ${template}`, {
+        expected: 'a store with more space',
+      });
+    await writeFile(target, written);
   },
 });
-
-/** EFI_SYSTEM_NV_DATA_FV and EFI_AUTHENTICATED_VARIABLE, as they stand in the file. */
-const VOLUME_GUID = '8d2bf1ff96768b4ca9852747075b4f50';
-const STORE_GUID = '782cf3aa7b949a43a1802e144ec37792';
-const GLOBAL_GUID = '61dfe48bca93d211aa0d00e098032b8c';
-const STORE_HEADER_BYTES = 28;
-
-function firstVariable(store: Buffer, name: string): number {
-  const headerBytes = store.length > 0x100 ? store.readUInt16LE(0x30) : 0;
-  const isVolume = store.toString('hex', 16, 32) === VOLUME_GUID && store.toString('latin1', 0x28, 0x2c) === '_FVH';
-  if (!isVolume || store.toString('hex', headerBytes, headerBytes + 16) !== STORE_GUID)
-    throw new UnexpectedStateError(STEP, `${name} is no store of EFI variables`, {
-      expected: 'a firmware volume with a store of authenticated variables, such as OVMF_VARS.fd',
-    });
-  return headerBytes + STORE_HEADER_BYTES;
-}
-
-/** Kept over a reset, for the firmware and for the system. */
-const ATTRIBUTES = 7;
-const START = 0x55aa;
-const ADDED = 0x3f;
-
-/** A record of the store, whose next begins at a multiple of four. */
-function variable(name: string, data: Buffer): Buffer {
-  const text = Buffer.from(`${name}\0`, 'utf16le');
-  const header = Buffer.alloc(60);
-  header.writeUInt16LE(START, 0);
-  header.writeUInt8(ADDED, 2);
-  header.writeUInt32LE(ATTRIBUTES, 4);
-  // A counter, a time and a key, for variables that are signed.
-  header.writeUInt32LE(text.length, 36);
-  header.writeUInt32LE(data.length, 40);
-  Buffer.from(GLOBAL_GUID, 'hex').copy(header, 44);
-  const record = Buffer.concat([header, text, data]);
-  return Buffer.concat([record, Buffer.alloc((4 - (record.length % 4)) % 4, 0xff)]);
-}
 
 /** Active. */
 const ACTIVE = 1;
