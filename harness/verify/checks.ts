@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { isErrno } from '../../lib/run/errno.ts';
 import { formatDuration } from '../../lib/units.ts';
 import { AssertionFailedError } from '../errors.ts';
+import { quote } from '../machine/guest-shell.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { FirmwareName } from '../machine/machine-spec.ts';
 
@@ -140,8 +141,7 @@ export function checkOwnership(
     async run(machine) {
       const wrong: string[] = [];
       for (const { path, owner, mode } of expected) {
-        const quoted = `'${path.replaceAll("'", `'''`)}'`;
-        const found = await machine.succeed(`stat -c '%u:%g %U:%G %a' -- ${quoted}`);
+        const found = await machine.succeed(`stat -c '%u:%g %U:%G %a' -- ${quote(path)}`);
         const [byNumber, byName, bits] = found.split(' ');
         if (owner !== byNumber && owner !== byName) wrong.push(`${path} is ${byName} (${byNumber}), not ${owner}`);
         if (mode !== undefined && Number.parseInt(mode, 8) !== Number.parseInt(bits ?? '', 8))

@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type KernelLock, tryLockOf, waitForLock } from '../run/kernel-lock.ts';
 import { makeDirectories } from './given-paths.ts';
 
@@ -40,6 +41,19 @@ async function lockNewDirectory(path: string): Promise<KernelLock> {
   const lock = await waitForLock(making);
   await rename(making, join(path, LOCK));
   return lock;
+}
+
+/** Has a file written under a private name beside its target and renames it when it is finished: a file that is there is replaced
+ *  only by a finished one, and a failure leaves nothing. */
+export async function replaceFile(target: string, write: (partial: string) => Promise<void>): Promise<void> {
+  const partial = join(dirname(target), `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}`);
+  try {
+    await write(partial);
+    await rename(partial, target);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
 }
 
 /** Renames a finished file into place, on disk before its name is. */

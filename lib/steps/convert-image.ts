@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
-import { rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
 import { z } from 'zod';
 import { driverOf, IMAGE_FORMATS, type ImageFormat } from '../formats/image-formats.ts';
 import { fixImageIdentity, nameVmdk } from '../formats/image-identity.ts';
 import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
+import { replaceFile } from '../host-files/private-output.ts';
 import { inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
@@ -73,17 +73,11 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
   },
   detail: ({ format }) => format,
   async run(step, { format, timestamp: time }, { source, target }) {
-    // Under a private name until it is whole: a target that is there is replaced only by a finished one.
-    const partial = join(dirname(target), `.nixos-disk-image-${process.pid}-${randomBytes(4).toString('hex')}`);
-    try {
+    await replaceFile(target, async (partial) => {
       await step.run(convertImageArgs(source, partial, format), { what: `cannot convert ${source} to ${format}` });
-    } catch (error) {
-      await rm(partial, { force: true });
-      throw error;
-    }
-    if (format === 'vmdk') await nameVmdk(partial, basename(target), time !== undefined);
-    if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
-    await rename(partial, target);
+      if (format === 'vmdk') await nameVmdk(partial, basename(target), time !== undefined);
+      if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
+    });
     const driver = driverOf(format);
     const { size, blocks } = await stat(target);
     const allocatedBytes = blocks * SECTOR_BYTES;
