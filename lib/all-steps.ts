@@ -7,6 +7,7 @@ import { convertImage } from './steps/convert-image.ts';
 import { copyBootCode } from './steps/copy-boot-code.ts';
 import { copyToFilesystem } from './steps/copy-to-filesystem.ts';
 import { createDisk } from './steps/create-disk.ts';
+import { enrollSecureBootKeys } from './steps/enroll-secure-boot-keys.ts';
 import { extractFilesystem } from './steps/extract-filesystem.ts';
 import { fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
 import { installGrub } from './steps/install-grub.ts';
@@ -16,13 +17,17 @@ import { linkBootDevices } from './steps/link-boot-devices.ts';
 import { listClosureFiles } from './steps/list-closure-files.ts';
 import { makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 import { makeFilesystem } from './steps/make-filesystem.ts';
+import { makeUki } from './steps/make-uki.ts';
 import { mountBootFilesystem } from './steps/mount-boot-filesystem.ts';
 import { mountRoot } from './steps/mount-root.ts';
 import { nixosEnter } from './steps/nixos-enter.ts';
 import { partitionDisk } from './steps/partition-disk.ts';
+import { prepareKeyEnrollment } from './steps/prepare-key-enrollment.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
 import { removeRandomSeed } from './steps/remove-random-seed.ts';
 import { resolveOwners } from './steps/resolve-owners.ts';
+import { signBootFiles } from './steps/sign-boot-files.ts';
+import { signEfiProgram } from './steps/sign-efi-program.ts';
 import { stageContents } from './steps/stage-contents.ts';
 import { switchToConfiguration } from './steps/switch-to-configuration.ts';
 import { tuneFilesystem } from './steps/tune-filesystem.ts';
@@ -39,6 +44,7 @@ export const STEPS: readonly StepFacts[] = [
   copyToFilesystem,
   createDisk,
   diffImages,
+  enrollSecureBootKeys,
   extractFilesystem,
   fillBootFilesystem,
   inspectImage,
@@ -49,13 +55,17 @@ export const STEPS: readonly StepFacts[] = [
   listClosureFiles,
   makeBootFilesystem,
   makeFilesystem,
+  makeUki,
   mountBootFilesystem,
   mountRoot,
   nixosEnter,
   partitionDisk,
+  prepareKeyEnrollment,
   removeMachineId,
   removeRandomSeed,
   resolveOwners,
+  signBootFiles,
+  signEfiProgram,
   stageContents,
   switchToConfiguration,
   tuneFilesystem,

@@ -55,6 +55,11 @@ export {
 export { type CopyBootCodeOptions, copyBootCode } from './steps/copy-boot-code.ts';
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
 export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
+export {
+  type EnrolledSecureBootKeys,
+  type EnrollSecureBootKeysOptions,
+  enrollSecureBootKeys,
+} from './steps/enroll-secure-boot-keys.ts';
 export { type ExtractFilesystemOptions, extractFilesystem } from './steps/extract-filesystem.ts';
 export { type FillBootFilesystemOptions, fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
 export { type InstalledGrub, type InstallGrubOptions, installGrub } from './steps/install-grub.ts';
@@ -68,6 +73,7 @@ export { type LinkBootDevicesOptions, linkBootDevices } from './steps/link-boot-
 export { type ListClosureFilesOptions, listClosureFiles } from './steps/list-closure-files.ts';
 export { type MakeBootFilesystemOptions, makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
+export { type MadeUki, type MakeUkiOptions, makeUki } from './steps/make-uki.ts';
 export {
   type MountBootFilesystemOptions,
   type MountedBootFilesystem,
@@ -82,9 +88,12 @@ export {
   partitionDisk,
   type WholeDisk,
 } from './steps/partition-disk.ts';
+export { type PrepareKeyEnrollmentOptions, prepareKeyEnrollment } from './steps/prepare-key-enrollment.ts';
 export { type RemoveMachineIdOptions, removeMachineId } from './steps/remove-machine-id.ts';
 export { type RemoveRandomSeedOptions, removeRandomSeed } from './steps/remove-random-seed.ts';
 export { type ResolvedOwner, type ResolveOwnersOptions, resolveOwners } from './steps/resolve-owners.ts';
+export { type SignBootFilesOptions, type SignedBootFiles, signBootFiles } from './steps/sign-boot-files.ts';
+export { type SignEfiProgramOptions, type SignedEfiProgram, signEfiProgram } from './steps/sign-efi-program.ts';
 export { type StageContentsOptions, type StagedContents, stageContents } from './steps/stage-contents.ts';
 export { type SwitchToConfigurationOptions, switchToConfiguration } from './steps/switch-to-configuration.ts';
 export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from './steps/tune-filesystem.ts';

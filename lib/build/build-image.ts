@@ -30,6 +30,7 @@ import { finishInBuilder } from './phases/builder.ts';
 import { makeEfiVariables } from './phases/efi-variables.ts';
 import { layOutAgain } from './phases/lay-out-again.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
+import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
 import { type BuildPlan, planBuild } from './plan.ts';
 
 export interface BuildImageOptions extends ImageSpecInput {
@@ -184,8 +185,13 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   } else if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
     await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
 
+  if (plan.secureBoot !== undefined) await signBootPartitions(job, plan.secureBoot, finishedRaw, work.path, context);
   const efiVariables = spec.touchEFIVars ? join(outDirectory, 'efi-vars.fd') : undefined;
-  if (efiVariables !== undefined) await makeEfiVariables(job, finishedRaw, join(work.path, 'efi-vars.fd'), context);
+  if (efiVariables !== undefined) {
+    const variables = join(work.path, 'efi-vars.fd');
+    await makeEfiVariables(job, finishedRaw, variables, context);
+    if (plan.secureBoot?.enroll === 'variables') await enrollInVariables(plan.secureBoot, variables, context);
+  }
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
   await runPostVm(spec, finished, outDirectory, context);

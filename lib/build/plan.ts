@@ -1,6 +1,8 @@
 import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
 import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
 import { chooseBootLoader } from './choose-boot-loader.ts';
+import { planSecureBoot, type SecureBootPlan } from './secure-boot.ts';
 
 /** Which way each phase of a build goes. buildImage follows it, and `build --explain` prints it. */
 export interface BuildPlan {
@@ -15,6 +17,8 @@ export interface BuildPlan {
   /** How the names in `contents` become numbers. */
   readonly owners: 'declared' | 'activated' | 'none';
   readonly needsBuilder: boolean;
+  /** How boot programs are signed; undefined when they are not. */
+  readonly secureBoot: SecureBootPlan | undefined;
   /** The same for people, in the order of the build. */
   readonly phases: readonly BuildPhase[];
 }
@@ -33,6 +37,15 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
   const inVm = spec.installBootLoader && spec.bootLoaderFrom === 'switch-to-configuration';
   const closure = spec.populateRootWith === 'cptofs' ? 'copied' : 'in place';
   const loader = await chooseBootLoader(spec);
+  const secureBoot = await planSecureBoot(spec);
+  if (
+    secureBoot !== undefined &&
+    loader.bootLoader !== 'systemd-boot' &&
+    loader.bootLoader !== 'switch-to-configuration'
+  )
+    throw new InvalidOptionsError('buildImage', [
+      { path: 'secureBoot', message: `needs systemd-boot, and the boot loader of the system is ${loader.bootLoader}` },
+    ]);
   const hasFat = layout.partitions.some(({ label }) => label !== undefined);
   const bootFilesystems = !hasFat ? 'none' : inVm ? 'builder' : 'host';
   const named = spec.contents.some(({ user }) => user !== undefined);
@@ -63,6 +76,15 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
           : 'nothing of this needs root',
     },
     { phase: 'boot loader', ...loader.explained },
+    ...(secureBoot === undefined
+      ? []
+      : [
+          {
+            phase: 'Secure Boot',
+            way: `${secureBoot.way === 'uki' ? 'unified kernel images' : 'boot loader and kernels'} signed on this host`,
+            why: `secureBoot.way "${secureBoot.way}"; enroll "${secureBoot.enroll}"`,
+          },
+        ]),
     {
       phase: 'owners of contents',
       way: {
@@ -102,7 +124,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
     },
   ];
   const { bootLoader, firmware } = loader;
-  return { closure, bootLoader, firmware, bootFilesystems, owners, needsBuilder: inVm, phases };
+  return { closure, bootLoader, firmware, bootFilesystems, owners, needsBuilder: inVm, secureBoot, phases };
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {

@@ -6,6 +6,8 @@ import { requireFile } from './given-paths.ts';
 
 /** A private key and its certificate, from files in PEM. */
 export interface SigningPair {
+  readonly keyFile: string;
+  readonly certificateFile: string;
   readonly key: KeyObject;
   readonly certificate: X509Certificate;
   /** SHA-256 of the certificate, in lower-case hexadecimal digits. */
@@ -20,7 +22,7 @@ export async function readSigningPair(step: string, keyFile: string, certificate
     throw new InvalidOptionsError(step, [
       { path: 'key', message: `${keyFile} is not the private key of the certificate ${certificateFile}` },
     ]);
-  return { key, certificate, fingerprint: fingerprintOf(certificate) };
+  return { keyFile, certificateFile, key, certificate, fingerprint: fingerprintOf(certificate) };
 }
 
 /** A certificate in PEM. @throws {InvalidOptionsError} */

@@ -1,4 +1,5 @@
 import { readSection } from '../formats/efi-program.ts';
+import { loaderLines } from '../formats/loader-lines.ts';
 import type { BootFile, BootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
 import type { LoaderEntry } from './loader-entry.ts';
@@ -54,7 +55,8 @@ export async function readSystemdBoot(
     }
   entries.sort(compareEntries);
   const settings = new Map<string, string>();
-  for (const [name, value] of lines((await own.file('loader/loader.conf')?.text()) ?? '')) settings.set(name, value);
+  for (const [name, value] of loaderLines((await own.file('loader/loader.conf')?.text()) ?? ''))
+    settings.set(name, value);
   const pattern = settings.get('default');
   const asked = pattern === undefined ? undefined : entries.find((entry) => matches(pattern, entry.id));
   const startable = entries.filter(({ program }) => program !== undefined);
@@ -68,20 +70,12 @@ export async function readSystemdBoot(
   };
 }
 
-/** Lines of a name and a value, which systemd-boot reads in loader.conf and in entries. */
-function lines(content: string): (readonly [name: string, value: string])[] {
-  return content.split(/\r?\n/).flatMap((line) => {
-    const [, name = '', value = ''] = /^\s*([^\s#]\S*)\s+(.*?)\s*$/.exec(line) ?? [];
-    return name === '' ? [] : [[name, value.replace(/^"(.*)"$/, '$1')] as const];
-  });
-}
-
 async function readType1(
   file: BootFile,
   volume: BootVolume,
   architecture: string,
 ): Promise<SystemdBootEntry | undefined> {
-  const found = lines(await file.text());
+  const found = loaderLines(await file.text());
   const all = (key: string): string[] => found.flatMap(([name, value]) => (name === key ? [value] : []));
   const first = (key: string): string => all(key)[0] ?? '';
   const wanted = first('architecture');

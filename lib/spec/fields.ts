@@ -138,6 +138,9 @@ export const menuTimeout = z.union([z.int().min(0).max(65_535), z.literal('none'
   error: 'must be a number of seconds up to 65535, or "none"',
 });
 
+/** What is signed for Secure Boot: unified kernel images, or boot loader and kernels. */
+export const SECURE_BOOT_WAYS = ['uki', 'kernel'] as const;
+
 /** @see loader.conf(5), console-mode */
 export const CONSOLE_MODES = ['0', '1', '2', '5', 'auto', 'max', 'keep'] as const;
 

@@ -18,6 +18,7 @@ import {
   path,
   TIMEOUT_STYLES,
 } from './fields.ts';
+import { secureBootSpec } from './secure-boot-spec.ts';
 
 /** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
 const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;
@@ -66,6 +67,7 @@ export const imageSpecSchema = z.object({
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
   rootFSUID: guid.optional(),
   rootFSHashSeed: guid.optional(),
+  secureBoot: secureBootSpec.optional(),
   populateRootWith: z.enum(['mke2fs', 'cptofs']).default('mke2fs'),
   postVM: z.array(z.string()).min(1, 'must name a program').optional(),
 });
@@ -210,6 +212,29 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
     baseName?.startsWith('-') === true && format !== undefined
       ? [{ path: 'baseName', message: 'must not begin with a dash' }]
       : [],
+  ({ secureBoot, installBootLoader, bootLoader, partitionTableType: type, touchEFIVars }) => {
+    if (secureBoot === undefined) return [];
+    const contradicts = (what: string, why: string) => ({ path: 'secureBoot', message: `contradicts ${what}: ${why}` });
+    return [
+      ...(secureBoot.way === 'lanzaboote'
+        ? [
+            {
+              path: 'secureBoot.way',
+              message:
+                '"lanzaboote" is done by its own installer, which must run: leave secureBoot out, put the keys at boot.lanzaboote.pkiBundle (contents), and use bootLoaderFrom "switch-to-configuration"',
+            },
+          ]
+        : []),
+      ...(installBootLoader === false ? [contradicts('installBootLoader: false', 'there is nothing to sign')] : []),
+      ...(bootLoader === 'grub' ? [contradicts('bootLoader "grub"', 'GRUB does not verify what it starts')] : []),
+      ...(type !== undefined && !PARTITION_LAYOUTS[type].efi
+        ? [contradicts(`partitionTableType "${type}"`, 'it is not for EFI')]
+        : []),
+      ...(secureBoot.enroll === 'variables' && touchEFIVars === false
+        ? [{ path: 'secureBoot.enroll', message: '"variables" needs touchEFIVars: true, which keeps the store' }]
+        : []),
+    ];
+  },
   ({ closureInfo, additionalPaths }) =>
     closureInfo !== undefined && (additionalPaths?.length ?? 0) > 0
       ? [{ path: 'closureInfo', message: 'contradicts additionalPaths: it already names all store paths' }]
@@ -261,6 +286,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   rootGPUID: 'GUID of the root partition',
   rootFSUID: 'UUID of the root filesystem; default: rootGPUID',
   rootFSHashSeed: "seed of an ext4's directory hashes; default: rootFSUID",
+  secureBoot:
+    'sign the boot loader and kernels for Secure Boot: key, certificate, way ("uki" or "kernel"), enroll ("variables", "first-boot" or "none")',
   populateRootWith: 'program that fills the root filesystem',
   postVM: 'program and arguments to run at the end, with the image in $diskImage and the output directory in $out',
 };

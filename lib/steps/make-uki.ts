@@ -1,13 +1,8 @@
-import { open, readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { planUki, UKI_SECTIONS, type UkiSection } from '../formats/unified-kernel.ts';
+import { writeUki } from '../boot-loader/write-uki.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
-import { replaceFile } from '../host-files/private-output.ts';
-import { readAt } from '../host-files/read-at.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
-import { UnexpectedStateError } from '../run/errors.ts';
 import { path } from '../spec/fields.ts';
-import { MIB } from '../units.ts';
 
 const STEP = 'makeUki';
 
@@ -38,13 +33,6 @@ export interface MadeUki {
   readonly sizeBytes: number;
 }
 
-interface Content {
-  readonly name: UkiSection;
-  readonly sizeBytes: number;
-  /** Text, or files of this host. */
-  readonly from: Buffer | readonly { readonly file: string; readonly sizeBytes: number }[];
-}
-
 /** Makes a unified kernel image: one EFI program of systemd's stub, a kernel, its initrds and its command line. A signature on it
  *  (signEfiProgram) covers all of them. The same inputs give the same bytes.
  *  @throws {UnexpectedStateError} when the stub cannot hold the sections.
@@ -62,58 +50,9 @@ export const makeUki: Step<MakeUkiOptions, MadeUki> = defineStep({
     await requireReplaceable(STEP, target, 'target');
   },
   detail: ({ target }) => target,
-  async run(step, { stub, kernel, initrds, commandLine, osRelease, deviceTree, kernelVersion, target }) {
-    const contents = new Map<UkiSection, Content['from']>([
-      ['.linux', await sizesOf([kernel])],
-      ['.osrel', Buffer.from(osRelease)],
-      ['.cmdline', Buffer.from(commandLine)],
-    ]);
-    if (initrds.length > 0) contents.set('.initrd', await sizesOf(initrds));
-    if (deviceTree !== undefined) contents.set('.dtb', await sizesOf([deviceTree]));
-    if (kernelVersion !== undefined) contents.set('.uname', Buffer.from(kernelVersion));
-    const ordered: Content[] = UKI_SECTIONS.flatMap((name) => {
-      const from = contents.get(name);
-      return from === undefined ? [] : [{ name, from, sizeBytes: bytesOf(from) }];
-    });
-    const plan = planUki(await readFile(stub), ordered);
-    if (typeof plan === 'string')
-      throw new UnexpectedStateError(STEP, `${stub} ${plan}`, { expected: 'an EFI stub of systemd, not signed' });
-    await replaceFile(target, async (partial) => {
-      await using file = await open(partial, 'wx');
-      await file.truncate(plan.sizeBytes);
-      await file.write(plan.head, 0, plan.head.length, 0);
-      for (const [index, { offsetBytes }] of plan.sections.entries()) {
-        step.signal?.throwIfAborted();
-        const from = ordered[index]?.from ?? [];
-        if (Buffer.isBuffer(from)) await file.write(from, 0, from.length, offsetBytes);
-        else await copyFiles(file, from, offsetBytes);
-      }
-    });
-    step.measured(plan.sizeBytes);
-    return { target, sizeBytes: plan.sizeBytes };
+  async run(step, { target, ...parts }) {
+    const sizeBytes = await writeUki(step, parts, target);
+    step.measured(sizeBytes);
+    return { target, sizeBytes };
   },
 });
-
-function bytesOf(from: Content['from']): number {
-  return Buffer.isBuffer(from) ? from.length : from.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-}
-
-async function sizesOf(files: readonly string[]): Promise<{ readonly file: string; readonly sizeBytes: number }[]> {
-  return Promise.all(files.map(async (file) => ({ file, sizeBytes: (await stat(file)).size })));
-}
-
-async function copyFiles(
-  target: Awaited<ReturnType<typeof open>>,
-  files: readonly { readonly file: string; readonly sizeBytes: number }[],
-  offsetBytes: number,
-): Promise<void> {
-  let at = offsetBytes;
-  for (const { file, sizeBytes } of files) {
-    await using source = await open(file);
-    for (let done = 0; done < sizeBytes; done += MIB) {
-      const chunk = await readAt(source, done, Math.min(MIB, sizeBytes - done));
-      await target.write(chunk, 0, chunk.length, at + done);
-    }
-    at += sizeBytes;
-  }
-}

@@ -1,7 +1,8 @@
-import { copyFile, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { loaderLines } from '../formats/loader-lines.ts';
 import { signatureList } from '../formats/secure-boot/signature-list.ts';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
@@ -28,8 +29,8 @@ const schema = z.object({
 
 export interface PrepareKeyEnrollmentOptions extends z.input<typeof schema> {}
 
-/** Puts signed updates of PK, KEK and db where systemd-boot finds them (`loader/keys/auto`). With `secure-boot-enroll force` in
- *  loader.conf, it enrolls them at the first boot of a machine whose firmware is in setup mode, and restarts it. The private keys
+/** Puts signed updates of PK, KEK and db where systemd-boot finds them (`loader/keys/auto`), and `secure-boot-enroll force` into
+ *  loader.conf: it enrolls them at the first boot of a machine whose firmware is in setup mode, and restarts it. The private keys
  *  sign the updates; they are not copied.
  *  @returns the files that were written, from the directory.
  *  @throws {InvalidOptionsError} for a key that does not belong to its certificate or needs a passphrase.
@@ -59,6 +60,10 @@ export const prepareKeyEnrollment: Step<PrepareKeyEnrollmentOptions, readonly st
       await sign(step, { name, signer, owner, seconds, list, target: made });
       await copyFile(made, join(target, `${name}.auth`));
     }
+    const settings = join(directory, 'loader/loader.conf');
+    const text = await readFile(settings, 'utf8').catch(() => '');
+    if (!loaderLines(text).some(([name]) => name === 'secure-boot-enroll'))
+      await writeFile(settings, `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}secure-boot-enroll force\n`);
     return Object.keys(signedBy).map((name) => `loader/keys/auto/${name}.auth`);
   },
 });

@@ -1,14 +1,9 @@
-import { open } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { z } from 'zod';
-import { readPe } from '../formats/efi-program.ts';
-import { type ProgramSignature, readSignatures } from '../formats/secure-boot/authenticode.ts';
+import { SIGNING_TOOLS, signaturesOf, signProgram } from '../boot-loader/sign-program.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
-import { replaceFile } from '../host-files/private-output.ts';
-import { readAt } from '../host-files/read-at.ts';
 import { readSigningPair } from '../host-files/signing-pair.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
-import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
 import { path, timestamp } from '../spec/fields.ts';
 
 const STEP = 'signEfiProgram';
@@ -48,7 +43,7 @@ export interface SignedEfiProgram {
 export const signEfiProgram: Step<SignEfiProgramOptions, SignedEfiProgram> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['faketime', 'sbsign'],
+  runs: SIGNING_TOOLS,
   where: 'host',
   async prepare({ program, target, key, certificate }) {
     await requireFile(STEP, program, 'program');
@@ -60,45 +55,9 @@ export const signEfiProgram: Step<SignEfiProgramOptions, SignedEfiProgram> = def
     return pair;
   },
   detail: ({ target }) => target,
-  async run(step, { program, target, key, certificate, timestamp: time }, pair) {
-    const seconds = time ?? Math.floor(Date.parse(pair.certificate.validFrom) / 1000);
-    // faketime would report a missing sbsign by a status of its own.
-    await step.run(['sbsign', '--version']);
-    await replaceFile(target, async (partial) => {
-      const files = [resolve(key), resolve(certificate), resolve(partial), resolve(program)] as const;
-      await step.run(signEfiProgramArgs(...files, seconds), {
-        env: { TZ: 'UTC' },
-        what: `cannot sign ${program}`,
-      });
-      const made = (await signaturesOf(partial)) ?? [];
-      const own = made.find(({ fingerprint }) => fingerprint === pair.fingerprint);
-      if (own?.hashMatches !== true || !own.isAuthentic)
-        throw new UnexpectedStateError(STEP, `the signature of ${program} cannot be verified`, {
-          expected: `a signature by ${pair.certificate.subject.replaceAll('\n', ', ')}`,
-          found: made.length === 0 ? 'none' : made.map(({ signer }) => signer).join('; '),
-        });
-    });
-    const signatures = (await signaturesOf(target)) ?? [];
+  async run(step, { program, target, timestamp: time }, pair) {
+    const signatures = await signProgram(step, { program, target }, pair, time);
     const own = signatures.find(({ fingerprint }) => fingerprint === pair.fingerprint);
     return { target, signer: own?.signer ?? '', fingerprint: pair.fingerprint, count: signatures.length };
   },
 });
-
-/** Arguments of sbsign, under a clock that stands at a time. */
-export function signEfiProgramArgs(
-  key: string,
-  certificate: string,
-  target: string,
-  program: string,
-  seconds: number,
-): string[] {
-  const time = new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);
-  return [...['faketime', '-f', time, 'sbsign'], ...['--key', key, '--cert', certificate, '--output', target, program]];
-}
-
-async function signaturesOf(file: string): Promise<readonly ProgramSignature[] | undefined> {
-  await using handle = await open(file);
-  const read = (offset: number, bytes: number): Promise<Buffer> => readAt(handle, offset, bytes);
-  const pe = await readPe(read);
-  return pe === undefined ? undefined : await readSignatures(read, pe);
-}

@@ -33,6 +33,11 @@ const GROUPS: readonly Group[] = [
     steps: ['installSystemdBoot', 'installGrub'],
   },
   {
+    title: 'Secure Boot',
+    needs: 'These steps sign programs and prepare keys, and run as any user.',
+    steps: ['makeUki', 'signEfiProgram', 'signBootFiles', 'prepareKeyEnrollment', 'enrollSecureBootKeys'],
+  },
+  {
     title: 'Inside a mounted root',
     needs:
       'These steps need root and a mounted filesystem: the builder VM of `nixos-disk-image/harness`, or this host as root. Their paths are those that the executor sees.',
