@@ -8,7 +8,7 @@ export interface EfiProgram {
   readonly bytes: number;
   /** As in the names of loaders: x64, aa64, ia32 …; `unknown` for a machine that is not known here. */
   readonly architecture: string;
-  /** Whether it has a table of certificates. By whom it is signed is not looked at. */
+  /** Whether it has a table of certificates. */
   readonly signed: boolean;
   /** Whether it is as long as its own header says. */
   readonly complete: boolean;

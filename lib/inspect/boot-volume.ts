@@ -1,6 +1,7 @@
 import { type FatNode, FatVolume } from '../filesystem/fat-volume.ts';
 import { bzImageBytes, type EfiProgram, kindOf, type Pe, readPe } from '../formats/efi-program.ts';
 import type { Extent, ReadBytes } from '../formats/extent.ts';
+import { type ProgramSignature, programDigest, readSignatures } from '../formats/secure-boot/authenticode.ts';
 import type { Budget } from './budget.ts';
 import type { ImageReader } from './image-reader.ts';
 
@@ -29,6 +30,10 @@ export interface BootFile {
   /** Of an EFI program; undefined for what is none. */
   pe(): Promise<Pe | undefined>;
   program(): Promise<EfiProgram | undefined>;
+  /** Of an EFI program. @param check is called between reads; it may throw. */
+  signatures(check?: () => void): Promise<readonly ProgramSignature[]>;
+  /** SHA-256 of an EFI program, as firmware computes it; undefined for what is none. */
+  digest(check?: () => void): Promise<Buffer | undefined>;
   /** What is wrong with its length; undefined when it is whole. */
   shortfall(): Promise<string | undefined>;
 }
@@ -69,6 +74,8 @@ function bootFile(fat: FatVolume, node: FatNode, partition: number): BootFile {
   const read: ReadBytes = (offset, bytes) => fat.readFile(node, offset, bytes);
   let pe: Promise<Pe | undefined> | undefined;
   let program: Promise<EfiProgram | undefined> | undefined;
+  let signatures: Promise<readonly ProgramSignature[]> | undefined;
+  let digest: Promise<Buffer | undefined> | undefined;
   const file: BootFile = {
     ...{ path: node.path, partition, bytes: node.sizeBytes, read },
     text: async () => (await read(0, MOST_TEXT_BYTES)).toString('utf8'),
@@ -86,6 +93,20 @@ function bootFile(fat: FatVolume, node: FatNode, partition: number): BootFile {
         return { file: node.path, partition, bytes: node.sizeBytes, architecture, signed, complete, kind };
       })();
       return program;
+    },
+    signatures(check) {
+      signatures ??= (async () => {
+        const header = await file.pe();
+        return header?.signed === true ? readSignatures(read, header, check) : [];
+      })();
+      return signatures;
+    },
+    digest(check) {
+      digest ??= (async () => {
+        const header = await file.pe();
+        return header === undefined ? undefined : programDigest(read, header, 'sha256', check);
+      })();
+      return digest;
     },
     async shortfall() {
       const chained = await fat.chainedBytes(node);

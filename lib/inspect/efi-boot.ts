@@ -1,5 +1,7 @@
 import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram } from '../formats/efi-program.ts';
 import { isFatType } from '../formats/partition-table/types.ts';
+import type { ProgramSignature } from '../formats/secure-boot/authenticode.ts';
+import type { SecureBootKeys, Trust } from '../formats/secure-boot/trust.ts';
 import { type BootFile, type BootVolume, readBootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
 import { type Finding, fewOfEach, finding } from './finding.ts';
@@ -8,11 +10,19 @@ import type { ImageReader } from './image-reader.ts';
 import type { InspectedPartition } from './inspected-partition.ts';
 import type { LoaderEntry } from './loader-entry.ts';
 import type { FoundTable } from './partition-tables.ts';
+import { refusal, trustIn } from './secure-boot.ts';
 import { readSystemdBoot, readType2, type SystemdBootMenu } from './systemd-boot.ts';
 
 /** Architectures in the names of EFI loaders, and what the kernel calls a serial port on each. */
 const SERIAL_CONSOLE = { x64: /(^|\s)console=ttyS\d/, aa64: /(^|\s)console=ttyAMA\d/ } as const;
 export type EfiArchitecture = keyof typeof SERIAL_CONSOLE;
+
+/** An EFI program, by whom it is signed, and whether firmware with Secure Boot would start it. */
+export interface InspectedProgram extends EfiProgram {
+  readonly signatures: readonly Omit<ProgramSignature, 'certificates'>[];
+  /** By the keys in a store of EFI variables; undefined where none was given. */
+  readonly trust?: Trust | undefined;
+}
 
 /** What EFI firmware finds. */
 export interface EfiBoot {
@@ -25,7 +35,7 @@ export interface EfiBoot {
   /** The path of what firmware starts on a machine that has no boot entries; undefined when there is none. */
   readonly started: string | undefined;
   /** Every file named .efi that is an EFI program, and what it is. */
-  readonly programs: readonly EfiProgram[];
+  readonly programs: readonly InspectedProgram[];
   readonly bootEntries: readonly LoaderEntry[];
   /** @deprecated Use `bootEntries`. */
   readonly entries: readonly LoaderEntry[];
@@ -45,14 +55,17 @@ const RANDOM_SEED = 'loader/random-seed';
 /** Follows the way that EFI firmware takes on a machine without boot entries, and the loader behind it. What is not started is
  *  only mentioned.
  *  @param partitions with their filesystems; of a disk without a table the disk itself, as number 0.
- *  @param wanted the architecture of the firmware that is to boot it. */
+ *  @param wanted the architecture of the firmware that is to boot it, and its Secure Boot keys. */
 export async function readEfiBoot(
   image: ImageReader,
   budget: Budget,
   { table }: FoundTable,
   partitions: readonly InspectedPartition[],
   biosStartsGrub: boolean,
-  wanted: EfiArchitecture | undefined,
+  {
+    architecture: wanted,
+    keys,
+  }: { readonly architecture: EfiArchitecture | undefined; readonly keys: SecureBootKeys | undefined },
 ): Promise<EfiBoot> {
   const findings: Finding[] = [];
   const say: Say = (name, severity, stage, message, firmware = 'efi') => {
@@ -91,7 +104,9 @@ export async function readEfiBoot(
   const program = await started?.file.program();
   const menus = await bootMenus(budget, volumes, started?.volume, architecture);
   const entries = await judgeMenus(menus, started, program?.kind, biosStartsGrub, architecture, say);
-  const programs = await listPrograms(budget, all);
+  if (keys !== undefined && !keys.isSetupMode && first !== undefined)
+    await judgeSecureBoot(first, menus.systemdBoot.chosen?.program, keys, budget, say);
+  const programs = await listPrograms(budget, all, keys, say);
   const loaders = programs
     .filter(({ file, kind }) => /^EFI\//i.test(file) && kind !== 'kernel')
     .map(({ file }) => file);
@@ -427,8 +442,36 @@ async function judgeUnified(file: BootFile, architecture: string, say: Say): Pro
     say('kernel-damaged', 'fatal', 'loader', `the .linux of ${file.path} is no kernel for ${architecture}`);
 }
 
-async function listPrograms(budget: Budget, volumes: readonly BootVolume[]): Promise<EfiProgram[]> {
-  const programs: EfiProgram[] = [];
+/** What firmware with Secure Boot starts, and what systemd-boot has it start. What shim starts is verified by its own keys. */
+async function judgeSecureBoot(
+  { file }: Started,
+  kernel: BootFile | undefined,
+  keys: SecureBootKeys,
+  budget: Budget,
+  say: Say,
+): Promise<void> {
+  const judge = async (program: BootFile, stage: Finding['stage']): Promise<void> => {
+    const refused = await refusal(program, await trustIn(program, keys, budget), keys);
+    if (refused !== undefined) say(refused.code, 'fatal', stage, refused.message);
+  };
+  await judge(file, 'firmware');
+  if ((await file.program())?.kind !== 'systemd-boot' || kernel === undefined) return;
+  await judge(kernel, 'loader');
+  if ((await kernel.program())?.kind === 'kernel')
+    say(
+      ...(['initrd-not-verified', 'warning', 'loader'] as const),
+      `${kernel.path} is a kernel of its own: Secure Boot does not verify its initrd and its command line`,
+    );
+}
+
+async function listPrograms(
+  budget: Budget,
+  volumes: readonly BootVolume[],
+  keys: SecureBootKeys | undefined,
+  say: Say,
+): Promise<InspectedProgram[]> {
+  const programs: InspectedProgram[] = [];
+  const check = (): void => budget.check();
   await budget.part('EFI programs', undefined, async () => {
     for (const volume of volumes)
       for (const key of volume.files.keys()) {
@@ -438,8 +481,18 @@ async function listPrograms(budget: Budget, volumes: readonly BootVolume[]): Pro
           return;
         }
         budget.check();
-        const program = await volume.file(key)?.program();
-        if (program !== undefined) programs.push(program);
+        const file = volume.file(key);
+        const program = await file?.program();
+        if (file === undefined || program === undefined) continue;
+        const signatures = (await file.signatures(check)).map(({ certificates, ...signature }) => signature);
+        const trust = keys === undefined ? undefined : await trustIn(file, keys, budget);
+        programs.push({ ...program, signatures, ...(trust === undefined ? {} : { trust }) });
+        const changed = signatures.length > 0 && !signatures.some((one) => one.hashMatches && one.isAuthentic);
+        if (changed && keys === undefined)
+          say(
+            ...(['signature-invalid', 'warning', 'firmware'] as const),
+            `${program.file} was changed after ${signatures[0]?.signer} signed it: Secure Boot would refuse it`,
+          );
       }
   });
   return programs;

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { type DiskFormat, IMAGE_FORMATS } from '../formats/image-formats.ts';
+import type { SecureBootKeys } from '../formats/secure-boot/trust.ts';
 import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -17,6 +18,7 @@ import { type Generation, NO_NIX, readNix } from './generations.ts';
 import { ContainerDamaged, type ImageReader, openImage } from './image-reader.ts';
 import type { InspectedPartition } from './inspected-partition.ts';
 import { type FoundTable, readPartitionTable } from './partition-tables.ts';
+import { readSecureBootKeys } from './secure-boot.ts';
 
 const STEP = 'inspectImage';
 
@@ -27,6 +29,8 @@ const schema = z.object({
   format: z.enum(IMAGE_FORMATS).exclude(['qcow2-compressed']).optional(),
   /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
   architecture: z.enum(['x64', 'aa64']).optional(),
+  /** A store of EFI variables, such as OVMF_VARS.fd: every EFI program is judged by the Secure Boot keys in it. */
+  efiVariables: path.optional(),
   /** Have each filesystem checked by its own program, on a copy in the directory for temporary files. Default false. */
   deep: z.boolean().default(false),
   /** Milliseconds after which what has not been looked at is left out, with a finding. Default 60,000; with `deep` 600,000. */
@@ -73,7 +77,10 @@ export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineSt
   runs: ['blkid', 'qemu-img', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.f2fs'],
   where: 'host',
   detail: ({ image }) => resolve(image),
-  async run(step, { image: file, format, architecture, deep, ...given }) {
+  async prepare({ efiVariables }) {
+    return efiVariables === undefined ? undefined : readSecureBootKeys(STEP, efiVariables);
+  },
+  async run(step, { image: file, format, architecture, deep, ...given }, keys) {
     const { timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = given;
     const facts = await inspectDiskImage(file, format, step.executor, step.signal);
     using budget = new Budget(STEP, step.signal, timeoutMs);
@@ -83,7 +90,7 @@ export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineSt
     if (inContainer.some(({ severity }) => severity === 'fatal')) return unreadable(facts, inContainer);
     await using image = await openImage(step, budget, facts);
     try {
-      const found = await inspectDisk(step, budget, image, facts, { architecture, deep });
+      const found = await inspectDisk(step, budget, image, facts, { architecture, deep, keys });
       // What is wrong in a damaged container is wrong because of it.
       const isFatal = found.findings.some(({ severity }) => severity === 'fatal');
       const container = isFatal ? inContainer.map((one) => ({ ...one, severity: 'fatal' as const })) : inContainer;
@@ -101,7 +108,11 @@ async function inspectDisk(
   budget: Budget,
   image: ImageReader,
   facts: DiskImageFacts,
-  { architecture, deep }: Pick<InspectImageOptions, 'architecture' | 'deep'>,
+  {
+    architecture,
+    deep,
+    keys,
+  }: Pick<InspectImageOptions, 'architecture' | 'deep'> & { readonly keys: SecureBootKeys | undefined },
 ): Promise<ImageInspection> {
   const found = await budget.part('the partition table', NO_TABLE, () => readPartitionTable(image, budget));
   const filesystemAt = (part: Place): Promise<FoundFilesystem | undefined> =>
@@ -117,7 +128,7 @@ async function inspectDisk(
   const places = found.table === 'none' ? [{ ...whole, filesystem }] : partitions;
   const bios = await budget.part('the boot sector', NO_BIOS, () => readBiosBoot(image, found));
   const efi = await budget.part('EFI boot loaders', noEfi(architecture), () =>
-    readEfiBoot(image, budget, found, places, bios.loader === 'grub', architecture),
+    readEfiBoot(image, budget, found, places, bios.loader === 'grub', { architecture, keys }),
   );
   const nix = await nixOf(budget, image, places);
   const checked = deep === true ? await checkFilesystems(step, budget, image, places) : [];
