@@ -10,6 +10,7 @@ import { createDisk } from './steps/create-disk.ts';
 import { enrollSecureBootKeys } from './steps/enroll-secure-boot-keys.ts';
 import { extractFilesystem } from './steps/extract-filesystem.ts';
 import { fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
+import { generateSecureBootKeys } from './steps/generate-secure-boot-keys.ts';
 import { installGrub } from './steps/install-grub.ts';
 import { installSystem } from './steps/install-system.ts';
 import { installSystemdBoot } from './steps/install-systemd-boot.ts';
@@ -47,6 +48,7 @@ export const STEPS: readonly StepFacts[] = [
   enrollSecureBootKeys,
   extractFilesystem,
   fillBootFilesystem,
+  generateSecureBootKeys,
   inspectImage,
   installGrub,
   installSystem,

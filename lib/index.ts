@@ -62,6 +62,12 @@ export {
 } from './steps/enroll-secure-boot-keys.ts';
 export { type ExtractFilesystemOptions, extractFilesystem } from './steps/extract-filesystem.ts';
 export { type FillBootFilesystemOptions, fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
+export {
+  type GeneratedSecureBootKeys,
+  type GenerateSecureBootKeysOptions,
+  generateSecureBootKeys,
+  type SecureBootKeyFiles,
+} from './steps/generate-secure-boot-keys.ts';
 export { type InstalledGrub, type InstallGrubOptions, installGrub } from './steps/install-grub.ts';
 export { type InstalledSystem, type InstallSystemOptions, installSystem } from './steps/install-system.ts';
 export {

@@ -32,6 +32,7 @@ export const PACKAGES = {
   mtools: '/usr/bin/mcopy',
   'nix-bin': '/usr/bin/nix',
   ovmf: '/usr/share/OVMF/OVMF_CODE_4M.fd',
+  openssl: '/usr/bin/openssl',
   parted: '/usr/sbin/parted',
   python3: '/usr/bin/python3',
   'qemu-system-x86': '/usr/bin/qemu-system-x86_64',

@@ -34,6 +34,8 @@ export interface MachineParts {
   readonly isDirect: boolean;
   readonly commandTimeoutMs: number | undefined;
   readonly allowReboots: number;
+  /** The machine's own store of EFI variables, and whether its firmware is to enforce Secure Boot; undefined without EFI. */
+  readonly uefi: { readonly variablesFile: string; readonly secureBoot: boolean } | undefined;
   readonly answers: BootAnswers;
 }
 

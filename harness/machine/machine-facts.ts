@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { SerialConsole } from '../console/serial-console.ts';
 import type { ConsoleEvidence, MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';
@@ -76,6 +77,17 @@ export abstract class MachineFacts {
   /** Milliseconds until a machine that goes on has to be there. */
   get bootTimeoutMs(): number {
     return (this.accelerator === 'kvm' ? 60_000 : 300_000) * this.live.parts.slowness;
+  }
+
+  /** Whether its firmware is to enforce Secure Boot. */
+  get secureBoot(): boolean {
+    return this.live.parts.uefi?.secureBoot === true;
+  }
+
+  /** The store of EFI variables as the firmware has it now; undefined without EFI. */
+  async efiVariables(): Promise<Buffer | undefined> {
+    const { uefi } = this.live.parts;
+    return uefi === undefined ? undefined : readFile(uefi.variablesFile);
   }
 
   /** How much the guest has read from its disk since its kernel runs, in bytes; undefined when QEMU does not tell. */

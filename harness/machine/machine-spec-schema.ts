@@ -28,6 +28,11 @@ export const machineSpecSchema = z.object({
   accelerator: z.enum(['kvm', 'tcg']).optional(),
   machine: z.enum(['q35', 'microvm', 'virt']).optional(),
   efiVariables: path.optional(),
+  secureBoot: z
+    .union([z.boolean(), z.literal('setup-mode'), z.strictObject({ enroll: z.array(path).min(1) })], {
+      error: 'must be true, false, "setup-mode" or { enroll: [certificate, …] }',
+    })
+    .optional(),
   forwardPorts: z
     .array(z.strictObject({ hostPort: z.int().min(1).max(65_535), guestPort: z.int().min(1).max(65_535) }))
     .optional(),
@@ -68,6 +73,13 @@ export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
     wrong('kernel', `contradicts firmware "${firmware}": only "direct" starts a kernel of yours`);
   if (firmware !== undefined && firmware !== 'efi' && spec.efiVariables !== undefined)
     wrong('efiVariables', `contradicts firmware "${firmware}": only "efi" has such a store`);
+  const { secureBoot } = spec;
+  if (secureBoot !== undefined && secureBoot !== false) {
+    if (firmware !== undefined && firmware !== 'efi')
+      wrong('secureBoot', `contradicts firmware "${firmware}": only "efi" has Secure Boot`);
+    if (secureBoot !== true && spec.efiVariables !== undefined)
+      wrong('secureBoot', 'contradicts efiVariables: the store has its own keys; say true');
+  }
   if (spec.sectorBytes === 4096 && firmware === 'bios')
     wrong('sectorBytes', 'contradicts firmware "bios": a BIOS reads sectors of 512 bytes');
   if (spec.machine === 'microvm' && spec.credentials !== undefined)

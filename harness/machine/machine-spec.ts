@@ -49,6 +49,10 @@ export interface MachineSpec {
   /** A store of EFI variables, such as efi-vars.fd, of which the machine has its own copy; the firmware then starts what
    *  BootOrder says. Default: an empty one, and the firmware starts the disk. */
   readonly efiVariables?: string | undefined;
+  /** The firmware must enforce Secure Boot: by the keys in `efiVariables`, or else by its own (Microsoft's, as a rule). "setup-mode": it
+   *  has no keys, and the image enrolls them when it is booted. `enroll`: by these certificates in PEM. Default: where
+   *  `efiVariables` has keys. */
+  readonly secureBoot?: SecureBootOption | undefined;
   /** Ports of this host's loopback that lead to ports of the guest; default: none, and no network at all. */
   readonly forwardPorts?: readonly { readonly hostPort: number; readonly guestPort: number }[] | undefined;
   /** What systemd-boot (254 and newer) adds to the kernel's parameters, told through SMBIOS; others do not look there. */
@@ -68,6 +72,8 @@ export interface MachineSpec {
   /** What is typed, with Enter, where the console waits at a line that matches. */
   readonly answers?: readonly BootAnswer[] | undefined;
 }
+
+export type SecureBootOption = boolean | 'setup-mode' | { readonly enroll: readonly string[] };
 
 /** What startMachine and verifyBoot take. */
 export interface MachineOptions extends Omit<MachineSpec, 'firmware'> {

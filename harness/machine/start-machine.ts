@@ -1,4 +1,4 @@
-import { chmod, copyFile, writeFile } from 'node:fs/promises';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { inspectDiskImage } from '../../lib/programs/disk-image-format.ts';
 import { AbortedError } from '../../lib/run/errors.ts';
@@ -6,7 +6,7 @@ import { localExecutor } from '../../lib/run/local-executor.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
 import { accelerate } from '../builder/accelerator.ts';
 import { HarnessError } from '../errors.ts';
-import { ARCHITECTURES, type Architecture } from '../qemu/architecture.ts';
+import { ARCHITECTURES } from '../qemu/architecture.ts';
 import {
   consoleArgs,
   diskArgs,
@@ -20,11 +20,11 @@ import {
   smbiosArgs,
   uefiFirmwareArgs,
 } from '../qemu/argv.ts';
-import { findUefiFirmware } from '../qemu/firmware.ts';
 import { makeMachineDirectory } from '../qemu/machine-directory.ts';
 import { Machine } from './machine.ts';
 import { firmwareNamed, type MachineContext, type MachineOptions, type MachineSpec } from './machine-spec.ts';
 import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
+import { setUpUefi, type UefiSetup } from './uefi-setup.ts';
 
 /** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
@@ -43,6 +43,8 @@ export async function startMachine(options: MachineOptions, context: MachineCont
   );
   const type = spec.machine ?? ARCHITECTURES[architecture].machine;
   const name = spec.name ?? `${image.file.split('/').at(-1)} (${spec.firmware})`;
+  const uefi = spec.firmware === 'efi' ? await setUpUefi('startMachine', spec, architecture) : undefined;
+  const smm = type === 'q35' && uefi?.firmware.requiresSmm === true;
   const directory = await makeMachineDirectory();
   try {
     const overlay = join(directory.path, 'overlay.qcow2');
@@ -50,14 +52,14 @@ export async function startMachine(options: MachineOptions, context: MachineCont
     const recordFile = join(directory.path, 'console.log');
     const logFile = spec.logFile === undefined ? undefined : resolve(spec.logFile);
     const args = [
-      ...machineArgs({ type, accelerator, memoryMiB: spec.memoryMiB ?? 1024, cpus: spec.cpus ?? 1, name }),
+      ...machineArgs({ type, accelerator, memoryMiB: spec.memoryMiB ?? 1024, cpus: spec.cpus ?? 1, name, smm }),
       ...consoleArgs(recordFile),
       ...qmpArgs(join(directory.path, 'qmp')),
       ...entropyArgs(type),
       ...(type === 'q35' ? screenArgs() : []),
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters, spec.credentials),
-      ...(await firmwareArgs(spec, architecture, directory.path)),
+      ...(uefi === undefined ? kernelOf(spec) : await uefiArgs(uefi, directory.path, smm)),
       ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
         bootFirst: spec.efiVariables === undefined,
         sectorBytes: spec.sectorBytes,
@@ -65,11 +67,14 @@ export async function startMachine(options: MachineOptions, context: MachineCont
     ];
     await writeFile(recordFile, '');
     if (logFile !== undefined) await writeFile(logFile, '');
-    const { commandTimeoutMs, allowReboots = 0, passphrase, answers = [] } = spec;
+    // Enrolling its keys, systemd-boot restarts the machine.
+    const enrollments = spec.secureBoot === 'setup-mode' ? 1 : 0;
+    const { commandTimeoutMs, allowReboots = enrollments, passphrase, answers = [] } = spec;
     return await Machine.start(
       {
         ...{ name, architecture, args, directory, recordFile, logFile, accelerator, slowness, commandTimeoutMs },
         ...{ allowReboots, answers: { passphrase, answers } },
+        uefi: uefi && { variablesFile: variablesIn(directory.path), secureBoot: uefi.secureBoot },
         ...{ hasScreen: type === 'q35', isDirect: spec.firmware === 'direct' },
       },
       context,
@@ -80,19 +85,24 @@ export async function startMachine(options: MachineOptions, context: MachineCont
   }
 }
 
-async function firmwareArgs(spec: MachineSpec, architecture: Architecture, directory: string): Promise<string[]> {
-  if (spec.firmware === 'bios') return [];
-  if (spec.firmware === 'direct') {
-    if (spec.kernel === undefined) throw new TypeError('the rules let no "direct" pass without a kernel');
-    return kernelArgs(spec.kernel.kernel, spec.kernel.initrd, spec.kernel.commandLine);
-  }
-  const firmware = await findUefiFirmware({ architecture });
-  const variables = join(directory, 'efi-vars');
-  await copyFile(spec.efiVariables ?? firmware.variablesTemplate, variables);
+function kernelOf({ firmware, kernel }: MachineSpec): string[] {
+  if (firmware === 'bios') return [];
+  if (kernel === undefined) throw new TypeError('the rules let no "direct" pass without a kernel');
+  return kernelArgs(kernel.kernel, kernel.initrd, kernel.commandLine);
+}
+
+function variablesIn(directory: string): string {
+  return join(directory, 'efi-vars');
+}
+
+async function uefiArgs({ firmware, writeVariables }: UefiSetup, directory: string, smm: boolean): Promise<string[]> {
+  const variables = variablesIn(directory);
+  await writeVariables(variables);
   await chmod(variables, 0o600);
   return uefiFirmwareArgs(
     { file: firmware.code, format: firmware.codeFormat },
     { file: variables, format: firmware.variablesFormat },
+    smm,
   );
 }
 

@@ -19,14 +19,16 @@ export interface MachineArgsOptions {
   readonly memoryMiB: number;
   readonly cpus: number;
   readonly name: string;
+  /** System Management Mode, which firmware that enforces Secure Boot needs; only q35 has it. */
+  readonly smm?: boolean;
 }
 
 /** The machine itself: nothing by default, no display, no network; a reset ends it. */
-export function machineArgs({ type, accelerator, memoryMiB, cpus, name }: MachineArgsOptions): string[] {
+export function machineArgs({ type, accelerator, memoryMiB, cpus, name, smm = false }: MachineArgsOptions): string[] {
   return [
     ...['-name', `guest=${escapeOptionValue(name)}`],
     ...['-nodefaults', '-no-user-config', '-no-reboot'],
-    ...['-machine', MACHINES[type]],
+    ...['-machine', `${MACHINES[type]}${smm ? ',smm=on' : ''}`],
     ...['-accel', accelerator],
     ...['-cpu', cpuModel(type, accelerator)],
     ...['-m', `${memoryMiB}`],
@@ -120,10 +122,12 @@ export function diskArgs(
   return ['-blockdev', JSON.stringify({ ...node, 'node-name': 'disk' }), '-device', device[diskInterface]];
 }
 
-/** UEFI firmware in two flash files; the variables are the machine's own copy. */
+/** UEFI firmware in two flash files; the variables are the machine's own copy.
+ *  @param smm only the firmware may write to the variables. @see OvmfPkg/README in edk2, "SMM support" */
 export function uefiFirmwareArgs(
   code: { readonly file: string; readonly format: string },
   variables: { readonly file: string; readonly format: string },
+  smm = false,
 ): string[] {
   const codeNode = { ...imageNode(code.file, code.format, { readOnly: true }), 'node-name': 'firmware-code' };
   const variablesNode = {
@@ -135,6 +139,7 @@ export function uefiFirmwareArgs(
     ...['-blockdev', JSON.stringify(codeNode)],
     ...['-blockdev', JSON.stringify(variablesNode)],
     ...['-machine', 'pflash0=firmware-code,pflash1=firmware-variables'],
+    ...(smm ? ['-global', 'driver=cfi.pflash01,property=secure,value=on', '-global', 'ICH9-LPC.disable_s3=1'] : []),
   ];
 }
 

@@ -29,10 +29,23 @@ export interface UefiFirmware {
   readonly codeFormat: string;
   readonly variablesTemplate: string;
   readonly variablesFormat: string;
+  /** Whether it protects its variables by System Management Mode, which the machine must have then. */
+  readonly requiresSmm: boolean;
 }
 
-/** Features that need what this harness does not set up: SMM, or a loader signed for the keys. */
-const UNWANTED = new Set(['requires-smm', 'enrolled-keys', 'secure-boot']);
+/** Secure Boot that a machine's firmware must enforce: with the keys that its own store has ("enrolled"), or with those of a store that
+ *  is brought along ("own"). */
+export type WantedSecureBoot = 'enrolled' | 'own';
+
+/** Features that firmware must have and must not have. Without Secure Boot, a loader that nobody signed must be started. Firmware
+ *  without the feature "secure-boot" may hold keys and start everything. */
+const FEATURES: Readonly<
+  Record<WantedSecureBoot | 'none', { readonly needed: readonly string[]; readonly unwanted: readonly string[] }>
+> = {
+  none: { needed: [], unwanted: ['requires-smm', 'enrolled-keys', 'secure-boot'] },
+  own: { needed: ['secure-boot'], unwanted: ['enrolled-keys'] },
+  enrolled: { needed: ['secure-boot', 'enrolled-keys'], unwanted: [] },
+};
 
 /** Directories of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
  *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
@@ -61,15 +74,18 @@ function configDirectory(): string | undefined {
   }
 }
 
-/** Finds UEFI firmware for q35 machines of x86-64, or virt machines of aarch64, through the descriptors, first in their order that needs no SMM and has
- *  no keys enrolled.
+/** Finds UEFI firmware for q35 machines of x86-64, or virt machines of aarch64, through the descriptors: the first in their order
+ *  that enforces Secure Boot as wanted, or that has nothing to do with it.
+ *  @param options.secureBoot default: none.
  *  @throws {FirmwareMissingError} with what was looked at and the package to install. */
 export async function findUefiFirmware({
   directories,
   architecture = 'x86_64',
+  secureBoot,
 }: {
   readonly directories?: readonly string[];
   readonly architecture?: Architecture;
+  readonly secureBoot?: WantedSecureBoot | undefined;
 } = {}): Promise<UefiFirmware> {
   const searched = directories ?? (await firmwareDirectories(architecture));
   const byName = new Map<string, string>();
@@ -79,7 +95,7 @@ export async function findUefiFirmware({
   const rejected: string[] = [];
   for (const name of [...byName.keys()].sort()) {
     const file = byName.get(name) ?? name;
-    const chosen = chooseFirmware(file, await readFile(file, 'utf8').catch(() => ''), architecture);
+    const chosen = chooseFirmware(file, await readFile(file, 'utf8').catch(() => ''), architecture, secureBoot);
     if (typeof chosen !== 'string') return chosen;
     rejected.push(`${name}: ${chosen}`);
   }
@@ -91,6 +107,7 @@ export function chooseFirmware(
   file: string,
   text: string,
   architecture: Architecture = 'x86_64',
+  secureBoot?: WantedSecureBoot,
 ): UefiFirmware | string {
   let json: unknown;
   try {
@@ -108,8 +125,11 @@ export function chooseFirmware(
       target.architecture === architecture && target.machines.some((name) => name.startsWith(firmwareMachine)),
   );
   if (!forMachine) return `is not for ${architecture} ${machine} machines`;
-  const unwanted = descriptor.features.find((feature) => UNWANTED.has(feature));
-  if (unwanted !== undefined) return unwanted;
+  const { needed, unwanted } = FEATURES[secureBoot ?? 'none'];
+  const lacking = needed.find((feature) => !descriptor.features.includes(feature));
+  if (lacking !== undefined) return `has no ${lacking}`;
+  const odd = descriptor.features.find((feature) => unwanted.includes(feature));
+  if (odd !== undefined) return odd;
   const { device, executable, 'nvram-template': template } = descriptor.mapping;
   if (device !== 'flash' || executable === undefined || template === undefined)
     return 'is not flash with a template for its variables';
@@ -120,5 +140,6 @@ export function chooseFirmware(
     codeFormat: executable.format,
     variablesTemplate: template.filename,
     variablesFormat: template.format,
+    requiresSmm: descriptor.features.includes('requires-smm'),
   };
 }

@@ -199,6 +199,15 @@ export function insideCause(
   return { name: how, cause: `${because(how, failures)}${own}: ${found}` };
 }
 
+/** Why Secure Boot protects nothing in a machine whose firmware is to enforce it. */
+export function secureBootCause(how: 'secure-boot-setup-mode' | 'secure-boot-off', found: string): Cause {
+  const own = {
+    'secure-boot-setup-mode': 'the firmware is still in setup mode: it has no platform key, and starts any program',
+    'secure-boot-off': 'Secure Boot is off',
+  }[how];
+  return { name: how, stage: 'init', cause: `it boots, but ${own}${found}` };
+}
+
 /** What is wrong with the root filesystem of a system that booted. */
 export function rootCause(how: 'root-full' | 'read-only-root', found: string, failures: readonly FailureSeen[]): Cause {
   const own = {

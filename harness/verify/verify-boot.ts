@@ -1,5 +1,7 @@
-import { basename } from 'node:path';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
+import { makePrivateDirectory } from '../../lib/host-files/private-output.ts';
 import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
 import type { Finding } from '../../lib/inspect/finding.ts';
 import { type ImageInspection, inspectImage } from '../../lib/inspect/inspect-image.ts';
@@ -17,6 +19,7 @@ import {
 } from '../machine/machine-spec.ts';
 import { machineRules, machineSpecSchema } from '../machine/machine-spec-schema.ts';
 import { startMachine } from '../machine/start-machine.ts';
+import { setUpUefi } from '../machine/uefi-setup.ts';
 import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
 import { type FailureSeen, isHarmless } from '../verdict/failures.ts';
 import { isBefore } from '../verdict/stages.ts';
@@ -36,6 +39,7 @@ import type { BootFailure, BootReport, CheckReport, IgnoredFailure } from './boo
 import type { BootCheck } from './checks.ts';
 import { lookInside, notOfKernel } from './inside.ts';
 import { checksCause, runChecks } from './run-checks.ts';
+import { lookAtSecureBoot } from './secure-boot.ts';
 import { shutDown } from './shut-down.ts';
 
 export interface VerifyBootOptions extends MachineOptions {
@@ -90,12 +94,16 @@ export async function verifyBoot(given: VerifyBootOptions, context: MachineConte
     timeoutMs,
     onWait: context.onWait,
   });
+  await using keys = await secureBootStore(spec, spec.architecture);
   const inspection =
     spec.firmware === 'direct'
       ? undefined
-      : (known ??
+      : ((keys.file === undefined ? known : undefined) ??
         (await inspectImage(
-          { image: spec.image, format: spec.format, architecture: efiName(options.architecture) },
+          {
+            ...{ image: spec.image, format: spec.format, architecture: efiName(options.architecture) },
+            efiVariables: keys.file,
+          },
           { signal: context.signal },
         )));
   const tolerance = new Tolerance(ignore);
@@ -166,6 +174,11 @@ class Boot {
       else if ((await machine.waitForLoginPrompt(waiting)) === 'shell') await machine.login('root', undefined, waiting);
       await this.#look();
       if (machine.isLoggedIn) await this.#lookInside(isDirect);
+      if (machine.secureBoot && !this.#isElsewhere) {
+        const { cause, warnings } = await lookAtSecureBoot(machine);
+        this.#note(cause);
+        this.#warnings.push(...warnings);
+      }
       if (login !== false && !this.#isElsewhere) {
         await runChecks(checks, machine, this.#checks);
         this.#note(checksCause(this.#checks));
@@ -363,6 +376,21 @@ function findingsFor({ findings, bios, efi }: ImageInspection, firmware: Machine
     ...findings.filter((finding) => finding.firmware === undefined),
     ...ofFirmware.filter((finding) => finding.firmware !== undefined),
   ];
+}
+
+/** The Secure Boot keys that the machine's firmware has, for the look at the image. */
+async function secureBootStore(
+  spec: Pick<MachineSpec, 'firmware' | 'secureBoot' | 'efiVariables'>,
+  architecture: Architecture = 'x86_64',
+): Promise<{ readonly file: string | undefined } & AsyncDisposable> {
+  const none = { file: undefined, [Symbol.asyncDispose]: async () => {} };
+  if (spec.firmware !== 'efi' || spec.secureBoot === 'setup-mode') return none;
+  const { secureBoot, writeVariables } = await setUpUefi('verifyBoot', spec, architecture);
+  if (!secureBoot) return none;
+  const directory = await makePrivateDirectory(tmpdir());
+  const file = join(directory.path, 'efi-vars.fd');
+  await writeVariables(file);
+  return { file, [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };
 }
 
 /** An option that is given as undefined is not given. */

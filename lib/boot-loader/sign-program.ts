@@ -1,7 +1,7 @@
 import { copyFile, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { readPe } from '../formats/efi-program.ts';
-import { type ProgramSignature, readSignatures } from '../formats/secure-boot/authenticode.ts';
+import { nameOf, type ProgramSignature, readSignatures } from '../formats/secure-boot/authenticode.ts';
 import { replaceFile } from '../host-files/private-output.ts';
 import { readAt } from '../host-files/read-at.ts';
 import type { SigningPair } from '../host-files/signing-pair.ts';
@@ -39,7 +39,7 @@ export async function signProgram(
     const own = signatures.find(({ fingerprint }) => fingerprint === pair.fingerprint);
     if (own?.hashMatches !== true || !own.isAuthentic)
       throw new UnexpectedStateError(step.step, `the signature of ${program} cannot be verified`, {
-        expected: `a signature by ${pair.certificate.subject.replaceAll('\n', ', ')}`,
+        expected: `a signature by ${nameOf(pair.certificate.subject)}`,
         found: signatures.length === 0 ? 'none' : signatures.map(({ signer }) => signer).join('; '),
       });
   });

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { readVariables } from '../formats/efi-variables.ts';
+import { nameOf } from '../formats/secure-boot/authenticode.ts';
 import { judgeProgram, type SecureBootKeys, secureBootKeys, type Trust } from '../formats/secure-boot/trust.ts';
 import { requireFile } from '../host-files/given-paths.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
@@ -36,7 +37,7 @@ export async function refusal(
   if (trust === undefined || trust === 'trusted') return undefined;
   const signers = [...new Set((await file.signatures()).map(({ signer }) => signer))].join('; ');
   const { certificates } = keys.db;
-  const allowed = certificates.map(({ subject }) => subject.replaceAll('\n', ', ')).join('; ') || 'no certificate';
+  const allowed = certificates.map(({ subject }) => nameOf(subject)).join('; ') || 'no certificate';
   const message = {
     unsigned: `${file.path} is not signed, and Secure Boot starts only programs that are`,
     changed: `${file.path} was changed after ${signers || 'somebody'} signed it`,

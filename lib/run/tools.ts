@@ -61,6 +61,7 @@ export const TOOLS: readonly Tool[] = [
   tool('faketime', 'faketime', 'libfaketime', { optional: true }),
   tool('sbsign', 'sbsigntool', 'sbsigntool', { optional: true }),
   tool('sign-efi-sig-list', 'efitools', 'efitools', { optional: true, version: '--help' }),
+  tool('openssl', 'openssl', 'openssl', { optional: true, version: 'version' }),
   tool('tune2fs', 'e2fsprogs', 'e2fsprogs', { version: '-h' }),
   tool('e2fsck', 'e2fsprogs', 'e2fsprogs', { version: '-V' }),
   tool('mkfs.vfat', 'dosfstools', 'dosfstools', { version: '--help' }),

@@ -35,7 +35,14 @@ const GROUPS: readonly Group[] = [
   {
     title: 'Secure Boot',
     needs: 'These steps sign programs and prepare keys, and run as any user.',
-    steps: ['makeUki', 'signEfiProgram', 'signBootFiles', 'prepareKeyEnrollment', 'enrollSecureBootKeys'],
+    steps: [
+      'generateSecureBootKeys',
+      'makeUki',
+      'signEfiProgram',
+      'signBootFiles',
+      'prepareKeyEnrollment',
+      'enrollSecureBootKeys',
+    ],
   },
   {
     title: 'Inside a mounted root',

@@ -241,7 +241,7 @@ export function fingerprintOf(certificate: X509Certificate): string {
   return createHash('sha256').update(certificate.raw).digest('hex');
 }
 
-/** In one line: `CN=db, O=Example`. */
-function nameOf(name: string): string {
-  return name.split('\n').reverse().join(', ');
+/** The subject or issuer of a certificate in one line: `CN=db, O=Example`. */
+export function nameOf(name: string): string {
+  return name.replaceAll('\n', ', ');
 }
