@@ -43,6 +43,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['// test/image.test.ts', 'test/vm/harness/shards.test.ts'],
   ['// vitest.config.ts', 'test/vm/harness/shards.test.ts'],
   ['jobs:', 'test/vm/harness/shards.test.ts'],
+  ['nixos-disk-image schema --of inspect', 'test/tool/cli/docs.test.ts'],
 ];
 
 /** The block that begins so. */
