@@ -44,6 +44,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['// vitest.config.ts', 'test/vm/harness/shards.test.ts'],
   ['jobs:', 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image schema --of inspect', 'test/tool/cli/docs.test.ts'],
+  ['nixos-disk-image build --toplevel ./result --partition-table-type efi --explain', 'test/tool/cli/docs.test.ts'],
 ];
 
 /** The block that begins so. */
@@ -57,6 +58,7 @@ export function codeBlock(beginning: string): CodeBlock {
 /** The commands of a block for a shell, a line each, without comments. */
 export function commandsOf({ text }: CodeBlock): string[] {
   return text
+    .replaceAll(/\\\n\s*/g, '')
     .split('\n')
     .map((line) => line.replace(/\s{2,}#.*$/, '').trim())
     .filter((line) => line !== '' && !line.startsWith('#'));
