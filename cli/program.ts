@@ -7,6 +7,7 @@ import { inspect } from './commands/inspect.ts';
 import { run } from './commands/run.ts';
 import { schema } from './commands/schema.ts';
 import { verify } from './commands/verify.ts';
+import { aboutUnknownCommand } from './unknown-command.ts';
 
 const COMMANDS = [build, verify, inspect, diff, schema, run, doctor];
 
@@ -23,5 +24,9 @@ export function makeProgram(version: string, signal: AbortSignal): Command {
     const command = makeCommand(declaration, signal).copyInheritedSettings(program);
     program.addCommand(command);
   }
+  program.on('command:*', ([name = '']: readonly string[]) => {
+    const names = COMMANDS.map((one) => one.name);
+    program.error(aboutUnknownCommand(name, names), { code: 'commander.unknownCommand' });
+  });
   return program;
 }
