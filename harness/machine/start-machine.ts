@@ -2,10 +2,8 @@ import { chmod, copyFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { inspectDiskImage } from '../../lib/programs/disk-image-format.ts';
 import { AbortedError } from '../../lib/run/errors.ts';
-import { localExecutor } from '../../lib/run/local-executor.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
 import { accelerate } from '../builder/accelerator.ts';
-import { HarnessError } from '../errors.ts';
 import { ARCHITECTURES, type Architecture } from '../qemu/architecture.ts';
 import {
   consoleArgs,
@@ -21,12 +19,15 @@ import {
   uefiFirmwareArgs,
 } from '../qemu/argv.ts';
 import { findUefiFirmware } from '../qemu/firmware.ts';
+import { type KeptOverlay, keptOverlay } from '../qemu/kept-overlay.ts';
 import { makeMachineDirectory } from '../qemu/machine-directory.ts';
+import { createOverlay } from '../qemu/overlay.ts';
 import { Machine } from './machine.ts';
 import { firmwareNamed, type MachineContext, type MachineOptions, type MachineSpec } from './machine-spec.ts';
 import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
 
-/** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
+/** Starts a machine from a disk image on an overlay, a private one unless `overlay` names it: whatever the machine does, the image's
+ *  bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
  *  {HarnessError} when the host lacks something.
  *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
@@ -44,9 +45,12 @@ export async function startMachine(options: MachineOptions, context: MachineCont
   const type = spec.machine ?? ARCHITECTURES[architecture].machine;
   const name = spec.name ?? `${image.file.split('/').at(-1)} (${spec.firmware})`;
   const directory = await makeMachineDirectory();
+  let kept: KeptOverlay | undefined;
   try {
-    const overlay = join(directory.path, 'overlay.qcow2');
-    await runQemuImg(['create', '-q', '-f', 'qcow2', overlay, `${Math.max(spec.diskBytes ?? 0, image.virtualBytes)}`]);
+    kept = spec.overlay === undefined ? undefined : await keptOverlay(spec.overlay, image);
+    const overlay = kept?.file ?? join(directory.path, 'overlay.qcow2');
+    if (kept === undefined) await createOverlay(overlay, Math.max(spec.diskBytes ?? 0, image.virtualBytes));
+    const disk = overlayNode(overlay, image.file, image.format, { isKept: kept !== undefined });
     const recordFile = join(directory.path, 'console.log');
     const logFile = spec.logFile === undefined ? undefined : resolve(spec.logFile);
     const args = [
@@ -58,7 +62,7 @@ export async function startMachine(options: MachineOptions, context: MachineCont
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters, spec.credentials),
       ...(await firmwareArgs(spec, architecture, directory.path)),
-      ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
+      ...diskArgs(disk, spec.diskInterface ?? 'virtio', type, {
         bootFirst: spec.efiVariables === undefined,
         sectorBytes: spec.sectorBytes,
       }),
@@ -75,6 +79,7 @@ export async function startMachine(options: MachineOptions, context: MachineCont
       context,
     );
   } catch (error) {
+    await kept?.discard();
     await directory[Symbol.asyncDispose]();
     throw error;
   }
@@ -94,10 +99,4 @@ async function firmwareArgs(spec: MachineSpec, architecture: Architecture, direc
     { file: firmware.code, format: firmware.codeFormat },
     { file: variables, format: firmware.variablesFormat },
   );
-}
-
-async function runQemuImg(args: readonly string[]): Promise<void> {
-  const result = await localExecutor.run(['qemu-img', ...args]);
-  if (result.exitCode !== 0)
-    throw new HarnessError(`qemu-img ${args[0]} failed`, { detail: result.stderr.toString('utf8') });
 }
