@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { build } from './commands/build.ts';
+import { completion } from './commands/completion.ts';
 import { makeCommand } from './commands/declare.ts';
 import { diff } from './commands/diff.ts';
 import { doctor } from './commands/doctor.ts';
@@ -9,7 +10,7 @@ import { schema } from './commands/schema.ts';
 import { verify } from './commands/verify.ts';
 import { aboutUnknownCommand } from './unknown-command.ts';
 
-const COMMANDS = [build, verify, inspect, diff, schema, run, doctor];
+const COMMANDS = [build, verify, inspect, diff, schema, run, doctor, completion];
 
 /** The command line: every command, its arguments and its help.
  *  @param signal ends what a command does, in order. */

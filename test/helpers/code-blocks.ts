@@ -45,6 +45,9 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['jobs:', 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image schema --of inspect', 'test/tool/cli/docs.test.ts'],
   ['nixos-disk-image build --toplevel ./result --partition-table-type efi --explain', 'test/tool/cli/docs.test.ts'],
+  ['# for bash', 'test/tool/cli/completion.test.ts'],
+  ['# for zsh', 'test/tool/cli/completion.test.ts'],
+  ['# for fish', 'test/tool/cli/completion.test.ts'],
   ['nixos-disk-image run nixos.img --keep', 'test/vm/cli/run.test.ts'],
   ['qemu-img convert -O qcow2 changes.qcow2', 'test/vm/cli/run.test.ts'],
 ];
