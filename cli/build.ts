@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 import type { ContainerExecutor } from '../harness/builder/container-executor.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
 import { planBuild } from '../lib/build/plan.ts';
-import { InvalidOptionsError } from '../lib/run/errors.ts';
+import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
 import { parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
@@ -33,7 +33,10 @@ export async function buildCommand(
     return await build(specification, flags, signal);
   } catch (error) {
     if (read === undefined || !(error instanceof InvalidOptionsError)) throw error;
-    throw new InvalidOptionsError(error.what, error.issues.map(read.locate), { cause: error, hint: error.hint });
+    // What a flag said stands in no file.
+    const locate = (issue: OptionIssue): OptionIssue =>
+      Object.hasOwn(overriding, /^\w*/.exec(issue.path)?.[0] ?? '') ? issue : read.locate(issue);
+    throw new InvalidOptionsError(error.what, error.issues.map(locate), { cause: error, hint: error.hint });
   }
 }
 

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { build } from './commands/build.ts';
+import { completion } from './commands/completion.ts';
 import { makeCommand } from './commands/declare.ts';
 import { diff } from './commands/diff.ts';
 import { doctor } from './commands/doctor.ts';
@@ -7,8 +8,9 @@ import { inspect } from './commands/inspect.ts';
 import { run } from './commands/run.ts';
 import { schema } from './commands/schema.ts';
 import { verify } from './commands/verify.ts';
+import { aboutUnknownCommand } from './unknown-command.ts';
 
-const COMMANDS = [build, verify, inspect, diff, schema, run, doctor];
+const COMMANDS = [build, verify, inspect, diff, schema, run, doctor, completion];
 
 /** The command line: every command, its arguments and its help.
  *  @param signal ends what a command does, in order. */
@@ -23,5 +25,9 @@ export function makeProgram(version: string, signal: AbortSignal): Command {
     const command = makeCommand(declaration, signal).copyInheritedSettings(program);
     program.addCommand(command);
   }
+  program.on('command:*', ([name = '']: readonly string[]) => {
+    const names = COMMANDS.map((one) => one.name);
+    program.error(aboutUnknownCommand(name, names), { code: 'commander.unknownCommand' });
+  });
   return program;
 }

@@ -18,6 +18,7 @@ interface RunFlags {
   readonly kernelParameters?: string;
   readonly credential?: readonly string[];
   readonly port?: readonly string[];
+  readonly keep?: string;
 }
 
 /** Ctrl-], as telnet(1) has it. */
@@ -46,16 +47,17 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
       accelerator: flags.accel,
       efiVariables: flags.efiVars,
       kernelParameters: flags.kernelParameters,
-      ...{ credentials, forwardPorts },
+      ...{ credentials, forwardPorts, overlay: flags.keep },
     },
     { signal, onConsole: (data) => process.stdout.write(data) },
   );
+  const fate = flags.keep === undefined ? 'thrown away' : `kept in ${flags.keep}`;
   process.stderr.write(
-    `${image}: ${firmware}, ${machine.accelerator.toUpperCase()}; what it writes is thrown away${process.stdin.isTTY ? '; Ctrl-] ends it' : ''}\n`,
+    `${image}: ${firmware}, ${machine.accelerator.toUpperCase()}; what it writes is ${fate}${process.stdin.isTTY ? '; Ctrl-] ends it' : ''}\n`,
   );
-  const detach = attach(machine);
-  const abort = (): void => machine.qemu.kill();
-  signal.addEventListener('abort', abort, { once: true });
+  const end = flags.keep === undefined ? () => machine.qemu.kill() : () => quit(machine);
+  const detach = attach(machine, end);
+  signal.addEventListener('abort', end, { once: true });
   try {
     const exit = await machine.exited;
     const wasEnded = detach();
@@ -63,9 +65,14 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
     if (signal.reason instanceof ReaderGone || wasEnded) return EXIT.good;
     return signal.aborted ? EXIT.interrupted : statusOf(exit);
   } finally {
-    signal.removeEventListener('abort', abort);
+    signal.removeEventListener('abort', end);
     detach();
   }
+}
+
+/** Ends QEMU in order: it writes down what it holds of the overlay. */
+function quit(machine: Machine): void {
+  machine.qmp('quit').catch(() => machine.qemu.kill());
 }
 
 /** `2222:22`, or one number for both. */
@@ -79,8 +86,9 @@ function parsePort(text: string, index: number): { readonly hostPort: number; re
 }
 
 /** Connects this process's terminal, or pipe, with the machine's console.
+ *  @param end ends the machine when a person asks for it; asked again, it is killed.
  *  @returns what puts the terminal back as it was, and says whether a person has ended the machine. */
-function attach({ console, qemu }: Machine): () => boolean {
+function attach({ console, qemu }: Machine, end: () => void): () => boolean {
   const input = process.stdin;
   const isTerminal = input.isTTY === true;
   // A person's own terminal answers what the guest asks, where it sees the questions.
@@ -99,8 +107,9 @@ function attach({ console, qemu }: Machine): () => boolean {
   const decoder = new StringDecoder('utf8');
   const type = (data: Buffer): void => {
     if (isTerminal && data.includes(ESCAPE)) {
+      if (wasEnded) qemu.kill();
+      else end();
       wasEnded = true;
-      qemu.kill();
     } else console.write(decoder.write(data));
   };
   input.on('data', type);

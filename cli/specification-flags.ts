@@ -1,4 +1,4 @@
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { z } from 'zod';
 import { guid, iecSize, mebibytes, menuTimeout, path } from '../lib/spec/fields.ts';
 import { IMAGE_SPEC_DESCRIPTIONS, imageSpecSchema } from '../lib/spec/image-spec.ts';
@@ -8,8 +8,8 @@ import type { Given } from './commands/declare.ts';
 
 type Name = keyof typeof imageSpecSchema.shape;
 
-/** What only a file can say, and what means nothing outside of Nix. */
-const WITHOUT_FLAG = new Set<Name>(['contents', 'name']);
+/** What means nothing outside of Nix. */
+const WITHOUT_FLAG = new Set<Name>(['name']);
 
 /** What stands for the value in `--help`. */
 const PLACEHOLDERS = new Map<z.core.$ZodType, string>([
@@ -72,9 +72,31 @@ function makeOption(name: Name, kind: z.core.$ZodType, preset: unknown): Option 
       preset === undefined ? description : `${description}; default ${preset}`,
     ).choices(choices);
   }
+  if (kind instanceof z.ZodArray && kind.element instanceof z.ZodObject)
+    return new Option(
+      `--${flag} <json>`,
+      `${description}; a JSON object, or an array of them; may be repeated`,
+    ).argParser(jsonObjects);
   if (kind instanceof z.ZodArray)
     return new Option(`--${flag} <${PLACEHOLDERS.get(kind.element) ?? 'word'}...>`, description);
   return new Option(`--${flag} <${PLACEHOLDERS.get(kind) ?? (flag.includes('size') ? 'size' : 'text')}>`, description);
+}
+
+/** JSON, because a path may hold every character that could separate two of them. */
+function jsonObjects(text: string, before: readonly unknown[] = []): unknown[] {
+  const value = parseJson(text);
+  const objects = Array.isArray(value) ? value : [value];
+  if (objects.some((one) => typeof one !== 'object' || one === null))
+    throw new InvalidArgumentError('must be a JSON object, or an array of them');
+  return [...before, ...objects];
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`is not JSON: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 const NAMES = (Object.keys(imageSpecSchema.shape) as Name[]).filter((name) => !WITHOUT_FLAG.has(name));

@@ -3,6 +3,7 @@ import { extname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
+import { MODULE_EXTENSIONS } from './specification-extensions.ts';
 
 /** An image specification as it was written down. */
 export interface Specification {
@@ -11,13 +12,11 @@ export interface Specification {
   locate(issue: OptionIssue): OptionIssue;
 }
 
-const MODULES = new Set(['.ts', '.mts', '.js', '.mjs']);
-
 /** Reads a specification: JSON, YAML, or a module of TypeScript or JavaScript whose default export it is (or a function that
  *  returns it). A `$schema` is for editors.
  *  @throws {InvalidOptionsError} with line and column. */
 export async function readSpecification(file: string): Promise<Specification> {
-  if (MODULES.has(extname(file))) return { options: await loadModule(file), locate: (issue) => issue };
+  if (MODULE_EXTENSIONS.includes(extname(file))) return { options: await loadModule(file), locate: (issue) => issue };
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw wrong(`the specification ${file} cannot be read`, cause);
   });

@@ -138,6 +138,10 @@ let
         --add-flags "$library/dist/cli/main.js" \
         --prefix PATH : ${lib.makeBinPath tools}
       installManPage dist/nixos-disk-image.1
+      installShellCompletion --cmd nixos-disk-image \
+        --bash <(node dist/cli/main.js completion bash) \
+        --zsh <(node dist/cli/main.js completion zsh) \
+        --fish <(node dist/cli/main.js completion fish)
       runHook postInstall
     '';
 

@@ -46,7 +46,7 @@ export const PACKAGES = {
 };
 
 /** What only the tests run, told by `--tests`: other builders of images and what their images are made of, a container engine,
- *  another architecture's machine, a browser, a reader of screens, shells and a login for small guests. */
+ *  another architecture's machine, a browser, a reader of screens, shells, a terminal for them, and a login for small guests. */
 const TEST_PACKAGES = {
   binutils: '/usr/bin/objcopy',
   bzip2: '/bin/bzip2',
@@ -67,6 +67,7 @@ const TEST_PACKAGES = {
   'systemd-boot-efi': '/usr/lib/systemd/boot/efi/linuxx64.efi.stub',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
+  tmux: '/usr/bin/tmux',
   uidmap: '/usr/bin/newuidmap',
   'xz-utils': '/usr/bin/xz',
   zsh: '/usr/bin/zsh',

@@ -22,6 +22,7 @@ export const machineSpecSchema = z.object({
   kernel: z.strictObject({ kernel: path, initrd: path.optional(), commandLine: z.string() }).optional(),
   diskInterface: z.enum(['virtio', 'ahci', 'nvme']).optional(),
   diskBytes: bytes.optional(),
+  overlay: path.optional(),
   sectorBytes: z.union([z.literal(512), z.literal(4096)]).optional(),
   memoryMiB: z.int().min(64, 'must be a whole number of at least 64').optional(),
   cpus: z.int().min(1).max(255).optional(),
@@ -80,6 +81,8 @@ export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
     if (secureBoot !== true && spec.efiVariables !== undefined)
       wrong('secureBoot', 'contradicts efiVariables: the store has its own keys; say true');
   }
+  if (spec.overlay !== undefined && spec.diskBytes !== undefined)
+    wrong('diskBytes', 'contradicts overlay: a disk whose changes are kept is as large as its image');
   if (spec.sectorBytes === 4096 && firmware === 'bios')
     wrong('sectorBytes', 'contradicts firmware "bios": a BIOS reads sectors of 512 bytes');
   if (spec.machine === 'microvm' && spec.credentials !== undefined)

@@ -37,6 +37,9 @@ export interface MachineSpec {
   readonly diskInterface?: DiskInterface | undefined;
   /** The machine's disk is enlarged to this many bytes; default: as large as the image. */
   readonly diskBytes?: number | undefined;
+  /** A qcow2 file that keeps what the machine writes; made where it is not there, else gone on with. Default: a private one, which goes
+   *  with the machine. */
+  readonly overlay?: string | undefined;
   /** Bytes of a sector of the machine's disk; verifyBoot tells it from the image's partition table. Default 512. */
   readonly sectorBytes?: 512 | 4096 | undefined;
   /** MiB; default 1024. */

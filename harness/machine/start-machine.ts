@@ -2,10 +2,8 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { inspectDiskImage } from '../../lib/programs/disk-image-format.ts';
 import { AbortedError } from '../../lib/run/errors.ts';
-import { localExecutor } from '../../lib/run/local-executor.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
 import { accelerate } from '../builder/accelerator.ts';
-import { HarnessError } from '../errors.ts';
 import { ARCHITECTURES } from '../qemu/architecture.ts';
 import {
   consoleArgs,
@@ -20,13 +18,16 @@ import {
   smbiosArgs,
   uefiFirmwareArgs,
 } from '../qemu/argv.ts';
+import { type KeptOverlay, keptOverlay } from '../qemu/kept-overlay.ts';
 import { makeMachineDirectory } from '../qemu/machine-directory.ts';
+import { createOverlay } from '../qemu/overlay.ts';
 import { Machine } from './machine.ts';
 import { firmwareNamed, type MachineContext, type MachineOptions, type MachineSpec } from './machine-spec.ts';
 import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
 import { setUpUefi, type UefiSetup } from './uefi-setup.ts';
 
-/** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
+/** Starts a machine from a disk image on an overlay, a private one unless `overlay` names it: whatever the machine does, the image's
+ *  bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
  *  {HarnessError} when the host lacks something.
  *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
@@ -46,9 +47,12 @@ export async function startMachine(options: MachineOptions, context: MachineCont
   const uefi = spec.firmware === 'efi' ? await setUpUefi('startMachine', spec, architecture) : undefined;
   const smm = type === 'q35' && uefi?.firmware.requiresSmm === true;
   const directory = await makeMachineDirectory();
+  let kept: KeptOverlay | undefined;
   try {
-    const overlay = join(directory.path, 'overlay.qcow2');
-    await runQemuImg(['create', '-q', '-f', 'qcow2', overlay, `${Math.max(spec.diskBytes ?? 0, image.virtualBytes)}`]);
+    kept = spec.overlay === undefined ? undefined : await keptOverlay(spec.overlay, image);
+    const overlay = kept?.file ?? join(directory.path, 'overlay.qcow2');
+    if (kept === undefined) await createOverlay(overlay, Math.max(spec.diskBytes ?? 0, image.virtualBytes));
+    const disk = overlayNode(overlay, image.file, image.format, { isKept: kept !== undefined });
     const recordFile = join(directory.path, 'console.log');
     const logFile = spec.logFile === undefined ? undefined : resolve(spec.logFile);
     const args = [
@@ -60,7 +64,7 @@ export async function startMachine(options: MachineOptions, context: MachineCont
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters, spec.credentials),
       ...(uefi === undefined ? kernelOf(spec) : await uefiArgs(uefi, directory.path, smm)),
-      ...diskArgs(overlayNode(overlay, image.file, image.format), spec.diskInterface ?? 'virtio', type, {
+      ...diskArgs(disk, spec.diskInterface ?? 'virtio', type, {
         bootFirst: spec.efiVariables === undefined,
         sectorBytes: spec.sectorBytes,
       }),
@@ -80,6 +84,7 @@ export async function startMachine(options: MachineOptions, context: MachineCont
       context,
     );
   } catch (error) {
+    await kept?.discard();
     await directory[Symbol.asyncDispose]();
     throw error;
   }
@@ -104,10 +109,4 @@ async function uefiArgs({ firmware, writeVariables }: UefiSetup, directory: stri
     { file: variables, format: firmware.variablesFormat },
     smm,
   );
-}
-
-async function runQemuImg(args: readonly string[]): Promise<void> {
-  const result = await localExecutor.run(['qemu-img', ...args]);
-  if (result.exitCode !== 0)
-    throw new HarnessError(`qemu-img ${args[0]} failed`, { detail: result.stderr.toString('utf8') });
 }

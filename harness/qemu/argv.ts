@@ -82,13 +82,18 @@ export function imageNode(file: string, format: string, options: { readonly read
   return { driver: format, ...readOnly, ...sparse, file: { driver: 'file', filename: file, ...readOnly, ...sparse } };
 }
 
-/** A private qcow2 overlay over an image that is only read. The graph is spelled out, so that no name is read from the
+/** A qcow2 overlay over an image that is only read. The graph is spelled out, so that no name is read from the
  *  overlay. Several machines may read the image at once; one that somebody writes to is refused by QEMU's locks. */
-export function overlayNode(overlay: string, image: string, format: DiskFormat): Blockdev {
+export function overlayNode(
+  overlay: string,
+  image: string,
+  format: DiskFormat,
+  options: { readonly isKept?: boolean } = {},
+): Blockdev {
   return {
     driver: 'qcow2',
-    // A verified image is thrown away: nobody needs its overlay after a power cut.
-    cache: { 'no-flush': true },
+    // What is thrown away need not outlive a power cut.
+    ...(options.isKept === true ? {} : { cache: { 'no-flush': true } }),
     file: { driver: 'file', filename: overlay },
     backing: {
       driver: format,

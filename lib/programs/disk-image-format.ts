@@ -55,7 +55,8 @@ export async function inspectDiskImage(
       throw refusal(`${image} has ${facts.size} bytes, which is too small for a disk image`);
     return { file: image, format: driver, virtualBytes: roundUp(facts.size, SECTOR_BYTES), isDevice };
   }
-  return { file: image, format: driver, virtualBytes: await askQemuImg(image, driver, executor, signal), isDevice };
+  const info = await askQemuImg(image, driver, executor, signal);
+  return { file: image, format: driver, virtualBytes: wholeDiskBytes(image, driver, info), isDevice };
 }
 
 /** What is used of `qemu-img info`. */
@@ -76,13 +77,13 @@ const infoSchema = z.object({
     .optional(),
 });
 
-/** @returns the disk's size. @see qemu-img(1): 0 success, 1 failure */
+/** What `qemu-img info` says. @see qemu-img(1): 0 success, 1 failure */
 async function askQemuImg(
   image: string,
   driver: DiskFormat,
   executor: Executor,
   signal: AbortSignal | undefined,
-): Promise<number> {
+): Promise<z.output<typeof infoSchema>> {
   const argv = ['qemu-img', 'info', '--output=json', '--force-share', '-f', driver, image];
   const result = await executor.run(argv, signal === undefined ? {} : { signal });
   const cannot = `cannot open ${image} as ${driver}`;
@@ -92,11 +93,33 @@ async function askQemuImg(
   const info = parseInfo(result);
   if (info === undefined)
     throw commandFailure(STEP, executor, result, { what: `${cannot}: what qemu-img says cannot be read` });
+  return info;
+}
+
+/** The file that holds the rest of a qcow2's content, as it is named there; undefined for what is no qcow2, or a whole one.
+ *  @throws {ToolFailedError} when qemu-img does not answer. Runs: qemu-img. */
+export async function backingFileOf(file: string): Promise<string | undefined> {
+  const { size } = await stat(file);
+  const { detected } = await detectFormat(file, size);
+  if (detected !== 'qcow2') return undefined;
+  return (await askQemuImg(file, detected, localExecutor, undefined))['backing-filename'];
+}
+
+/** @returns the disk's size. @throws {InvalidOptionsError} for a disk that is not in this one file, or not readable. */
+function wholeDiskBytes(image: string, driver: DiskFormat, info: z.output<typeof infoSchema>): number {
   const { extents, 'data-file': dataFile } = info['format-specific']?.data ?? {};
-  const outside = info['backing-filename'] ?? dataFile ?? extents?.find(({ filename }) => filename !== image)?.filename;
+  const backing = info['backing-filename'];
+  const outside = backing ?? dataFile ?? extents?.find(({ filename }) => filename !== image)?.filename;
   if (outside !== undefined)
     throw refusal(`${image} is not whole: it refers to ${outside}`, {
-      hint: `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
+      hint: [
+        `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
+        ...(backing === undefined
+          ? []
+          : [
+              `if run --keep made it, run it by: nixos-disk-image run ${quoteForDisplay(backing)} --keep ${quoteForDisplay(image)}`,
+            ]),
+      ].join('; '),
     });
   if (info.encrypted === true)
     throw refusal(`${image} is encrypted by QEMU, and cannot be read without its key`, {

@@ -1,6 +1,6 @@
-import { closest, distance } from 'fastest-levenshtein';
 import { z } from 'zod';
-import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
+import { nearestWord } from './did-you-mean.ts';
+import { InvalidOptionsError, type OptionIssue } from './errors.ts';
 
 /** A rule over several options. It sees those that are right by themselves, the others as `undefined`. */
 export type CrossRule<T> = (options: Partial<T>) => readonly OptionIssue[];
@@ -14,7 +14,7 @@ export function parseOptions<S extends z.ZodObject>(
   input: unknown,
   rules: readonly CrossRule<z.output<S>>[] = [],
 ): z.output<S> {
-  const parsed = schema.strict().safeParse(input);
+  const parsed = schema.strict().safeParse(input, { reportInput: true });
   const issues = parsed.success ? [] : parsed.error.issues.flatMap((issue) => toOptionIssues(issue, schema));
   const readable = parsed.success ? parsed.data : readableFields(schema, input);
   for (const rule of rules) issues.push(...rule(readable as Partial<z.output<S>>));
@@ -40,6 +40,10 @@ function toOptionIssues(issue: z.core.$ZodIssue, schema: z.ZodObject): OptionIss
       message: `there is no such option${suggestion(key, known)}`,
     }));
   }
+  if (issue.code === 'invalid_value' && typeof issue.input === 'string') {
+    const known = issue.values.filter((value) => typeof value === 'string');
+    return [{ path: formatPath(issue.path), message: `${issue.message}${suggestion(issue.input, known)}` }];
+  }
   const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined');
   return [{ path: formatPath(issue.path), message: missing ? 'is required' : issue.message }];
 }
@@ -62,12 +66,9 @@ function unwrapped(schema: unknown): unknown {
   return at;
 }
 
-function suggestion(key: string, known: readonly string[]): string {
-  if (known.length === 0) return '';
-  const nearest = closest(key, [...known]);
-  return distance(key.toLowerCase(), nearest.toLowerCase()) <= Math.max(2, key.length / 3)
-    ? `; did you mean "${nearest}"?`
-    : '';
+function suggestion(word: string, known: readonly string[]): string {
+  const nearest = nearestWord(word, known);
+  return nearest === undefined ? '' : `; did you mean "${nearest}"?`;
 }
 
 /** `contents[2].user` */

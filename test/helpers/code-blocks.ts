@@ -46,6 +46,13 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['// test/image.test.ts', 'test/vm/harness/shards.test.ts'],
   ['// vitest.config.ts', 'test/vm/harness/shards.test.ts'],
   ['jobs:', 'test/vm/harness/shards.test.ts'],
+  ['nixos-disk-image schema --of inspect', 'test/tool/cli/docs.test.ts'],
+  ['nixos-disk-image build --toplevel ./result --partition-table-type efi --explain', 'test/tool/cli/docs.test.ts'],
+  ['# for bash', 'test/tool/cli/completion.test.ts'],
+  ['# for zsh', 'test/tool/cli/completion.test.ts'],
+  ['# for fish', 'test/tool/cli/completion.test.ts'],
+  ['nixos-disk-image run nixos.img --keep', 'test/vm/cli/run.test.ts'],
+  ['qemu-img convert -O qcow2 changes.qcow2', 'test/vm/cli/run.test.ts'],
 ];
 
 /** The block that begins so. */
@@ -59,6 +66,7 @@ export function codeBlock(beginning: string): CodeBlock {
 /** The commands of a block for a shell, a line each, without comments. */
 export function commandsOf({ text }: CodeBlock): string[] {
   return text
+    .replaceAll(/\\\n\s*/g, '')
     .split('\n')
     .map((line) => line.replace(/\s{2,}#.*$/, '').trim())
     .filter((line) => line !== '' && !line.startsWith('#'));

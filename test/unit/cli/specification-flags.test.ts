@@ -18,8 +18,13 @@ function specificationFor(...argv: string[]): Record<string, unknown> {
   return specification;
 }
 
-test('every option of a specification has a flag, but for what only a file can say', () => {
-  const names = Object.keys(imageSpecSchema.shape).filter((name) => name !== 'contents' && name !== 'name');
+/** Options of a specification that are no flags, and why. */
+const WITHOUT_FLAG: Readonly<Record<string, string>> = {
+  name: 'the name of a derivation: it means nothing outside of Nix',
+};
+
+test('every option of a specification has a flag, but for those that have a reason', () => {
+  const names = Object.keys(imageSpecSchema.shape).filter((name) => WITHOUT_FLAG[name] === undefined);
   const flags = new Set(makeCommand(build, new AbortController().signal).options.map((one) => one.attributeName()));
   const lower = new Set([...flags].map((flag) => flag.toLowerCase()));
   expect(names.filter((name) => !lower.has(name.toLowerCase()))).toEqual([]);
@@ -38,10 +43,45 @@ test.each<[string[], Record<string, unknown>]>([
   [['--additional-paths', '/nix/store/a', '/nix/store/b'], { additionalPaths: ['/nix/store/a', '/nix/store/b'] }],
   [['--post-vm', 'gzip', '--post-vm=-k'], { postVM: ['gzip', '-k'] }],
   [['--base-name', '12'], { baseName: '12' }],
+  [
+    [
+      '--contents',
+      '{"source":"a:b,c=d \\"e\\"","target":"/srv/\\n:x"}',
+      '--contents',
+      '[{"source":"f","target":"/g"}]',
+    ],
+    {
+      contents: [
+        { source: 'a:b,c=d "e"', target: '/srv/\n:x' },
+        { source: 'f', target: '/g' },
+      ],
+    },
+  ],
 ])('%j', (argv, expected) => {
   expect(specificationFor(...argv)).toEqual(expected);
   if (argv.length > 0)
     expect(() => parseImageSpec({ toplevel: '/x', fsType: 'ext4', ...expected })).not.toThrow(/no such option/);
+});
+
+test.each([
+  ['{', /is not JSON/],
+  ['"./site:/srv"', /must be a JSON object, or an array of them/],
+  ['[1]', /must be a JSON object, or an array of them/],
+])('--contents %s is refused by the command line', (json, message) => {
+  expect(() => specificationFor('--contents', json)).toThrow(message);
+});
+
+test('an entry of --contents is checked as one of a file is', () => {
+  const specification = specificationFor(
+    '--toplevel',
+    'x',
+    '--contents',
+    '{"source":"a","target":"/../b","usr":"root"}',
+  );
+  expect(() => parseImageSpec(specification)).toThrow(
+    /contents\[0\]\.usr: there is no such option; did you mean "user"\?/,
+  );
+  expect(() => parseImageSpec(specification)).toThrow(/contents\[0\].target: .*leaves the root/);
 });
 
 test('what is no choice of an option is refused by the command line', () => {

@@ -4,6 +4,7 @@ import { execa } from 'execa';
 import { beforeAll, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { type DemoSystems, prepareDemo } from '../../../vm-images/demo.ts';
+import { expectJsonOf } from '../../helpers/json-schema.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 const MAIN = packageFile('dist/cli/main.js');
@@ -30,7 +31,9 @@ test('build and verify: the path on standard output, progress on standard error,
     { cwd: directory },
   );
   expect(verified.exitCode, verified.stderr).toBe(0);
-  expect(JSON.parse(verified.stdout)).toMatchObject([{ firmware: 'bios', ok: true, stageReached: 'login' }]);
+  expect(await expectJsonOf('verify', verified.stdout)).toMatchObject([
+    { firmware: 'bios', ok: true, stageReached: 'login' },
+  ]);
   const checked = await cli(['verify', 'out/nixos.qcow2', '--check', 'false'], { cwd: directory });
   expect(checked.exitCode).toBe(1);
   expect(checked.stdout).toMatch(/^BAD {3}out\/nixos.qcow2[\s\S]*FAIL {2}false/);
@@ -67,6 +70,8 @@ test('an image that cannot boot is status 1, with the stage and the cause', asyn
   const directory = await tempDirectory();
   await mkdir(join(directory, 'out'));
   await writeFile(join(directory, 'empty.img'), Buffer.alloc(4 * 1024 * 1024));
+  const reports = await cli(['verify', 'empty.img', '--firmware', 'bios', '--json'], { cwd: directory });
+  expect(await expectJsonOf('verify', reports.stdout)).toMatchObject([{ ok: false, failure: { stage: 'firmware' } }]);
   const verified = await cli(['verify', 'empty.img', '--firmware', 'bios'], { cwd: directory });
   expect(verified.exitCode).toBe(1);
   expect(verified.stdout).toMatch(/failed in stage "firmware" \(no-boot-signature\): .*no boot sector/);

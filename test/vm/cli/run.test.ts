@@ -1,12 +1,20 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import { symlink } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { quoteForDisplay } from '../../../lib/run/errors.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
+import { codeBlock, commandsOf } from '../../helpers/code-blocks.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
+import { run as runProgram } from '../../helpers/run.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 let image: BuiltImage;
 beforeAll(async () => {
@@ -15,14 +23,19 @@ beforeAll(async () => {
   });
 });
 
-const run = (): string[] => [
-  ...[process.execPath, packageFile('dist/cli/main.js'), 'run', image.image, '--firmware', 'bios'],
-];
+const CLI = [process.execPath, packageFile('dist/cli/main.js')];
+const run = (): string[] => [...CLI, 'run', image.image, '--firmware', 'bios'];
+
+async function digest(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}
 
 /** A program, what it has printed on either output, and its end. */
-function start(argv: readonly string[]) {
+function start(argv: readonly string[], cwd?: string) {
   const [program = '', ...args] = argv;
-  const child = spawn(program, args, { stdio: 'pipe' });
+  const child = spawn(program, args, { stdio: 'pipe', cwd });
   onTestFinished(() => void child.kill('SIGKILL'));
   const printed = { out: '', err: '' };
   const ended = once(child, 'close') as Promise<[number | null]>;
@@ -106,4 +119,41 @@ test('ports of the loopback lead to the guest; what is no port is refused before
   const { exitCode, stderr } = await localExecutor.run([...run(), '--port', '22:ssh', '--credential', 'x']);
   expect(exitCode).toBe(2);
   expect(stderr.toString('utf8')).toMatch(/--credential \(number 1\)|--port \(number 1\): "22:ssh" is not HOST:GUEST/);
+});
+
+test('--keep, as docs/command-line.md has it: a second run goes on, and the image stays as it is', async () => {
+  const directory = await tempDirectory();
+  await symlink(image.image, join(directory, 'nixos.img'));
+  const before = await digest(image.image);
+  const runLine = async (line: string, command: string) => {
+    const [, ...args] = line.split(' ');
+    const { child, printed, until, exitCode } = start([...CLI, ...args], directory);
+    await until(/login: $/);
+    child.stdin.write('root\n');
+    await until(/~ # /);
+    child.stdin.end(`${command}\n`);
+    return { printed, exitCode: await exitCode() };
+  };
+  const [first = '', second = ''] = commandsOf(codeBlock('nixos-disk-image run nixos.img --keep'));
+  const wrote = await runLine(first, 'echo was here > /kept; sync; poweroff -f');
+  expect(wrote.exitCode, wrote.printed.err).toBe(0);
+  expect(wrote.printed.err).toContain('what it writes is kept in changes.qcow2');
+  expect((await runLine(second, 'echo "/kept $(cat /kept)"; poweroff -f')).printed.out).toContain('/kept was here');
+  for (const command of commandsOf(codeBlock('qemu-img convert -O qcow2 changes.qcow2')))
+    await runProgram(['bash', '-euc', command], { cwd: directory });
+  const whole = 'nixos-disk-image run whole.qcow2 --snapshot';
+  expect((await runLine(whole, 'echo "/kept $(cat /kept)"; poweroff -f')).printed.out).toContain('/kept was here');
+  expect(await digest(image.image)).toBe(before);
+  const both = await localExecutor.run([...CLI, 'run', 'nixos.img', '--keep', 'x', '--snapshot'], { cwd: directory });
+  expect(both.exitCode).toBe(2);
+});
+
+test('--keep: a signal lets QEMU write down what it holds', async () => {
+  const keep = join(await tempDirectory(), 'changes.qcow2');
+  const { child, printed, until, exitCode } = start([...run(), '--keep', keep]);
+  await until(/login: $/);
+  child.kill('SIGTERM');
+  expect(await exitCode(), printed.err).toBe(130);
+  const { exitCode: checked, stdout } = await localExecutor.run(['qemu-img', 'check', keep]);
+  expect(checked, stdout.toString('utf8')).toBe(0);
 });

@@ -166,4 +166,12 @@ test('the package answers with its version, and its tests pass', async () => {
   const file = join(await tempDirectory(), 'test.nix');
   await writeFile(file, `((import <nixpkgs> { }).callPackage ${packageFile('nix/package.nix')} { }).tests.version`);
   expect(await readFile(await dropIn.buildFile(file), 'utf8')).toMatch(/^\d+\.\d+\.\d+\n$/);
+  await writeFile(file, `(import <nixpkgs> { }).callPackage ${packageFile('nix/package.nix')} { }`);
+  const share = join(await dropIn.buildFile(file), 'share');
+  for (const name of [
+    'bash-completion/completions/nixos-disk-image.bash',
+    'zsh/site-functions/_nixos-disk-image',
+    'fish/vendor_completions.d/nixos-disk-image.fish',
+  ])
+    expect(await readFile(join(share, name), 'utf8'), name).toContain('--partition-table-type');
 });
