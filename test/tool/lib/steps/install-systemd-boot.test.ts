@@ -105,7 +105,7 @@ test('generations and specialisations have an entry each; with XBOOTLDR that has
 
 test.each([
   ['is missing', null, /boot\.json does not exist/],
-  ['is malformed', '{', /boot\.json is no JSON/],
+  ['is malformed', '{', /boot\.json is not valid JSON/],
   [
     'lacks what it must have',
     { 'org.nixos.bootspec.v1': { system: 'x86_64-linux' } },
@@ -126,9 +126,9 @@ test.each([
   [
     'climbs out of the store',
     bootJson({ initrd: `${storePath('initrd')}/../../../etc/x` }),
-    /which is no file|not in the closure/,
+    /which is not a file|not in the closure/,
   ],
-  ['names what is not there', bootJson({ kernel: `${storePath('linux')}/gone` }), /gone, which is no file/],
+  ['names what is not there', bootJson({ kernel: `${storePath('linux')}/gone` }), /gone, which is not a file/],
   [
     'has secrets',
     bootJson({ initrdSecrets: '/nix/store/x/append' }),
