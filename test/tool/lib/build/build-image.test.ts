@@ -207,7 +207,7 @@ test('contents below the mount point of a boot partition are on that partition, 
   await expect(build({ contents: [loader] })).rejects.toThrow(/duplicate entry \/EFI\/BOOT\/BOOTX64\.EFI/);
   await symlink('x', join(directory, 'tree/boot/link'));
   const link = { source: join(directory, 'tree/boot'), target: '/boot' };
-  await expect(build({ contents: [link] })).rejects.toThrow(/a FAT filesystem cannot hold \/link/);
+  await expect(build({ contents: [link] })).rejects.toThrow(/a FAT filesystem cannot store \/link/);
 });
 
 test('the machine-id of this host does not come into an image through a link in contents', async () => {
