@@ -118,7 +118,7 @@ test('a user that the system does not declare is told before anything is made', 
   await writeFile(join(directory, 'file'), 'x');
   const contents = [{ source: join(directory, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
   const attempt = buildImage(options(join(directory, 'out'), 'tiny-grub-bios', { contents }));
-  await expect(attempt).rejects.toThrow(/the system declares no user bob/);
+  await expect(attempt).rejects.toThrow(/the system does not declare the user bob/);
   expect(await readdir(directory)).toEqual(['file']);
 });
 
