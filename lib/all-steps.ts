@@ -36,7 +36,7 @@ import { unmountRoot } from './steps/unmount-root.ts';
 import { writeConfigFile } from './steps/write-config-file.ts';
 import { writeEfiVariables } from './steps/write-efi-variables.ts';
 
-/** Every step, with what it says of itself. */
+/** Every step, with its name, its options' names and the programs that it runs. */
 export const STEPS: readonly StepFacts[] = [
   chownContents,
   computeDiskSize,

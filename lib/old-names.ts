@@ -2,7 +2,7 @@ import { fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
 import { listClosureFiles } from './steps/list-closure-files.ts';
 import { makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 
-/** What was renamed, under its old name until the next minor version. */
+/** Old names of renamed exports, kept until the next minor version. */
 
 /** @deprecated Use `makeBootFilesystem`. */
 export const formatEsp = makeBootFilesystem;
@@ -14,6 +14,6 @@ export const listClosure = listClosureFiles;
 export {
   type MountBootFilesystemOptions as CreateEspOptions,
   type MountedBootFilesystem as CreatedEsp,
-  /** The name by which make-disk-image's users know what it does; it stays. */
+  /** Users of make-disk-image know this name; it stays. */
   mountBootFilesystem as createEsp,
 } from './steps/mount-boot-filesystem.ts';

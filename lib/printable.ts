@@ -1,21 +1,21 @@
-/** Control characters, and the marks that turn the direction of text: a terminal obeys them. */
-const OBEYED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+/** Characters that a terminal acts on: control characters and bidirectional formatting characters. */
+const CONTROLS = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
-/** Text out of an image, or out of what a program said of one, as one line that a terminal only shows. */
+/** Escapes untrusted text, such as a name in an image, so that a terminal shows it on one line and acts on none of it. */
 export function printable(text: string): string {
-  return text.replace(OBEYED, escaped);
+  return text.replace(CONTROLS, escaped);
 }
 
-/** The same for text of several lines: their ends and tabs stay. */
+/** Like `printable`, but keeps newlines and tabs. */
 export function printableLines(text: string): string {
-  return text.replace(OBEYED, (character) =>
+  return text.replace(CONTROLS, (character) =>
     character === '\n' || character === '\t' ? character : escaped(character),
   );
 }
 
-/** JSON that a terminal may show: JSON.stringify leaves DEL, C1 and the marks of direction as they are. */
+/** JSON that is safe to print on a terminal: JSON.stringify does not escape DEL, C1 and bidirectional formatting characters. */
 export function printableJson(value: unknown): string {
-  return JSON.stringify(value, undefined, 2).replace(OBEYED, (character) =>
+  return JSON.stringify(value, undefined, 2).replace(CONTROLS, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }

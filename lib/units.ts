@@ -1,4 +1,4 @@
-/** The one place where units meet: bytes, 512-byte sectors, KiB, MiB and IEC size strings. */
+/** Conversions between bytes, 512-byte sectors, KiB, MiB and IEC size strings. */
 
 export const SECTOR_BYTES = 512;
 export const KIB = 1024;
@@ -16,9 +16,9 @@ const IEC_FACTORS: Readonly<Record<string, number>> = {
 
 const IEC_SIZE = /^(\d+(?:\.\d+)?)([KMGTP]?)(?:i?B)?$/;
 
-/** Bytes of an IEC size: `"512M"`, `"1.5G"`, `"4096"`, or a number of bytes. Rounds a fraction up to a whole byte,
- *  as `numfmt --from=iec` does.
- *  @returns `undefined` when the text is no size or is more than a double counts exactly.
+/** Parses an IEC size into bytes: `"512M"`, `"1.5G"`, `"4096"`, or a number of bytes. Rounds a fraction up to a whole byte,
+ *  like `numfmt --from=iec`.
+ *  @returns `undefined` when the text is not a size, or exceeds Number.MAX_SAFE_INTEGER.
  *  @see numfmt(1) */
 export function parseIecSize(size: string | number): number | undefined {
   if (typeof size === 'number') return Number.isSafeInteger(size) && size >= 0 ? size : undefined;
@@ -28,29 +28,30 @@ export function parseIecSize(size: string | number): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-/** `value` rounded up to a multiple of `unit`. */
+/** Rounds `value` up to a multiple of `unit`. */
 export function roundUp(value: number, unit: number): number {
   return Math.ceil(value / unit) * unit;
 }
 
-/** `value` rounded down to a multiple of `unit`. */
+/** Rounds `value` down to a multiple of `unit`. */
 export function roundDown(value: number, unit: number): number {
   return Math.floor(value / unit) * unit;
 }
 
-/** Bytes of a number of 512-byte sectors, the unit of partition tables. */
+/** Converts 512-byte sectors, the unit of partition tables, to bytes. */
 export function sectorsToBytes(sectors: number): number {
   return sectors * SECTOR_BYTES;
 }
 
-/** 512-byte sectors of a number of bytes, which must be a multiple of 512. */
+/** Converts bytes to 512-byte sectors.
+ *  @throws {RangeError} when `bytes` is not a multiple of 512. */
 export function bytesToSectors(bytes: number): number {
   if (bytes % SECTOR_BYTES !== 0)
-    throw new RangeError(`${bytes} bytes is no whole number of ${SECTOR_BYTES}-byte sectors`);
+    throw new RangeError(`${bytes} bytes is not a multiple of ${SECTOR_BYTES}-byte sectors`);
   return bytes / SECTOR_BYTES;
 }
 
-/** A size for people: `"1.4 GiB"`, `"512 MiB"`, `"37 B"`. */
+/** Formats a size for display: `"1.4 GiB"`, `"512 MiB"`, `"37 B"`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let value = bytes;
@@ -63,7 +64,7 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`;
 }
 
-/** A duration for people: `"340 ms"`, `"4.2 s"`, `"2 min 5 s"`. */
+/** Formats a duration for display: `"340 ms"`, `"4.2 s"`, `"2 min 5 s"`. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
   if (milliseconds < 120_000) return `${(milliseconds / 1000).toFixed(1)} s`;

@@ -5,8 +5,8 @@ import type { CopiedFile } from '../nix/install-commands.ts';
 import { resolveInStore } from '../nix/store.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 
-/** A file of the store, for a boot partition.
- *  @throws {InvalidOptionsError} when it is missing; the error names the NixOS option that refers to it. */
+/** Finds a file in the store, to copy to a boot partition.
+ *  @throws {InvalidOptionsError} when it does not exist; the error names the NixOS option that refers to it. */
 export async function storeFile(
   step: string,
   store: string,
@@ -22,7 +22,7 @@ export async function storeFile(
 }
 
 /** The files that a system's own installer copies to a boot partition.
- *  @param mountPoint of the partition; files for other places are left out. */
+ *  @param mountPoint of the partition; files for other places are omitted. */
 export async function copiedFiles(
   step: string,
   store: string,
@@ -43,11 +43,11 @@ export async function copiedFiles(
 
 export function notInStore(step: string, option: string, source: string): InvalidOptionsError {
   return new InvalidOptionsError(step, [
-    { path: option, message: `${basename(source)} is not in the store of the system: ${source}` },
+    { path: option, message: `${basename(source)} is not in the system's store: ${source}` },
   ]);
 }
 
-/** Keeps the last of several files with the same name, as if they had been copied in order. Names on a FAT ignore case. */
+/** Keeps the last of several files with the same name, as if they had been copied in order. Names on a FAT are case-insensitive. */
 export function laterWins(files: readonly FatFile[]): FatFile[] {
   return [...new Map(files.map((file) => [file.path.toLowerCase(), file])).values()];
 }

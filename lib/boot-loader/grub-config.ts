@@ -3,19 +3,19 @@ import type { FatFile } from '../filesystem/fat.ts';
 import type { BootFile, Bootspec, Generation } from '../nix/bootspec.ts';
 import type { GrubSettings } from '../nix/grub-settings.ts';
 
-/** Where grub.cfg is, and how the kernels are found. */
+/** How GRUB finds /boot and the kernels. */
 export interface BootPlace {
-  /** How `search` finds the filesystem that has /boot: `--fs-uuid 1234-ABCD`. */
+  /** Arguments of `search` for the filesystem with /boot: `--fs-uuid 1234-ABCD`. */
   readonly search: string;
-  /** /boot on that filesystem: `/boot`, or empty where it is the filesystem's root. */
+  /** The path of /boot on that filesystem: `/boot`, or empty if it is the filesystem's root. */
   readonly path: string;
-  /** The same of the filesystem that has the store. */
+  /** Arguments of `search` for the filesystem with the store. */
   readonly storeSearch: string;
-  /** Whether kernels are copied to /boot/kernels; else GRUB reads them from the store. */
+  /** Whether kernels are copied to /boot/kernels. Otherwise GRUB reads them from the store. */
   readonly copies: boolean;
 }
 
-/** Font, background and theme of the menu, by their names in /boot. */
+/** The menu's font, background and theme, by their paths below /boot. */
 export interface GrubArtwork {
   readonly hasFont: boolean;
   /** `background.png` */
@@ -26,11 +26,11 @@ export interface GrubArtwork {
 
 export interface GrubConfig {
   readonly config: string;
-  /** Kernels and initrds to copy, from /boot. */
+  /** Kernels and initrds to copy to /boot. */
   readonly kernels: readonly FatFile[];
 }
 
-/** The menu, as NixOS's installer makes it of the same settings.
+/** Makes the same menu as NixOS's installer from the same settings.
  *  @see GNU GRUB manual, "Writing full configuration files directly"; nixos/modules/system/boot/loader/grub/install-grub.pl */
 export function grubConfig(
   systems: readonly Generation[],
@@ -83,7 +83,7 @@ class Menu {
     this.#settings = settings;
   }
 
-  /** drive1 has /boot and drive2 has the store: extra entries of a system use these names. */
+  /** Sets drive1 to the filesystem with /boot and drive2 to the one with the store. A system's extra entries use these names. */
   searches(before: string): string[] {
     const { search, storeSearch, copies } = this.#boot;
     return [
@@ -92,7 +92,7 @@ class Menu {
     ];
   }
 
-  /** A generation with its specialisations: in a menu of their own, unless it is the current one. */
+  /** The entries of a generation and its specialisations, in a submenu unless the generation is the current one. */
   generation(
     { systems: [own, ...specialisations] }: Generation,
     name: string,
@@ -116,7 +116,7 @@ class Menu {
       ...(chosen === 'saved' ? ['  savedefault'] : []),
       ...this.searches('  '),
       ...(extraPerEntryConfig === '' ? [] : [`  ${extraPerEntryConfig.trimEnd()}`]),
-      // As NixOS's installer writes them: quotes and backslashes in them are meant for GRUB.
+      // Unquoted, as NixOS's installer writes them: quotes and backslashes in them are for GRUB.
       `  linux ${this.#place(kernel)} ${[`init=${init}`, ...kernelParams].join(' ')}`,
       ...(initrd === undefined ? [] : [`  initrd ${this.#place(initrd)}`]),
       '}',
@@ -132,9 +132,9 @@ class Menu {
   }
 }
 
-/** The title of a specialisation: its configurationName, or else its own name with date and version. */
+/** The title of a specialisation: its configurationName, or otherwise its name with date and version. */
 function specialisationTitle({ specialisation, configurationName, version }: Bootspec): string {
-  // The date is that of a file in the store: 1970-01-01.
+  // NixOS's installer takes the date of a file in the store, which is 1970-01-01.
   return configurationName !== '' ? configurationName : `(${specialisation} - ${dateOf(1)} - ${version})`;
 }
 
@@ -148,7 +148,7 @@ function superusers({ users }: GrubSettings): string[] {
   ];
 }
 
-/** The entry that grub-reboot chose for one boot, or else the default. */
+/** Selects the entry that grub-reboot chose for one boot, or otherwise the default. */
 function chooseDefault({ default: chosen, timeout, timeoutStyle }: GrubSettings): string[] {
   return [
     'if [ -s $prefix/grubenv ]; then',
@@ -222,8 +222,8 @@ function imageModule(file: string): string {
   return extension === 'jpg' ? 'jpeg' : extension;
 }
 
-/** The menu on the serial port that is the kernel's console, besides the screen: `console=ttyS1,115200n8`. Unless the system says
- *  itself what is to be on one. */
+/** Shows the menu also on the serial port that the kernel has as a console (`console=ttyS1,115200n8`), unless the system's
+ *  extraConfig configures terminals itself. */
 function serialConsole(kernelParams: readonly string[], extraConfig: string): string[] {
   const [, unit, speed = '115200'] =
     kernelParams
@@ -249,7 +249,7 @@ function quote(text: string): string {
   return `"${text.replace(/["\\$]/g, '\\$&')}"`;
 }
 
-/** A word of a command as GRUB's parser takes it. */
+/** Quotes a word for GRUB's parser. */
 export function word(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -6,14 +6,14 @@ import type { StepRunner } from '../run/step.ts';
 import { findTool, packageHint } from '../run/tools.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
-/** Modules that are in the core image, which so needs no other file than grub.cfg. */
+/** Modules in the core image, so that it needs no file other than grub.cfg. */
 export const GRUB_MODULES = [
   ...['part_gpt', 'part_msdos', 'fat', 'normal', 'configfile', 'search', 'search_fs_uuid', 'search_fs_file'],
   ...['search_label', 'linux', 'gzio', 'serial', 'terminal', 'echo', 'test', 'ls', 'cat', 'help', 'reboot', 'halt'],
   ...['minicmd', 'sleep', 'loadenv', 'all_video'],
 ];
 
-/** GRUB's core image for a platform, as a file. */
+/** A file with GRUB's core image for a platform. */
 export interface GrubCore {
   readonly file: string;
   readonly directory: string;
@@ -21,7 +21,7 @@ export interface GrubCore {
 }
 
 /** Makes a core image that finds grub.cfg by itself.
- *  @throws {ToolMissingError} without grub-mkimage or the platform's modules. Runs: grub-mkimage. */
+ *  @throws {ToolMissingError} when grub-mkimage or the platform's modules are missing. Runs: grub-mkimage. */
 export async function makeGrubCore(
   step: StepRunner,
   platform: string,
@@ -38,8 +38,8 @@ export async function makeGrubCore(
   return { file, directory, sizeBytes: (await readFile(file)).length };
 }
 
-/** Copies a platform's modules and lists, as grub-install does: what a menu asks for beyond the core image comes from there.
- *  @param target a directory of this host. @returns the names. Runs: cp, find. */
+/** Copies a platform's modules and lists, like grub-install: a menu may load modules that are not in the core image.
+ *  @param target a directory of this host. @returns the file names. Runs: cp, find. */
 export async function copyGrubModules(step: StepRunner, directory: string, target: string): Promise<string[]> {
   const named = ['-name', '*.mod', '-o', '-name', '*.lst'];
   const { stdout } = await step.run(['find', '-L', directory, '-maxdepth', '1', '-type', 'f', '(', ...named, ')'], {
@@ -53,24 +53,24 @@ export async function copyGrubModules(step: StepRunner, directory: string, targe
   return files.map((file) => basename(file)).sort();
 }
 
-/** The directory of a platform's modules: in `grubDirectory`, or else in `lib/grub` beside a directory of PATH. In a Nix store, each
- *  platform is a package of its own. It is where grub-mkimage runs. */
+/** Finds the directory of a platform's modules, in `grubDirectory`, or otherwise in `lib/grub` beside each directory of PATH. In a Nix
+ *  store, each platform is in a separate package. The executor searches, because grub-mkimage runs there. */
 async function findPlatform(step: StepRunner, platform: string, grubDirectory: string | undefined): Promise<string> {
   const directories =
     grubDirectory === undefined
       ? [...new Set([...(await searchedDirectories(step)), '/usr/lib/grub'])]
       : [grubDirectory];
   const places = directories.map((directory) => join(directory, platform));
-  // It exits 1 for a directory that is not there.
+  // find exits with status 1 if a directory does not exist.
   const found = await step.tryRun(['find', '-L', ...places, '-maxdepth', '1', '-name', 'moddep.lst'], { answers: [1] });
   const [first] = found.stdout.toString('utf8').split('\n');
   if (first !== undefined && first !== '') return dirname(first);
   throw new ToolMissingError(step.step, `GRUB for ${platform}`, {
-    hint: `${grubDirectory ?? 'no directory of PATH'} has none; ${packageHint(platform)}`,
+    hint: `${grubDirectory === undefined ? 'no lib/grub beside a directory of PATH has it' : `${grubDirectory} does not have it`}; ${packageHint(platform)}`,
   });
 }
 
-/** `lib/grub` beside where this host has programs: most of all GRUB's own. */
+/** `lib/grub` beside each directory of programs, GRUB's own first. */
 async function searchedDirectories(step: StepRunner): Promise<string[]> {
   const searched = step.executor.searchPath?.();
   if (searched === undefined) return [];
@@ -79,10 +79,10 @@ async function searchedDirectories(step: StepRunner): Promise<string[]> {
   return [dirname(await realpath(tool)), ...searched.split(delimiter)].map((bin) => join(dirname(bin), 'lib/grub'));
 }
 
-/** Boot code in front of an MBR's own fields. */
+/** The size of the boot code before the fields of an MBR. */
 export const BOOT_CODE_BYTES = 440;
 
-/** Offsets in boot.img and in the core image's first sector: where the one names the core image, and the other the rest of it.
+/** The offset in boot.img of the core image's first sector number, and the offset in that sector of the block list for the rest.
  *  @see GRUB's boot.S and diskboot.S */
 export const KERNEL_SECTOR_AT = 0x5c;
 const BOOT_DRIVE_AT = 0x64;
@@ -90,7 +90,7 @@ const DRIVE_CHECK_AT = 0x66;
 export const BLOCK_LIST_AT = 0x1f4;
 const CORE_SEGMENT = 0x820;
 
-/** A raw disk image, and where its core image may go. Bytes. */
+/** A raw disk image, and its partitions in bytes. */
 interface GrubDisk {
   readonly image: string;
   readonly disk: {
@@ -99,7 +99,7 @@ interface GrubDisk {
   };
 }
 
-/** Writes the core image behind the MBR or into the BIOS boot partition, and the boot code that loads it. */
+/** Writes the core image into the BIOS boot partition, or into the gap after the MBR, and the boot code that loads it into the MBR. */
 export async function embedGrubCore(
   step: StepRunner,
   { image, disk }: GrubDisk,
@@ -114,29 +114,29 @@ export async function embedGrubCore(
   if (core.length > place.sizeBytes)
     throw new ImageTooSmallError(
       step.step,
-      disk.biosGrub === undefined ? 'the gap behind the MBR' : 'the BIOS boot partition',
+      disk.biosGrub === undefined ? 'the gap after the MBR' : 'the BIOS boot partition',
       { neededBytes: core.length, availableBytes: place.sizeBytes },
-      { hint: "GRUB's core image goes there" },
+      { hint: "make room for GRUB's core image there" },
     );
   if (boot.length < SECTOR_BYTES || core.length < 2 * SECTOR_BYTES)
-    throw new UnexpectedStateError(step.step, `${directory} has no GRUB for BIOS`, {
+    throw new UnexpectedStateError(step.step, `${directory} does not contain GRUB for BIOS`, {
       found: `boot.img of ${boot.length} bytes`,
     });
   const sector = place.offsetBytes / SECTOR_BYTES;
   const sectors = Math.ceil(core.length / SECTOR_BYTES);
-  // Where its own first sector finds the rest.
+  // The block list, with which the first sector loads the rest.
   core.writeBigUInt64LE(BigInt(sector + 1), BLOCK_LIST_AT);
   core.writeUInt16LE(sectors - 1, BLOCK_LIST_AT + 8);
   core.writeUInt16LE(CORE_SEGMENT, BLOCK_LIST_AT + 10);
   boot.writeBigUInt64LE(BigInt(sector), KERNEL_SECTOR_AT);
-  // The drive that the BIOS booted from, and no check for BIOSes that tell a wrong one, as grub-install does on a hard disk.
+  // Like grub-install for a hard disk: use the drive that the BIOS reports, and skip the workaround for BIOSes that report a wrong one.
   boot.writeUInt8(0xff, BOOT_DRIVE_AT);
   boot.writeUInt16LE(0x9090, DRIVE_CHECK_AT);
   const handle = await open(image, 'r+');
   try {
     await handle.write(core, 0, core.length, place.offsetBytes);
     await handle.write(boot, 0, BOOT_CODE_BYTES, 0);
-    // A zero-filled table is signed by who wrote it; without a signature no BIOS boots it.
+    // The partitioning tool wrote the signature; without it, no BIOS boots the disk.
     const signature = Buffer.alloc(2);
     await handle.read(signature, 0, 2, 510);
     if (signature.readUInt16LE() !== 0xaa55)

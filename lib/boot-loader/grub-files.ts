@@ -6,7 +6,7 @@ import { resolveInStore } from '../nix/store.ts';
 import { notInStore, storeFile } from './copied-files.ts';
 import type { GrubArtwork } from './grub-config.ts';
 
-/** Files of GRUB besides its menu, named from /boot. */
+/** GRUB's files besides its menu, by their paths below /boot. */
 
 const ENVIRONMENT_BYTES = 1024;
 
@@ -16,7 +16,7 @@ export const GRUB_ENVIRONMENT: FatFile = {
   content: { text: '# GRUB Environment Block\n'.padEnd(ENVIRONMENT_BYTES, '#') },
 };
 
-/** What NixOS's installer leaves for its next run, which runs grub-install only where something here has changed.
+/** The state file of NixOS's installer. Its next run, in the booted system, runs grub-install only if this has changed.
  *  @see nixos/modules/system/boot/loader/grub/install-grub.pl */
 export function grubState(settings: GrubSettings): FatFile[] {
   if (!settings.isConfigured) return [];
@@ -28,8 +28,8 @@ export function grubState(settings: GrubSettings): FatFile[] {
   return [{ path: 'grub/state', content: { text: `${lines.join('\n')}\n` } }];
 }
 
-/** Font, background and theme of the menu, and the files to copy to /boot for them.
- *  @throws {InvalidOptionsError} for one that is not in the store. */
+/** Finds the menu's font, background and theme, and the files to copy to /boot for them.
+ *  @throws {InvalidOptionsError} when one is not in the store. */
 export async function grubArtwork(
   step: string,
   store: string,
@@ -47,10 +47,10 @@ export async function grubArtwork(
   return { artwork: { hasFont: font !== '', background, theme: themeFiles }, files };
 }
 
-/** A theme may consist of symbolic links to directories. The limit ends a loop of links. */
+/** A theme may contain symbolic links to directories. The limit ends a loop of links. */
 const DEEPEST = 8;
 
-/** The files below a directory of the store, links followed, with another name in the place of the directory's. */
+/** Lists the files below a directory in the store, following links, as paths below `name`. */
 async function filesBelow(step: string, store: string, directory: string, name: string, depth = 0): Promise<string[]> {
   const resolved = await resolveInStore(store, directory);
   const at = resolved === undefined ? undefined : join(store, resolved);

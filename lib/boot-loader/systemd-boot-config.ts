@@ -3,14 +3,14 @@ import type { FatFile } from '../filesystem/fat.ts';
 import { type BootFile, type Bootspec, copyName, type Generation } from '../nix/bootspec.ts';
 import type { SystemdBootSettings } from '../nix/systemd-boot-settings.ts';
 
-/** What NixOS's systemd-boot installer writes of a system's settings.
+/** The files that NixOS's systemd-boot installer writes for a system's settings.
  *  @see loader.conf(5); the Boot Loader Specification, type 1; nixos/modules/system/boot/loader/systemd-boot */
 
 export function loaderConf(settings: SystemdBootSettings, defaultEntry: string): string {
   const { timeout, editor, consoleMode, rebootForBitlocker, bootCountingTries } = settings;
   return [
     `timeout ${timeout === 'none' ? 'menu-force' : timeout}`,
-    // With boot counting, an entry that failed too often gives way to the newest that is good.
+    // With boot counting, the newest good entry replaces an entry that failed too often.
     ...(bootCountingTries === undefined
       ? [`default ${defaultEntry}`]
       : [`preferred ${defaultEntry}`, 'default nixos-*']),
@@ -22,9 +22,9 @@ export function loaderConf(settings: SystemdBootSettings, defaultEntry: string):
 }
 
 export interface LoaderEntries {
-  /** Entries, and every kernel, initrd and devicetree once, from the root of the partition. */
+  /** The entries, and each kernel, initrd and devicetree once, with paths from the root of the partition. */
   readonly files: readonly FatFile[];
-  /** The id of the entry that boots by default: its file without the counter of its tries. */
+  /** The ID of the default entry: its file name without the boot counter. */
   readonly defaultEntry: string;
 }
 
@@ -50,7 +50,7 @@ export function loaderEntries(
         : entryName(number, system.specialisation);
       const path = `loader/entries/${name}${tries}.conf`;
       files.set(path, { path, content: { text } });
-      // That of the newest generation stays.
+      // The last assignment is that of the newest generation.
       if (system.specialisation === undefined) defaultEntry = `${name}.conf`;
     }
   return { files: [...files.values()], defaultEntry };
@@ -82,6 +82,6 @@ function entryText(
     ...(system.devicetree === undefined ? [] : [`devicetree ${place(system.devicetree)}`]),
     ...(entriesByHash ? [sortKey] : []),
   ];
-  // The newer design hashes its lines as they are joined: there is no newline at the end.
+  // The installer of NixOS 26.05 joins the lines, hashes them, and writes no newline at the end.
   return entriesByHash ? lines.join('\n') : `${lines.join('\n')}\n`;
 }

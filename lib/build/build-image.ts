@@ -34,7 +34,7 @@ import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
 import { type BuildPlan, planBuild } from './plan.ts';
 
 export interface BuildImageOptions extends ImageSpecInput {
-  /** The directory the image goes into; made when it is not there. */
+  /** The directory for the image; created if it does not exist. */
   readonly outDir: string;
 }
 
@@ -49,18 +49,18 @@ export interface BuiltImage {
   readonly size: DiskSize | undefined;
   readonly disk: PartitionedDisk;
   readonly filesystem: MadeFilesystem;
-  /** The store of EFI variables beside it; undefined without touchEFIVars. */
+  /** The store of EFI variables beside the image; undefined without touchEFIVars. */
   readonly efiVariables: string | undefined;
   readonly durationMs: number;
 }
 
-/** Builds a NixOS disk image from a system closure: make-disk-image's job, out of the exported steps.
+/** Builds a NixOS disk image from a system closure, like make-disk-image, by running the exported steps.
  *
- *  The image is made in a private directory beside its final place and renamed when whole; whatever happens, nothing else
- *  is left, and an image of that name that was there is replaced only by a finished one.
- *  @throws {InvalidOptionsError} for a wrong specification, all problems at once, before anything is touched; and for
- *  one that needs a builder when none was given.
- *  Runs: what its steps run. */
+ *  The image is made in a private directory in `outDir`, and renamed into place when it is complete. If the build fails, nothing is
+ *  left behind, and an existing image of the same name stays unchanged.
+ *  @throws {InvalidOptionsError} for an invalid specification, with all problems at once, before anything is written; also when it
+ *  needs a builder and none was given.
+ *  Runs: the programs of its steps. */
 export async function buildImage(options: BuildImageOptions, outside: BuildContext = {}): Promise<BuiltImage> {
   const startedAt = performance.now();
   const { outDir, ...input } = options;
@@ -78,20 +78,22 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
       [
         {
           path: 'bootLoaderFrom',
-          message: 'a builder VM is needed to run the switch-to-configuration of the system, and none was given',
+          message: "needs a builder VM to run the system's switch-to-configuration, but none was given",
         },
       ],
       {
-        hint: 'say bootLoaderFrom "bootspec", or installBootLoader: false; or pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
+        hint: 'use bootLoaderFrom "bootspec", or installBootLoader: false; or pass { startBuilder: startBuilderVm } from nixos-disk-image/harness as the second argument',
       },
     );
   if (spec.touchEFIVars && spec.efiVariables === undefined && outside.efiVariablesTemplate === undefined)
     throw new InvalidOptionsError(
       'buildImage',
-      [{ path: 'efiVariables', message: 'is needed with touchEFIVars: true: an empty store of EFI variables' }],
-      { hint: 'or pass { efiVariablesTemplate: async () => (await findUefiFirmware()).variablesTemplate }' },
+      [{ path: 'efiVariables', message: 'is required with touchEFIVars: true: an empty store of EFI variables' }],
+      {
+        hint: 'set efiVariables, or pass { efiVariablesTemplate: async () => (await findUefiFirmware()).variablesTemplate }',
+      },
     );
-  // With numbers for names, before anything is made.
+  // Unknown user names are reported before anything is written.
   const owners =
     plan.owners === 'declared'
       ? await resolveOwners({ toplevel: spec.toplevel, store: spec.store, contents: spec.contents }, outside)
@@ -101,7 +103,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   await refuseInsideSource('buildImage', spec.contents, outDirectory);
   const target = join(outDirectory, imageFileName(spec.baseName, spec.format));
   await using work = await makePrivateDirectory(outDirectory).catch((cause: unknown) => {
-    // A program failed; the directory may be fine.
+    // Then a program failed, not the directory.
     if (cause instanceof DiskImageError) throw cause;
     throw new InvalidOptionsError(
       'buildImage',
@@ -114,19 +116,19 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
       { cause },
     );
   });
-  // The private directory is gone when the build is over: its path helps nobody.
+  // The path of the private directory is useless to the reader: it is removed when the build ends.
   const onEvent = (event: StepEvent): void => outside.onEvent?.(withoutDirectory(event, work.path));
   const context: BuildContext = { ...outside, onEvent };
   const root = join(work.path, 'root');
   const raw = join(work.path, 'disk.img');
   await mkdir(root);
-  // Whatever the umask: it becomes the image's.
+  // Independent of the umask, because it becomes the root directory of the image.
   await chmod(root, 0o755);
 
   const staged = await stageContents({ stagedRoot: root, contents: spec.contents }, context);
   refuseLostAttributes(spec, plan, staged);
   const { toplevel: given, store, closureInfo, additionalPaths, channel } = spec;
-  // With onlyNixStore a system is put together as ever, and only its store gets into the image.
+  // With onlyNixStore, a system is installed as usual, but only its store is written into the image.
   const systemRoot = spec.onlyNixStore ? join(work.path, 'system') : root;
   const system = await installSystem(
     {
@@ -166,7 +168,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   };
   if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
   await installBootLoader(job, context);
-  // What was staged, and no more: a target may be a directory that was there, such as /etc.
+  // Only the staged files change owners, because a target may be an existing directory such as /etc.
   const stagedOwners = owners.flatMap(({ uid, gid, index }) =>
     (staged.entries[index]?.staged ?? []).map((target) => ({ target, uid, gid })),
   );
@@ -210,7 +212,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   };
 }
 
-/** How many copies of the tree's content are on the host's disk at the same time. */
+/** The number of copies of the content that exist on the host's disk at the same time. */
 function copiesOf(spec: ImageSpec, plan: BuildPlan): number {
   const isConverted = spec.format !== 'raw' && spec.format !== 'qcow2-compressed';
   return 1 + (isConverted ? 1 : 0) + (plan.needsBuilder && spec.reproducible ? 1 : 0);
@@ -221,14 +223,14 @@ function withoutDirectory(event: StepEvent, directory: string): StepEvent {
   return { ...event, detail: event.detail.replaceAll(`${directory}/`, '') };
 }
 
-/** The time of a reproducible image: SOURCE_DATE_EPOCH, else a second past 1970 like everything in a Nix store.
+/** The time of a reproducible image: SOURCE_DATE_EPOCH, or one second after 1970-01-01 like all files in a Nix store.
  *  @throws {InvalidOptionsError} when it is malformed. @see reproducible-builds.org, "SOURCE_DATE_EPOCH" */
 function sourceDateEpoch(): number {
   const given = process.env.SOURCE_DATE_EPOCH ?? '1';
   const parsed = timestampField.safeParse(/^\d+$/.test(given) ? Number(given) : given);
   if (parsed.success) return parsed.data;
   throw new InvalidOptionsError('buildImage', [
-    { path: 'SOURCE_DATE_EPOCH', message: `must be seconds since 1970 that fit into 32 bits, and is "${given}"` },
+    { path: 'SOURCE_DATE_EPOCH', message: `must be seconds since 1970 that fit into 32 bits, found "${given}"` },
   ]);
 }
 

@@ -10,15 +10,15 @@ import type { BuildPlan } from './plan.ts';
 
 const STEP = 'buildImage';
 
-/** Who installs which boot loader, for which firmware, and why. */
+/** Which boot loader is installed, how, for which firmware, and why. */
 export interface ChosenBootLoader {
   readonly bootLoader: BuildPlan['bootLoader'];
   readonly firmware: BuildPlan['firmware'];
   readonly explained: { readonly way: string; readonly why: string };
 }
 
-/** Decides it from the specification and from what the system is configured with.
- *  @throws {InvalidOptionsError} when the loader cannot be told, or for what the system asks for and cannot be done this way. */
+/** Chooses the boot loader from the specification and the system's configuration.
+ *  @throws {InvalidOptionsError} when the loader cannot be determined, or when the system needs its own installer. */
 export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoader> {
   const none = (why: string): ChosenBootLoader => ({
     ...{ bootLoader: 'none', firmware: [] },
@@ -35,7 +35,7 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
     };
   const store = spec.store ?? '/';
   const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
-  // Settings that only the system's own code can apply are refused here, before anything is made.
+  // This refuses settings that only the system's own code can apply, before anything is written.
   const settings = await readLoaderSettings(STEP, store, toplevel, spec.bootLoader);
   const { installer } = settings;
   if (spec.bootLoader === undefined && installer?.loader === 'none')
@@ -43,15 +43,22 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
   if (spec.bootLoader === undefined && installer?.loader === 'other')
     throw new InvalidOptionsError(
       STEP,
-      [{ path: 'bootLoader', message: `the boot loader of the system is installed by its own ${installer.name}` }],
-      { hint: 'run it: bootLoaderFrom "switch-to-configuration"; or say bootLoader "grub" or "systemd-boot"' },
+      [{ path: 'bootLoader', message: `only ${installer.name} can install the boot loader of the system` }],
+      {
+        hint: 'run it with bootLoaderFrom "switch-to-configuration", or set bootLoader to "grub" or "systemd-boot"',
+      },
     );
   const bootLoader = spec.bootLoader ?? (installer?.loader as BootLoader | undefined);
   if (bootLoader === undefined)
     throw new InvalidOptionsError(
       STEP,
-      [{ path: 'bootLoader', message: `is needed: which loader ${spec.toplevel} is for cannot be told` }],
-      { hint: 'say bootLoader "grub" or "systemd-boot"' },
+      [
+        {
+          path: 'bootLoader',
+          message: `is required, because the boot loader of ${spec.toplevel} cannot be determined`,
+        },
+      ],
+      { hint: 'set bootLoader to "grub" or "systemd-boot"' },
     );
   checkOptions(spec, bootLoader);
   await readGeneration(STEP, { number: 1, toplevel }, { store: spec.store });
@@ -63,7 +70,7 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
   return {
     ...{ bootLoader, firmware },
     explained: {
-      way: `${bootLoader === 'grub' ? 'GRUB' : 'systemd-boot'} from boot.json, on this host${onlyMenu ? ': its menu alone' : ''}`,
+      way: `${bootLoader === 'grub' ? 'GRUB' : 'systemd-boot'} from boot.json, on this host${onlyMenu ? ': only its menu' : ''}`,
       why: `bootLoaderFrom "bootspec"; ${
         spec.bootLoader === undefined
           ? `the system's own installer is ${installer?.name}`
@@ -77,13 +84,13 @@ export async function chooseBootLoader(spec: ImageSpec): Promise<ChosenBootLoade
 function checkOptions(spec: ImageSpec, bootLoader: BootLoader): void {
   const issues = Object.entries(ONLY_OF)
     .filter(([name, loader]) => loader !== bootLoader && spec[name as keyof typeof ONLY_OF] !== undefined)
-    .map(([name, loader]) => ({ path: name, message: `is an option of ${loader}, and the system has ${bootLoader}` }));
+    .map(([name, loader]) => ({ path: name, message: `is an option of ${loader}, but the system has ${bootLoader}` }));
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
 }
 
-/** What GRUB is installed for: what the system asks for, where the layout has a place for it. A system whose configuration is not
- *  known gets all that the layout is for.
- *  @throws {InvalidOptionsError} for what grub-install would fail at. */
+/** The firmware for which GRUB is installed: what the system is configured for, or all that the layout supports if the system's
+ *  configuration is unknown.
+ *  @throws {InvalidOptionsError} when the layout has no place for GRUB for that firmware. */
 function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')[] {
   const { bios, efi, table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
   if (!settings.isConfigured) return [...(bios ? (['bios'] as const) : []), ...(efi ? (['efi'] as const) : [])];
@@ -95,30 +102,30 @@ function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')
   if (forBios && !bios)
     issues.push({
       path: 'boot.loader.grub.devices',
-      message: `names ${devices.join(', ')}, and partitionTableType "${spec.partitionTableType}" has no place for GRUB for BIOS${table === 'none' ? '; "nodev" installs the menu alone' : ''}`,
+      message: `names ${devices.join(', ')}, but partitionTableType "${spec.partitionTableType}" has no place for GRUB for BIOS${table === 'none' ? '; "nodev" installs only the menu' : ''}`,
     });
   if (forEfi && !efi)
     issues.push({
       path: 'boot.loader.grub.efiSupport',
-      message: `is true, and partitionTableType "${spec.partitionTableType}" has no EFI system partition`,
+      message: `is true, but partitionTableType "${spec.partitionTableType}" has no EFI system partition`,
     });
   const esp = partitions.find(({ role }) => role === 'esp');
   if (forEfi && efi && esp?.mountPoint !== settings.efiSysMountPoint)
     issues.push({
       path: 'boot.loader.efi.efiSysMountPoint',
-      message: `is ${settings.efiSysMountPoint}, and the ESP of partitionTableType "${spec.partitionTableType}" is ${esp?.mountPoint}`,
+      message: `is ${settings.efiSysMountPoint}, but the ESP of partitionTableType "${spec.partitionTableType}" is ${esp?.mountPoint}`,
     });
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
   return [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
 }
 
-/** @throws {InvalidOptionsError} where the system's own installer would find no partition mounted. */
+/** @throws {InvalidOptionsError} when the layout lacks a partition at a mount point that the system's installer expects. */
 function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void {
   const { efi, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
   const type = spec.partitionTableType;
   if (!efi)
     throw new InvalidOptionsError(STEP, [
-      { path: 'partitionTableType', message: `"${type}" has no EFI, which the system's systemd-boot needs` },
+      { path: 'partitionTableType', message: `"${type}" does not support EFI, which the system's systemd-boot needs` },
     ]);
   if (!settings.isConfigured) return;
   const mountPointOf = (wanted: string): string | undefined =>
@@ -129,12 +136,12 @@ function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void 
   if (settings.espMountPoint !== esp)
     issues.push({
       path: 'boot.loader.efi.efiSysMountPoint',
-      message: `is ${settings.espMountPoint}, and the ESP of partitionTableType "${type}" is ${esp}`,
+      message: `is ${settings.espMountPoint}, but the ESP of partitionTableType "${type}" is ${esp}`,
     });
   if (settings.bootMountPoint !== boot)
     issues.push({
       path: 'boot.loader.systemd-boot.xbootldrMountPoint',
-      message: `makes the boot partition ${settings.bootMountPoint}, and that of partitionTableType "${type}" is ${boot}`,
+      message: `implies the boot partition ${settings.bootMountPoint}, but that of partitionTableType "${type}" is ${boot}`,
     });
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
 }

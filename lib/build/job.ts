@@ -5,16 +5,16 @@ import type { InstalledSystem } from '../steps/install-system.ts';
 import type { PartitionedDisk } from '../steps/partition-disk.ts';
 import type { BuildPlan } from './plan.ts';
 
-/** What the phases of one build share. */
+/** The data that the phases of one build share. */
 export interface Job {
   readonly spec: ImageSpec;
   readonly plan: BuildPlan;
   /** The staged root directory, and the raw disk. */
   readonly root: string;
   readonly raw: string;
-  /** The root filesystem's UUID: loaders name it before it is made. */
+  /** The root filesystem's UUID, chosen early because boot loaders refer to it before the filesystem is made. */
   readonly rootUuid: string;
-  /** Of everything, in a reproducible image. */
+  /** The time of all files in a reproducible image; undefined otherwise. */
   readonly timestamp: number | undefined;
   readonly system: InstalledSystem;
   readonly disk: PartitionedDisk;

@@ -4,22 +4,22 @@ import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } 
 import { chooseBootLoader } from './choose-boot-loader.ts';
 import { planSecureBoot, type SecureBootPlan } from './secure-boot.ts';
 
-/** Which way each phase of a build goes. buildImage follows it, and `build --explain` prints it. */
+/** How each phase of a build is done. buildImage follows it, and `build --explain` prints it. */
 export interface BuildPlan {
-  /** Whether store paths are first copied to the staged root, or written into the filesystem from where they are. */
+  /** Whether store paths are first copied to the staged root, or written into the filesystem directly from the store. */
   readonly closure: 'copied' | 'in place';
-  /** Who installs the boot loader: this host from boot.json, the system's own program in the builder VM, nobody. */
+  /** The loader that this host installs from boot.json; or the system's own program in the builder VM; or none. */
   readonly bootLoader: BootLoader | 'switch-to-configuration' | 'none';
-  /** For GRUB from boot.json: what it is installed for. */
+  /** The firmware for which GRUB is installed from boot.json; empty for other loaders. */
   readonly firmware: readonly ('bios' | 'efi')[];
   /** Whether the FAT filesystems are made at their offsets on this host, or in the builder VM. */
   readonly bootFilesystems: 'host' | 'builder' | 'none';
-  /** How the names in `contents` become numbers. */
+  /** How user names in `contents` are resolved: from the system's declarations, or in the activated system. */
   readonly owners: 'declared' | 'activated' | 'none';
   readonly needsBuilder: boolean;
   /** How boot programs are signed; undefined when they are not. */
   readonly secureBoot: SecureBootPlan | undefined;
-  /** The same for people, in the order of the build. */
+  /** Descriptions of the phases for people, in order. */
   readonly phases: readonly BuildPhase[];
 }
 
@@ -29,8 +29,9 @@ export interface BuildPhase {
   readonly why: string;
 }
 
-/** Decides which way each phase of a build goes. It reads the system, and changes nothing.
- *  @throws {InvalidOptionsError} for a wrong specification, and when the system's boot loader cannot be told and none is named. */
+/** Decides how each phase of a build is done. It reads the system, and changes nothing.
+ *  @throws {InvalidOptionsError} for an invalid specification, and when the system's boot loader cannot be determined and none is
+ *  named. */
 export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
   const spec = parseImageSpec(options);
   const layout = PARTITION_LAYOUTS[spec.partitionTableType];
@@ -56,7 +57,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
       ? {
           phase: 'closure',
           way: 'from the store into the filesystem, in one pass',
-          why: 'populateRootWith "mke2fs": e2fsprogs and the like read files where they are',
+          why: 'populateRootWith "mke2fs": files are read directly from the store',
         }
       : { phase: 'closure', way: 'copied to a staged root first', why: 'populateRootWith "cptofs" copies directories' },
     {
@@ -73,7 +74,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
         ? `partitionTableType "${spec.partitionTableType}" has none`
         : inVm
           ? 'the VM runs anyway, and mounts them'
-          : 'nothing of this needs root',
+          : 'this does not need root',
     },
     { phase: 'boot loader', ...loader.explained },
     ...(secureBoot === undefined
@@ -88,16 +89,16 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
     {
       phase: 'owners of contents',
       way: {
-        declared: 'numbers the system declares',
+        declared: 'IDs that the system declares',
         activated: `chown in the activated system, in the ${vm}`,
         none: 'root',
       }[owners],
-      why: !named ? 'no entry names a user' : inVm ? 'the VM runs anyway' : 'no VM runs, in which names would be known',
+      why: !named ? 'no entry names a user' : inVm ? 'the VM runs anyway' : 'no VM runs that could look up names',
     },
     {
       phase: 'machine-id',
-      way: inVm ? `removed in the ${vm}` : 'never made',
-      why: inVm ? 'activation makes one' : 'nothing of the system runs',
+      way: inVm ? `removed in the ${vm}` : 'never created',
+      why: inVm ? 'activation creates one' : "none of the system's code runs",
     },
     {
       phase: 'times and identifiers',
@@ -112,8 +113,8 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
       ? [
           {
             phase: 'layout',
-            way: 'what the VM left is taken out, and laid out again on a new disk, on this host',
-            why: 'reproducible: true; a running kernel writes in its own order, at the time it is',
+            way: 'files are extracted after the VM, and written to a new disk on this host',
+            why: 'reproducible: true; a running kernel writes in an unpredictable order, with the current time',
           },
         ]
       : []),

@@ -2,19 +2,19 @@ import type { Extent, ReadBytes } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { MIB } from '../units.ts';
 
-/** Where bytes differ, in whole units: the first and the number of units. */
+/** A range of units with different bytes: the first unit, and the number of units. */
 export interface Run {
   readonly first: number;
   readonly count: number;
 }
 
 const CHUNK_BYTES = MIB;
-/** Places that are told apart; what is behind them is one. */
+/** The limit of runs; the last one extends over all further differences. */
 const MOST_RUNS = 1000;
 
-/** Compares an extent of each of two disks. What is past a disk's end reads as nothing, and differs.
- *  @param unitBytes what is told apart: a sector, a block. @returns runs of units that differ, in order. The last goes to the end
- *  of what differs when there are more than a thousand. */
+/** Compares an extent of two disks. Bytes beyond the end of one disk count as different.
+ *  @param unitBytes the size of a unit, such as a sector or a block. @returns runs of units that differ, in order. If there are more
+ *  than a thousand, the last one extends to the last difference. */
 export async function differingRuns(
   budget: Budget,
   a: ReadBytes,
@@ -41,7 +41,7 @@ export async function differingRuns(
   return runs;
 }
 
-/** The same runs in larger units. @param size of one, in the units of the runs. */
+/** Converts runs to larger units. @param size the size of a larger unit, in units of the runs. */
 export function inUnits(runs: readonly Run[], size: number): Run[] {
   const larger: { first: number; count: number }[] = [];
   for (const { first, count } of runs) {

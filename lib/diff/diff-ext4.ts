@@ -5,25 +5,25 @@ import type { Budget } from '../inspect/budget.ts';
 import type { Run } from './byte-ranges.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
-/** Paths of each that are compared. */
+/** The limit of paths in each filesystem. */
 const MOST_PATHS = 300_000;
-/** Of what is not walked. */
+/** The limit of reports about skipped parts. */
 const MOST_LEFT_OUT = 20;
 const CHUNK_BYTES = 1024 * 1024;
 
-/** What is compared of a path. */
+/** The data of a path that are compared. */
 interface Side {
   readonly volume: Ext4Volume;
   readonly node: Ext4Node;
   readonly extents: readonly BlockExtent[];
-  /** Whether there are more, which cannot be told. */
+  /** Whether the block map is damaged or exceeds a limit, so that extents are missing. */
   readonly isCut: boolean;
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** Compares two ext4 filesystems: superblock, then path by path attributes and contents, wherever each has them; at last
- *  what of the differing blocks that does not explain.
- *  @param runs blocks that differ; undefined when the two are not in the same place. */
+/** Compares two ext4 filesystems: the superblocks, then the attributes and content of each path, independent of their position. If these
+ *  are equal, it lists the blocks that differ.
+ *  @param runs blocks that differ; undefined when the filesystems are at different positions. */
 export async function diffExt4(
   budget: Budget,
   where: string,
@@ -52,11 +52,11 @@ export async function diffExt4(
     found.add(...compareFields(where, what, sideA.fields, sideB.fields));
     ownersOf(sideA, what, differing ?? [], owners);
     if (differing !== undefined && blocksA === blocksB && areSame(sideA, sideB, differing)) continue;
-    if (sideA.isCut || sideB.isCut) found.add(notCompared(where, `${what}, whose map of blocks is damaged`));
+    if (sideA.isCut || sideB.isCut) found.add(notCompared(where, `${what}, whose block map is damaged`));
     const first = await firstDifference(budget, sideA, sideB);
     if (first !== undefined) found.add({ where, what, field: 'content', ...first });
   }
-  // Bytes differ that no path and no field shows: unused space, a journal, the order inside a directory.
+  // The different bytes are in unused space, in the journal, or in the order of a directory.
   if (found.length === 0)
     found.add(
       ...(runs?.found ?? []).map(({ first, count }) => ({
@@ -71,7 +71,7 @@ export async function diffExt4(
 }
 
 interface Tree {
-  /** Inodes by path, names by their bytes, the root under ''. */
+  /** Inodes by path. Paths are bytes decoded as latin1; the root is ''. */
   readonly inodes: ReadonlyMap<string, number>;
   readonly leftOut: readonly string[];
 }
@@ -84,7 +84,7 @@ async function listTree(budget: Budget, volume: Ext4Volume): Promise<Tree> {
   })) {
     budget.check();
     if (inodes.size >= MOST_PATHS) {
-      leftOut.add(`paths behind the first ${MOST_PATHS}`);
+      leftOut.add(`paths beyond the first ${MOST_PATHS}`);
       break;
     }
     inodes.set(path, node.inode);
@@ -120,19 +120,19 @@ function describe({ node }: Side): string {
   return `${node.type}, mode ${octal(node.mode)}, ${node.sizeBytes} bytes`;
 }
 
-/** Whether two files have the same blocks of the disk, and none of them differs: they need not be read again. */
+/** Whether two files have the same blocks, and none of these differs, so that they need not be read again. */
 function areSame(a: Side, b: Side, differing: readonly Run[]): boolean {
   if (a.node.sizeBytes !== b.node.sizeBytes || a.extents.length !== b.extents.length) return false;
   return a.extents.every((extent, index) => {
     const other = b.extents[index];
     const isEqual =
       other?.logical === extent.logical && other.physical === extent.physical && other.count === extent.count;
-    return isEqual && firstRunBehind(differing, extent.physical) >= extent.physical + extent.count;
+    return isEqual && firstRunAfter(differing, extent.physical) >= extent.physical + extent.count;
   });
 }
 
-/** Where the first run that ends behind a block begins; a run that has the block counts as beginning there. */
-function firstRunBehind(runs: readonly Run[], block: number): number {
+/** The start of the first run that ends after a block, or the block itself if the run contains it. */
+function firstRunAfter(runs: readonly Run[], block: number): number {
   let [low, high] = [0, runs.length];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -144,14 +144,14 @@ function firstRunBehind(runs: readonly Run[], block: number): number {
   return run === undefined ? Number.POSITIVE_INFINITY : Math.max(run.first, block);
 }
 
-/** Whose blocks begin runs of blocks that differ: for each extent, those runs that begin in it, or in which it begins. */
+/** Records a path as the owner of each run of differing blocks that starts in one of its extents. */
 function ownersOf({ extents }: Side, path: string, differing: readonly Run[], owners: Map<number, string>): void {
   if (differing.length === 0) return;
   for (const { physical, count } of extents)
     for (const { first } of differing) if (first >= physical && first < physical + count) owners.set(first, path);
 }
 
-/** The first byte in which two files differ, as each has it. Only what either has blocks for is read. */
+/** Finds the first byte in which two files differ. Reads only the parts for which one of them has blocks. */
 async function firstDifference(
   budget: Budget,
   a: Side,
@@ -181,7 +181,7 @@ function bytesOf({ volume, extents }: Side): { readonly from: number; readonly t
   return extents.map(({ logical, count }) => ({ from: logical * blockBytes, to: (logical + count) * blockBytes }));
 }
 
-/** Bytes of a file; holes, and what is behind the disk's end, are zeros. */
+/** Reads bytes of a file. Holes, and blocks beyond the end of the disk, are zero. */
 async function readContent({ volume, extents }: Side, from: number, length: number): Promise<Buffer> {
   const { blockBytes } = volume.superblock;
   const buffer = Buffer.alloc(length);
@@ -196,7 +196,7 @@ async function readContent({ volume, extents }: Side, from: number, length: numb
   return buffer;
 }
 
-/** The extents of a file from the one on that has a block, or is the first behind it. They are in order. */
+/** The extents of a file, in order, starting with the one that contains a block, or the first one after it. */
 function overlapping(extents: readonly BlockExtent[], block: number): readonly BlockExtent[] {
   let [low, high] = [0, extents.length];
   while (low < high) {

@@ -5,7 +5,7 @@ import { MIB } from '../units.ts';
 import type { Run } from './byte-ranges.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
-/** Files and directories of each that are compared. */
+/** The limit of files and directories in each filesystem. */
 const MOST_NODES = 50_000;
 const CHUNK_BYTES = MIB;
 
@@ -15,8 +15,8 @@ export interface FatSide {
   readonly extent: Extent;
 }
 
-/** Compares two FATs: boot sector, then path by path.
- *  @returns undefined when one is damaged so that it cannot be read into. */
+/** Compares two FATs: the boot sectors, then each path.
+ *  @returns undefined when one is too damaged to be read. */
 export async function diffFat(
   budget: Budget,
   where: string,
@@ -44,7 +44,7 @@ export async function diffFat(
     const first = await firstDifference(budget, volumeA, nodeA, volumeB, nodeB);
     if (first !== undefined) found.add({ where, what, field: 'content', ...first });
   }
-  if (treeA.isCut || treeB.isCut) found.add(notCompared(where, `paths behind the first ${MOST_NODES}`));
+  if (treeA.isCut || treeB.isCut) found.add(notCompared(where, `paths beyond the first ${MOST_NODES}`));
   if (found.length === 0)
     found.add(
       ...runs.map(({ first, count }) => ({
@@ -88,7 +88,7 @@ function describe({ type, sizeBytes }: FatNode): string {
   return type === 'file' ? `${type}, ${sizeBytes} bytes` : type;
 }
 
-/** The first byte in which two files differ, as each has it. A file that its chain of clusters cuts off ends there. */
+/** Finds the first byte in which two files differ. A file ends where its cluster chain ends. */
 async function firstDifference(
   budget: Budget,
   volumeA: FatVolume,

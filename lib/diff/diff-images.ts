@@ -21,21 +21,21 @@ import { compareFields, type Difference, Differences, notCompared } from './diff
 const STEP = 'diffImages';
 
 const schema = z.object({
-  /** Two disk images: raw, qcow2, vdi or vpc. They are only read. */
+  /** Two disk images of any format. They are only read. */
   a: path,
   b: path,
-  /** Milliseconds after which what has not been compared is left out, with a difference that says so. Default 60,000. */
+  /** Time limit in milliseconds, after which the rest is skipped, with a difference that reports it. Default 60,000. */
   timeoutMs: z.number().int().positive().default(DEFAULT_BUDGET_MS),
 });
 
 export interface DiffImagesOptions extends z.input<typeof schema> {}
 
-/** Says where two disk images differ: container, partition table, space outside of partitions, and in each filesystem by
- *  path and field. None when they are the same, byte for byte as a machine sees them, and in the identifiers of their
- *  container. ext4 and FAT are read into; of others, and of damaged ones, the differing places are told. What is left out, because
- *  it is too much or the time is over, is a difference of its own.
- *  @throws {InvalidOptionsError} for what is no image; {ToolFailedError} when a program is killed or ends in a way that it does
- *  not document. Runs: blkid, qemu-img. */
+/** Lists the differences of two disk images: in the container format, the partition table, the space outside partitions, and in each
+ *  filesystem by path and field. The list is empty when the disks are equal byte for byte, as a machine sees them, and the identifiers
+ *  of the containers are equal. Only ext4 and FAT are compared by path; for other or damaged filesystems, the sectors that differ are
+ *  listed. Parts that are skipped because of a limit are listed as differences.
+ *  @throws {InvalidOptionsError} when a file is not a disk image; {ToolFailedError} when a program is killed or exits with an
+ *  undocumented status. Runs: blkid, qemu-img. */
 export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
   name: STEP,
   options: schema,
@@ -56,7 +56,7 @@ export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
       if (a.image !== undefined && b.image !== undefined) return await diffDisks(step, budget, a.image, b.image);
       return [{ where: 'container', what: name, field: 'readable', a: a.readable, b: b.readable }];
     });
-    return [...differences, ...found, ...budget.leftOut.map((what) => notCompared('what is left out', what))];
+    return [...differences, ...found, ...budget.leftOut.map((what) => notCompared('skipped', what))];
   },
 });
 
@@ -67,7 +67,7 @@ async function container({ file, format, virtualBytes }: DiskImageFacts): Promis
 interface OpenDisk extends AsyncDisposable {
   /** The disk as a raw file; undefined when its container is damaged. */
   readonly image: ImageReader | undefined;
-  /** "yes", or what is wrong. */
+  /** "yes", or "no" with the problem. */
   readonly readable: string;
 }
 
@@ -137,25 +137,25 @@ function placeName(number: number): string {
   return number === 0 ? 'the whole disk' : `partition ${number}`;
 }
 
-/** What of a partition is on a disk. */
+/** The part of a partition that is inside the disk. */
 function within({ offsetBytes, sizeBytes }: Extent, diskBytes: number): Extent {
   const start = Math.min(offsetBytes, diskBytes);
   return { offsetBytes: start, sizeBytes: Math.max(0, Math.min(sizeBytes, diskBytes - start)) };
 }
 
-/** A GPT's entries, in front of which is its header. */
+/** The size of a GPT's entries, which follow its header. */
 const GPT_ENTRIES_BYTES = 128 * 128;
 
-/** Sectors of 512 bytes that differ outside of partitions, by what is there. */
+/** Reports 512-byte sectors that differ outside partitions, by the area in which they are. */
 function outsideAreas(first: number, last: number, { table, sectorBytes }: FoundTable, sectors: number): Difference[] {
   const isGpt = table === 'gpt';
   const perSector = sectorBytes / SECTOR_BYTES;
   const gptSectors = perSector + GPT_ENTRIES_BYTES / SECTOR_BYTES;
-  const behindGpt = isGpt ? perSector + gptSectors : 1;
+  const afterGpt = isGpt ? perSector + gptSectors : 1;
   const areas = [
     { what: 'boot sector', from: 0, to: 0 },
-    ...(isGpt ? [{ what: 'GPT', from: 1, to: behindGpt - 1 }] : []),
-    { what: 'space between partitions', from: behindGpt, to: sectors - 1 - (isGpt ? gptSectors : 0) },
+    ...(isGpt ? [{ what: 'GPT', from: 1, to: afterGpt - 1 }] : []),
+    { what: 'space between partitions', from: afterGpt, to: sectors - 1 - (isGpt ? gptSectors : 0) },
     ...(isGpt ? [{ what: 'backup GPT', from: sectors - gptSectors, to: sectors - 1 }] : []),
   ];
   return areas.flatMap(({ what, from, to }) => {
@@ -191,7 +191,7 @@ function fields(part: FoundPartition): Record<string, string> {
   };
 }
 
-/** Of most. */
+/** The usual block size. */
 const EXT4_BLOCK_BYTES = 4096;
 
 async function diffPartition(
@@ -203,7 +203,7 @@ async function diffPartition(
 ): Promise<Difference[]> {
   const samePlace = part.a.offsetBytes === part.b.offsetBytes && part.a.sizeBytes === part.b.sizeBytes;
   const sectors = samePlace ? await differingRuns(budget, a.read, b.read, part.a, SECTOR_BYTES) : undefined;
-  // No program need be asked what is the same.
+  // Equal partitions need no blkid.
   if (sectors?.length === 0) return [];
   const [probeA, probeB] = [await probeAt(step, budget, a, part.a), await probeAt(step, budget, b, part.b)];
   const name = [probeA.TYPE, probeA.LABEL].filter((text) => text !== undefined).join(' ');

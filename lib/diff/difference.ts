@@ -1,12 +1,12 @@
-/** One thing in which two images are not the same. */
+/** One difference between two images. */
 export interface Difference {
-  /** The container, the partition table, the space outside of partitions, or a partition: `"partition 1 (vfat ESP)"`. */
+  /** The container, the partition table, the space outside partitions, or a partition: `"partition 1 (vfat ESP)"`. */
   readonly where: string;
   /** A path in a filesystem, or a part of it: `"/etc/NIXOS"`, `"superblock"`, `"partition 2"`. */
   readonly what: string;
-  /** The field: `"mode"`, `"content"`; undefined when `what` is all. */
+  /** The field: `"mode"`, `"content"`; undefined when the difference is `what` as a whole. */
   readonly field?: string | undefined;
-  /** As each image has it; undefined where it has none. */
+  /** The value in each image; undefined if the image has none. */
   readonly a: string | undefined;
   readonly b: string | undefined;
 }
@@ -22,11 +22,11 @@ export function compareFields(
   return fields.flatMap((field) => (a[field] === b[field] ? [] : [{ where, what, field, a: a[field], b: b[field] }]));
 }
 
-/** More paths that differ in the same field say no more than that there are. */
+/** The limit of differences in one field; the others are only counted. */
 const MOST_OF_A_FIELD = 5000;
 
-/** The differences of one place: so many of each field, that those of times, in which every path may differ, do not hide the
- *  others. */
+/** Collects the differences of one partition or area. Each field has a separate limit, so that times, which may differ for every path, do
+ *  not hide other differences. */
 export class Differences {
   readonly #where: string;
   readonly #found: Difference[] = [];
@@ -49,7 +49,7 @@ export class Differences {
     }
   }
 
-  /** With a last one for each field that has more. */
+  /** All differences, with a count for each field that exceeds the limit. */
   get all(): Difference[] {
     const more = [...this.#counts].filter(([, count]) => count > MOST_OF_A_FIELD);
     return [
@@ -61,12 +61,12 @@ export class Differences {
   }
 }
 
-/** A difference's field, to tell kinds apart: positions are told one by one, and are one kind. */
+/** The kind of a difference: its field, or "bytes" for positions. */
 export function fieldName({ field = '' }: Pick<Difference, 'field'>): string {
   return /^(?:block|sector)s? /.test(field) ? 'bytes' : field;
 }
 
-/** What was left out, so that nobody takes it for the same. */
+/** Makes a difference that reports a skipped part, because it may differ. */
 export function notCompared(where: string, what: string): Difference {
   return { where, what, field: 'not looked at further', a: 'not compared', b: 'not compared' };
 }

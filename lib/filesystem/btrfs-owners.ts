@@ -3,7 +3,7 @@ import { crc32c } from '../formats/crc32c.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { TreeEntry } from './tree.ts';
 
-/** Where things are on disk. @see btrfs-dev-docs, "On-disk format": superblock, header, key, chunk item, inode item */
+/** Offsets and sizes of structures on disk. @see btrfs-dev-docs, "On-disk format": superblock, header, key, chunk item, inode item */
 const SUPERBLOCK = { at: 0x1_0000, bytes: 4096, root: 0x50, chunkRoot: 0x58, nodeBytes: 0x94, arrayBytes: 0xa0 };
 const CHECKSUM_TYPE = 0xc4;
 const SYSTEM_CHUNKS = 0x32b;
@@ -33,9 +33,9 @@ interface Item {
   readonly data: Buffer;
 }
 
-/** Gives every file of a new btrfs its owner: mkfs.btrfs takes owners from the directory that it is filled from, and from 6.14 on
- *  in a way that fakeroot does not see. Only filesystems as mkfs makes them: one device, crc32c, nothing mounted.
- *  @throws {UnexpectedStateError} when it does not hold an entry of the tree. */
+/** Sets the owners of all files in a new btrfs. mkfs.btrfs copies owners from the source directory, and since 6.14 in a way that
+ *  bypasses fakeroot. Supports only filesystems as mkfs.btrfs makes them: one device, crc32c, not mounted.
+ *  @throws {UnexpectedStateError} when an entry of the tree is missing. */
 export async function setBtrfsOwners(step: string, file: string, tree: readonly TreeEntry[]): Promise<void> {
   await using handle = await open(file, 'r+');
   const filesystem = await openBtrfs(step, handle);
@@ -60,7 +60,7 @@ export async function setBtrfsOwners(step: string, file: string, tree: readonly 
       path === '' || parent === undefined ? found.get(path) : directories.get(parent)?.get(path.slice(slash + 1));
     const item = inode === undefined ? undefined : inodes.get(inode);
     if (inode === undefined || item === undefined)
-      throw new UnexpectedStateError(step, `mkfs.btrfs has left out /${path}`);
+      throw new UnexpectedStateError(step, `mkfs.btrfs did not write /${path}`);
     found.set(path, inode);
     if (item.data.readUInt32LE(INODE.uid) === uid && item.data.readUInt32LE(INODE.gid) === gid) continue;
     item.data.writeUInt32LE(uid, INODE.uid);
@@ -89,7 +89,7 @@ async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
   const { buffer: superblock } = await handle.read(Buffer.alloc(SUPERBLOCK.bytes), 0, SUPERBLOCK.bytes, SUPERBLOCK.at);
   const checksumType = superblock.readUInt16LE(CHECKSUM_TYPE);
   if (checksumType !== CRC32C)
-    throw new UnexpectedStateError(step, 'the btrfs has checksums of another kind', {
+    throw new UnexpectedStateError(step, 'the btrfs has an unsupported type of checksums', {
       expected: 'crc32c (0)',
       found: `type ${checksumType}`,
     });
@@ -97,7 +97,8 @@ async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
   const chunks: Chunk[] = [];
   const physical = (logical: bigint): number => {
     const chunk = chunks.find((one) => logical >= one.logical && logical < one.logical + one.length);
-    if (chunk === undefined) throw new UnexpectedStateError(step, `no chunk of the btrfs has the address ${logical}`);
+    if (chunk === undefined)
+      throw new UnexpectedStateError(step, `no chunk of the btrfs contains the address ${logical}`);
     return Number(logical - chunk.logical + chunk.physical);
   };
   const leaves = async (logical: bigint): Promise<Node[]> => {
@@ -109,7 +110,7 @@ async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
       nodes.push(...(await leaves(buffer.readBigUInt64LE(HEADER.bytes + index * POINTER_BYTES + KEY_BYTES))));
     return nodes;
   };
-  // The chunks that the chunk tree itself is in.
+  // The chunks that contain the chunk tree itself.
   const arrayEnd = SYSTEM_CHUNKS + superblock.readUInt32LE(SUPERBLOCK.arrayBytes);
   for (let at = SYSTEM_CHUNKS; at < arrayEnd; ) {
     const data = superblock.subarray(at + KEY_BYTES);
@@ -130,12 +131,12 @@ async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
   };
 }
 
-/** With "single" and "dup" alike: the first copy. mkfs makes one of metadata. */
+/** Decodes a chunk item. It uses the first stripe; mkfs.btrfs was told to write only one copy. */
 function parseChunk(logical: bigint, data: Buffer): Chunk {
   return { logical, length: data.readBigUInt64LE(0), physical: data.readBigUInt64LE(CHUNK.stripeOffset) };
 }
 
-/** The items of a leaf; their data are parts of it. */
+/** Decodes the items of a leaf. Their data are views of its buffer. */
 function itemsOf(leaf: Buffer): Item[] {
   return Array.from({ length: leaf.readUInt32LE(HEADER.items) }, (_, index) => {
     const at = HEADER.bytes + index * ITEM_BYTES;

@@ -10,8 +10,8 @@ import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry, TreeSource } from './tree.ts';
 
-/** Arguments of mkfs.btrfs. Metadata once: filled from a directory, it takes 16 KiB of metadata for each file, and twice that
- *  by default; `btrfs balance start -mconvert=dup /` in the machine doubles what is there. @see mkfs.btrfs(8) */
+/** Arguments of mkfs.btrfs. Metadata is stored once, not twice as by default, because filling from a directory needs 16 KiB of metadata
+ *  for each file. `btrfs balance start -mconvert=dup /` adds the second copy in the machine. @see mkfs.btrfs(8) */
 function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
   return [
     ...['mkfs.btrfs', '--quiet', '--force', '--metadata', 'single', '--label', label],
@@ -21,8 +21,8 @@ function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, fil
   ];
 }
 
-/** Makes a btrfs in a sparse file, filled, with the tree's owners, and checks it: mkfs.btrfs exits 0 over links that it cannot
- *  have counted. Runs: mkfs.btrfs, btrfs. */
+/** Makes a btrfs in a sparse file, fills it, sets the owners, and checks it, because mkfs.btrfs exits with status 0 even if it counted
+ *  hard links wrong. Runs: mkfs.btrfs, btrfs. */
 export async function makeBtrfs(
   step: StepRunner,
   options: NewFilesystem,
@@ -34,14 +34,14 @@ export async function makeBtrfs(
   const made = await runOnMergedTree(step, source, file, (root) => btrfsArgs(options, root, file));
   if (made.exitCode !== 0) return made;
   await setBtrfsOwners(step.step, file, tree ?? []);
-  // It takes the host's inode numbers, and looks at no device: files of two filesystems may have the same.
+  // mkfs.btrfs identifies files by the host's inode numbers alone, which two filesystems may share.
   return step.run(['btrfs', 'check', '--force', file], {
-    what: 'mkfs.btrfs made a filesystem that is not sound',
-    hint: 'put the output directory on the filesystem that the Nix store is on',
+    what: 'mkfs.btrfs made an inconsistent filesystem',
+    hint: 'put the output directory on the same filesystem as the Nix store',
   });
 }
 
-/** What mkfs.btrfs takes for a tree; a smaller file it enlarges without a word. */
+/** The size that mkfs.btrfs needs for a tree, in bytes. It silently enlarges a smaller file. */
 export function btrfsBytes({ dataBlocks, inodes }: TreeUsage): number {
   return Math.ceil((dataBlocks * 4096 * 9) / 8) + inodes * 16_384 + 56 * 1024 * 1024;
 }
@@ -57,7 +57,7 @@ const AT = {
   deviceBytes: 0xd1,
   label: 0x12b,
 };
-/** Of the kinds of checksum, the one that mkfs.btrfs chooses. */
+/** The checksum type that mkfs.btrfs chooses by default. */
 const CRC32C = 0;
 
 export async function readBtrfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
@@ -68,7 +68,7 @@ export async function readBtrfs(step: string, image: string, offsetBytes: number
   return facts;
 }
 
-/** @param buffer from SUPERBLOCK_AT on. @returns undefined when it is none. */
+/** Parses a superblock. @param buffer starts at SUPERBLOCK_AT. @returns undefined when it is not a btrfs. */
 export function parseBtrfs(buffer: Buffer): FilesystemFacts | undefined {
   if (buffer.length < 4096 || buffer.toString('latin1', AT.magic, AT.magic + 8) !== '_BHRfS_M') return undefined;
   const sizeBytes = boundedBytes(buffer.readBigUInt64LE(AT.totalBytes), 1);

@@ -6,7 +6,7 @@ import { AbortedError, UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
-/** Blocks of a file that hold data: the first, and how many. */
+/** A run of blocks of a file that contain data: the first block, and their number. */
 export interface BlockRun {
   readonly start: number;
   readonly count: number;
@@ -14,14 +14,14 @@ export interface BlockRun {
 
 const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
-/** Fewer zero blocks between data are written, not left as a hole: every hole costs an extent. */
+/** Shorter runs of zero blocks between data are written, not left as holes, because every hole costs an extent. */
 export const SHORTEST_HOLE = 8;
 
-/** A file that is sparse by more than this is asked for its holes before it is read. */
+/** For a file with more holes than this, its extents are queried before it is read. */
 const WORTH_ASKING_BYTES = 16 * 1024 * 1024;
 
-/** The ranges of a file that may hold data, in bytes, aligned to blocks. @param file its path, as bytes. @param sizeBytes its size when
- *  it was listed. @throws {UnexpectedStateError} when it has another size now. Runs, for a sparse file: filefrag. */
+/** Finds the ranges of a file that may contain data, in bytes, aligned to blocks. @param file its path, as bytes. @param sizeBytes its
+ *  size when it was listed. @throws {UnexpectedStateError} when its size has changed. Runs, for a sparse file: filefrag. */
 export async function dataPlaces(
   step: StepRunner,
   handle: number,
@@ -38,7 +38,7 @@ export async function dataPlaces(
 }
 
 export function changed(step: StepRunner, file: Buffer): UnexpectedStateError {
-  return new UnexpectedStateError(step.step, `${file.toString('utf8')} changed while it was read`);
+  return new UnexpectedStateError(step.step, `${file.toString('utf8')} changed while it was being read`);
 }
 
 /** Finds the blocks of a chunk that are not zero. The result depends only on the content, not on how the host stores the file.
@@ -56,8 +56,8 @@ export function findData(bytes: Buffer, first: number): BlockRun[] {
   return runs;
 }
 
-/** Lets the event loop run now and then between calls that block, and ends at an abort: 20,000 promises for 20,000 files
- *  would take longer than the files. */
+/** Returns a function that lets the event loop run every 20 ms between synchronous calls, and throws when the step is aborted. Awaiting
+ *  a promise for each of many files would take longer than reading them. */
 export function pauses(step: StepRunner): () => Promise<void> | undefined {
   let last = performance.now();
   const rest = async (): Promise<void> => {
@@ -68,19 +68,19 @@ export function pauses(step: StepRunner): () => Promise<void> | undefined {
   return () => (performance.now() - last < 20 ? undefined : rest());
 }
 
-/** Bytes of a file: the first, and the one behind the last. */
+/** A range of bytes in a file; `end` is exclusive. */
 interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
-/** Where a file has data, in bytes; undefined where the host's filesystem does not tell (tmpfs). Node has no SEEK_DATA.
+/** The ranges of a file with data, in bytes; undefined if the host's filesystem cannot list extents (tmpfs). Node has no SEEK_DATA.
  *  @see filefrag(8) */
 export async function dataRanges(step: StepRunner, file: string): Promise<ByteRange[] | undefined> {
-  // -s: what is still only in memory has no extents yet.
+  // -s syncs first: data that is only in memory has no extents.
   const { exitCode, stdout } = await step.tryRun(['filefrag', '-s', '-e', '-b4096', `./${basename(file)}`], {
     cwd: dirname(file),
-    // It exits with an errno where the filesystem of this host cannot list extents.
+    // filefrag exits with an errno if the host's filesystem cannot list extents.
     answers: 'any',
   });
   if (exitCode !== 0) return undefined;

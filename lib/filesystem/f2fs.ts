@@ -25,7 +25,7 @@ export async function makeF2fs(
   return runOnMergedTree(step, source, file, (root) => ['sload.f2fs', '-P', '-f', root, file]);
 }
 
-/** What an f2fs needs for a tree: a block for each inode, a tenth to clean in, and its own areas. */
+/** The size that an f2fs needs for a tree, in bytes: a block for each inode, space for garbage collection, and its metadata areas. */
 export function f2fsBytes({ dataBlocks, inodes }: TreeUsage): number {
   return Math.ceil((dataBlocks + 2 * inodes) * 4096 * 1.15) + 256 * 1024 * 1024;
 }
@@ -43,7 +43,7 @@ export async function readF2fs(step: string, image: string, offsetBytes: number)
   return facts;
 }
 
-/** @param buffer from SUPERBLOCK_AT on. @returns undefined when it is none. */
+/** Parses a superblock. @param buffer starts at SUPERBLOCK_AT. @returns undefined when it is not an f2fs. */
 export function parseF2fs(buffer: Buffer): FilesystemFacts | undefined {
   if (buffer.length < 4096 - SUPERBLOCK_AT || buffer.readUInt32LE(AT.magic) !== MAGIC) return undefined;
   return {

@@ -4,22 +4,22 @@ import { type FatLayout, parseFatLayout } from '../formats/fat.ts';
 
 /** A file or directory on a FAT. */
 export interface FatNode {
-  /** From the root, without a leading slash. */
+  /** The path from the root, without a leading slash. */
   readonly path: string;
   readonly type: 'file' | 'directory';
   readonly sizeBytes: number;
   readonly firstCluster: number;
   /** Read-only 1, hidden 2, system 4, archive 32. */
   readonly attributes: number;
-  /** `2024-01-31T12:00:00.000Z`: a FAT's time has no zone. */
+  /** `2024-01-31T12:00:00.000Z`. Times on a FAT have no time zone. */
   readonly modified: string;
 }
 
 export interface FatTree {
   readonly nodes: readonly FatNode[];
-  /** What cannot be in a sound FAT, as sentences. */
+  /** Descriptions of damage, as sentences. */
   readonly damage: readonly string[];
-  /** Whether there is more than was asked for. */
+  /** Whether there are more entries than requested. */
   readonly isCut: boolean;
 }
 
@@ -34,8 +34,8 @@ const ENTRY_BYTES = 32;
 const DEEPEST = 64;
 const MOST_DAMAGE = 20;
 
-/** Reads a FAT without trusting it: no chain is followed further than there are clusters, no directory twice, and neither a
- *  file nor the allocation table is ever in memory whole. Names are bytes; no program and no shell sees them.
+/** Reads an untrusted FAT: no chain is followed beyond the number of clusters, no directory is read twice, and neither a file nor the
+ *  allocation table is held in memory as a whole. Names are never passed to a program or a shell.
  *  @see Microsoft, "FAT: General Overview of On-Disk Format" */
 export class FatVolume {
   readonly layout: FatLayout;
@@ -53,8 +53,8 @@ export class FatVolume {
     return layout === undefined ? undefined : new FatVolume(layout, read);
   }
 
-  /** Everything on it, directory by directory, in the order of the directories' entries.
-   *  @param most entries that are wanted. */
+  /** Lists all files, directory by directory, in the order of the directories' entries.
+   *  @param most the maximum number of entries. */
   async tree(most: number): Promise<FatTree> {
     const nodes: FatNode[] = [];
     const damage: string[] = [];
@@ -76,8 +76,9 @@ export class FatVolume {
           nodes.push(node);
           if (node.type !== 'directory') continue;
           if (seen.has(node.firstCluster))
-            say(`the directory /${node.path} is one that is elsewhere, too: it is linked twice`);
-          else if (directory.depth >= DEEPEST) say(`the directory /${node.path} is deeper than ${DEEPEST} directories`);
+            say(`the directory /${node.path} is linked twice: another directory has the same clusters`);
+          else if (directory.depth >= DEEPEST)
+            say(`the directory /${node.path} is nested more than ${DEEPEST} levels deep`);
           else next.push({ path: node.path, cluster: node.firstCluster, depth: directory.depth + 1 });
           seen.add(node.firstCluster);
         }
@@ -87,7 +88,7 @@ export class FatVolume {
     return { nodes, damage, isCut: false };
   }
 
-  /** Bytes of a file, from an offset of it. Short where it ends, or its chain of clusters does. */
+  /** Reads bytes of a file from an offset. Returns fewer bytes if the file or its cluster chain ends. */
   async readFile({ firstCluster, sizeBytes }: FatNode, offsetBytes: number, bytes: number): Promise<Buffer> {
     const { clusterBytes } = this.layout;
     const end = Math.min(offsetBytes + bytes, sizeBytes);
@@ -106,14 +107,14 @@ export class FatVolume {
     return Buffer.concat(parts);
   }
 
-  /** How many bytes of a file its chain of clusters has; what a sound one has is all. */
+  /** How many bytes of a file its cluster chain covers. It covers the whole file unless the FAT is damaged. */
   async chainedBytes({ firstCluster, sizeBytes }: FatNode): Promise<number> {
     let bytes = 0;
     for await (const { count } of this.#runs(firstCluster, sizeBytes)) bytes += count * this.layout.clusterBytes;
     return Math.min(bytes, sizeBytes);
   }
 
-  /** Entries of the allocation table that are 0. */
+  /** The free space, from the entries of the allocation table that are 0. */
   async freeBytes(): Promise<number> {
     const { clusters, clusterBytes } = this.layout;
     let free = 0;
@@ -125,12 +126,12 @@ export class FatVolume {
     return boundedBytes(free, clusterBytes);
   }
 
-  /** Clusters of a chain, those in a row together, until it has `bytes` or ends. */
+  /** Follows a cluster chain until it covers `bytes` or ends. Yields runs of contiguous clusters. */
   async *#runs(first: number, bytes: number): AsyncGenerator<ClusterRun> {
     const { clusters, clusterBytes } = this.layout;
     let left = Math.min(Math.ceil(bytes / clusterBytes), clusters);
     let run = { cluster: first, count: 0 };
-    // A cluster a chain comes back to makes it endless, not longer than the filesystem.
+    // The count limits a chain that loops.
     for (let cluster = first; left > 0 && cluster >= 2 && cluster < clusters + 2; left -= 1) {
       if (cluster === run.cluster + run.count) run = { cluster: run.cluster, count: run.count + 1 };
       else {
@@ -154,7 +155,7 @@ export class FatVolume {
     return tableAt + (bits === 12 ? cluster + (cluster >> 1) : (cluster * bits) / 8);
   }
 
-  /** Reads the page that an entry is in; undefined behind the end of what can be read. */
+  /** Reads the page that contains an entry; undefined if it is beyond the end of the image. */
   async #entry(cluster: number): Promise<number | undefined> {
     const at = this.#entryAt(cluster);
     for (const page of new Set([Math.floor(at / PAGE_BYTES), Math.floor((at + 1) / PAGE_BYTES)])) {
@@ -180,7 +181,7 @@ export class FatVolume {
     return (low | (high << 8) | (third << 16) | (fourth << 24)) & 0x0fff_ffff;
   }
 
-  /** @param cluster undefined for the root of a FAT12 or FAT16, which has an area of its own. */
+  /** Reads a directory. @param cluster undefined for the root of a FAT12 or FAT16, which has a separate area. */
   async #directory(
     path: string,
     cluster: number | undefined,
@@ -190,7 +191,7 @@ export class FatVolume {
     const { rootAt, rootBytes } = this.layout;
     const nodes: FatNode[] = [];
     const name = new LongName();
-    // An entry that is not wanted any more ends it, and what a directory can have at the most: 2 MiB.
+    // Reading stops at the requested number of entries, and at 2 MiB, the maximum size of a directory.
     const take = (bytes: Buffer): boolean => {
       for (let at = 0; at + ENTRY_BYTES <= bytes.length; at += ENTRY_BYTES) {
         const entry = bytes.subarray(at, at + ENTRY_BYTES);
@@ -210,7 +211,7 @@ export class FatVolume {
     for await (const run of this.#runs(cluster, 65_536 * ENTRY_BYTES))
       for (let index = 0; index < run.count; index += 1) {
         if (seen.has(run.cluster + index)) {
-          say(`the clusters of the directory /${path} go round in a circle`);
+          say(`the clusters of the directory /${path} form a loop`);
           return nodes;
         }
         seen.add(run.cluster + index);
@@ -221,7 +222,7 @@ export class FatVolume {
   }
 }
 
-/** A long name, which stands in front of its entry in pieces, the last first. */
+/** Assembles a long name, whose parts are before its entry, the last part first. */
 class LongName {
   #pieces: string[] = [];
   #checksum = -1;
@@ -235,7 +236,7 @@ class LongName {
     if (this.#pieces.length > 20) this.#pieces = [];
   }
 
-  /** The name for the entry with this short one; undefined when it has none. */
+  /** The long name of the entry with this short name; undefined when it has none. */
   take(short: Buffer): string | undefined {
     let sum = 0;
     for (const byte of short) sum = (((sum & 1) << 7) + (sum >> 1) + byte) & 0xff;
@@ -247,7 +248,7 @@ class LongName {
 
 const ATTRIBUTES = { volume: 0x08, directory: 0x10, longName: 0x0f };
 
-/** @returns undefined for what is not a file or directory. */
+/** Parses a directory entry. @returns undefined when it is not a file or directory. */
 function parseEntry(entry: Buffer, directory: string, longName: LongName, bits: number): FatNode | undefined {
   const attributes = entry.readUInt8(11);
   const first = entry.readUInt8(0);
@@ -265,14 +266,14 @@ function parseEntry(entry: Buffer, directory: string, longName: LongName, bits: 
     path: directory === '' ? name : `${directory}/${name}`,
     type: isDirectory ? 'directory' : 'file',
     sizeBytes: isDirectory ? 0 : entry.readUInt32LE(28),
-    // The upper half is of FAT32 alone; elsewhere it is 0, or of no meaning.
+    // Only FAT32 has the upper half; on others, it is 0 or undefined.
     firstCluster: entry.readUInt16LE(26) + (bits === 32 ? entry.readUInt16LE(20) * 65_536 : 0),
     attributes: attributes & 0x27,
     modified: fatTime(entry.readUInt16LE(24), entry.readUInt16LE(22)),
   };
 }
 
-/** Eight and three characters; Windows and Linux write whether they are small. */
+/** Formats an 8.3 name. Windows and Linux record whether its two parts are in lower case. */
 function shortName(entry: Buffer): string {
   const small = entry.readUInt8(12);
   const bytes = Buffer.from(entry.subarray(0, 11));

@@ -13,17 +13,17 @@ export interface FatLocation {
   readonly offsetBytes: number;
 }
 
-/** The oldest time that FAT has: 1980-01-01. */
+/** The earliest time that a FAT can store: 1980-01-01. */
 export const FAT_EPOCH = 315_532_800;
 
-/** What mkfs.fat chooses on a device of this size. At an offset it would go by the size of the whole image.
- *  FAT32 of fewer than 65,525 clusters is none. @see mkfs.fat(8) -F */
+/** The FAT type that mkfs.fat chooses for a device of this size. With an offset, it would use the size of the whole image.
+ *  A FAT32 with fewer than 65,525 clusters is invalid. @see mkfs.fat(8) -F */
 export function fatBits(sizeBytes: number): 12 | 16 | 32 {
   if (sizeBytes >= 512 * MIB) return 32;
   return sizeBytes > 8 * MIB ? 16 : 12;
 }
 
-/** What mtools need to work the same everywhere: no configuration, UTC, the time to write. @see mtools(1) */
+/** Environment variables that make mtools independent of the host: no configuration, UTC, the time to write. @see mtools(1) */
 export function mtoolsEnvironment(timestamp: number | undefined): Record<string, string> {
   return {
     MTOOLSRC: '/dev/null',
@@ -33,7 +33,7 @@ export function mtoolsEnvironment(timestamp: number | undefined): Record<string,
   };
 }
 
-/** How mtools are told of a FAT that is in an image, when they run in a directory: other names must be absolute. */
+/** The name of a FAT in an image for mtools, with the directory in which they must run. Other paths must be absolute. */
 export async function mtoolsName({ image, offsetBytes }: FatLocation): Promise<SafeName> {
   const { cwd, name, [Symbol.asyncDispose]: dispose } = await safeName(image);
   return { cwd, name: `${name}@@${offsetBytes}`, [Symbol.asyncDispose]: dispose };
@@ -41,7 +41,7 @@ export async function mtoolsName({ image, offsetBytes }: FatLocation): Promise<S
 
 export interface FatFacts {
   readonly bits: 12 | 16 | 32;
-  /** As /dev/disk/by-uuid and GRUB have it: `1234-ABCD`. */
+  /** As in /dev/disk/by-uuid: `1234-ABCD`. */
   readonly volumeId: string;
   readonly label: string;
   readonly clusterBytes: number;
@@ -49,7 +49,7 @@ export interface FatFacts {
   readonly freeBytes: number;
 }
 
-/** Reads a FAT's boot sector, and counts its free clusters. @throws {UnexpectedStateError} when there is none. */
+/** Reads a FAT's boot sector, and counts its free clusters. @throws {UnexpectedStateError} when there is no FAT. */
 export async function readFat(step: string, { image, offsetBytes }: FatLocation): Promise<FatFacts> {
   await using handle = await open(image, 'r');
   const volume = await FatVolume.open(async (at, bytes) => {
@@ -62,14 +62,14 @@ export async function readFat(step: string, { image, offsetBytes }: FatLocation)
   return { bits, volumeId, label, clusterBytes, sizeBytes, freeBytes: await volume.freeBytes() };
 }
 
-/** A file for a FAT: bytes, or a file on this host. */
+/** A file to write to a FAT. Its content is text, bytes, or a file on this host. */
 export interface FatFile {
   /** From the filesystem's root, without a leading slash. */
   readonly path: string;
   readonly content: { readonly source: string; readonly sizeBytes: number } | { readonly text: string | Uint8Array };
 }
 
-/** Writes directories and files into a FAT, in the order of their paths. Directories that are there are kept.
+/** Writes directories and files into a FAT, in the order of their paths. Existing directories are kept.
  *  @throws {ImageTooSmallError} before anything is written, with bytes needed and available. Runs: mmd, mcopy. */
 export async function writeFatTree(
   step: StepRunner,
@@ -92,7 +92,7 @@ export async function writeFatTree(
       `the boot partition "${label}"`,
       { neededBytes: needed, availableBytes: freeBytes },
       {
-        hint: `give a larger bootSize; the largest of its files is ${largest?.path} with ${formatBytes(largest === undefined ? 0 : sizeOf(largest))}`,
+        hint: `set a larger bootSize; the largest file is ${largest?.path} with ${formatBytes(largest === undefined ? 0 : sizeOf(largest))}`,
       },
     );
   }
@@ -120,7 +120,7 @@ export async function writeFatTree(
 
 const LARGEST_BATCH = 256;
 
-/** Files that one mcopy writes: several of one directory that keep their names, or a single one. In the order given. */
+/** Groups files, in order, for one mcopy each: several files of one directory that keep their names, or a single file. */
 function batches(files: readonly FatFile[]): [FatFile, ...FatFile[]][] {
   const all: [FatFile, ...FatFile[]][] = [];
   const keepsName = ({ path, content }: FatFile): boolean =>
@@ -136,11 +136,11 @@ function batches(files: readonly FatFile[]): [FatFile, ...FatFile[]][] {
   return all;
 }
 
-/** What no long name holds. @see Microsoft FAT specification, section 7 */
+/** Characters that are not allowed in long names. @see Microsoft FAT specification, section 7 */
 const FORBIDDEN = /["*:<>?\\|\p{Cc}]|[. ]$/u;
 const LONGEST_NAME = 255;
 
-/** @throws {UnexpectedStateError} for names that FAT does not have, and for two that are one: capitals do not tell them apart. */
+/** @throws {UnexpectedStateError} for names that a FAT does not allow, and for two names that differ only in case. */
 function checkNames(step: string, directories: readonly string[], files: readonly FatFile[]): void {
   const paths = files.map(({ path }) => path);
   for (const path of [...directories, ...paths])
@@ -149,36 +149,42 @@ function checkNames(step: string, directories: readonly string[], files: readonl
       if (wrong !== undefined)
         throw new UnexpectedStateError(
           step,
-          `a FAT filesystem has no name with ${JSON.stringify(wrong)}: /${path}`,
+          `a FAT filesystem does not allow ${JSON.stringify(wrong)} in names: /${path}`,
           {},
         );
       if (name.length > LONGEST_NAME)
-        throw new UnexpectedStateError(step, `a FAT filesystem has no name of ${name.length} characters: /${path}`, {});
+        throw new UnexpectedStateError(
+          step,
+          `a FAT filesystem does not allow names of ${name.length} characters: /${path}`,
+          {
+            expected: `at most ${LONGEST_NAME}`,
+          },
+        );
     }
   const taken = new Map(directories.map((directory) => [directory.toLowerCase(), directory]));
   for (const path of paths) {
     const other = taken.get(path.toLowerCase());
     if (other !== undefined)
-      throw new UnexpectedStateError(step, `/${other} and /${path} are one name on a FAT filesystem`, {
-        expected: 'names that differ in more than capitals',
+      throw new UnexpectedStateError(step, `/${other} and /${path} are the same name on a FAT filesystem`, {
+        expected: 'names that differ in more than case',
       });
     taken.set(path.toLowerCase(), path);
   }
 }
 
-/** Directories that a FAT has, in lower case, for FAT's names are the same in both. */
+/** Lists the directories on a FAT, in lower case, because its names are case-insensitive. */
 async function listDirectories(step: StepRunner, name: SafeName): Promise<Set<string>> {
   const entries = await listNames(step, name);
   return new Set(entries.filter((entry) => entry.endsWith('/')).map((entry) => entry.slice(0, -1)));
 }
 
-/** Files that a FAT has, in lower case. Runs: mdir. */
+/** Lists the files on a FAT, in lower case. Runs: mdir. */
 export async function listFatFiles(step: StepRunner, location: FatLocation): Promise<Set<string>> {
   await using name = await mtoolsName(location);
   return new Set((await listNames(step, name)).filter((entry) => !entry.endsWith('/')));
 }
 
-/** In lower case; directories end with a slash. */
+/** Lists all names, in lower case; directories end with a slash. */
 async function listNames(step: StepRunner, { cwd, name }: SafeName): Promise<string[]> {
   const { stdout } = await readWholeFat(step, ['mdir', '-b', '-/', '-a', '-i', name, '::/'], cwd);
   return stdout
@@ -188,14 +194,14 @@ async function listNames(step: StepRunner, { cwd, name }: SafeName): Promise<str
     .map((line) => line.slice(3).toLowerCase());
 }
 
-/** Runs a program of mtools that reads a whole FAT. For an empty FAT they exit with 1, as they do for every error. */
+/** Runs a program of mtools that reads a whole FAT. It exits with status 1 for an empty FAT, as for every error. */
 export async function readWholeFat(step: StepRunner, argv: readonly string[], cwd: string): Promise<RunResult> {
   const result = await step.tryRun(argv, { answers: [1], env: mtoolsEnvironment(undefined), cwd });
-  if (result.exitCode !== 0 && !saysEmpty(result)) throw commandFailure(step.step, step.executor, result);
+  if (result.exitCode !== 0 && !reportsEmpty(result)) throw commandFailure(step.step, step.executor, result);
   return result;
 }
 
-function saysEmpty({ stdout, stderr }: RunResult): boolean {
+function reportsEmpty({ stdout, stderr }: RunResult): boolean {
   return stdout.length === 0 && /: File "::\/\*?" not found\s*$/m.test(stderr.toString('utf8'));
 }
 

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
 
-/** Bytes that go out in one write. */
+/** The maximum size of one write. */
 export const CHUNK_BYTES = 1024 * 1024;
 const SYNC_BYTES = 64 * 1024 * 1024;
 
@@ -24,7 +24,7 @@ export class GatheredOutput {
     this.#offsetBytes = offsetBytes;
   }
 
-  /** Whether blocks can join those that are buffered; else the caller flushes first. */
+  /** Whether blocks can be appended to the buffer. Otherwise, the caller must flush first. */
   continuesAt(physical: number, blocks: number): boolean {
     return physical === this.#first + this.#blocks && (this.#blocks + blocks) * BLOCK_BYTES <= CHUNK_BYTES;
   }
@@ -42,7 +42,7 @@ export class GatheredOutput {
     await this.#written;
     const full = this.#buffer.subarray(0, this.#blocks * BLOCK_BYTES);
     this.#written = writeAll(this.#handle, full, this.#offsetBytes + this.#first * BLOCK_BYTES);
-    // It is awaited at the next flush; until then, a failure must not count as unhandled.
+    // The next flush awaits it; until then, a rejection must not count as unhandled.
     this.#written.catch(() => undefined);
     this.#startSync(full.length);
     [this.#buffer, this.#other] = [this.#other, this.#buffer];

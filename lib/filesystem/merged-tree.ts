@@ -5,13 +5,13 @@ import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
 import type { TreeSource } from './tree.ts';
 
-/** What runs in the namespaces: a constant; lists come in as files. $1 an fstab of bind mounts, $2 a list of pairs (owner,
- *  path), each NUL-ended; the command follows. */
+/** The script that runs in the namespaces. It is constant; lists are passed in files: $1 an fstab of bind mounts, $2 a NUL-separated
+ *  list of owners and paths, then the command. */
 const IN_NAMESPACE = `
 binds=$1 owners=$2
 shift 2
 mount --all --fstab "$binds"
-# Where only this user has an id, the kernel does not even refuse another: it says that there is none.
+# If only this user is mapped, chown fails with EINVAL, not EPERM, which fakeroot would not ignore.
 export FAKEROOTDONTTRYCHOWN=1
 exec fakeroot -- sh -euc '
 owners=$1
@@ -21,14 +21,14 @@ exec "$@"
 ' fill "$owners" "$@"
 `;
 
-/** fakeroot's daemon leaves the process group, and keeps message queues: namespaces of its own end with the command. */
+/** fakeroot's daemon leaves the process group and keeps message queues. Its own namespaces end with the command. */
 const ENDS_WITH_IT = ['--pid', '--fork', '--kill-child', '--ipc'];
 
-/** Runs a program that fills a filesystem from a directory, with the staged root and the closure as that one directory, and every
- *  file root's: in a mount namespace of its own, where store paths are bound, and under fakeroot. The store is not written
- *  to. Copied are only store paths with hard links to files outside of the closure, as an optimised store has them: such
- *  programs take the number of a file's links from the host.
- *  @param beside a path in the directory for what must be copied.
+/** Runs a program that fills a filesystem from a directory. Merges the staged root and the closure into that directory, in a mount
+ *  namespace into which store paths are bind-mounted, and runs the program under fakeroot, so that root owns all files. The store is
+ *  not modified. Store paths with hard links to files outside the closure, as in an optimised store, are copied instead, because such
+ *  programs take link counts from the host.
+ *  @param beside a path in the directory for temporary copies.
  *  @see unshare(1), fstab(5), fakeroot(1). Runs: find, cp, unshare, mount, fakeroot, xargs, chown. */
 export async function runOnMergedTree(
   step: StepRunner,
@@ -42,7 +42,7 @@ export async function runOnMergedTree(
   const binds: { readonly from: string; readonly at: string }[] = [];
   const { store = '/', storePaths = [] } = source.closure ?? {};
   if (source.root !== undefined) {
-    // The staged root is small: store paths are what is large. It is copied to where they can be bound into it.
+    // The staged root is small compared with the store paths. It is copied, so that they can be mounted into it.
     await removeTree(merged);
     await step.run(['cp', '--archive', '--', source.root, merged], { what: `cannot copy ${source.root}` });
     await mkdir(join(merged, 'nix/store'), { recursive: true });
@@ -52,9 +52,7 @@ export async function runOnMergedTree(
     storePaths.map((storePath) => join(resolve(store), storePath)),
   );
   if (copied.size > 0)
-    step.note(
-      `${copied.size} store paths are copied first: their files are hard links to others outside of the closure`,
-    );
+    step.note(`copying ${copied.size} store paths first: their files have hard links outside the closure`);
   for (const storePath of storePaths) {
     const from = join(resolve(store), storePath);
     const at = join(merged, 'nix/store', basename(storePath));
@@ -63,7 +61,7 @@ export async function runOnMergedTree(
     else if (copied.has(from))
       await step.run(['cp', '--archive', '--no-preserve=links', '--reflink=auto', '--', from, at]);
     else {
-      // The place that it is bound to.
+      // The mount point.
       if (facts.isDirectory()) await mkdir(at);
       else await writeFile(at, '', { flag: 'wx' });
       binds.push({ from, at });
@@ -86,12 +84,12 @@ export async function runOnMergedTree(
   return await step.tryRun(inNamespace, { answers: 'any' });
 }
 
-/** As fstab(5) takes a path. */
+/** Escapes a path for fstab(5). */
 function fstabEscape(path: string): string {
   return path.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }
 
-/** Store paths with a file that has more links than the closure has names for it. */
+/** Finds store paths with a file that has more hard links than names in the closure. */
 async function linkedOutside(step: StepRunner, paths: readonly string[]): Promise<Set<string>> {
   if (paths.length === 0) return new Set();
   const { stdout } = await step.run(['find', ...paths, '-type', 'f', '-links', '+1', '-printf', '%D:%i %n %H\\0']);

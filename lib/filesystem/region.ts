@@ -1,6 +1,6 @@
 import { readSync, writeSync } from 'node:fs';
 
-/** A part of a file, such as a partition of an image, read and written by offsets in it. */
+/** A part of a file, such as a partition of an image, with offsets relative to its start. */
 export class Region {
   readonly handle: number;
   readonly offsetBytes: number;
@@ -11,7 +11,7 @@ export class Region {
     this.offsetBytes = offsetBytes;
   }
 
-  /** @throws {RangeError} when the file ends before. */
+  /** @throws {RangeError} when the file is too short. */
   read(at: number, length: number): Buffer {
     const bytes = Buffer.alloc(length);
     for (let done = 0; done < length; ) {

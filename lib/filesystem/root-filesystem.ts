@@ -1,10 +1,10 @@
 import { requireTool } from '../run/tools.ts';
 
-/** The filesystems that a root can be. */
+/** The supported types of root filesystems. */
 export const ROOT_FILESYSTEMS = ['ext4', 'btrfs', 'xfs', 'f2fs'] as const;
 export type RootFilesystem = (typeof ROOT_FILESYSTEMS)[number];
 
-/** GRUB's module that reads each. */
+/** GRUB's module for each type. */
 export const GRUB_MODULE: Readonly<Record<RootFilesystem, string>> = {
   ext4: 'ext2',
   btrfs: 'btrfs',
@@ -12,10 +12,10 @@ export const GRUB_MODULE: Readonly<Record<RootFilesystem, string>> = {
   f2fs: 'f2fs',
 };
 
-/** Bytes that the label of each may have. */
+/** The maximum length of a label, in bytes. */
 export const LABEL_BYTES: Readonly<Record<RootFilesystem, number>> = { ext4: 16, btrfs: 255, xfs: 12, f2fs: 255 };
 
-/** Programs that make and fill each. */
+/** The programs that make and fill each type. */
 export const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
   ext4: ['mkfs.ext4'],
   btrfs: ['mkfs.btrfs', 'btrfs', 'filefrag', 'find', 'cp', 'unshare', 'fakeroot'],
@@ -23,40 +23,40 @@ export const TOOLS_OF: Readonly<Record<RootFilesystem, readonly string[]>> = {
   f2fs: ['mkfs.f2fs', 'sload.f2fs', 'filefrag', 'find', 'cp', 'unshare', 'fakeroot'],
 };
 
-/** Looks for what a filesystem needs on this host, before anything is made.
+/** Checks that the programs for a type are installed on this host.
  *  @throws {ToolMissingError} with the package to install. */
 export async function requireFilesystemTools(step: string, fsType: RootFilesystem): Promise<void> {
   for (const name of TOOLS_OF[fsType]) await requireTool(step, name);
 }
 
-/** What is asked of a new filesystem of any kind. */
+/** Options that all types have in common. */
 export interface NewFilesystem {
   readonly label: string;
   readonly uuid?: string | undefined;
 }
 
-/** What is read back from any. */
+/** Facts that are read back from a filesystem of any type. */
 export interface FilesystemFacts {
   /** Lower case. */
   readonly uuid: string;
   readonly label: string;
   readonly sizeBytes: number;
-  /** Undefined where the superblock does not tell. */
+  /** Undefined if the superblock does not contain it. */
   readonly freeBytes: number | undefined;
-  /** What of it is on this device, where it may have several; default: all. */
+  /** The size of its part on this device, if it can have several devices; default: all. */
   readonly deviceBytes?: number;
-  /** Why no kernel mounts it, as what follows "the filesystem": "has a superblock whose checksum is wrong". */
+  /** Damage that keeps a kernel from mounting it, phrased to follow "the filesystem": "has a superblock whose checksum is wrong". */
   readonly damage?: string | undefined;
 }
 
-/** What a tree takes, in the units of most filesystems. */
+/** The size of a tree, in units that most filesystems use. */
 export interface TreeUsage {
-  /** 4 KiB blocks of every non-directory by apparent size; hard links are counted each time. */
+  /** 4 KiB blocks of all files except directories, by apparent size; hard links are counted each time. */
   readonly dataBlocks: number;
-  /** Entries of the tree, its root included. */
+  /** Entries of the tree, including its root. */
   readonly inodes: number;
-  /** Bytes of the largest file. */
+  /** The size of the largest file. */
   readonly largestBytes: number;
-  /** Bytes that the files occupy on this host: at least so much they occupy in an image. */
+  /** The space that the files occupy on this host, and at least in an image. */
   readonly hostBytes: number;
 }

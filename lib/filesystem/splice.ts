@@ -6,8 +6,8 @@ import { dataRanges } from './data-runs.ts';
 const CHUNK_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
-/** Copies a sparse file into an image at an offset, holes left out: the place in the image must read as zeros.
- *  For filesystems whose tools know no offset. Runs: filefrag. */
+/** Copies the data of a sparse file into an image at an offset. That part of the image must be zero, because holes are skipped.
+ *  For filesystems whose tools do not support an offset. Runs: filefrag. */
 export async function spliceSparse(
   step: StepRunner,
   file: string,
@@ -27,7 +27,7 @@ export async function spliceSparse(
     }
 }
 
-/** Writes what is not zero. */
+/** Writes the blocks that are not zero. */
 async function writeData(to: FileHandle, chunk: Buffer, at: number): Promise<void> {
   if (chunk.equals(ZEROS.subarray(0, chunk.length))) return;
   for (let start = 0; start < chunk.length; ) {

@@ -6,35 +6,35 @@ import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { pauses } from './data-runs.ts';
 
-/** What goes into a filesystem: a staged directory, and store paths that stay where they are until they are written. */
+/** The sources of the files for a filesystem: a staged directory, store paths that are read from their store, and single entries. */
 export interface TreeSource {
-  /** A directory whose contents are the root's. */
+  /** A directory whose contents are written to the filesystem's root. */
   readonly root?: string | undefined;
-  /** Store paths that are not in `root`: each goes to its own path, whichever store holds it. */
+  /** Store paths that are not in `root`. Each is written to `/nix/store/…`, even if it is in a private store. */
   readonly closure?: Closure | undefined;
-  /** More entries, with their own modes and owners, each with its content where `source` says. */
+  /** Further entries, with their own modes and owners. */
   readonly entries?: readonly TreeEntry[] | undefined;
-  /** Who owns what; everything else is root's, whoever owns it on this host. */
+  /** Owners of paths. root owns all others, whoever owns them on this host. */
   readonly owners?: readonly TreeOwner[] | undefined;
-  /** Extended attributes, which only an ext4 keeps. */
+  /** Extended attributes, which are supported only for ext4. */
   readonly attributes?: readonly TreeAttribute[] | undefined;
-  /** Seconds since 1970 for every file's times; default: the source's modification times. */
+  /** Seconds since 1970 for the times of all files; default: the sources' modification times. */
   readonly timestamp?: number | undefined;
 }
 
 /** A closure in a Nix store of this host. */
 export interface Closure {
-  /** A private store's directory, with `nix/store` in it; default: the host's store. */
+  /** The directory of a private store, which contains `nix/store`; default: the host's store. */
   readonly store?: string | undefined;
   /** `/nix/store/…` */
   readonly storePaths: readonly string[];
-  /** Store paths stand at the filesystem's root, which is then to be mounted on /nix/store; default false. */
+  /** Put store paths at the filesystem's root, which will be mounted on /nix/store; default false. */
   readonly atRoot?: boolean | undefined;
 }
 
-/** Gives a path with all below it to numeric ids. */
+/** The numeric owner of a path and everything below it. */
 export interface TreeOwner {
-  /** From `/`. */
+  /** Absolute path. */
   readonly target: string;
   readonly uid: number;
   readonly gid: number;
@@ -42,7 +42,7 @@ export interface TreeOwner {
 
 /** An extended attribute of one path, such as a file capability, an ACL or a label. @see xattr(7) */
 export interface TreeAttribute {
-  /** From `/`: its bytes read as latin1. */
+  /** Absolute path; its bytes, decoded as latin1. */
   readonly target: string;
   /** With its namespace: "security.capability". */
   readonly name: string;
@@ -52,9 +52,9 @@ export interface TreeAttribute {
 
 export type TreeEntryType = 'file' | 'directory' | 'symlink' | 'fifo';
 
-/** One entry. Paths and names are bytes read as latin1, because a name need not be UTF-8. */
+/** One entry. Paths and names are bytes decoded as latin1, because a name need not be UTF-8. */
 export interface TreeEntry {
-  /** From the filesystem's root, without a leading slash; the root itself is ''. */
+  /** The path from the filesystem's root, without a leading slash; the root itself is ''. */
   readonly path: string;
   readonly type: TreeEntryType;
   /** Permission bits, with setuid, setgid and sticky. */
@@ -64,20 +64,20 @@ export interface TreeEntry {
   readonly sizeBytes: number;
   /** Seconds since 1970. */
   readonly mtime: number;
-  /** The file on this host, absolute: its bytes, read as latin1, as all of these names. */
+  /** The absolute path of the file on this host. */
   readonly source: string;
-  /** Where a symbolic link points. */
+  /** The target of a symbolic link. */
   readonly target: string;
-  /** Names the file that several entries are hard links to; undefined when it has one name. */
+  /** Identifies the file of which several entries are hard links; undefined when it has only one name. */
   readonly hardLink: string | undefined;
   readonly attributes?: readonly FileAttribute[] | undefined;
-  /** Bytes allocated on this host; a hard-linked file's are divided by its number of links. */
+  /** Bytes allocated on this host, divided by the number of hard links. */
   readonly hostBytes?: number | undefined;
 }
 
-/** Walks a tree in one order, whatever order the host's directories have: parents first, names by their bytes. It can be walked
- *  several times; only the names of the directories on the way to the current entry are in memory.
- *  @throws {UnexpectedStateError} for what no image should hold (devices, sockets), and for a path that two sources have. */
+/** Walks a tree in a fixed order, independent of the order in the host's directories: parents first, names sorted by their bytes. It can
+ *  be walked several times. Only the names in the directories above the current entry are in memory.
+ *  @throws {UnexpectedStateError} for devices and sockets, and for a path that two sources contain. */
 export function walkTree(step: StepRunner, source: TreeSource): Iterable<TreeEntry> {
   return { [Symbol.iterator]: () => merged(step, source) };
 }
@@ -93,7 +93,7 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
   return entries;
 }
 
-/** Parents of store paths, which are made where no source has them. */
+/** Parents of store paths, which are created if no source contains them. */
 const ON_THE_WAY = ['', 'nix', 'nix/store'];
 
 function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
@@ -112,11 +112,11 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
   const needsStore = closure !== undefined && closure.storePaths.length > 0 && closure.atRoot !== true;
   const onTheWay = needsStore ? ON_THE_WAY : [''];
   const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
-  // Where several streams have one of the parents of store paths, the first stream's is taken.
+  // If several streams contain a parent of store paths, the first one wins.
   const streams = [
     root === undefined ? [] : new HostWalk(step.step, false).below(resolve(root), ''),
     sorted,
-    // Which files of a store are links to each other depends on how that store was optimised, not on the closure.
+    // In a reproducible image, hard links in the store are split: they depend on how the store was optimised.
     closure === undefined ? [] : closureEntries(new HostWalk(step.step, timestamp !== undefined), closure),
     onTheWay.map((path) => ({ ...NEW_DIRECTORY, path })),
   ].map((stream) => stream[Symbol.iterator]());
@@ -141,7 +141,7 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
     }
     const chosen = heads[first];
     if (chosen === undefined || chosen.done) return;
-    // Entries that the caller gave have owners of their own.
+    // Entries of the caller have their own owners.
     yield first === 1 ? dated(chosen.value) : own(chosen.value);
     next(first);
     const after = heads[first];
@@ -169,7 +169,7 @@ function byPath(attributes: readonly TreeAttribute[]): Map<string, FileAttribute
   return found;
 }
 
-/** The owner of a path: of the last item that names it or one of its parents. */
+/** Returns a function that finds the owner of a path: the last item for the path or one of its parents. */
 function ownersOf(owners: readonly TreeOwner[]): (path: string) => { uid: number; gid: number } | undefined {
   const given = owners.map(({ target, uid, gid }) => ({ path: latin1(target).replace(/^\/+|\/+$/g, ''), uid, gid }));
   return (path) => {
@@ -199,7 +199,7 @@ function duplicate(step: StepRunner, one: TreeEntry, other: TreeEntry): Unexpect
   });
 }
 
-/** A directory that no source has. */
+/** A directory that no source contains. */
 const NEW_DIRECTORY: TreeEntry = {
   path: '',
   type: 'directory',
@@ -213,7 +213,7 @@ const NEW_DIRECTORY: TreeEntry = {
   hardLink: undefined,
 };
 
-/** A name's bytes, read as latin1. */
+/** The bytes of a name, decoded as latin1. */
 function latin1(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1');
 }
@@ -226,7 +226,7 @@ interface OpenDirectory {
   next: number;
 }
 
-/** Reads trees of this host with synchronous calls: a promise per file would take longer than the file. */
+/** Reads trees of this host with synchronous calls: a promise for each file would take longer than the call. */
 class HostWalk {
   readonly #step: string;
   readonly #splitLinks: boolean;
@@ -236,12 +236,12 @@ class HostWalk {
     this.#splitLinks = splitLinks;
   }
 
-  /** A directory and everything in it. @param start may be a symbolic link to it. */
+  /** Walks a directory and everything below it. @param start may be a symbolic link to it. */
   *below(start: string, path: string): Generator<TreeEntry> {
     yield* this.#walk(latin1(start), path, statSync(start));
   }
 
-  /** A file, a symbolic link, or a directory and everything in it. */
+  /** Walks a file, a symbolic link, or a directory and everything below it. */
   *from(start: string, path: string): Generator<TreeEntry> {
     yield* this.#walk(latin1(start), path, lstatSync(start));
   }
@@ -289,13 +289,13 @@ class HostWalk {
 }
 
 function readNames(source: string, path: string): OpenDirectory {
-  // Sorted by code units, which are the bytes of the names.
+  // Sorted by code units, which in latin1 are the bytes of the names.
   return { source, path, names: readdirSync(bytesOf(source), 'latin1').sort(), next: 0 };
 }
 
 const HAS_OTHER_THAN_ASCII = /[^\0-\x7f]/;
 
-/** The bytes of a name; as a string where it is ASCII, which Node handles faster. */
+/** The bytes of a name, or a string if it is ASCII, which Node handles faster. */
 function bytesOf(name: string): string | Buffer {
   return HAS_OTHER_THAN_ASCII.test(name) ? Buffer.from(name, 'latin1') : name;
 }

@@ -19,9 +19,9 @@ function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | undefined, 
   ];
 }
 
-/** Makes an xfs in a sparse file, filled by a prototype that names each file where it is. Hard links become files of their
- *  own: a prototype knows none.
- *  @param directories that the tree's files are in. Runs: mkfs.xfs, xfs_db, xfs_repair. */
+/** Makes an xfs in a sparse file, filled from a prototype file that names the source of each file. Hard links become separate files,
+ *  because a prototype does not support them.
+ *  @param directories that contain the tree's files. Runs: mkfs.xfs, xfs_db, xfs_repair. */
 export async function makeXfs(
   step: StepRunner,
   options: NewFilesystem,
@@ -31,7 +31,7 @@ export async function makeXfs(
 ): Promise<RunResult> {
   if (tree === undefined) return step.tryRun(xfsArgs(options, undefined, file), { answers: 'any' });
   await checkExpressible(step.step, tree, (await stat(file)).size);
-  // Where the files are on this host may have a space in its name too: they are named from here, through links.
+  // A prototype does not support spaces in paths of this host, so sources are named through symbolic links.
   const cwd = dirname(file);
   const links = directories.map((directory, index) => ({
     from: `${Buffer.from(directory).toString('latin1')}/`,
@@ -42,11 +42,11 @@ export async function makeXfs(
     const link = links.find(({ from }) => entry.source.startsWith(from));
     return link === undefined ? entry : { ...entry, source: `${link.to}/${entry.source.slice(link.from.length)}` };
   });
-  // From 6.13 on, a comma in its name would begin an option.
+  // A relative name: since 6.13, a comma in the name starts an option.
   const prototype = 'prototype';
   await writeFile(join(cwd, prototype), Buffer.from(xfsPrototype(step.step, named), 'latin1'));
   const made = await step.tryRun(xfsArgs(options, prototype, file), { answers: 'any', cwd });
-  // A prototype has no sticky bit.
+  // A prototype cannot express the sticky bit.
   const sticky = tree.filter(({ mode }) => (mode & 0o1000) !== 0);
   if (made.exitCode !== 0) return made;
   const commands = sticky.flatMap(({ path, type, mode }) => [
@@ -54,31 +54,31 @@ export async function makeXfs(
     ...['-c', `write core.mode 0${((type === 'directory' ? 0o040000 : 0o100000) | mode).toString(8)}`],
   ]);
   if (sticky.length > 0) await step.run(['xfs_db', '-x', ...commands, file], { what: 'cannot set the sticky bits' });
-  // mkfs.xfs exits 0 when a file did not fit into one free extent.
-  return step.run(['xfs_repair', '-n', file], { what: 'mkfs.xfs made a filesystem that is not sound' });
+  // mkfs.xfs exits with status 0 even if a file did not fit into one free extent.
+  return step.run(['xfs_repair', '-n', file], { what: 'mkfs.xfs made an inconsistent filesystem' });
 }
 
-/** What a prototype cannot hold, or mkfs.xfs writes wrong without a word.
- *  Measured with xfsprogs 6.1: files of 2 GiB, files larger than an allocation group, link targets beyond an inode. */
+/** Refuses files that mkfs.xfs silently writes wrong.
+ *  Measured with xfsprogs 6.1: files of 2 GiB, files larger than an allocation group, link targets that do not fit into an inode. */
 async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBytes: number): Promise<void> {
-  // There are four groups, and the log may be in any.
+  // There are four allocation groups, and the log may be in any of them.
   const largest = Math.min(2 ** 31 - 4096, sizeBytes / 4 - 72 * 1024 * 1024);
   const issues = [];
   for (const { path, type, target, sizeBytes: bytes } of tree) {
     if (type === 'file' && bytes > largest)
       issues.push({
         path: 'fsType',
-        message: `"xfs": /${path} has ${bytes} bytes, and mkfs.xfs writes files of at most ${Math.max(0, Math.floor(largest))} bytes whole in a filesystem of this size`,
+        message: `"xfs": /${path} has ${bytes} bytes, but mkfs.xfs supports at most ${Math.max(0, Math.floor(largest))} bytes for a file in a filesystem of this size`,
       });
     if (type === 'symlink' && target.length > 336)
       issues.push({
         path: 'fsType',
-        message: `"xfs": the link /${path} points to ${target.length} bytes, mkfs.xfs writes 336`,
+        message: `"xfs": the target of the link /${path} has ${target.length} bytes, but mkfs.xfs supports at most 336`,
       });
   }
   if (issues.length > 0)
     throw new InvalidOptionsError(step, issues, {
-      hint: 'fsType "ext4" holds it, and so does a larger diskSize for large files',
+      hint: 'use fsType "ext4", or a larger diskSize for large files',
     });
 }
 
@@ -90,7 +90,7 @@ function xfsPrototype(step: string, tree: readonly TreeEntry[]): string {
     throw new InvalidOptionsError(step, [
       {
         path: 'fsType',
-        message: `"xfs" cannot hold ${JSON.stringify(what)}: a prototype of mkfs.xfs takes no space in names`,
+        message: `"xfs" cannot store ${JSON.stringify(what)}: prototypes of mkfs.xfs do not support spaces in names`,
       },
     ]);
   };
@@ -113,10 +113,10 @@ function xfsPrototype(step: string, tree: readonly TreeEntry[]): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** What an xfs needs for a tree: inodes of 512 bytes, directories, its log. mkfs.xfs takes no less than 300 MB. */
+/** The size that an xfs needs for a tree, in bytes: inodes, directories, the log. mkfs.xfs requires at least 300 MB. */
 export function xfsBytes({ dataBlocks, inodes, largestBytes }: TreeUsage): number {
   const needed = Math.ceil(dataBlocks * 4096 * 1.1) + inodes * 2048 + 96 * 1024 * 1024;
-  // A group, of which there are four, must hold the largest file, and may have the log.
+  // One of the four allocation groups must have room for the largest file, and possibly for the log.
   return Math.max(needed, 320 * 1024 * 1024, 4 * (largestBytes + 80 * 1024 * 1024));
 }
 
@@ -125,7 +125,7 @@ const AT = {
   ...{ blockSize: 4, blocks: 8, uuid: 32, version: 100, sectorSize: 102, label: 108, freeBlocks: 144 },
   ...{ incompatible: 216, checksum: 224 },
 };
-/** A feature that xfs_repair(8) takes away again. */
+/** A feature flag that xfs_repair(8) clears. */
 const NEEDS_REPAIR = 0x10;
 
 export async function readXfs(step: string, image: string, offsetBytes: number): Promise<FilesystemFacts> {
@@ -136,7 +136,8 @@ export async function readXfs(step: string, image: string, offsetBytes: number):
   return facts;
 }
 
-/** @param buffer from the filesystem's first byte on, a whole sector of its own. @returns undefined when it is none. */
+/** Parses a superblock. @param buffer starts at the filesystem's first byte, and has a whole sector. @returns undefined when it is not
+ *  an xfs. */
 export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
   if (buffer.length < 4096 || buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
   const blockBytes = buffer.readUInt32BE(AT.blockSize);
@@ -151,12 +152,12 @@ export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
 }
 
 function damageOf(buffer: Buffer): string | undefined {
-  // Only since version 5 there are checksums.
+  // Only version 5 has checksums.
   if ((buffer.readUInt16BE(AT.version) & 0xf) !== 5) return undefined;
   const sector = Buffer.from(buffer.subarray(0, buffer.readUInt16BE(AT.sectorSize)));
   if (sector.length < AT.checksum + 4) return 'has a superblock that claims an impossible sector size';
   const stored = sector.readUInt32LE(AT.checksum);
   sector.writeUInt32LE(0, AT.checksum);
   if (~crc32c(~0, sector) >>> 0 !== stored) return WRONG_CHECKSUM;
-  return (buffer.readUInt32BE(AT.incompatible) & NEEDS_REPAIR) === 0 ? undefined : 'is marked as in need of xfs_repair';
+  return (buffer.readUInt32BE(AT.incompatible) & NEEDS_REPAIR) === 0 ? undefined : 'is marked as needing xfs_repair';
 }

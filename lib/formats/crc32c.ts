@@ -1,4 +1,4 @@
-/** Tables for slicing-by-4: table n is for a byte that n more bytes follow. */
+/** Tables for slicing-by-4: table n is for a byte that is followed by n more bytes. */
 const TABLES = [0, 1, 2, 3].map(() => new Uint32Array(256));
 for (let byte = 0; byte < 256; byte += 1) {
   let remainder = byte;
@@ -9,11 +9,11 @@ for (let byte = 0; byte < 256; byte += 1) {
 }
 const [TABLE_0 = new Uint32Array(), TABLE_1 = TABLE_0, TABLE_2 = TABLE_0, TABLE_3 = TABLE_0] = TABLES;
 
-/** Of a filesystem whose superblock has another checksum than it says. */
+/** The damage of a filesystem whose superblock does not match its checksum. */
 export const WRONG_CHECKSUM = 'has a superblock whose checksum is wrong';
 
-/** CRC-32C (Castagnoli) carried on from `seed`, without the last inversion, as ext4 has it. Node's zlib has only CRC-32. It takes
- *  four bytes at a time (slicing-by-4). */
+/** Computes CRC-32C (Castagnoli) continued from `seed`, without the final inversion, as ext4 uses it. Node's zlib has only CRC-32.
+ *  It processes four bytes at a time (slicing-by-4). */
 export function crc32c(seed: number, bytes: Uint8Array): number {
   let crc = seed;
   let at = 0;

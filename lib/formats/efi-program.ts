@@ -1,16 +1,16 @@
 import type { Extent, ReadBytes } from './extent.ts';
 
-/** What an EFI program is, told by what is in it. */
+/** An EFI program, identified by its content. */
 export interface EfiProgram {
   /** From the partition's root: `EFI/BOOT/BOOTX64.EFI`. */
   readonly file: string;
   readonly partition: number;
   readonly bytes: number;
-  /** As in the names of loaders: x64, aa64, ia32 …; `unknown` for a machine that is not known here. */
+  /** As in file names of loaders: x64, aa64, ia32 …; `unknown` for any other machine type. */
   readonly architecture: string;
-  /** Whether it has a table of certificates. */
+  /** Whether it has a certificate table. */
   readonly signed: boolean;
-  /** Whether it is as long as its own header says. */
+  /** Whether it is as long as its header says. */
   readonly complete: boolean;
   readonly kind: 'systemd-boot' | 'grub' | 'uki' | 'kernel' | 'shim' | 'other';
 }
@@ -54,7 +54,7 @@ const MACHINES: Readonly<Record<number, string>> = {
   43620: 'aa64',
 };
 
-/** The names that loaders have at the removable path, by architecture. @see UEFI specification 3.5.1.1 */
+/** The architectures in file names of loaders at the removable media path. @see UEFI specification 3.5.1.1 */
 export const EFI_ARCHITECTURES: ReadonlySet<string> = new Set(Object.values(MACHINES));
 
 const PE_HEADER_BYTES = 24;
@@ -62,7 +62,7 @@ const SECTION_BYTES = 40;
 const MOST_SECTIONS = 96;
 const CERTIFICATES = 4;
 
-/** Reads the header of an EFI program; undefined for what is none. */
+/** Reads the header of an EFI program; undefined when it is not one. */
 export async function readPe(read: ReadBytes): Promise<Pe | undefined> {
   const dos = await read(0, 64);
   if (dos.length < 64 || dos.toString('latin1', 0, 2) !== 'MZ') return undefined;
@@ -108,7 +108,7 @@ export async function readPe(read: ReadBytes): Promise<Pe | undefined> {
   return { architecture, signed: certificates.sizeBytes > 0, expectedBytes, sections, signing };
 }
 
-/** What a section of a UKI says: the command line, the release. At most 64 KiB. */
+/** Reads the text of a UKI's section, such as the kernel command line or os-release. At most 64 KiB. */
 export async function readSection(read: ReadBytes, pe: Pe, name: string): Promise<string | undefined> {
   const section = pe.sections.get(name);
   if (section === undefined) return undefined;
@@ -116,7 +116,7 @@ export async function readSection(read: ReadBytes, pe: Pe, name: string): Promis
   return content.toString('utf8').replace(/\0.*$/s, '');
 }
 
-/** How far into a program its own name is looked for. */
+/** How much of a program is searched for its name. */
 const SEARCHED_BYTES = 2 * 1024 * 1024;
 
 export async function kindOf(read: ReadBytes, pe: Pe): Promise<EfiProgram['kind']> {
@@ -131,7 +131,7 @@ export async function kindOf(read: ReadBytes, pe: Pe): Promise<EfiProgram['kind'
   return content.includes('UEFI SHIM') ? 'shim' : 'other';
 }
 
-/** What a kernel begins with: a bzImage, an Image of arm64 or riscv, a compressed one for EFI.
+/** Whether a file starts like a kernel: a bzImage, an arm64 or riscv Image, or a compressed EFI kernel.
  *  @see the kernel's Documentation/arch/{x86/boot,arm64/booting,riscv/boot-image-header}.rst */
 function isKernel(head: Buffer): boolean {
   if (head.length < 0x40) return false;
@@ -140,7 +140,7 @@ function isKernel(head: Buffer): boolean {
   return magic === 'ARM\x64' || magic === 'RSC\x05' || head.toString('latin1', 4, 8) === 'zimg';
 }
 
-/** How long a bzImage says that it is; undefined for what is none.
+/** The size of a bzImage in bytes, according to its header; undefined when it is not one.
  *  @see the kernel's Documentation/arch/x86/boot.rst, "setup_sects" and "syssize" */
 export function bzImageBytes(head: Buffer): number | undefined {
   if (head.length < 0x210 || head.toString('latin1', 0x202, 0x206) !== 'HdrS') return undefined;

@@ -1,4 +1,4 @@
-/** Reads a part of a disk, a partition or a file, counted from its start; short at its end. */
+/** Reads a part of a disk, a partition or a file. Returns fewer bytes at its end. */
 export type ReadBytes = (offsetBytes: number, bytes: number) => Promise<Buffer>;
 
 /** A part of a disk or of an image. */

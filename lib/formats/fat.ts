@@ -1,7 +1,7 @@
-/** Where a FAT has what. Bytes, from its start. */
+/** The geometry of a FAT. Offsets are in bytes, from its start. */
 export interface FatLayout {
   readonly bits: 12 | 16 | 32;
-  /** As /dev/disk/by-uuid and GRUB have it: `1234-ABCD`. */
+  /** As in /dev/disk/by-uuid: `1234-ABCD`. */
   readonly volumeId: string;
   readonly label: string;
   readonly clusterBytes: number;
@@ -9,10 +9,10 @@ export interface FatLayout {
   readonly clusters: number;
   readonly tableAt: number;
   readonly tableBytes: number;
-  /** Of FAT12 and FAT16, whose root has an area of its own. */
+  /** The root directory's area of FAT12 and FAT16; empty on FAT32. */
   readonly rootAt: number;
   readonly rootBytes: number;
-  /** Of FAT32. */
+  /** Only on FAT32. */
   readonly rootCluster: number | undefined;
   readonly dataAt: number;
 }
@@ -41,7 +41,7 @@ export function parseFatLayout(boot: Buffer): FatLayout | undefined {
     label: boot.toString('latin1', identity + 4, identity + 15).trimEnd(),
     clusterBytes: clusterSectors * sectorBytes,
     sizeBytes: sectors * sectorBytes,
-    // A table that is too small for them has no more.
+    // The table may be too small for all clusters.
     clusters: Math.min(clusters, Math.floor((tableBytes * 8) / bits) - 2),
     ...{ tableAt, tableBytes, rootAt, rootBytes: rootSectors * sectorBytes },
     rootCluster: bits === 32 ? boot.readUInt32LE(44) : undefined,

@@ -1,18 +1,18 @@
-/** What people give in the place of a disk image: a container that is not read here, or a disk image that is packed. */
+/** A file that is not a supported disk image: a container format that is not supported, or a compressed disk image. */
 export interface ForeignFormat {
   /** "a VMDK disk image of ESX" */
   readonly name: string;
-  /** What to do, with IMAGE for the file's name. */
+  /** What to do; IMAGE is a placeholder for the file name. */
   readonly hint: string;
 }
 
-/** How much of a file's start is looked at. */
+/** How much of a file's start is examined. */
 export const MAGIC_BYTES = 0x8000 + 0x800;
 
 const convert = (format: string): string => `convert it first: qemu-img convert -f ${format} -O raw IMAGE disk.img`;
 const unpack = (command: string): string => `unpack it first: ${command}`;
 
-/** A magic number as text of one byte a character. */
+/** A magic number, written as a latin1 string. */
 type Magic = readonly [at: number, magic: string, name: string, hint: string];
 
 /** @see each format's specification, and magic(5) */
@@ -30,18 +30,18 @@ const MAGICS: readonly Magic[] = [
   [0, 'PK\x03\x04', 'a zip archive', unpack('unzip IMAGE')],
   [0, "7z\xbc\xaf'\x1c", 'a 7z archive', unpack('7z x IMAGE')],
   [0, 'Rar!\x1a\x07', 'a RAR archive', unpack('unrar x IMAGE')],
-  [0, 'MSWIM\0\0\0', 'a Windows image (WIM)', 'it holds files, and is not a disk'],
+  [0, 'MSWIM\0\0\0', 'a Windows image (WIM)', 'use a disk image; a WIM is an archive of files'],
   [0, 'xar!', 'a xar archive', unpack('xar -x -f IMAGE')],
   [0, '\x3a\xff\x26\xed', 'a sparse image of Android', unpack('simg2img IMAGE disk.img')],
   [257, 'ustar', 'a tar archive, as an OVA is', unpack('tar -xf IMAGE, then convert the disk in it')],
 ];
 
-/** bzip2 has its block size between its own magic number and that of its first block, or of its end. */
+/** In bzip2, the block size is between its magic number and that of the first block, or of the end. */
 const BZIP2 = /^BZh[1-9](?:1AY&SY|.rE8P)/s;
-/** The text that names the files of a VMDK's disk. */
+/** The start of the text that lists the files of a VMDK. */
 const VMDK_DESCRIPTOR = /^#\s*Disk\s+Descriptor\s*File/i;
 
-/** What a file is by its magic number, when it is known to be no disk as a machine sees one.
+/** Identifies a file that is not a supported disk image, by its magic number; undefined for any other file.
  *  @param head the first MAGIC_BYTES; @param tail the last 512 bytes. */
 export function foreignFormat(head: Buffer, tail: Buffer): ForeignFormat | undefined {
   const start = head.toString('latin1', 0, 1024);
@@ -49,12 +49,12 @@ export function foreignFormat(head: Buffer, tail: Buffer): ForeignFormat | undef
   if (BZIP2.test(start)) return { name: 'compressed with bzip2', hint: unpack('bunzip2 --keep IMAGE') };
   if (VMDK_DESCRIPTOR.test(start)) return { name: 'the descriptor of a VMDK disk image', hint: convert('vmdk') };
   if (tail.toString('latin1', 0, 4) === 'koly') return { name: 'a disk image of macOS (DMG)', hint: convert('dmg') };
-  // One that is made for USB sticks as well has a partition table in front.
+  // A hybrid ISO, which also boots from a USB stick, starts with a partition table.
   const isDisk = head.length >= 512 && head.readUInt16LE(510) === 0xaa55;
   if (!isDisk && head.toString('latin1', 0x8001, 0x8006) === 'CD001')
     return {
-      name: 'the image of a CD-ROM (ISO 9660)',
-      hint: 'it has no partition table, and only a CD-ROM drive boots it; a disk image is needed',
+      name: 'a CD-ROM image (ISO 9660)',
+      hint: 'use a disk image; this file has no partition table and boots only from a CD-ROM drive',
     };
   return undefined;
 }

@@ -1,12 +1,12 @@
-/** GUIDs as text in lower case and as 16 bytes. Filesystems write the text's bytes in their order; UEFI and GPT write the
+/** Conversions between GUIDs as lower-case text and as 16 bytes. Filesystems store all fields big-endian; UEFI and GPT store the
  *  first three fields little-endian. @see UEFI specification, appendix A; RFC 4122 */
 
-/** 16 bytes in their order: `f222513b-ded1-49fa-b591-20ce86a2fe7f`. */
+/** Formats a GUID whose fields are big-endian: `f222513b-ded1-49fa-b591-20ce86a2fe7f`. */
 export function formatUuid(bytes: Buffer): string {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-/** The same of 16 bytes as UEFI has them. */
+/** Formats a GUID as UEFI and GPT store it. */
 export function formatEfiGuid(bytes: Buffer): string {
   return formatUuid(swapFields(Buffer.from(bytes)));
 }

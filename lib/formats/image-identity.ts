@@ -2,20 +2,20 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { DiskFormat } from './image-formats.ts';
 
-/** Random identifiers and the current time, which qemu-img writes into a disk image. With fixed ones, the same disk gives the same
- *  file. */
+/** qemu-img writes random identifiers and the current time into a disk image. These functions replace them by fixed ones, so that
+ *  equal disks give equal files. */
 
-/** VDI's header: the image's own identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in QEMU */
+/** Offsets in a VDI header: the image's identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in QEMU */
 const VDI_UUIDS_AT = [0x188, 0x198];
 
-/** A VHD's footer, of which a dynamic one has a copy in front. @see Microsoft, Virtual Hard Disk Format Specification */
+/** A VHD's footer. A dynamic VHD also has a copy at its start. @see Microsoft, Virtual Hard Disk Format Specification */
 const VHD_FOOTER_BYTES = 512;
 const VHD = { timestamp: 24, checksum: 64, uuid: 68 };
 const VHD_COOKIE = 'conectix';
-/** 2000-01-01, from which a VHD counts. */
+/** 2000-01-01, the epoch of VHD timestamps. */
 const VHD_EPOCH = 946_684_800;
 
-/** Gives a VDI or VHD an identifier made from its contents, and a VHD the time. @param timestamp seconds since 1970 */
+/** Sets the identifier of a VDI or VHD to a hash of its content, and a VHD's time to `timestamp`. @param timestamp seconds since 1970 */
 export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', timestamp: number): Promise<void> {
   await using handle = await open(file, 'r+');
   {
@@ -53,10 +53,10 @@ export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', time
   }
 }
 
-/** A VMDK's descriptor, a text in front of the disk. @see VMware, Virtual Disk Format 5.0 */
+/** A VMDK's descriptor, a text before the disk's content. @see VMware, Virtual Disk Format 5.0 */
 const VMDK = { descriptorSector: 0x1c, descriptorSectors: 0x24, mostBytes: 1 << 20 };
 
-/** Writes the final name of the file into a VMDK's descriptor: qemu-img wrote the name that it was given.
+/** Writes the final file name into a VMDK's descriptor, where qemu-img wrote the name of the temporary file.
  *  @param fixed whether to derive the content ID from the content; qemu-img chooses a random one. */
 export async function nameVmdk(file: string, name: string, fixed: boolean): Promise<void> {
   await using handle = await open(file, 'r+');
@@ -87,10 +87,10 @@ async function readDescriptor(
   return { at, bytes, text: buffer.toString('latin1').replace(/\0+$/, '') };
 }
 
-/** A VHDX's two headers, of which the one with the greater sequence number counts. @see MS-VHDX 2.2.2 */
+/** Offsets of a VHDX's two headers. The one with the greater sequence number is current. @see MS-VHDX 2.2.2 */
 const VHDX_HEADERS_AT = [0x10000, 0x20000];
 
-/** What a container has besides the disk: an identifier, a time. Empty for a format with neither. */
+/** Reads the identifier and the time that an image format stores besides the disk. Empty for a format with neither. */
 export async function readImageIdentity(file: string, format: DiskFormat): Promise<Record<string, string>> {
   await using handle = await open(file, 'r');
   const { size } = await handle.stat();
@@ -119,7 +119,7 @@ async function digest(handle: FileHandle): Promise<Buffer> {
   return hash.digest();
 }
 
-/** 16 bytes as a UUID of version 8, "custom". @see RFC 9562 */
+/** Makes a UUID of version 8 ("custom") from 16 bytes. @see RFC 9562 */
 function asUuid(bytes: Buffer): Buffer {
   const uuid = Buffer.from(bytes.subarray(0, 16));
   uuid.writeUInt8((uuid.readUInt8(6) & 0x0f) | 0x80, 6);

@@ -1,6 +1,6 @@
 import { MIB, roundUp } from '../units.ts';
 
-/** The seven layouts of make-disk-image as one table of data: nothing else knows a partition number.
+/** The seven partition layouts of make-disk-image. Partition numbers are defined only here.
  *  @see parted(8), and nixos/lib/make-disk-image.nix in nixpkgs for the layouts. */
 
 export const PARTITION_TABLE_TYPES = [
@@ -14,10 +14,10 @@ export const PARTITION_TABLE_TYPES = [
 ] as const;
 export type PartitionTableType = (typeof PARTITION_TABLE_TYPES)[number];
 
-/** What a partition is for. `boot` is the FAT /boot of legacy+boot; `xbootldr` the extended boot loader partition. */
+/** The purpose of a partition. `boot` is the FAT /boot of legacy+boot; `xbootldr` is the extended boot loader partition. */
 export type PartitionRole = 'root' | 'esp' | 'xbootldr' | 'boot' | 'bios-grub';
 
-/** A place on the disk: a parted length, or where the boot partition ends. */
+/** A position on the disk: a parted position, or the end of the boot partition. */
 type Position = `${number}${'MiB' | 's'}` | 'bootSize' | '100%';
 
 export interface PartitionPlan {
@@ -25,15 +25,15 @@ export interface PartitionPlan {
   readonly role: PartitionRole;
   readonly start: Position;
   readonly end: Position;
-  /** The name in a GPT; on an msdos table parted wants the word `primary` in its place. */
+  /** The name in a GPT; on an msdos table, parted expects the word `primary` instead. */
   readonly name: string;
   /** parted's filesystem hint, which decides the partition type. */
   readonly fsHint?: 'ext4' | 'fat32';
   readonly flag?: 'boot' | 'bios_grub' | 'bls_boot';
-  /** Where the installed system has it mounted. */
+  /** Where the installed system mounts it. */
   readonly mountPoint?: string;
   readonly label?: string;
-  /** The GUID of a deterministic image; of a root partition, instead of rootGPUID's preset. */
+  /** The GUID in a deterministic image. For a root partition, it replaces the default of rootGPUID. */
   readonly guid?: string;
 }
 
@@ -44,13 +44,13 @@ export interface PartitionLayout {
   readonly bios: boolean;
   /** Whether EFI firmware can boot it. */
   readonly efi: boolean;
-  /** Whether `bootSize` means something. */
+  /** Whether `bootSize` has an effect. */
   readonly usesBootSize: boolean;
 }
 
-/** The disk GUID of a deterministic image: what gptfdisk makes of nixpkgs' argument, which is a digit short. */
+/** The disk GUID of a deterministic image: gptfdisk makes it from nixpkgs' argument, which lacks a digit. */
 export const DETERMINISTIC_DISK_GUID = '97FD5997-F390-0B4A-A3F8-D106C1723AEA';
-/** The default of rootGPUID and rootFSUID, nixpkgs' own. */
+/** The default of rootGPUID and rootFSUID, as in nixpkgs. */
 export const DETERMINISTIC_ROOT_GUID = 'F222513B-DED1-49FA-B591-20CE86A2FE7F';
 
 const GUID_1 = '1C06F03B-704E-4657-B9CD-681A087A2FDC';
@@ -149,7 +149,7 @@ const LAYOUTS = {
     usesBootSize: true,
     partitions: [
       esp('bootSize', '/boot'),
-      // In front of the ESP: the gap that GRUB's core image goes into.
+      // In the gap before the ESP, for GRUB's core image.
       { number: 2, role: 'bios-grub', start: '34s', end: '2048s', name: 'no-fs', flag: 'bios_grub', guid: GUID_2 },
       root(3, 'bootSize'),
     ],
@@ -159,27 +159,27 @@ const LAYOUTS = {
 
 export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = LAYOUTS;
 
-/** The roles that a layout has a partition for. */
+/** The roles of a layout's partitions. */
 export type RoleIn<T extends PartitionTableType> = (typeof LAYOUTS)[T]['partitions'][number]['role'];
 
-/** The first byte that the boot partition may end at: where it starts, rounded up to leave it a MiB. */
+/** The start of the partition whose end is `bootSize`; undefined where the layout has none. */
 export function bootPartitionStartBytes(type: PartitionTableType): number | undefined {
   const plan = PARTITION_LAYOUTS[type].partitions.find((partition) => partition.end === 'bootSize');
   if (plan === undefined) return undefined;
   return Number.parseInt(plan.start, 10) * MIB;
 }
 
-/** The FAT serial number that a partition has in a deterministic image: the first digits of a GUID of its own. */
+/** The FAT volume ID of a partition in a deterministic image: the first eight digits of a fixed GUID. */
 export function deterministicVolumeId(number: number): string {
   return (number === 1 ? GUID_1 : GUID_2).slice(0, 8);
 }
 
-/** The plan of the partition with this role; `undefined` where the layout has none. */
+/** Finds the partition with a role; `undefined` where the layout has none. */
 export function findPartition(type: PartitionTableType, role: PartitionRole): PartitionPlan | undefined {
   return PARTITION_LAYOUTS[type].partitions.find((partition) => partition.role === role);
 }
 
-/** The parted script of a layout, as arguments behind `parted --script -- IMAGE`. `bootSizeBytes` is rounded up to a MiB. */
+/** The parted commands for a layout, as arguments after `parted --script -- IMAGE`. `bootSizeBytes` is rounded up to a MiB. */
 export function partedScript(type: PartitionTableType, bootSizeBytes: number): string[] {
   const layout = PARTITION_LAYOUTS[type];
   if (layout.table === 'none') return [];

@@ -1,16 +1,16 @@
 import { XMLParser } from 'fast-xml-parser';
 
-/** A value as `builtins.toXML` writes it. Functions and derivations are left out. */
+/** A value as `builtins.toXML` writes it. Functions and derivations are omitted. */
 export type NixValue = string | number | boolean | null | readonly NixValue[] | { readonly [name: string]: NixValue };
 
-/** An element as the parser gives it: its name with what is in it, and its attributes. */
+/** An element as the parser returns it: a key with its name and children, and the key ":@" with its attributes. */
 type Node = Readonly<Record<string, unknown>>;
 
-/** Reads what `builtins.toXML` wrote. @returns undefined for anything else. @see Nix manual, builtins.toXML */
+/** Parses the output of `builtins.toXML`. @returns undefined for anything else. @see Nix manual, builtins.toXML */
 export function parseNixXml(text: string): NixValue | undefined {
   const parser = new XMLParser({
     ...{ preserveOrder: true, ignoreAttributes: false, attributeNamePrefix: '' },
-    // Whitespace belongs to a value, and a value that looks like a number is still text.
+    // Whitespace is part of a value, and a string that looks like a number stays a string.
     ...{ trimValues: false, parseAttributeValue: false, htmlEntities: true },
   });
   const [expression] = elements(parser.parse(text)).filter(({ name }) => name === 'expr');

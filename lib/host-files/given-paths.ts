@@ -4,10 +4,10 @@ import type { Extent } from '../formats/extent.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 
-/** What somebody's path must be, said with the option's name before anything is made. */
+/** Checks of paths that the caller passes as options, before anything is written. Errors name the option. */
 
-/** A raw disk image, or a disk, that is there and has each of the partitions. A tool would make a missing file, and write past the
- *  end of a small one.
+/** Requires an existing raw disk image or block device that contains all of the partitions. Tools would create a missing file, and
+ *  write past the end of a small one.
  *  @throws {InvalidOptionsError} */
 export async function requireDisk(
   step: string,
@@ -23,23 +23,23 @@ export async function requireDisk(
       throw refusal(
         step,
         option,
-        `${image} has ${facts.size} bytes, and the partition ends at ${offsetBytes + sizeBytes}`,
+        `${image} has ${facts.size} bytes, but the partition ends at byte ${offsetBytes + sizeBytes}`,
       );
 }
 
-/** A file to read: a pipe would be waited for. @throws {InvalidOptionsError} */
+/** Requires a regular file: reading a pipe would block. @throws {InvalidOptionsError} */
 export async function requireFile(step: string, path: string, option: string): Promise<void> {
   const facts = await look(step, path, option);
   if (!facts.isFile()) throw refusal(step, option, `${path} is ${kindOf(facts)}, not a file`);
 }
 
-/** A directory that is there. @throws {InvalidOptionsError} */
+/** Requires an existing directory. @throws {InvalidOptionsError} */
 export async function requireDirectory(step: string, path: string, option: string): Promise<void> {
   const facts = await look(step, path, option);
   if (!facts.isDirectory()) throw refusal(step, option, `${path} is ${kindOf(facts)}, not a directory`);
 }
 
-/** Where a file may be written, and may replace one: a device's name, for instance, would be taken from it.
+/** Requires a path at which a file can be created or replaced. Anything else there, such as a device node, must not be replaced.
  *  @throws {InvalidOptionsError} */
 export async function requireReplaceable(step: string, path: string, option: string): Promise<void> {
   const facts = await lstat(path).catch((error: unknown) => {
@@ -49,15 +49,15 @@ export async function requireReplaceable(step: string, path: string, option: str
   if (facts === undefined) {
     const parent = await stat(dirname(path)).catch(() => undefined);
     if (parent === undefined)
-      throw refusal(step, option, `${path} cannot be written: there is no directory ${dirname(path)}`);
+      throw refusal(step, option, `${path} cannot be written: the directory ${dirname(path)} does not exist`);
     return;
   }
   const real = facts.isSymbolicLink() ? await stat(path).catch(() => undefined) : facts;
   if (real !== undefined && !real.isFile())
-    throw refusal(step, option, `${path} is ${kindOf(real)}; only a file is replaced`);
+    throw refusal(step, option, `${path} is ${kindOf(real)}; only a regular file can be replaced`);
 }
 
-/** mkdir -p. Node's own does not end in /proc. */
+/** Like mkdir -p. Node's recursive mkdir never returns for a path in /proc. */
 export async function makeDirectories(path: string): Promise<void> {
   try {
     await mkdir(path);
@@ -88,7 +88,7 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-/** What is at a path, in words. */
+/** Describes the type of a file in words. */
 export function kindOf(facts: Awaited<ReturnType<typeof stat>>): string {
   if (facts.isDirectory()) return 'a directory';
   if (facts.isFIFO()) return 'a named pipe (FIFO)';

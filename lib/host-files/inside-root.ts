@@ -3,11 +3,11 @@ import { dirname, join } from 'node:path';
 import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
-/** What this host writes into a staged root must stay in it: a symbolic link there, from contents, may lead anywhere. */
+/** Writes into a staged root that cannot escape it: a symbolic link in the root, copied from `contents`, may point anywhere. */
 
-/** mkdir -p, mode 0755, that follows no symbolic link out of the root.
- *  @param directory from the root, with a leading slash.
- *  @throws {InvalidOptionsError} when it leads out; {UnexpectedStateError} when a file is in the way. */
+/** Like mkdir -p with mode 0755, but refuses symbolic links that lead out of the root.
+ *  @param directory relative to the root, with a leading slash.
+ *  @throws {InvalidOptionsError} when it leads out of the root; {UnexpectedStateError} when a file is in the way. */
 export async function makeDirectoryInside(step: string, root: string, directory: string): Promise<void> {
   const realRoot = await realpath(root);
   let current = realRoot;
@@ -16,7 +16,7 @@ export async function makeDirectoryInside(step: string, root: string, directory:
     const shown = current.slice(realRoot.length);
     try {
       await mkdir(current);
-      // Whatever the umask.
+      // Independent of the umask.
       await chmod(current, 0o755);
     } catch (error) {
       if (!isErrno(error, 'EEXIST')) throw error;
@@ -34,12 +34,12 @@ export async function makeDirectoryInside(step: string, root: string, directory:
   }
 }
 
-/** Writes a file of root's, mode 0644, replacing what is there. */
+/** Writes a file in the root, with mode 0644. Replaces an existing file. */
 export async function writeInside(step: string, root: string, file: string, data: string | Uint8Array): Promise<void> {
   await placeInside(step, root, file, (target) => writeFile(target, data));
 }
 
-/** The same with the content of a file of this host. */
+/** Like `writeInside`, with the content of a file of this host. */
 export async function copyInside(step: string, root: string, file: string, source: string): Promise<void> {
   await placeInside(step, root, file, (target) => copyFile(source, target));
 }

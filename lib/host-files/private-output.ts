@@ -7,16 +7,16 @@ import { makeDirectories } from './given-paths.ts';
 const PREFIX = '.nixos-disk-image-';
 const LOCK = 'lock';
 
-/** A directory without a lock is just being made, unless whoever made it was killed at that. */
+/** A directory without a lock file is still being created, or its creator was killed. After this time, it is taken as abandoned. */
 const UNLOCKED_MS = 24 * 3_600_000;
 
-/** A private directory on the filesystem of the output, so that a finished file is renamed into place. */
+/** A private directory on the same filesystem as the output, so that finished files can be renamed into place. */
 export interface PrivateDirectory extends AsyncDisposable {
   readonly path: string;
 }
 
-/** Makes a private directory (mode 0700) in `parent`, which it makes too; disposing removes it with all inside. Directories
- *  that a killed process left in `parent` are removed first: nobody holds their lock.
+/** Creates a private directory (mode 0700) in `parent`, which is created if necessary. Disposing removes it with its content.
+ *  Directories that killed processes left in `parent` are removed first; nobody holds their locks.
  *  Runs: flock. */
 export async function makePrivateDirectory(parent: string): Promise<PrivateDirectory> {
   await makeDirectories(parent);
@@ -35,7 +35,7 @@ export async function makePrivateDirectory(parent: string): Promise<PrivateDirec
   };
 }
 
-/** The lock has its name only once it is held: whoever finds it free may remove the directory. */
+/** Gives the lock file its final name only after it is locked: other processes remove a directory whose lock is free. */
 async function lockNewDirectory(path: string): Promise<KernelLock> {
   const making = join(path, `${LOCK}.new`);
   const lock = await waitForLock(making);
@@ -56,7 +56,7 @@ export async function replaceFile(target: string, write: (partial: string) => Pr
   }
 }
 
-/** Renames a finished file into place, on disk before its name is. */
+/** Renames a finished file into place, after its content has been synced to disk. */
 export async function publishFile(finished: string, target: string): Promise<void> {
   const handle = await open(finished, 'r');
   try {
@@ -64,7 +64,7 @@ export async function publishFile(finished: string, target: string): Promise<voi
   } finally {
     await handle.close();
   }
-  // After a power cut there is the old file or the new one, whole; the directory is not synced, which waits for the host's journal.
+  // After a power failure, either the old or the new file exists, complete. Syncing the directory as well would only add a wait.
   await rename(finished, target);
 }
 
@@ -72,7 +72,7 @@ export async function publishFile(finished: string, target: string): Promise<voi
  *  nothing if it does not exist. */
 export async function removeTree(path: string): Promise<void> {
   if (process.getuid?.() !== 0) await makeWritable(path);
-  // Somebody else may be looking whether it is abandoned.
+  // Another process may be checking whether it is abandoned.
   await rm(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
@@ -87,7 +87,7 @@ async function removeAbandoned(parent: string): Promise<void> {
   for (const entry of await readdir(parent, { withFileTypes: true })) {
     if (!entry.isDirectory() || !entry.name.startsWith(PREFIX)) continue;
     const path = join(parent, entry.name);
-    // Another user's is left to them: what is in it is not to be trusted.
+    // Another user's directory is left alone: its content is not trusted.
     const { uid, mtimeMs } = await lstat(path).catch(() => ({ uid: -1, mtimeMs: 0 }));
     if (uid === process.getuid?.()) await removeIfAbandoned(path, mtimeMs).catch(() => undefined);
   }

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 
-/** Reads a part of a file; short at its end. */
+/** Reads a part of a file. Returns fewer bytes at its end. */
 export async function readAt(file: FileHandle, offsetBytes: number, bytes: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(bytes);
   let done = 0;

@@ -1,8 +1,8 @@
 import { statfs } from 'node:fs/promises';
 import { NoSpaceError } from '../run/errors.ts';
 
-/** Checks that there is enough free space, before anything is written.
- *  @param directory one that is there, on the filesystem that is written to.
+/** Checks that the filesystem of a directory has enough free space.
+ *  @param directory must exist.
  *  @throws {NoSpaceError} with bytes needed and available. */
 export async function requireRoom(step: string, directory: string, neededBytes: number): Promise<void> {
   if (neededBytes > (await freeBytes(directory))) throw await hostHasNoRoom(step, directory, neededBytes);
@@ -14,7 +14,7 @@ export async function freeBytes(directory: string): Promise<number> {
   return bavail * bsize;
 }
 
-/** The error for a full filesystem of this host. */
+/** Makes the error for a full filesystem of this host. */
 export async function hostHasNoRoom(
   step: string,
   directory: string,

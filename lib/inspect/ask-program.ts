@@ -5,26 +5,26 @@ import { MIB } from '../units.ts';
 import type { Budget } from './budget.ts';
 
 export interface ProgramAnswer {
-  /** Undefined when it said more than was wanted, and was stopped. */
+  /** Undefined when it was stopped because its output exceeded `maxBytes`. */
   readonly exitCode: number | undefined;
   readonly stdout: Buffer;
   readonly stderr: string;
-  /** Whether it said more than `maxBytes`. */
+  /** Whether its output exceeded `maxBytes`. */
   readonly isCut: boolean;
 }
 
 export interface AskOptions extends Pick<RunOptions, 'input' | 'env' | 'cwd'> {
-  /** The exit statuses that its manual gives a meaning. */
+  /** The exit statuses that its manual documents. */
   readonly answers: readonly number[];
-  /** Of its standard output; default 16 MiB. */
+  /** The limit of its standard output; default 16 MiB. */
   readonly maxBytes?: number;
-  /** What could not be done, for the error. */
+  /** The failure in words, for the error. */
   readonly what: string;
 }
 
-/** Runs a program that says something of an image. Only an exit status that it documents is an answer: a program that was
- *  killed, or ends otherwise, says nothing of the image.
- *  @throws {ToolFailedError}, {NoSpaceError} then: the host's failure. */
+/** Runs a program that examines an image. Only a documented exit status is a result; if the program is killed or exits with another
+ *  status, the failure is the host's, not the image's.
+ *  @throws {ToolFailedError}, {NoSpaceError} for a failure of the host. */
 export async function askProgram(
   step: StepRunner,
   budget: Budget,
@@ -54,9 +54,9 @@ export async function askProgram(
   }
 }
 
-/** Whether a program failed for want of something on this host, whatever its exit status says of the image. */
-function blamesTheHost(said: string): boolean {
+/** Whether a program failed because of this host, whatever its exit status says about the image. */
+function blamesTheHost(output: string): boolean {
   return /No space left on device|Disk quota exceeded|Cannot allocate memory|Too many open files|Permission denied|Operation not permitted|error while loading shared libraries/.test(
-    said,
+    output,
   );
 }

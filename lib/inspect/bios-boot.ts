@@ -5,13 +5,13 @@ import { type Finding, finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 import type { FoundTable } from './partition-tables.ts';
 
-/** What the boot sector starts. */
+/** The loader that the boot sector starts. */
 export interface BiosBoot {
   readonly loader: 'grub' | 'other' | 'none';
   readonly findings: readonly Finding[];
 }
 
-/** Reads the boot sector as a BIOS does, and follows it to GRUB's core image. */
+/** Reads the boot sector like a BIOS, and follows it to GRUB's core image. */
 export async function readBiosBoot(
   image: ImageReader,
   { table, partitions, sectorBytes }: FoundTable,
@@ -23,27 +23,22 @@ export async function readBiosBoot(
   if (sectorBytes !== SECTOR_BYTES)
     say(
       ...(['bios-large-sectors', 'fatal', 'firmware'] as const),
-      `the disk has sectors of ${sectorBytes} bytes, and a BIOS boots from sectors of ${SECTOR_BYTES} only`,
+      `the disk has sectors of ${sectorBytes} bytes, but a BIOS boots only from sectors of ${SECTOR_BYTES} bytes`,
     );
   const sector = await image.read(0, SECTOR_BYTES);
   if (sector.length < SECTOR_BYTES || sector.readUInt16LE(510) !== 0xaa55) {
-    say(
-      'no-boot-signature',
-      'fatal',
-      'firmware',
-      'sector 0 does not end with 55 AA: a BIOS takes it for no boot sector',
-    );
+    say('no-boot-signature', 'fatal', 'firmware', 'sector 0 does not end with 55 AA: it is not a boot sector');
     return { loader: 'none', findings };
   }
   if (sector.subarray(0, BOOT_CODE_BYTES).every((byte) => byte === 0)) {
-    say('no-boot-code', 'fatal', 'loader', 'sector 0 has no boot code: its first 440 bytes are zeros');
+    say('no-boot-code', 'fatal', 'loader', 'sector 0 has no boot code: its first 440 bytes are zero');
     return { loader: 'none', findings };
   }
   if (!sector.subarray(0, BOOT_CODE_BYTES).includes('GRUB')) return { loader: 'other', findings };
   const first = boundedBytes(sector.readBigUInt64LE(KERNEL_SECTOR_AT), 1);
   const core = await image.read(boundedBytes(first, SECTOR_BYTES), SECTOR_BYTES);
   if (core.length < SECTOR_BYTES || core.every((byte) => byte === 0)) {
-    say('no-core-image', 'fatal', 'loader', `GRUB's boot sector loads sector ${first}, and there is no core image`);
+    say('no-core-image', 'fatal', 'loader', `GRUB's boot sector loads sector ${first}, which contains no core image`);
     return { loader: 'grub', findings };
   }
   const [start, count] = [boundedBytes(core.readBigUInt64LE(BLOCK_LIST_AT), 1), core.readUInt16LE(BLOCK_LIST_AT + 8)];
@@ -51,7 +46,7 @@ export async function readBiosBoot(
   if (missing !== undefined)
     say(
       ...(['core-image-cut', 'fatal', 'loader'] as const),
-      `GRUB's core image has ${count + 1} sectors from ${first} on, and sector ${missing} is empty: it is cut off`,
+      `GRUB's core image has ${count + 1} sectors from ${first} on, but sector ${missing} is empty: it is cut off`,
     );
   const inGap = table === 'msdos' && partitions.every(({ startSectors }) => startSectors > start + count);
   const inPartition = partitions.some(
@@ -61,17 +56,17 @@ export async function readBiosBoot(
   if (table === 'gpt' && !inPartition)
     say(
       ...(['core-image-unprotected', 'error', 'loader'] as const),
-      `GRUB's core image in sectors ${first} to ${start + count - 1} is in no BIOS boot partition: the next who partitions overwrites it`,
+      `GRUB's core image in sectors ${first} to ${start + count - 1} is not in a BIOS boot partition: partitioning tools may overwrite it`,
     );
   else if (table === 'msdos' && !inGap)
-    say('core-image-in-partition', 'warning', 'loader', "GRUB's core image is not in the gap behind the MBR");
+    say('core-image-in-partition', 'warning', 'loader', "GRUB's core image is not in the gap after the MBR");
   return { loader: 'grub', findings };
 }
 
 const CHUNK_SECTORS = 2048;
 
-/** The first sector of a core image that has nothing but zeros, or is behind the disk's end. It is compressed: a sector of zeros
- *  is none of its own. */
+/** Finds the first sector of a core image that is zero, or beyond the end of the disk. A core image is compressed, so that it has no
+ *  sector of zeros. */
 async function emptySector(image: ImageReader, start: number, count: number): Promise<number | undefined> {
   for (let at = 0; at < count; at += CHUNK_SECTORS) {
     const wanted = Math.min(CHUNK_SECTORS, count - at);

@@ -5,40 +5,40 @@ import { type ProgramSignature, programDigest, readSignatures } from '../formats
 import type { Budget } from './budget.ts';
 import type { ImageReader } from './image-reader.ts';
 
-/** Files and directories of a boot partition that are looked at. */
+/** The limit of files and directories on a boot partition. */
 const MOST_NODES = 20_000;
-/** Of a configuration file. */
+/** The limit for a configuration file. */
 const MOST_TEXT_BYTES = 256 * 1024;
 
-/** A FAT that firmware and loaders read, with its files by their names in lower case, for FAT's names are the same in both. */
+/** A FAT that firmware and loaders read. Its files are listed by their names in lower case, because FAT names are case-insensitive. */
 export interface BootVolume {
   readonly partition: number;
   readonly files: ReadonlyMap<string, FatNode>;
-  /** What is wrong with its directories. */
+  /** Descriptions of damage in its directories. */
   readonly damage: readonly string[];
   file(path: string): BootFile | undefined;
 }
 
-/** A file on a boot partition. What is read of it is kept: several entries may name it. */
+/** A file on a boot partition. Results are cached, because several entries may name the file. */
 export interface BootFile {
   readonly path: string;
   readonly partition: number;
   readonly bytes: number;
   readonly read: ReadBytes;
-  /** At most 256 KiB of it. */
+  /** Its text, at most 256 KiB. */
   text(): Promise<string>;
-  /** Of an EFI program; undefined for what is none. */
+  /** The header of an EFI program; undefined when it is not one. */
   pe(): Promise<Pe | undefined>;
   program(): Promise<EfiProgram | undefined>;
   /** Of an EFI program. @param check is called between reads; it may throw. */
   signatures(check?: () => void): Promise<readonly ProgramSignature[]>;
   /** SHA-256 of an EFI program, as firmware computes it; undefined for what is none. */
   digest(check?: () => void): Promise<Buffer | undefined>;
-  /** What is wrong with its length; undefined when it is whole. */
+  /** Describes how its length is wrong, phrased to follow its name; undefined when it is complete. */
   shortfall(): Promise<string | undefined>;
 }
 
-/** @returns undefined when there is no FAT. */
+/** Reads the files of a FAT. @returns undefined when the partition is not a FAT. */
 export async function readBootVolume(
   image: ImageReader,
   budget: Budget,
@@ -47,7 +47,7 @@ export async function readBootVolume(
   const fat = await FatVolume.open(await image.part(place.offsetBytes, place.sizeBytes));
   if (fat === undefined) return undefined;
   const { nodes, damage, isCut } = await fat.tree(MOST_NODES);
-  if (isCut) budget.leaveOut(`files on partition ${place.number} behind the first ${MOST_NODES}`);
+  if (isCut) budget.leaveOut(`files on partition ${place.number} beyond the first ${MOST_NODES}`);
   const files = new Map(nodes.map((node) => [node.path.toLowerCase(), node]));
   const opened = new Map<string, BootFile>();
   return {
@@ -111,9 +111,9 @@ function bootFile(fat: FatVolume, node: FatNode, partition: number): BootFile {
     async shortfall() {
       const chained = await fat.chainedBytes(node);
       if (chained < node.sizeBytes)
-        return `has ${node.sizeBytes} bytes, and the partition's allocation table ends after ${chained} of them`;
+        return `has ${node.sizeBytes} bytes, but the partition's allocation table ends after ${chained} of them`;
       const expected = Math.max((await file.pe())?.expectedBytes ?? 0, bzImageBytes(await read(0, 0x210)) ?? 0);
-      return node.sizeBytes < expected ? `has ${node.sizeBytes} bytes, and its header says ${expected}` : undefined;
+      return node.sizeBytes < expected ? `has ${node.sizeBytes} bytes, but its header says ${expected}` : undefined;
     },
   };
   return file;

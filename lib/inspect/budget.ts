@@ -2,16 +2,16 @@ import { AbortedError } from '../run/errors.ts';
 import { formatDuration } from '../units.ts';
 import { type Finding, finding } from './finding.ts';
 
-/** How long inspect and diff look at an image, unless they are told otherwise. */
+/** The default time limit of inspect and diff. */
 export const DEFAULT_BUDGET_MS = 60_000;
-/** The same where filesystems' own checkers run. */
+/** The default time limit when filesystem checkers run. */
 export const DEEP_BUDGET_MS = 600_000;
 
-/** The time is over, or an image has more than is looked at. */
+/** The time limit was reached. */
 class BudgetSpent extends Error {}
 
-/** What may be spent on an image: an image's author must not be able to keep a reader busy. Where it ends, the rest is left
- *  out, and that is reported. */
+/** Limits the work for one image, because a hostile image must not keep the reader busy. When a limit is reached, the rest is skipped
+ *  and reported. */
 export class Budget implements Disposable {
   readonly #step: string;
   readonly #user: AbortSignal | undefined;
@@ -20,7 +20,7 @@ export class Budget implements Disposable {
   readonly #endsAt: number;
   readonly #milliseconds: number;
   readonly #leftOut: string[] = [];
-  /** Fires when the caller calls off, and when the time is over: every command gets it. */
+  /** Fires when the caller aborts, and when the time limit is reached. Every command gets it. */
   readonly signal: AbortSignal;
 
   constructor(step: string, user: AbortSignal | undefined, milliseconds: number) {
@@ -37,19 +37,19 @@ export class Budget implements Disposable {
     clearTimeout(this.#timer);
   }
 
-  /** To be called in every loop whose length an image decides.
-   *  @throws {AbortedError} when the caller called off; {BudgetSpent} when the time is over. */
+  /** Must be called in every loop whose length depends on the image.
+   *  @throws {AbortedError} when the caller aborted; {BudgetSpent} when the time limit is reached. */
   check(): void {
     if (this.#user?.aborted) throw new AbortedError(this.#step, { cause: this.#user.reason });
-    // A loop without a pause keeps the timer from firing.
+    // A synchronous loop keeps the timer from firing.
     if (performance.now() > this.#endsAt) {
       this.#deadline.abort(new BudgetSpent('time'));
       throw new BudgetSpent('time');
     }
   }
 
-  /** Looks at a part of an image. When the time ends in it, the part is left out, with a word.
-   *  @param what for the report: "the generations of partition 2". */
+  /** Examines a part of an image. If the time limit is reached meanwhile, the part is skipped and reported, and `otherwise` is returned.
+   *  @param what names the part in the report: "the generations of partition 2". */
   async part<T>(what: string, otherwise: T, look: () => Promise<T>): Promise<T> {
     try {
       this.check();
@@ -58,7 +58,7 @@ export class Budget implements Disposable {
       if (this.#user?.aborted) throw new AbortedError(this.#step, { cause: this.#user.reason });
       const isOver = this.#deadline.signal.aborted && (error instanceof AbortedError || error instanceof BudgetSpent);
       if (!isOver) throw error;
-      this.leaveOut(`${what}: the ${formatDuration(this.#milliseconds)} for this image are over`);
+      this.leaveOut(`${what}: the time limit of ${formatDuration(this.#milliseconds)} was reached`);
       return otherwise;
     }
   }

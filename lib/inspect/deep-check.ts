@@ -6,25 +6,25 @@ import { type Finding, finding } from './finding.ts';
 import { type ImageReader, LARGEST_COPY } from './image-reader.ts';
 import type { InspectedPartition } from './inspected-partition.ts';
 
-/** A filesystem's own checker, which only reads. */
+/** A filesystem checker, run without repairing. */
 interface Checker {
   readonly argv: readonly string[];
-  /** Exit statuses that its manual page gives a meaning. */
+  /** Exit statuses that its manual page documents. */
   readonly sound: readonly number[];
   readonly damaged: readonly number[];
-  /** Lines that say what it is doing, or who it is. */
+  /** Lines of output that do not report damage. */
   readonly chatter: RegExp;
 }
 
 const E2FSCK: Checker = {
-  // -f: also what is marked as clean. 8, an operational error, is what it says of a superblock that it cannot use.
+  // -f checks filesystems that are marked as clean, too. Status 8, an operational error, includes an unusable superblock.
   argv: ['e2fsck', '-f', '-n'],
   sound: [0],
   damaged: [4, 8, 12],
   chatter: /^e2fsck |^Pass \d|^Warning! |^\s*$|: \d+\/\d+ files|\*\*\*\*\* WARNING|^\S+: clean/,
 };
 
-/** By what blkid calls a filesystem. @see e2fsck(8), fsck.fat(8), btrfs-check(8), xfs_repair(8), fsck.f2fs(8) */
+/** Checkers by blkid's name for the filesystem. @see e2fsck(8), fsck.fat(8), btrfs-check(8), xfs_repair(8), fsck.f2fs(8) */
 const CHECKERS: Readonly<Record<string, Checker>> = {
   ext2: E2FSCK,
   ext3: E2FSCK,
@@ -58,7 +58,7 @@ const CHECKERS: Readonly<Record<string, Checker>> = {
 
 const SHOWN_LINES = 3;
 
-/** Has every filesystem checked by its own program, on a copy, and reports damage in the program's words.
+/** Runs the checker of each filesystem on a copy, and reports damage with the checker's output.
  *  Runs: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.f2fs; and qemu-img, which makes the copy. */
 export async function checkFilesystems(
   step: StepRunner,
@@ -74,10 +74,10 @@ export async function checkFilesystems(
     const what = `the ${filesystem?.type} of partition ${number}`;
     const sizeBytes = Math.min(place.sizeBytes, image.virtualBytes - offsetBytes);
     if (sizeBytes > LARGEST_COPY) {
-      budget.leaveOut(`${what} by its checker: it is larger than what is copied for one`);
+      budget.leaveOut(`the check of ${what}: it is too large to copy`);
       continue;
     }
-    const found = await budget.part(`${what} by its checker`, [], () =>
+    const found = await budget.part(`the check of ${what}`, [], () =>
       check(step, budget, image, checker, { what, offsetBytes, sizeBytes }),
     );
     findings.push(...found);

@@ -13,7 +13,7 @@ import type { FoundTable } from './partition-tables.ts';
 import { refusal, trustIn } from './secure-boot.ts';
 import { readSystemdBoot, readType2, type SystemdBootMenu } from './systemd-boot.ts';
 
-/** Architectures in the names of EFI loaders, and what the kernel calls a serial port on each. */
+/** The kernel parameter for a serial console on each architecture, by its name in EFI file names. */
 const SERIAL_CONSOLE = { x64: /(^|\s)console=ttyS\d/, aa64: /(^|\s)console=ttyAMA\d/ } as const;
 export type EfiArchitecture = keyof typeof SERIAL_CONSOLE;
 
@@ -24,38 +24,38 @@ export interface InspectedProgram extends EfiProgram {
   readonly trust?: Trust | undefined;
 }
 
-/** What EFI firmware finds. */
+/** How EFI firmware boots the image. */
 export interface EfiBoot {
-  /** Of the firmware that it was looked at for: what was asked for, else the one there is a loader for, x64 first. */
+  /** The architecture of the firmware: the requested one, or otherwise one for which there is a loader, x64 first. */
   readonly architecture: EfiArchitecture;
-  /** Architectures whose firmware finds a loader at the removable path: x64, aa64 … */
+  /** Architectures with a loader at the removable media path: x64, aa64 … */
   readonly architectures: readonly string[];
   /** Paths of the EFI programs in \EFI that are not kernels. */
   readonly loaders: readonly string[];
-  /** The path of what firmware starts on a machine that has no boot entries; undefined when there is none. */
+  /** The path of the program that firmware starts on a machine without boot entries; undefined when there is none. */
   readonly started: string | undefined;
-  /** Every file named .efi that is an EFI program, and what it is. */
+  /** All EFI programs in files named .efi. */
   readonly programs: readonly InspectedProgram[];
   readonly bootEntries: readonly LoaderEntry[];
   /** @deprecated Use `bootEntries`. */
   readonly entries: readonly LoaderEntry[];
-  /** Whether the kernel that is started by default is told of a serial console; where that cannot be told, whether any is;
-   *  undefined without entries. */
+  /** Whether the default entry has a serial console in its kernel parameters, or any entry if the default is unknown; undefined
+   *  without entries. */
   readonly serialConsole: boolean | undefined;
   readonly findings: readonly Finding[];
 }
 
-/** Boot partitions that are looked into. */
+/** The limit of boot partitions. */
 const MOST_VOLUMES = 16;
 const MOST_PROGRAMS = 200;
 const GZIP = 0x1f8b;
-/** What systemd-boot hands to the system. @see bootctl(1), "random-seed" */
+/** A seed that systemd-boot passes to the system. @see bootctl(1), "random-seed" */
 const RANDOM_SEED = 'loader/random-seed';
 
-/** Follows the way that EFI firmware takes on a machine without boot entries, and the loader behind it. What is not started is
- *  only mentioned.
- *  @param partitions with their filesystems; of a disk without a table the disk itself, as number 0.
- *  @param wanted the architecture of the firmware that is to boot it, and its Secure Boot keys. */
+/** Follows the boot of EFI firmware on a machine without boot entries, through the loader to the kernel. Problems of files that are not
+ *  started are only warnings.
+ *  @param partitions with their filesystems; for a disk without a partition table, the disk as number 0.
+ *  @param wanted the architecture of the firmware that will boot it, and its Secure Boot keys. */
 export async function readEfiBoot(
   image: ImageReader,
   budget: Budget,
@@ -77,7 +77,7 @@ export async function readEfiBoot(
   for (const { number, isEsp } of unreadable)
     say(
       ...(['esp-unreadable', esps.length === 0 && isEsp ? 'fatal' : 'warning', 'firmware'] as const),
-      `partition ${number} has the type of an ${isEsp ? 'ESP' : 'XBOOTLDR'}, and holds no FAT filesystem`,
+      `partition ${number} has the type of an ${isEsp ? 'ESP' : 'XBOOTLDR'}, but contains no FAT filesystem`,
     );
   for (const { volume } of volumes)
     for (const damage of volume.damage.slice(0, 3))
@@ -97,7 +97,7 @@ export async function readEfiBoot(
     const others = architectures.length > 0 ? `; it has one for ${architectures.join(', ')}` : '';
     say(
       ...(['no-loader', isCut ? 'warning' : 'fatal', 'firmware'] as const),
-      `the ESP has no \\EFI\\BOOT\\BOOT${architecture.toUpperCase()}.EFI, which is what firmware starts on a new machine${others}`,
+      `the ESP has no \\EFI\\BOOT\\BOOT${architecture.toUpperCase()}.EFI, which firmware starts on a new machine${others}`,
     );
   }
   const started = first === undefined ? undefined : await behindShim(first, architecture, say);
@@ -111,10 +111,11 @@ export async function readEfiBoot(
     .filter(({ file, kind }) => /^EFI\//i.test(file) && kind !== 'kernel')
     .map(({ file }) => file);
   const known = entries.filter(({ isDefault }) => isDefault);
-  const told = (known.length > 0 ? known : entries).map(({ options }) => options);
+  const parameters = (known.length > 0 ? known : entries).map(({ options }) => options);
   return {
     ...{ architecture, architectures, loaders, started: first?.file.path, programs, bootEntries: entries, entries },
-    serialConsole: told.length === 0 ? undefined : told.some((options) => SERIAL_CONSOLE[architecture].test(options)),
+    serialConsole:
+      parameters.length === 0 ? undefined : parameters.some((options) => SERIAL_CONSOLE[architecture].test(options)),
     findings: fewOfEach(findings),
   };
 }
@@ -124,7 +125,7 @@ type Say = (
   severity: Finding['severity'],
   stage: Finding['stage'],
   message: string,
-  /** Whose way it lies in; default "efi". */
+  /** The firmware that it affects; default "efi". */
   firmware?: 'bios' | 'efi' | 'both',
 ) => void;
 
@@ -140,8 +141,8 @@ interface FoundVolumes {
   readonly isCut: boolean;
 }
 
-/** ESPs and extended boot loader partitions; and FATs that have no such type but \EFI\BOOT: firmware starts what is there from
- *  any FAT of an MBR disk, and from one that is the whole disk. */
+/** Finds ESPs and extended boot loader partitions, and also FATs of other types that contain \EFI\BOOT: firmware starts loaders from any
+ *  FAT on an MBR disk, and from a FAT that is the whole disk. */
 async function findVolumes(
   image: ImageReader,
   budget: Budget,
@@ -158,7 +159,7 @@ async function findVolumes(
       (filesystem?.type === 'vfat' && (table === 'none' || (table === 'msdos' && isFatType(type)))),
   );
   if (candidates.length > MOST_VOLUMES)
-    budget.leaveOut(`boot partitions behind the first ${MOST_VOLUMES} of ${candidates.length}`);
+    budget.leaveOut(`boot partitions beyond the first ${MOST_VOLUMES} of ${candidates.length}`);
   for (const part of candidates.slice(0, MOST_VOLUMES)) {
     const { number, purpose } = part;
     const hasType = purpose === 'esp' || purpose === 'xbootldr';
@@ -170,7 +171,7 @@ async function findVolumes(
     );
     if (volume === 'left out') continue;
     if (volume === undefined) {
-      // Loaders other than EFI's read more from an extended boot loader partition.
+      // GRUB can read an extended boot loader partition with another filesystem.
       if (purpose === 'esp' || (hasType && part.filesystem === undefined))
         unreadable.push({ number, isEsp: purpose === 'esp' });
       continue;
@@ -182,7 +183,7 @@ async function findVolumes(
   return { volumes, unreadable, hasEsp, isCut: candidates.length > MOST_VOLUMES || budget.leftOut.length > 0 };
 }
 
-/** What firmware of any architecture would start: \EFI\BOOT\BOOTX64.EFI, but not BOOTX64_OLD.EFI. */
+/** The files that firmware of any architecture would start: \EFI\BOOT\BOOTX64.EFI, but not BOOTX64_OLD.EFI. */
 function removableLoaders(volume: BootVolume): (Started & { readonly architecture: string })[] {
   return [...volume.files.keys()].flatMap((key) => {
     const [, architecture = ''] = /^efi\/boot\/boot([a-z0-9]+)\.efi$/.exec(key) ?? [];
@@ -191,7 +192,7 @@ function removableLoaders(volume: BootVolume): (Started & { readonly architectur
   });
 }
 
-/** The first loader that the firmware can load: it tries one ESP after the other. */
+/** Finds the first loader that firmware can load: it tries one ESP after another. */
 async function startedByFirmware(
   removable: readonly (Started & { readonly architecture: string })[],
   architecture: string,
@@ -203,28 +204,29 @@ async function startedByFirmware(
     const { file } = at;
     const wrong = await wrongProgram(file, at.architecture);
     if (at.architecture !== architecture) {
-      if (wrong !== undefined) say(wrong.name, 'warning', 'firmware', `${wrong.message}; it is not for this machine`);
+      if (wrong !== undefined)
+        say(wrong.name, 'warning', 'firmware', `${wrong.message}; it is for another architecture`);
     } else if (wrong === undefined) started ??= at;
     else if (started === undefined) broken.push(wrong);
-    else say(wrong.name, 'warning', 'firmware', `${wrong.message}; it is not what is started`);
+    else say(wrong.name, 'warning', 'firmware', `${wrong.message}; it is not started`);
   }
   for (const { name, message } of broken)
     if (started === undefined) say(name, 'fatal', 'firmware', message);
     else
       say(
         ...([name, 'warning', 'firmware'] as const),
-        `${message}; firmware goes on to partition ${started.volume.partition}`,
+        `${message}; firmware continues with partition ${started.volume.partition}`,
       );
   return started;
 }
 
-/** What keeps firmware from starting a program. */
+/** Describes why firmware cannot start a program; undefined when it can. */
 async function wrongProgram(
   file: BootFile,
   architecture: string,
 ): Promise<{ readonly name: string; readonly message: string } | undefined> {
   const pe = await file.pe();
-  if (pe === undefined) return { name: 'loader-damaged', message: `${file.path} is no EFI program` };
+  if (pe === undefined) return { name: 'loader-damaged', message: `${file.path} is not an EFI program` };
   if (pe.architecture !== architecture)
     return { name: 'loader-damaged', message: `${file.path} is an EFI program for ${pe.architecture}` };
   const shortfall = await file.shortfall();
@@ -233,8 +235,8 @@ async function wrongProgram(
     : { name: 'loader-cut', message: `${file.path} ${shortfall}: it is cut off` };
 }
 
-/** shim starts grubx64.efi beside it; from the removable path, with fallback beside it, what a BOOTX64.CSV names.
- *  @see shim's README.fallback */
+/** Finds the loader that shim starts: grubx64.efi beside it, or, from the removable media path, the one in a directory with a
+ *  BOOTX64.CSV. @see shim's README.fallback */
 async function behindShim(first: Started, architecture: string, say: Say): Promise<Started> {
   if ((await first.file.program())?.kind !== 'shim') return first;
   const { volume } = first;
@@ -247,14 +249,14 @@ async function behindShim(first: Started, architecture: string, say: Say): Promi
     const file = volume.file(`${directory}/grub${architecture}.efi`);
     if (file === undefined) continue;
     const wrong = await wrongProgram(file, architecture);
-    if (wrong !== undefined) say(wrong.name, 'fatal', 'loader', `${wrong.message}, and shim starts it`);
+    if (wrong !== undefined) say(wrong.name, 'fatal', 'loader', `${wrong.message}, but shim starts it`);
     return { file, volume };
   }
   say(
     'no-loader',
     'fatal',
     'loader',
-    `${first.file.path} is shim, and there is no grub${architecture}.efi for it to start`,
+    `${first.file.path} is shim, but there is no grub${architecture}.efi for it to start`,
   );
   return first;
 }
@@ -292,8 +294,7 @@ async function bootMenus(
   return { systemdBoot, grub };
 }
 
-/** Says what is wrong with what is started, and returns every entry: which of them is started is known of the loader alone that
- *  is started. */
+/** Reports problems of the entries, and returns all of them. Only entries of the loader that is started can be the default. */
 async function judgeMenus(
   { systemdBoot, grub }: Menus,
   started: Started | undefined,
@@ -317,7 +318,7 @@ async function judgeMenus(
   entries.push(...systemdBoot.entries.map((entry) => (isSystemdBoot ? entry : notStarted(entry))));
   const withEntries = grub.filter((menu) => menu.entries.length > 0);
   const ofEfi = kind === 'grub' && started !== undefined ? await grubMenuOf(started, grub) : undefined;
-  // A BIOS's GRUB has its own way to grub.cfg, which only one file leaves open.
+  // How GRUB for BIOS finds grub.cfg is unknown, so the default is known only if there is a single grub.cfg.
   const ofBios = biosStartsGrub && withEntries.length === 1 ? withEntries[0] : undefined;
   for (const menu of withEntries) {
     const by = [...(menu === ofEfi ? (['efi'] as const) : []), ...(menu === ofBios ? (['bios'] as const) : [])];
@@ -328,13 +329,13 @@ async function judgeMenus(
         'menu-waits',
         'error',
         'loader',
-        `${menu.file} sets a timeout of -1: the menu waits for a key for ever`,
+        `${menu.file} sets a timeout of -1: the menu waits forever for a key`,
         firmware,
       );
     for (const entry of menu.entries) {
       const isStarted = by.length > 0 && entry.isDefault;
       const kernel = entry.linux === '' ? undefined : menu.volume.file(entry.linux);
-      // GRUB may read it from another partition.
+      // GRUB may read the kernel from another partition, so a missing file is not reported.
       if (kernel !== undefined)
         await judgeKernel(
           entry.file,
@@ -351,7 +352,7 @@ async function judgeMenus(
 function uniqueEntries(entries: readonly LoaderEntry[]): LoaderEntry[] {
   const seen = new Set<string>();
   return entries.filter(({ file, partition, loader, title, linux }) => {
-    // A UKI that the firmware starts may be systemd-boot's entry as well.
+    // A UKI that firmware starts may also be an entry of systemd-boot.
     const key = loader === 'grub' ? undefined : `${partition} ${file} ${title} ${linux}`;
     if (key === undefined) return true;
     if (seen.has(key)) return false;
@@ -360,7 +361,7 @@ function uniqueEntries(entries: readonly LoaderEntry[]): LoaderEntry[] {
   });
 }
 
-/** The menu that GRUB reads: where it was told to look when it was made, else the only one there is. */
+/** The menu that GRUB reads: in the directory that is stored in its core image, or otherwise the only menu. */
 async function grubMenuOf({ file, volume }: Started, menus: readonly (GrubMenu & { readonly volume: BootVolume })[]) {
   const prefix = await grubPrefix(file);
   if (prefix === undefined) {
@@ -379,10 +380,10 @@ async function grubMenuOf({ file, volume }: Started, menus: readonly (GrubMenu &
 async function judgeSystemdBoot(menu: SystemdBootMenu, architecture: string, say: Say): Promise<void> {
   const { chosen, entries, missing } = menu;
   if (entries.length === 0)
-    say('no-entries', 'fatal', 'loader', 'systemd-boot is there, and no entry in loader/entries for it to start');
+    say('no-entries', 'fatal', 'loader', 'systemd-boot is installed, but loader/entries has no entry for it to start');
   for (const entry of entries) {
     const isChosen = entry === chosen || (entry.file === chosen?.file && entry.partition === chosen.partition);
-    // Without any that it can start, what it would have started first is to blame.
+    // If it can start no entry, the problem is the one that it would have started first.
     const isToBlame = isChosen || (chosen === undefined && entry === (missing ?? entries[0]));
     const where = (path: string): string => `${entry.file} names ${path}, which is not on partition ${entry.partition}`;
     if (entry.program === undefined) {
@@ -392,8 +393,8 @@ async function judgeSystemdBoot(menu: SystemdBootMenu, architecture: string, say
           : where(entry.linux);
       if (isToBlame) say('entry-file-missing', 'fatal', 'loader', message);
       else if (entry === missing)
-        say('entry-file-missing', 'error', 'loader', `${message}: systemd-boot starts ${chosen?.file} in its place`);
-      else say('entry-file-missing', 'warning', 'loader', `${message}; it is not what is started`);
+        say('entry-file-missing', 'error', 'loader', `${message}: systemd-boot starts ${chosen?.file} instead`);
+      else say('entry-file-missing', 'warning', 'loader', `${message}; it is not started`);
       continue;
     }
     const severity = isToBlame ? 'fatal' : 'warning';
@@ -402,10 +403,10 @@ async function judgeSystemdBoot(menu: SystemdBootMenu, architecture: string, say
     await judgeKernel(entry.file, entry.program, architecture, severity, say);
   }
   if (menu.waitsForEver)
-    say('menu-waits', 'error', 'loader', 'loader.conf has timeout menu-force: the menu waits for a key for ever');
+    say('menu-waits', 'error', 'loader', 'loader.conf has timeout menu-force: the menu waits forever for a key');
 }
 
-/** Whether what an entry starts is whole, and a program for this machine. Only its head is read. */
+/** Reports a kernel that is damaged, cut off, or for another architecture. Only its header is read. */
 async function judgeKernel(
   entry: string,
   file: BootFile,
@@ -417,29 +418,29 @@ async function judgeKernel(
   const head = await file.read(0, 0x210);
   const isBzImage = bzImageBytes(head) !== undefined;
   const shortfall = await file.shortfall();
-  // GRUB starts a bzImage by its own header, and unpacks what is compressed as a whole.
+  // GRUB also starts a bzImage without an EFI stub, and decompresses a gzipped kernel.
   const forGrub = architecture === undefined;
   if (forGrub && pe === undefined && head.length >= 2 && head.readUInt16BE(0) === GZIP) return;
   if (pe === undefined && !(forGrub && isBzImage)) {
-    const what = isBzImage ? 'a kernel without an EFI stub' : 'no kernel';
+    const what = isBzImage ? 'a kernel without an EFI stub' : 'not a kernel';
     say('kernel-damaged', severity, 'loader', `${file.path}, which ${entry} starts, is ${what}`);
   } else if (shortfall !== undefined)
     say('kernel-cut', severity, 'loader', `${file.path} ${shortfall}: the kernel is cut off`);
   else if (!forGrub && pe !== undefined && pe.architecture !== architecture)
     say(
       ...(['kernel-wrong-architecture', severity, 'loader'] as const),
-      `${file.path}, which ${entry} starts, is a kernel for ${pe.architecture}, and the machine is ${architecture}`,
+      `${file.path}, which ${entry} starts, is a kernel for ${pe.architecture}, but the machine is ${architecture}`,
     );
 }
 
-/** The kernel in a unified image. That the image is whole is known. */
+/** Reports a damaged kernel in a unified kernel image, which has already been checked for completeness. */
 async function judgeUnified(file: BootFile, architecture: string, say: Say): Promise<void> {
   const section = (await file.pe())?.sections.get('.linux');
   if (section === undefined) return;
   const head = await file.read(section.offset, 0x210);
   const isKernel = head.toString('latin1', 0, 2) === 'MZ' || bzImageBytes(head) !== undefined;
   if (!isKernel)
-    say('kernel-damaged', 'fatal', 'loader', `the .linux of ${file.path} is no kernel for ${architecture}`);
+    say('kernel-damaged', 'fatal', 'loader', `the .linux section of ${file.path} is not a kernel for ${architecture}`);
 }
 
 /** What firmware with Secure Boot starts, and what systemd-boot has it start. What shim starts is verified by its own keys. */
@@ -477,7 +478,7 @@ async function listPrograms(
       for (const key of volume.files.keys()) {
         if (!key.endsWith('.efi')) continue;
         if (programs.length >= MOST_PROGRAMS) {
-          budget.leaveOut(`EFI programs behind the first ${MOST_PROGRAMS}`);
+          budget.leaveOut(`EFI programs beyond the first ${MOST_PROGRAMS}`);
           return;
         }
         budget.check();

@@ -13,11 +13,11 @@ import type { Budget } from './budget.ts';
 import { type Finding, finding } from './finding.ts';
 import type { ImageReader } from './image-reader.ts';
 
-/** What a partition holds, told by its first bytes. */
+/** The filesystem in a partition, identified by its first bytes. */
 export interface FoundFilesystem {
   readonly type: string;
   readonly label: string;
-  /** As /dev/disk/by-uuid has it. */
+  /** As in /dev/disk/by-uuid. */
   readonly uuid: string;
   readonly sizeBytes: number | undefined;
   readonly freeBytes: number | undefined;
@@ -28,8 +28,8 @@ interface Place extends Extent {
   readonly number: number;
 }
 
-/** Identifies a filesystem by its superblock; what is not known here, blkid may know. Undefined when neither does.
- *  @see blkid(8), whose names for types these are. Runs: blkid. */
+/** Identifies a filesystem by its superblock, or with blkid if its type is unknown here. @returns undefined when blkid does not know it
+ *  either. Types have blkid's names. @see blkid(8). Runs: blkid. */
 export async function readFilesystem(
   step: StepRunner,
   budget: Budget,
@@ -45,7 +45,7 @@ export async function readFilesystem(
   return askBlkid(step, budget, image, place);
 }
 
-/** Where what blkid looks at is, as a rule: of an image that is not raw, no more is copied for it. */
+/** The part of a filesystem in which blkid usually finds signatures. Of an image that is not raw, only this much is copied for it. */
 const PROBED_BYTES = GIB;
 
 async function askBlkid(
@@ -60,8 +60,8 @@ async function askBlkid(
   return type === undefined ? undefined : plain(type, uuid, label);
 }
 
-/** What blkid(8) says of a place of a disk: TYPE, UUID, LABEL … 2: nothing is known there; 8: several things contradict each
- *  other. Runs: blkid. */
+/** Runs blkid(8) on a part of a disk. @returns its fields: TYPE, UUID, LABEL … Exit status 2 means that it found nothing, 8 that it found
+ *  contradicting signatures. Runs: blkid. */
 export async function probe(
   step: StepRunner,
   budget: Budget,
@@ -73,9 +73,9 @@ export async function probe(
   const { stdout } = await askProgram(
     step,
     budget,
-    // A cache of its own would be written to.
+    // --probe does not use blkid's cache, which would be written.
     ['blkid', '--probe', ...extent, '--output', 'export', place.image],
-    { answers: [0, 2, 8], maxBytes: 64 * 1024, what: `cannot tell what is at byte ${offsetBytes}` },
+    { answers: [0, 2, 8], maxBytes: 64 * 1024, what: `cannot identify the filesystem at byte ${offsetBytes}` },
   );
   return Object.fromEntries(
     stdout
@@ -86,12 +86,12 @@ export async function probe(
   );
 }
 
-/** blkid writes a space and what a shell would take for more as a backslash and the character. */
+/** Removes the backslashes with which blkid escapes spaces and other characters for a shell. */
 function unescaped(value: string): string {
   return value.replace(/\\(.)/g, '$1');
 }
 
-/** With less no system starts: its first log takes more. */
+/** With less free space, no system starts, because its first log needs more. */
 const NEARLY_FULL_BYTES = 256 * 1024;
 
 type Reader = (head: Buffer, place: Place) => FoundFilesystem | undefined;
@@ -110,21 +110,20 @@ const ext4: Reader = (head, { number, sizeBytes: room }) => {
     findings.push(finding(name, severity, 'stage 1', `the ext4 of partition ${number} ${message}`, undefined));
   if (damage !== undefined) say('superblock-damaged', 'fatal', damage);
   else if (oddity !== undefined) say('superblock-damaged', 'error', oddity);
-  if (sizeBytes > room) say('filesystem-too-large', 'fatal', `has ${sizeBytes} bytes, and the partition has ${room}`);
+  if (sizeBytes > room) say('filesystem-too-large', 'fatal', `has ${sizeBytes} bytes, but the partition has ${room}`);
   if (hasErrors) say('filesystem-errors', 'error', 'is marked as having errors');
-  // One that nobody may write to is full by design.
-  if (isWritable && freeBytes < NEARLY_FULL_BYTES)
-    say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
+  // A read-only filesystem is full by design.
+  if (isWritable && freeBytes < NEARLY_FULL_BYTES) say('filesystem-full', 'error', `has only ${freeBytes} free bytes`);
   else if (isWritable && freeInodes === 0) say('filesystem-full', 'error', 'has no free inode');
   return { type, label, uuid, sizeBytes, freeBytes, findings };
 };
 
 const btrfs: Reader = (head, place) => known('btrfs', parseBtrfs(head.subarray(BTRFS_SUPERBLOCK_AT)), place, 'fatal');
 const xfs: Reader = (head, place) => known('xfs', parseXfs(head), place, 'fatal');
-// It is mounted, and fails when it comes to what is not there.
+// The kernel mounts it, and fails only when it accesses missing blocks.
 const f2fs: Reader = (head, place) => known('f2fs', parseF2fs(head.subarray(F2FS_SUPERBLOCK_AT)), place, 'error');
 
-/** @param whenTooLarge what comes of a filesystem that is larger than its partition. */
+/** Makes the result from a filesystem's facts. @param whenTooLarge the severity if the filesystem is larger than its partition. */
 function known(
   type: string,
   facts: FilesystemFacts | undefined,
@@ -138,9 +137,9 @@ function known(
     findings.push(finding(name, severity, 'stage 1', `the ${type} of partition ${number} ${message}`, undefined));
   if (damage !== undefined) say('superblock-damaged', 'fatal', damage);
   if (deviceBytes > room)
-    say('filesystem-too-large', whenTooLarge, `has ${deviceBytes} bytes, and the partition has ${room}`);
+    say('filesystem-too-large', whenTooLarge, `has ${deviceBytes} bytes, but the partition has ${room}`);
   if (freeBytes !== undefined && freeBytes < NEARLY_FULL_BYTES)
-    say('filesystem-full', 'error', `has no more than ${freeBytes} free bytes`);
+    say('filesystem-full', 'error', `has only ${freeBytes} free bytes`);
   return { type, label, uuid, sizeBytes, freeBytes, findings };
 }
 
@@ -148,7 +147,7 @@ const fat: Reader = (head, { number, sizeBytes: room }) => {
   const layout = head[0] === 0xeb || head[0] === 0xe9 ? parseFatLayout(head) : undefined;
   if (layout === undefined) return undefined;
   const { volumeId, label, sizeBytes } = layout;
-  const message = `the FAT of partition ${number} has ${sizeBytes} bytes, and the partition has ${room}`;
+  const message = `the FAT of partition ${number} has ${sizeBytes} bytes, but the partition has ${room}`;
   return {
     ...plain('vfat', volumeId, label === 'NO NAME' ? '' : label),
     sizeBytes,

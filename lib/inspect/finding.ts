@@ -1,16 +1,16 @@
 import { printable } from '../printable.ts';
 
-/** Something about an image that a machine would stumble over, or its owner should know. */
+/** A problem of an image, or something that its owner should know. */
 export interface Finding {
-  /** A word for programs: "no-boot-signature". */
+  /** A stable identifier: "no-boot-signature". */
   readonly code: string;
   /** @deprecated Use `code`. */
   readonly name: string;
-  /** `fatal`: what it concerns cannot work. `error`: works here, and is wrong. `warning`: worth knowing. */
+  /** `fatal`: the image cannot boot. `error`: it is wrong, but may boot. `warning`: worth knowing. */
   readonly severity: 'fatal' | 'error' | 'warning';
-  /** The firmware whose way it lies in; undefined for both. */
+  /** The firmware that it affects; undefined for both. */
   readonly firmware?: 'bios' | 'efi' | undefined;
-  /** Who stumbles over it. */
+  /** The stage of the boot that it affects. */
   readonly stage: 'firmware' | 'loader' | 'kernel' | 'stage 1';
   /** A sentence, with sectors and paths. */
   readonly message: string;
@@ -18,7 +18,7 @@ export interface Finding {
 
 const LONGEST_MESSAGE = 1000;
 
-/** @param message may hold names out of the image: what a terminal would obey in them is escaped. */
+/** Makes a finding. @param message may contain names from the image; control characters in them are escaped. */
 export function finding(
   code: string,
   severity: Finding['severity'],
@@ -34,7 +34,7 @@ export function finding(
   };
 }
 
-/** Findings of one kind beyond the first few as one: a table of thousands of partitions is wrong in one way. */
+/** Keeps the first few findings of one kind and counts the others: thousands of partitions may have the same problem. */
 export function fewOf(findings: readonly Finding[], shown = 5): Finding[] {
   const [first] = findings;
   if (first === undefined || findings.length <= shown) return [...findings];
@@ -42,7 +42,7 @@ export function fewOf(findings: readonly Finding[], shown = 5): Finding[] {
   return [...findings.slice(0, shown), { ...first, message: `and ${more} more of the same kind (${first.code})` }];
 }
 
-/** The same, kind by kind, in the order in which each kind is first met. */
+/** Applies `fewOf` to each kind, in the order in which the kinds first occur. */
 export function fewOfEach(findings: readonly Finding[]): Finding[] {
   const kinds = new Map<string, Finding[]>();
   for (const at of findings) {

@@ -12,13 +12,13 @@ export interface Generation {
   readonly toplevel: string;
   /** @deprecated Use `toplevel`. */
   readonly system: string;
-  /** Whether `/nix/var/nix/profiles/system` is this one. */
+  /** Whether `/nix/var/nix/profiles/system` points to this generation. */
   readonly isDefault: boolean;
 }
 
 export interface FoundNix {
   readonly generations: readonly Generation[];
-  /** How many paths the Nix store has; undefined where there is none. */
+  /** The number of paths in the Nix store; undefined if there is none. */
   readonly storePaths: number | undefined;
   readonly findings: readonly Finding[];
 }
@@ -30,14 +30,14 @@ const MOST_GENERATIONS = 500;
 /** A link's target is a path. */
 const LONGEST_TARGET = 4096;
 
-/** Reads the generations and counts the store of an ext4 root. */
+/** Reads the generations in an ext4 root filesystem, and counts its store paths. */
 export async function readNix(
   budget: Budget,
   image: ImageReader,
   place: Extent & { readonly number: number },
 ): Promise<FoundNix> {
   if (!image.isRaw && place.sizeBytes > LARGEST_COPY) {
-    budget.leaveOut(`the generations of partition ${place.number}, which is too large to copy out of its container`);
+    budget.leaveOut(`the generations of partition ${place.number}: it is too large to copy out of its container`);
     return NO_NIX;
   }
   const volume = await Ext4Volume.open(await image.part(place.offsetBytes, place.sizeBytes));
@@ -67,7 +67,7 @@ export async function readNix(
   if (storePaths === 0) return NO_NIX;
   const target = async (inode: number | undefined): Promise<string> => {
     const node = inode === undefined ? undefined : await volume.node(inode);
-    // What is no link is not read.
+    // Only symbolic links are read.
     if (node?.type !== 'symlink' || node.sizeBytes > LONGEST_TARGET) return '';
     return Buffer.from(await volume.linkTarget(node), 'latin1').toString('utf8');
   };
@@ -79,7 +79,7 @@ export async function readNix(
     found += 1;
     if (found <= MOST_GENERATIONS) links.push({ ...entry, number: Number(number) });
   });
-  if (found > MOST_GENERATIONS) budget.leaveOut(`generations behind the first ${MOST_GENERATIONS} of ${found}`);
+  if (found > MOST_GENERATIONS) budget.leaveOut(`generations beyond the first ${MOST_GENERATIONS} of ${found}`);
   const profile = await volume.find(`${PROFILES}/system`);
   const current = await target(profile?.inode);
   const generations: Generation[] = [];

@@ -2,19 +2,19 @@ import type { BootFile, BootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
 import type { LoaderEntry } from './loader-entry.ts';
 
-/** The menu of a grub.cfg, as far as it can be told without running it. */
+/** The menu of a grub.cfg, as far as it can be determined without running its script. */
 export interface GrubMenu {
   readonly file: string;
   readonly partition: number;
   readonly entries: readonly LoaderEntry[];
-  /** It waits until somebody chooses. */
+  /** Whether it waits until a user chooses. */
   readonly waitsForEver: boolean;
 }
 
 interface Item {
   readonly title: string;
   readonly id: string;
-  /** Places in the menu and its submenus: "1>2" is [1, 2]. */
+  /** Positions in the menu and its submenus: "1>2" is [1, 2]. */
   readonly place: readonly number[];
   readonly titles: readonly string[];
 }
@@ -22,14 +22,14 @@ interface Item {
 const MOST_ENTRIES = 256;
 const DEEPEST = 8;
 
-/** Every grub.cfg of a boot partition, in the order of its directories. */
+/** Reads every grub.cfg on a boot partition, in the order of its directories. */
 export async function readGrubMenus(budget: Budget, volume: BootVolume): Promise<GrubMenu[]> {
   const menus: GrubMenu[] = [];
   for (const key of volume.files.keys()) {
     const file = /(^|\/)grub\.cfg$/.test(key) ? volume.file(key) : undefined;
     if (file === undefined) continue;
     if (menus.length >= 16) {
-      budget.leaveOut(`files named grub.cfg on partition ${volume.partition} behind the first 16`);
+      budget.leaveOut(`files named grub.cfg on partition ${volume.partition} beyond the first 16`);
       break;
     }
     menus.push(parseGrubMenu(file.path, volume.partition, await file.text()));
@@ -37,8 +37,8 @@ export async function readGrubMenus(budget: Budget, volume: BootVolume): Promise
   return menus;
 }
 
-/** Reads a grub.cfg as grub-mkconfig and NixOS write it: no script is run. Of the values that are given to `default` and `timeout`, the last
- *  that is written out is taken, for those in front of it are of entries that were chosen for one boot. */
+/** Parses a grub.cfg as grub-mkconfig and NixOS write it, without running its script. For `default` and `timeout`, it uses the last
+ *  literal value, because earlier ones are for an entry that was chosen for one boot. */
 export function parseGrubMenu(file: string, partition: number, content: string): GrubMenu {
   const found: { readonly item: Item; entry: LoaderEntry }[] = [];
   const counts = [0];
@@ -94,13 +94,13 @@ export function parseGrubMenu(file: string, partition: number, content: string):
   };
 }
 
-/** A kernel's path without the device and NixOS's empty variable in front. */
+/** Removes the device, and the extra slash that NixOS writes, from the path of a kernel. */
 function place(text: string): string {
   return text.replace(/^\([^)]*\)/, '').replace(/^\/\//, '/');
 }
 
-/** What `default` means: a number, a title or an identifier, ">" between a submenu and what is in it; the first entry when there
- *  is no such one. A submenu alone means its first entry. @see GRUB manual, "default" */
+/** Finds the entry for a value of `default`: a number, a title or an identifier, with ">" between a submenu and an entry in it. A submenu
+ *  stands for its first entry, and a value that matches nothing for the first entry of all. @see GRUB manual, "default" */
 function choice(wanted: string, items: readonly Item[]): Item | undefined {
   const path = wanted.split('>').map((word) => word.trim());
   const fits = (item: Item): boolean =>
@@ -117,8 +117,9 @@ const MODULE_MAGIC = 'mimg';
 const OBJECT = { config: 2, prefix: 3 };
 const MOST_MODULES = 512;
 
-/** Where a GRUB core image for EFI looks for grub.cfg, as it was given when it was made: `(,gpt2)/boot/grub`. Undefined when it
- *  cannot be told, as when a configuration of its own in it decides. @see include/grub/kernel.h: the modules' header */
+/** The directory in which a GRUB core image for EFI looks for grub.cfg, as it was set when the image was made: `(,gpt2)/boot/grub`.
+ *  Undefined when it is unknown, for example because an embedded configuration sets it. @see include/grub/kernel.h, the header of
+ *  modules */
 export async function grubPrefix(file: BootFile): Promise<string | undefined> {
   const pe = await file.pe();
   const modules = pe?.sections.get('mods');

@@ -13,25 +13,24 @@ import { GIB, MIB } from '../units.ts';
 import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';
 
-/** The container's own tables are damaged: what it holds cannot be read. */
+/** The tables of the container format are damaged, so that the disk cannot be read. */
 export class ContainerDamaged extends Error {}
 
-/** A larger part of an image that is not raw is not copied to be looked at. */
+/** The largest part of an image that is copied. */
 export const LARGEST_COPY = 8 * GIB;
 
-/** Reads a disk image of any format, as a machine would see the disk. */
+/** Reads the disk in an image of any format, as a machine would see it. */
 export interface ImageReader extends AsyncDisposable {
   readonly virtualBytes: number;
-  /** Whether programs can read it where it is. */
+  /** Whether the image is raw, so that programs can read it directly. */
   readonly isRaw: boolean;
-  /** Short at the disk's end, empty behind it. */
+  /** Reads bytes. Returns fewer at the end of the disk, and none beyond it. */
   read(offsetBytes: number, bytes: number): Promise<Buffer>;
-  /** A part of the disk, read from its own start: for what is read in many small pieces. */
+  /** Returns a reader for a part of the disk, for many small reads. Its offsets are relative to the part. */
   part(offsetBytes: number, bytes: number): Promise<ReadBytes>;
-  /** A part of the disk in a raw file, for programs that know no other. Its name has nothing that they take for more than a
-   *  name. */
+  /** Provides a part of the disk inside a raw file, for programs that support only raw files. */
   asRaw(offsetBytes: number, bytes: number): Promise<RawPlace>;
-  /** A part of the disk as a raw file of its own, for programs that know no offset. */
+  /** Provides a part of the disk as a separate raw file, for programs that do not support an offset. */
   asFile(offsetBytes: number, bytes: number): Promise<string>;
 }
 
@@ -40,13 +39,13 @@ interface RawPlace {
   readonly offsetBytes: number;
 }
 
-/** More at once is not read of any image. */
+/** The limit of one read. */
 const MOST_BYTES = 16 * MIB;
 
-/** @throws {ContainerDamaged} from what reads it. Runs: for what is not raw, qemu-img. */
+/** Opens a disk image. @throws {ContainerDamaged} later, when it is read. Runs: qemu-img, except for raw images. */
 export async function openImage(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<ImageReader> {
   const { file, format, virtualBytes } = facts;
-  // Without O_NONBLOCK, opening a FIFO that took the file's place meanwhile would wait for ever.
+  // Without O_NONBLOCK, open() would block forever if a FIFO had replaced the file meanwhile.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   let directory: Promise<PrivateDirectory> | undefined;
   const work = async (): Promise<string> => {
@@ -91,7 +90,7 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
     },
     async asRaw(offsetBytes, bytes) {
       if (format === 'raw') return { image: file, offsetBytes };
-      // Whole MiB, so that what is read here and there is copied once.
+      // Whole MiB, so that reads near each other share one copy.
       const first = Math.floor(offsetBytes / MIB) * MIB;
       const end = Math.min(Math.ceil((offsetBytes + Math.max(bytes, 1)) / MIB) * MIB, virtualBytes);
       return { image: await exactly(first, end - first), offsetBytes: offsetBytes - first };
@@ -107,7 +106,7 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
   return reader;
 }
 
-/** @throws {NoSpaceError} when there is no room even for its owner's name. */
+/** Creates a private directory for copies. @throws {NoSpaceError} when the filesystem is full. */
 async function privateDirectory(step: string): Promise<PrivateDirectory> {
   try {
     return await makePrivateDirectory(tmpdir());
@@ -117,7 +116,7 @@ async function privateDirectory(step: string): Promise<PrivateDirectory> {
       step,
       `the directory for temporary files (${tmpdir()})`,
       {},
-      { cause, hint: 'free space there, or name another in TMPDIR' },
+      { cause, hint: 'free space there, or set TMPDIR to another directory' },
     );
   }
 }
@@ -130,7 +129,7 @@ async function convertPart(
   { offset, size }: { readonly offset: number; readonly size: number },
   name: string,
 ): Promise<void> {
-  // qemu-img dd counts from the start or from behind what it skips, by its version.
+  // Not qemu-img dd: whether its count includes the skipped blocks depends on its version.
   const node = {
     ...{ driver: 'raw', offset, size },
     file: { driver: format, file: { driver: isDevice ? 'host_device' : 'file', filename: file } },

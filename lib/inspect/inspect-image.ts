@@ -23,54 +23,54 @@ import { readSecureBootKeys } from './secure-boot.ts';
 const STEP = 'inspectImage';
 
 const schema = z.object({
-  /** A disk image; it is only read. */
+  /** A disk image. It is only read. */
   image: path,
-  /** Default: told from the file's magic number. */
+  /** Default: detected from the file's magic number. */
   format: z.enum(IMAGE_FORMATS).exclude(['qcow2-compressed']).optional(),
-  /** Of the firmware that is to boot it, as in the names of loaders; default: the one it has a loader for, "x64" first. */
+  /** The architecture of the firmware that will boot it; default: one for which the image has a loader, "x64" first. */
   architecture: z.enum(['x64', 'aa64']).optional(),
   /** A store of EFI variables, such as OVMF_VARS.fd: every EFI program is judged by the Secure Boot keys in it. */
   efiVariables: path.optional(),
-  /** Have each filesystem checked by its own program, on a copy in the directory for temporary files. Default false. */
+  /** Check each filesystem with its checker, on a copy in the directory for temporary files. Default false. */
   deep: z.boolean().default(false),
-  /** Milliseconds after which what has not been looked at is left out, with a finding. Default 60,000; with `deep` 600,000. */
+  /** Time limit in milliseconds, after which the rest is skipped, with a finding. Default 60,000; with `deep` 600,000. */
   timeoutMs: z.number().positive().optional(),
 });
 
 export interface InspectImageOptions extends z.input<typeof schema> {}
 
-/** What is on a disk image. */
+/** The content of a disk image. */
 export interface ImageInspection {
   /** Absolute path. */
   readonly image: string;
   readonly format: DiskFormat;
   readonly virtualBytes: number;
   readonly table: 'gpt' | 'msdos' | 'none';
-  /** Of the disk it was made for: a machine must give it such sectors. */
+  /** The sector size that a machine must provide for this disk. */
   readonly sectorBytes: 512 | 4096;
   readonly diskId: string | undefined;
   readonly partitions: readonly InspectedPartition[];
-  /** Of the whole disk, where there is no table. */
+  /** The filesystem on the whole disk, if there is no partition table. */
   readonly filesystem: FoundFilesystem | undefined;
-  /** The firmware it is made to be booted by, whether it can or not. */
+  /** The firmware that the image is made for, even if it cannot boot. */
   readonly firmware: readonly ('bios' | 'efi')[];
   readonly bios: BiosBoot;
   readonly efi: EfiBoot;
-  /** Whether the kernel that is started, as far as the loader's entries can be read, is told of a serial console. */
+  /** Whether the default entry of the loader has a serial console in its kernel parameters; undefined if unknown. */
   readonly serialConsole: boolean | undefined;
-  /** Of the NixOS systems on an ext4, by number; empty where none is found. */
+  /** The generations of a NixOS system on an ext4, by number; empty if there is none. */
   readonly generations: readonly Generation[];
-  /** Paths of the Nix store on an ext4; undefined where none is found. */
+  /** The number of paths in the Nix store on an ext4; undefined if there is none. */
   readonly storePaths: number | undefined;
-  /** Everything that is wrong with it, as far as it can be seen without booting, for the firmware it is made for. `bios` and
-   *  `efi` have what stands in the way of each. */
+  /** All problems that can be found without booting, for the firmware that the image is made for. `bios` and `efi` have those of
+   *  each firmware. */
   readonly findings: readonly Finding[];
 }
 
-/** Looks at a disk image of any format without booting or writing to it: partition table, filesystems, and what firmware and
- *  loader start. What an image's author wrote is not trusted: sizes are bounded, and after `timeoutMs` what is left is left out.
- *  @throws {InvalidOptionsError} for what is no disk image; {ToolFailedError} when a program is killed or ends in a way that it
- *  does not document: the host's failure. Runs: blkid, btrfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
+/** Inspects a disk image of any format without booting it or writing to it: its partition table, its filesystems, and the files that
+ *  firmware and loader start. The image is not trusted: sizes are limited, and what remains after `timeoutMs` is skipped.
+ *  @throws {InvalidOptionsError} when the file is not a disk image; {ToolFailedError} when a program is killed or exits with an
+ *  undocumented status. Runs: blkid, btrfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,
   options: schema,
@@ -91,13 +91,13 @@ export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineSt
     await using image = await openImage(step, budget, facts);
     try {
       const found = await inspectDisk(step, budget, image, facts, { architecture, deep, keys });
-      // What is wrong in a damaged container is wrong because of it.
+      // If the disk cannot boot, the damage of the container is the cause.
       const isFatal = found.findings.some(({ severity }) => severity === 'fatal');
       const container = isFatal ? inContainer.map((one) => ({ ...one, severity: 'fatal' as const })) : inContainer;
       return { ...found, findings: [...container, ...found.findings] };
     } catch (error) {
       if (!(error instanceof ContainerDamaged)) throw error;
-      // A machine may never come to what cannot be read.
+      // Not fatal: a machine may never read the damaged part.
       return unreadable(facts, [damagedContainer(facts, error.message, 'error')]);
     }
   },
@@ -138,7 +138,7 @@ async function inspectDisk(
     found.partitions.some(({ purpose }) => purpose === 'bios-grub') ||
     (found.table === 'msdos' && (bios.loader !== 'none' || !forEfi));
   const firmware = [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
-  // A root filesystem alone is started by a host's own loader, or with a kernel that is given: no firmware looks at it.
+  // Firmware does not boot an image that is only a root filesystem; a host starts it with its own loader or kernel.
   const isForHost = found.table === 'none' && filesystem !== undefined && isRootFilesystem(filesystem.type);
   const isConcerned = (at: Finding['firmware']): boolean =>
     at === undefined || (firmware.length === 0 && !isForHost) || firmware.some((one) => one === at);
@@ -164,7 +164,7 @@ function isRootFilesystem(type: string): boolean {
 
 type Place = Pick<InspectedPartition, 'number' | 'offsetBytes' | 'sizeBytes'>;
 
-/** The disk as a partition, number 0, where it has none. */
+/** The whole disk as partition 0, for a disk without a partition table. */
 function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem'> {
   return {
     ...{ number: 0, startSectors: 0, sizeSectors: 0, offsetBytes: 0, sizeBytes },
@@ -172,7 +172,7 @@ function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem'> {
   };
 }
 
-/** Of the first ext4 that has a Nix store. */
+/** Reads the generations of the first ext4 with a Nix store. */
 async function nixOf(
   budget: Budget,
   image: ImageReader,
@@ -212,12 +212,12 @@ function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageI
 
 function nothingThere({ number, purpose, filesystem }: InspectedPartition): Finding[] {
   if (purpose !== 'linux' || filesystem !== undefined) return [];
-  const message = `partition ${number} is for Linux, and holds no filesystem that is known here`;
+  const message = `partition ${number} has a type for Linux filesystems, but contains no known filesystem`;
   return [finding('no-filesystem', 'warning', 'stage 1', message, undefined)];
 }
 
-/** What qemu-img says of a container with tables of its own: 2 when they are damaged, 1 when it gave up on them, 3 when there is
- *  space that nothing uses, 63 when it cannot say. @see qemu-img(1) check */
+/** Checks the tables of a container format. Exit status 2 means that they are damaged, 1 that the check failed, 3 that there are leaked
+ *  clusters, 63 that the format does not support checks. @see qemu-img(1) check */
 async function containerFindings(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<Finding[]> {
   const { file, format } = facts;
   if (format === 'raw') return [];
@@ -228,7 +228,7 @@ async function containerFindings(step: StepRunner, budget: Budget, facts: DiskIm
   });
   if (exitCode !== undefined && exitCode !== 1 && exitCode !== 2) return [];
   const [said = ''] = `${stderr}${stdout.toString('utf8')}`.trim().split('\n');
-  // What is counted wrong is no hindrance to whoever reads.
+  // Status 2 may be only wrong reference counts, with which the disk can be read.
   return [damagedContainer(facts, said, exitCode === 2 ? 'error' : 'fatal')];
 }
 

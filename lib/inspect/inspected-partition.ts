@@ -1,7 +1,7 @@
 import type { FoundPartition } from '../formats/partition-table/partition.ts';
 import type { FoundFilesystem } from './filesystems.ts';
 
-/** A partition, and what it holds. */
+/** A partition with its filesystem. */
 export interface InspectedPartition extends FoundPartition {
   readonly filesystem: FoundFilesystem | undefined;
 }

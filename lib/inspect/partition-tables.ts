@@ -10,24 +10,24 @@ export interface FoundTable {
   readonly table: 'gpt' | 'msdos' | 'none';
   /** GPT: a GUID in lower case; msdos: eight hexadecimal digits. */
   readonly diskId: string | undefined;
-  /** What the table counts in. A disk with sectors of 4096 bytes is told by where its GPT is; of an MBR it cannot be told. */
+  /** The unit of the table. Sectors of 4096 bytes are detected by the position of the GPT; an MBR does not tell its unit. */
   readonly sectorBytes: 512 | 4096;
   readonly partitions: readonly FoundPartition[];
-  /** GPT: where partitions may be, in sectors. */
+  /** GPT: the sectors that partitions may use. */
   readonly usable: { readonly first: number; readonly last: number } | undefined;
   readonly findings: readonly Finding[];
 }
 
-/** More have no use, and each is looked into. */
+/** The limit of partitions, because each is examined. */
 const MOST_PARTITIONS = 256;
 
-/** Reads the partition table, both copies of a GPT, and checks them as firmware does. */
+/** Reads the partition table, including both copies of a GPT, and checks it like firmware. */
 export async function readPartitionTable(image: ImageReader, budget: Budget): Promise<FoundTable> {
   const head = await image.read(0, SECTOR_BYTES);
   const found = (await readGptTable(image, head)) ?? (await readMsdosTable(image, head)) ?? NO_TABLE;
   const { partitions } = found;
   if (partitions.length > MOST_PARTITIONS)
-    budget.leaveOut(`partitions behind the first ${MOST_PARTITIONS} of ${partitions.length}`);
+    budget.leaveOut(`partitions beyond the first ${MOST_PARTITIONS} of ${partitions.length}`);
   return { ...found, partitions: partitions.slice(0, MOST_PARTITIONS) };
 }
 
@@ -35,7 +35,7 @@ const NO_TABLE: FoundTable = {
   ...{ table: 'none', diskId: undefined, sectorBytes: SECTOR_BYTES, partitions: [], usable: undefined, findings: [] },
 };
 
-/** @see UEFI specification 5.3.2: signature, header CRC, own LBA, CRC of the entries. */
+/** Reads a GPT, and checks the signature, CRC and LBA of its header and the CRC of its entries. @see UEFI specification 5.3.2 */
 async function readGptTable(image: ImageReader, head: Buffer): Promise<FoundTable | undefined> {
   const signed = hasMbr(head);
   const sectorBytes = await sectorBytesOf(image);
@@ -60,29 +60,29 @@ async function readGptTable(image: ImageReader, head: Buffer): Promise<FoundTabl
     );
   else if (typeof atEnd === 'string') {
     const elsewhere =
-      primary.alternate < sectors - 1 ? await readGpt(image.read, primary.alternate, sectorBytes) : 'is not there';
+      primary.alternate < sectors - 1 ? await readGpt(image.read, primary.alternate, sectorBytes) : 'does not exist';
     if (typeof elsewhere !== 'string')
       say(
         ...(['gpt-backup-misplaced', 'warning'] as const),
-        `the backup GPT is in sector ${primary.alternate}, not in the disk's last (${sectors - 1}): the disk was enlarged`,
+        `the backup GPT is in sector ${primary.alternate}, not in the disk's last sector (${sectors - 1}): the disk was enlarged`,
       );
     else
       say(
         ...(['gpt-backup-damaged', 'error'] as const),
-        `the backup GPT in sector ${primary.alternate} ${primary.alternate >= sectors ? `is behind the disk's end (${sectors} sectors)` : atEnd}`,
+        `the backup GPT in sector ${primary.alternate} ${primary.alternate >= sectors ? `is beyond the end of the disk (${sectors} sectors)` : atEnd}`,
       );
   }
   if (!signed)
     say(
       ...(['no-protective-mbr', 'error'] as const),
-      'sector 0 has no protective MBR: the kernel and many firmwares take the GPT only with one',
+      'sector 0 has no protective MBR, without which the kernel and many firmwares ignore the GPT',
     );
   findings.push(...wrongPlaces(used, sectors));
   const { diskId, partitions, usable } = used;
   return { table: 'gpt', diskId, sectorBytes, partitions, usable, findings };
 }
 
-/** 4096 when a GPT is where one is on a disk with such sectors, and none is where the usual ones have theirs. */
+/** The sector size: 4096 if there is a GPT at the position for sectors of 4096 bytes, and none at that for 512. */
 async function sectorBytesOf(image: ImageReader): Promise<512 | 4096> {
   const isAt = async (offset: number): Promise<boolean> =>
     offset > 0 && (await image.read(offset, 8)).toString('latin1') === 'EFI PART';
@@ -106,14 +106,14 @@ async function readMsdosTable(image: ImageReader, head: Buffer): Promise<FoundTa
   return { table: 'msdos', diskId, sectorBytes: SECTOR_BYTES, partitions, usable: undefined, findings };
 }
 
-/** Partitions that end where the disk does not reach, or before they begin. */
+/** Reports partitions that end beyond the disk, or before they start. */
 function wrongPlaces({ partitions }: Pick<Gpt | Mbr, 'partitions'>, sectors: number): Finding[] {
   const beyond = partitions
     .filter(({ startSectors, sizeSectors }) => startSectors + sizeSectors > sectors)
     .map(({ number, startSectors, sizeSectors }) =>
       finding(
         ...(['image-truncated', 'fatal', 'stage 1'] as const),
-        `partition ${number} ends at sector ${startSectors + sizeSectors}, and the disk has ${sectors}: the image is cut off`,
+        `partition ${number} ends at sector ${startSectors + sizeSectors}, but the disk has ${sectors}: the image is cut off`,
         undefined,
       ),
     );
@@ -122,7 +122,7 @@ function wrongPlaces({ partitions }: Pick<Gpt | Mbr, 'partitions'>, sectors: num
     .map(({ number }) =>
       finding(
         ...(['partition-invalid', 'error', 'firmware'] as const),
-        `partition ${number} ends before it begins: firmware and kernel leave it out`,
+        `partition ${number} ends before it starts: firmware and kernel ignore it`,
         undefined,
       ),
     );

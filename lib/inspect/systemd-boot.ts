@@ -4,33 +4,33 @@ import type { BootFile, BootVolume } from './boot-volume.ts';
 import type { Budget } from './budget.ts';
 import type { LoaderEntry } from './loader-entry.ts';
 
-/** An entry of systemd-boot, with what it goes by to choose one. */
+/** An entry of systemd-boot, with the fields by which systemd-boot sorts and chooses entries. */
 export interface SystemdBootEntry extends LoaderEntry {
-  /** The file's name, without the counters of boot attempts. */
+  /** The file name, without the boot counter. */
   readonly id: string;
   readonly sortKey: string;
   readonly machineId: string;
-  /** No attempt is left: it is last. */
+  /** Whether no boot attempt is left. Such entries are sorted last. */
   readonly isExhausted: boolean;
-  /** The program that it starts; undefined when the partition does not have it, and then the menu does not have the entry. */
+  /** The program that it starts; undefined when it is missing from the partition, so that the menu omits the entry. */
   readonly program: BootFile | undefined;
   readonly volume: BootVolume;
 }
 
 export interface SystemdBootMenu {
-  /** In the menu's order. */
+  /** In the order of the menu. */
   readonly entries: readonly SystemdBootEntry[];
   readonly chosen: SystemdBootEntry | undefined;
-  /** What loader.conf asks for, though the menu does not have it. */
+  /** The entry that loader.conf selects, if the menu omits it. */
   readonly missing: SystemdBootEntry | undefined;
-  /** loader.conf says that the menu waits until somebody chooses. */
+  /** Whether loader.conf makes the menu wait until a user chooses. */
   readonly waitsForEver: boolean;
 }
 
 const MOST_ENTRIES = 256;
 
-/** Reads what systemd-boot reads: loader.conf and the entries of its own partition, and the entries of the extended boot loader
- *  partition. @see systemd-boot(7), loader.conf(5), The Boot Loader Specification */
+/** Reads the configuration of systemd-boot: loader.conf and the entries on its own partition, and the entries on extended boot loader
+ *  partitions. @see systemd-boot(7), loader.conf(5), The Boot Loader Specification */
 export async function readSystemdBoot(
   budget: Budget,
   own: BootVolume,
@@ -45,7 +45,7 @@ export async function readSystemdBoot(
       const file = volume.file(key);
       if (file === undefined) continue;
       if (entries.length >= MOST_ENTRIES) {
-        budget.leaveOut(`loader entries behind the first ${MOST_ENTRIES}`);
+        budget.leaveOut(`loader entries beyond the first ${MOST_ENTRIES}`);
         break;
       }
       // systemd-boot skips a UKI without an os-release.
@@ -79,7 +79,7 @@ async function readType1(
   const all = (key: string): string[] => found.flatMap(([name, value]) => (name === key ? [value] : []));
   const first = (key: string): string => all(key)[0] ?? '';
   const wanted = first('architecture');
-  // It is for another machine, and this one's menu does not have it.
+  // An entry for another architecture is not in the menu.
   if (wanted !== '' && wanted.toLowerCase() !== architecture) return undefined;
   const linux = first('linux') || first('efi') || first('uki');
   return {
@@ -91,7 +91,7 @@ async function readType1(
   };
 }
 
-/** A unified kernel image has its entry in itself. */
+/** Reads the entry that a unified kernel image contains. */
 export async function readType2(file: BootFile, volume: BootVolume): Promise<SystemdBootEntry | undefined> {
   const pe = await file.pe();
   const release = pe === undefined ? undefined : await readSection(file.read, pe, '.osrel');
@@ -107,12 +107,13 @@ export async function readType2(file: BootFile, volume: BootVolume): Promise<Sys
     initrd: [],
     options: (pe === undefined ? undefined : await readSection(file.read, pe, '.cmdline'))?.trim() ?? '',
     ...{ sortKey: field('IMAGE_ID') || field('ID'), machineId: '' },
-    // systemd-boot leaves out what is not a unified kernel; what was one is its owner's business.
+    // systemd-boot omits files that are not unified kernel images.
     program: isUnified ? file : undefined,
   };
 }
 
-/** `nixos-generation-1+3-0.conf`: three attempts are left, none was made. @see The Boot Loader Specification, "Boot counting" */
+/** Parses a file name with a boot counter: in `nixos-generation-1+3-0.conf`, three attempts are left and none was made.
+ *  @see The Boot Loader Specification, "Boot counting" */
 function identify(path: string): { readonly id: string; readonly isExhausted: boolean } {
   const name = path.slice(path.lastIndexOf('/') + 1).toLowerCase();
   const [, stem, left, suffix] = /^(.*)\+(\d+)(?:-\d+)?(\.[a-z]+)$/.exec(name) ?? [];
@@ -121,13 +122,13 @@ function identify(path: string): { readonly id: string; readonly isExhausted: bo
     : { id: `${stem}${suffix}`, isExhausted: Number(left) === 0 };
 }
 
-/** A glob of loader.conf: `*`, `?` and `[…]`. Older versions compare with the name without its suffix. */
+/** Matches a glob of loader.conf: `*`, `?` and `[…]`. Older versions match names without the suffix. */
 function matches(pattern: string, id: string): boolean {
   const source = pattern
     .toLowerCase()
     .slice(0, 255)
     .replace(/[\\^$.|+(){}]/g, '\\$&')
-    // Two in a row say no more than one, and would try all ways to share what they match.
+    // Repeated stars are equivalent to one, and would cause catastrophic backtracking.
     .replace(/\*+/g, '.*')
     .replaceAll('?', '.')
     .replace(/\[!/g, '[^');
@@ -139,7 +140,7 @@ function matches(pattern: string, id: string): boolean {
   }
 }
 
-/** The menu's order: entries with a sort key first, by it; the newest version first. */
+/** Compares entries by their order in the menu: those with a sort key first, sorted by it; newer versions before older ones. */
 function compareEntries(a: SystemdBootEntry, b: SystemdBootEntry): number {
   const byText = (x: string, y: string): number => (x < y ? -1 : x > y ? 1 : 0);
   const sorted = Number(a.isExhausted) - Number(b.isExhausted) || Number(a.sortKey === '') - Number(b.sortKey === '');
@@ -151,7 +152,7 @@ function compareEntries(a: SystemdBootEntry, b: SystemdBootEntry): number {
   return byKey || -compareVersions(a.id, b.id);
 }
 
-/** Versions as systemd-boot compares them: digits by their value, `~` before everything, letters by their code.
+/** Compares versions like systemd-boot: numbers by value, `~` before everything, letters by code.
  *  @see The UAPI group's Version Format Specification */
 export function compareVersions(a: string, b: string): number {
   const words = (text: string): string[] => text.slice(0, 200).match(/\d+|[a-zA-Z]+|[~\-^.]/g) ?? [];

@@ -1,13 +1,13 @@
 import { readInStore } from './store.ts';
 
-/** The program that installs a system's boot loader, as its switch-to-configuration names it.
+/** The program that installs a system's boot loader, according to its switch-to-configuration.
  *  @see nixos/modules/system/activation/switchable-system.nix */
 export interface BootInstaller {
-  /** "none": the system is configured without a loader. "other": with one that only its own program installs. */
+  /** "none": the system is configured without a loader. "other": with a loader that only its own program can install. */
   readonly loader: 'grub' | 'systemd-boot' | 'none' | 'other';
-  /** The file's name, without the hash: `install-grub.sh`. */
+  /** The file name, without the hash: `install-grub.sh`. */
   readonly name: string;
-  /** What the script says. */
+  /** The text of the script. */
   readonly script: string;
 }
 
@@ -18,10 +18,10 @@ const LOADERS: Readonly<Record<string, BootInstaller['loader']>> = {
   'no-bootloader': 'none',
 };
 
-/** @param store the store's directory.
+/** Finds the program that installs a system's boot loader. @param store the store's directory.
  *  @returns undefined where the system has no switch-to-configuration, or names no installer in it. */
 export async function readBootInstaller(store: string, toplevel: string): Promise<BootInstaller | undefined> {
-  // A script, or a program that was wrapped to hand the name to another.
+  // A script, or a binary wrapper that passes the name in an environment variable.
   const text = await readInStore(store, `${toplevel}/bin/switch-to-configuration`, 'latin1');
   if (text === undefined) return undefined;
   const named = [...text.matchAll(/\/nix\/store\/[0-9a-z]{32}-([\w.+?=-]+)(?:\/[\w.+-]+)*/g)];

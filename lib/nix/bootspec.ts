@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { readInStore, resolveInStore, storePathOf } from './store.ts';
 
-/** How a system is booted, from its boot.json. @see NixOS RFC 125, "Bootspec" */
+/** The boot.json of a system: its kernel, initrd and kernel parameters. @see NixOS RFC 125, "Bootspec" */
 export interface Bootspec {
   /** Undefined for the system itself. */
   readonly specialisation: string | undefined;
@@ -12,32 +12,32 @@ export interface Bootspec {
   /** `x86_64-linux` */
   readonly system: string;
   readonly toplevel: string;
-  /** What the kernel is told as `init=`. */
+  /** The value of the kernel parameter `init=`. */
   readonly init: string;
   readonly kernelParams: readonly string[];
   readonly kernel: BootFile;
   readonly initrd: BootFile | undefined;
   readonly devicetree: BootFile | undefined;
-  /** systemd-boot's, default "nixos". */
+  /** For systemd-boot; default "nixos". */
   readonly sortKey: string;
-  /** More initrds for systemd-boot, as paths on its partition: somebody else puts them there. */
+  /** More initrds for systemd-boot, as paths on its partition. They are not installed here. */
   readonly extraInitrds: readonly string[];
-  /** What the system's file nixos-version says, or else the label. */
+  /** The content of the system's file nixos-version, or otherwise the label. */
   readonly version: string;
-  /** What a menu calls a specialisation (`boot.loader.grub.configurationName`), or empty. */
+  /** The title of a specialisation in a menu (`boot.loader.grub.configurationName`), or empty. */
   readonly configurationName: string;
 }
 
 /** A kernel or an initrd in the store. */
 export interface BootFile {
-  /** `/nix/store/HASH-NAME/…`, with no symbolic link on the way. */
+  /** `/nix/store/HASH-NAME/…`, with symbolic links resolved. */
   readonly path: string;
-  /** The same on this host. */
+  /** Its path on this host. */
   readonly source: string;
   readonly sizeBytes: number;
 }
 
-/** What is booted: a generation of the system profile, and its specialisations in the order of their names. */
+/** A generation of the system profile: the system itself, and its specialisations in alphabetical order. */
 export interface Generation {
   readonly number: number;
   readonly systems: readonly [Bootspec, ...Bootspec[]];
@@ -51,7 +51,7 @@ const EXTRA_INITRD = 'org.nixos.extra-initrd.v1';
 const storeFile = z.string().regex(/^\/nix\/store\/./, 'must be a path in the Nix store');
 const printable = z.string().regex(/^[^\n\r\0]*$/, 'must be one line');
 /** Becomes part of a file's name on the ESP. */
-const specialisationName = z.string().regex(/^[^/\n\r\0"]+$/, 'is no name for a specialisation');
+const specialisationName = z.string().regex(/^[^/\n\r\0"]+$/, 'is not a valid name of a specialisation');
 
 const bootspecV1 = z.object({
   system: printable,
@@ -71,10 +71,10 @@ const document = z.object({
 });
 const topDocument = document.extend({ [SPECIALISATION_V1]: z.record(specialisationName, document).optional() });
 
-/** Reads the boot.json of a system and looks up all that it names.
- *  @param closure the store paths of the image: what is booted must be among them.
- *  @throws {InvalidOptionsError} when it is missing, malformed, of another version, names what is not there or not in the
- *  closure, or asks for what takes running the system's own code. */
+/** Reads the boot.json of a system and finds all files that it names.
+ *  @param storePaths the store paths in the image, which must contain those files.
+ *  @throws {InvalidOptionsError} when boot.json is missing, malformed or of another version, names a file that does not exist or is not
+ *  in the closure, or requires the system's own code to run. */
 export async function readGeneration(
   step: string,
   { number, toplevel }: { readonly number: number; readonly toplevel: string },
@@ -91,21 +91,21 @@ export async function readGeneration(
   const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     throw wrong(
       [cause.code === 'ENOENT' ? 'does not exist' : `cannot be read: ${cause.message}`],
-      'systems of NixOS 23.05 and newer have one; for others use bootLoaderFrom "switch-to-configuration", which runs their own installer',
+      'use a system of NixOS 23.05 or newer, or bootLoaderFrom "switch-to-configuration", which runs the system\'s own installer',
     );
   });
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw wrong([`is no JSON: ${cause instanceof Error ? cause.message : cause}`]);
+    throw wrong([`is not valid JSON: ${cause instanceof Error ? cause.message : cause}`]);
   }
   const versions = typeof json === 'object' && json !== null ? Object.keys(json) : [];
   if (!versions.includes(V1)) {
     const other = versions.filter((key) => /^org\.nixos\.bootspec\.v\d+$/.test(key));
     throw wrong(
-      [other.length > 0 ? `is of another version: expected ${V1}, found ${other.join(', ')}` : `has no ${V1}`],
-      other.length > 0 ? 'a newer nixos-disk-image may know it' : undefined,
+      [other.length > 0 ? `has another version: expected ${V1}, found ${other.join(', ')}` : `has no ${V1}`],
+      other.length > 0 ? 'use a newer nixos-disk-image, if one supports it' : undefined,
     );
   }
   const parsed = topDocument.safeParse(json);
@@ -116,7 +116,8 @@ export async function readGeneration(
   const lookUp = async (named: string, what: string): Promise<BootFile> => {
     const path = await resolveInStore(sourceRoot, named);
     const facts = path === undefined ? undefined : await stat(join(sourceRoot, path)).catch(() => undefined);
-    if (path === undefined || facts?.isFile() !== true) throw wrong([`names the ${what} ${named}, which is no file`]);
+    if (path === undefined || facts?.isFile() !== true)
+      throw wrong([`names the ${what} ${named}, which is not a file`]);
     const storePath = storePathOf(path);
     if (storePath === undefined || (inClosure !== undefined && !inClosure.has(storePath)))
       throw wrong([`names the ${what} ${named}, which is not in the closure of the system`]);
@@ -126,8 +127,8 @@ export async function readGeneration(
     const { kernel, initrd, initrdSecrets, init, toplevel: top, label, kernelParams, system: platform } = part[V1];
     if (initrdSecrets !== undefined && initrdSecrets !== null)
       throw wrong(
-        [`has initrdSecrets (boot.initrd.secrets): ${initrdSecrets} must run to add them to the initrd`],
-        'it is the system\'s own code, which this way does not run; use bootLoaderFrom "switch-to-configuration"',
+        [`has initrdSecrets (boot.initrd.secrets): the system's ${initrdSecrets} must run to add them to the initrd`],
+        'use bootLoaderFrom "switch-to-configuration"; "bootspec" does not run the system\'s own code',
       );
     for (const named of [init, top])
       if (inClosure !== undefined && !inClosure.has(storePathOf(named) ?? ''))
@@ -150,13 +151,13 @@ export async function readGeneration(
   return { number, systems: [await system(own, undefined), ...others] };
 }
 
-/** Empty where there is no such file. */
+/** The first line of a file in the store; empty if the file does not exist. */
 async function firstLine(store: string, file: string): Promise<string> {
   const text = (await readInStore(store, file)) ?? '';
   return text.split('\n')[0]?.trim() ?? '';
 }
 
-/** The name EFI has for a system's architecture. @see UEFI specification 3.5.1.1 */
+/** The names of a system's architecture in EFI file names and in GRUB. @see UEFI specification 3.5.1.1 */
 export function efiArchitecture(system: string): { readonly name: string; readonly grub: string } | undefined {
   return {
     'x86_64-linux': { name: 'x64', grub: 'x86_64-efi' },
@@ -166,8 +167,8 @@ export function efiArchitecture(system: string): { readonly name: string; readon
   }[system];
 }
 
-/** The name both of NixOS's installers give the copy of a store file: `HASH-NAME-FILE`; `HASH-NAME` for a store path that is
- *  the file itself. */
+/** The name that NixOS's installers give to the copy of a store file: `HASH-NAME-FILE`, or `HASH-NAME` if the store path itself is
+ *  the file. */
 export function copyName({ path }: BootFile): string {
   const [storePath = '', ...rest] = path.slice('/nix/store/'.length).split('/');
   const file = rest.at(-1);

@@ -6,8 +6,8 @@ import { type CopiedFile, parseCopies } from './install-commands.ts';
 import { readInStore } from './store.ts';
 import type { ReadSettings } from './systemd-boot-settings.ts';
 
-/** What NixOS hands to its GRUB installer, `…-grub-config.xml`: `boot.loader.grub` and what belongs to it. A key that an older
- *  NixOS does not write has the value that it stands for. An option that is not set is an empty string there.
+/** The file `…-grub-config.xml` that NixOS passes to its GRUB installer: `boot.loader.grub` and related options. The defaults here are
+ *  for keys that older releases of NixOS do not write. An unset option is an empty string.
  *  @see nixos/modules/system/boot/loader/grub/grub.nix */
 const schema = z.object({
   timeout: z.int().default(5),
@@ -50,7 +50,7 @@ const schema = z.object({
 
 interface GrubUser {
   readonly name: string;
-  /** As grub-mkpasswd-pbkdf2 prints it; else the password is plain. */
+  /** Whether the password is the output of grub-mkpasswd-pbkdf2, not plain text. */
   readonly isHashed: boolean;
   readonly password: string;
 }
@@ -59,11 +59,11 @@ export interface GrubSettings extends Omit<z.output<typeof schema>, 'users' | 't
   readonly timeout: number | 'none';
   readonly users: readonly GrubUser[];
   readonly distroName: string;
-  /** Modules that extraGrubInstallArgs puts into the core image. */
+  /** Modules that extraGrubInstallArgs adds to the core image. */
   readonly modules: readonly string[];
   /** extraFiles. */
   readonly copies: readonly CopiedFile[];
-  /** Whether they are a system's own, or what NixOS presets. */
+  /** Whether these are a system's settings, not NixOS's defaults. */
   readonly isConfigured: boolean;
 }
 
@@ -79,7 +79,7 @@ export const GRUB_DEFAULTS: GrubSettings = {
   isConfigured: false,
 };
 
-/** @returns undefined when the script was not written by NixOS and only has the same name. */
+/** Reads the settings of NixOS's GRUB installer from its script. @returns undefined when the script only has the same name. */
 export async function readGrubSettings(
   store: string,
   { script }: BootInstaller,
@@ -95,7 +95,7 @@ export async function readGrubSettings(
     const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
     return {
       settings: GRUB_DEFAULTS,
-      refused: [{ path: 'boot.loader.grub', message: `is in ${file}, which cannot be read: ${problems}` }],
+      refused: [{ path: 'boot.loader.grub', message: `cannot be read from ${file}: ${problems}` }],
     };
   }
   const { extraPrepareConfig, users, timeout, ...config } = parsed.data;
@@ -105,27 +105,27 @@ export async function readGrubSettings(
     refused.push({ path: `boot.loader.grub.${option}`, message });
   };
   if (runs.length > 1 || config.bootPath !== '/boot')
-    refuse('mirroredBoots', `names ${runs.length > 1 ? 'several boot directories' : config.bootPath}; this has /boot`);
-  if (config.storePath !== '/nix/store') refuse('storePath', `is ${config.storePath}; the store is in /nix/store here`);
-  if (/GRUB_ENABLE_CRYPTODISK=y/.test(script)) refuse('enableCryptodisk', 'asks for encrypted partitions');
+    refuse('mirroredBoots', `names ${runs.length > 1 ? 'several boot directories' : config.bootPath}; expected /boot`);
+  if (config.storePath !== '/nix/store') refuse('storePath', `is ${config.storePath}; expected /nix/store`);
+  if (/GRUB_ENABLE_CRYPTODISK=y/.test(script)) refuse('enableCryptodisk', 'requires encrypted partitions');
   const known = /^(#.*|set -e|export (PERL5LIB|GRUB_ENABLE_CRYPTODISK)=.*)?$|-grub-config\.xml "?\$@"?$/;
   const own = lines.find((line) => !known.test(line));
-  if (own !== undefined) refuse('extraInstallCommands', `are commands of the system's: ${own}`);
+  if (own !== undefined) refuse('extraInstallCommands', `contains the system's own commands: ${own}`);
   const { copies, others } = parseCopies(extraPrepareConfig.replaceAll('@bootPath@', config.bootPath));
-  if (others.length > 0) refuse('extraPrepareConfig', `are commands of the system's: ${others[0]}`);
+  if (others.length > 0) refuse('extraPrepareConfig', `contains the system's own commands: ${others[0]}`);
   const modules = config.extraGrubInstallArgs.flatMap((argument) => {
     const [, names] = /^--modules=(.*)$/.exec(argument) ?? [];
-    if (names === undefined) refuse('extraGrubInstallArgs', `has ${argument}; only --modules=… is known here`);
+    if (names === undefined) refuse('extraGrubInstallArgs', `contains ${argument}; only --modules=… is supported`);
     return (names ?? '').split(/\s+/).filter((name) => name !== '');
   });
   const parsedUsers = Object.entries(users).flatMap(([name, one]): GrubUser[] => {
     for (const option of ['hashedPasswordFile', 'passwordFile'])
       if (typeof one[option] === 'string' && one[option] !== '')
-        refuse(`users.${name}.${option}`, `is in ${one[option]}, a file of the machine's`);
+        refuse(`users.${name}.${option}`, `names ${one[option]}, a file of the running machine`);
     const { hashedPassword, password, hashedPasswordFile, passwordFile } = one;
     if (hashedPassword) return [{ name, isHashed: true, password: hashedPassword }];
     if (password) return [{ name, isHashed: false, password }];
-    // Without a password, anybody could act as this user.
+    // Without a password, anyone could act as this user.
     if (!hashedPasswordFile && !passwordFile) refuse(`users.${name}`, 'has no password');
     return [];
   });
@@ -144,7 +144,7 @@ export async function readGrubSettings(
   };
 }
 
-/** Which of GRUB's platforms the system asks for, in the words of the installer's state file.
+/** The GRUB platforms that the system is configured for, as written in the installer's state file: "no" for BIOS, "only" for EFI.
  *  @see nixos/modules/system/boot/loader/grub/install-grub.pl */
 export function efiTarget({ grub, grubEfi }: GrubSettings): 'no' | 'only' | 'both' | '' {
   if (grub !== '') return grubEfi === '' ? 'no' : 'both';

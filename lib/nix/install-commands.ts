@@ -1,16 +1,16 @@
 import { posix } from 'node:path';
 import { parse } from 'shell-quote';
 
-/** A file that an installer's script copies: from where, to where in the machine. */
+/** A file that an installer's script copies. */
 export interface CopiedFile {
   /** `/dev/null` for an empty file. */
   readonly source: string;
-  /** Absolute, normalized. */
+  /** The path in the installed system, absolute and normalized. */
   readonly target: string;
 }
 
-/** The copies of a script that NixOS made of an option such as `extraFiles`: lines of `install -D` and `cp` with plain words.
- *  @returns the copies, and all other lines, which are a user's own commands.
+/** Parses a script that NixOS generates from an option such as `extraFiles`: lines of `install -D` and `cp` with literal arguments.
+ *  @returns the copies, and all other lines, which are the user's own commands.
  *  @see nixos/modules/system/boot/loader/grub/grub.nix, systemd-boot/systemd-boot.nix */
 export function parseCopies(script: string): { readonly copies: CopiedFile[]; readonly others: string[] } {
   const copies: CopiedFile[] = [];
@@ -35,9 +35,9 @@ function parseCopy(line: string): CopiedFile | undefined {
   return { source, target: posix.normalize(posix.join('/', target)) };
 }
 
-/** The words of a line that needs nothing from the shell but quote removal; undefined for any other line. */
+/** The words of a line that needs only quote removal from the shell; undefined for any other line. */
 function plainWords(line: string): string[] | undefined {
-  // The value of a variable or a substitution is not known here.
+  // The values of variables and substitutions are unknown.
   if (/[$`]/.test(line)) return undefined;
   const words = parse(line);
   return words.every((word) => typeof word === 'string') ? (words as string[]) : undefined;

@@ -4,7 +4,7 @@ import { GRUB_DEFAULTS, type GrubSettings, readGrubSettings } from './grub-setti
 import { resolveInStore } from './store.ts';
 import { readSystemdBootSettings, SYSTEMD_BOOT_DEFAULTS, type SystemdBootSettings } from './systemd-boot-settings.ts';
 
-/** How a system is configured to be booted. A loader that it is not configured for has NixOS's defaults. */
+/** The boot loader settings of a system. They are NixOS's defaults for a loader that the system does not use. */
 export interface LoaderSettings {
   /** Undefined where the system names no installer. */
   readonly installer: BootInstaller | undefined;
@@ -12,10 +12,10 @@ export interface LoaderSettings {
   readonly systemdBoot: SystemdBootSettings;
 }
 
-/** Reads what the system's own installer would have read, from its closure.
+/** Reads the settings of the system's own boot loader installer from the system's closure.
  *  @param store the store's directory.
- *  @param wanted the loader that will be installed; default: the system's own. What the system asks of another has no effect.
- *  @throws {InvalidOptionsError} with each option of that loader that only the system's own installer can do, by NixOS's name. */
+ *  @param wanted the loader that will be installed; default: the system's own. Settings of another loader have no effect.
+ *  @throws {InvalidOptionsError} listing all NixOS options of that loader that only the system's own installer supports. */
 export async function readLoaderSettings(
   step: string,
   store: string,
@@ -29,12 +29,12 @@ export async function readLoaderSettings(
   const isOther = wanted !== undefined && wanted !== installer?.loader;
   const refused = isOther ? [] : [...(grub?.refused ?? []), ...(systemdBoot?.refused ?? [])];
   if ((wanted ?? installer?.loader) === 'grub' && (await resolveInStore(store, `${toplevel}/xen.gz`)) !== undefined)
-    refused.push({ path: 'virtualisation.xen.enable', message: 'asks for a hypervisor that starts the kernel' });
+    refused.push({ path: 'virtualisation.xen.enable', message: 'requires a hypervisor that starts the kernel' });
   if (refused.length > 0)
     throw new InvalidOptionsError(step, refused, {
-      hint: 'the system\'s own installer does it: bootLoaderFrom "switch-to-configuration"',
+      hint: 'use bootLoaderFrom "switch-to-configuration", which runs the system\'s own installer',
     });
-  // The one setting that is not of a loader: boot.loader.timeout.
+  // boot.loader.timeout is the only setting that all loaders share.
   const timeout = (grub ?? systemdBoot)?.settings.timeout ?? GRUB_DEFAULTS.timeout;
   return {
     installer,

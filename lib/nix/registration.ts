@@ -6,7 +6,7 @@ import { UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
 import { storeUri } from './store.ts';
 
-/** What a Nix database holds of a store path: a record of `nix-store --dump-db`, of closureInfo's `registration`. */
+/** The record of a store path in a Nix database, as in `nix-store --dump-db` and closureInfo's `registration`. */
 export interface Registration {
   /** `/nix/store/…` */
   readonly path: string;
@@ -18,7 +18,7 @@ export interface Registration {
   readonly references: readonly string[];
 }
 
-/** Reads records of lines: path, hash, size, deriver, number of references, each reference.
+/** Parses records of lines: path, hash, size, deriver, number of references, each reference.
  *  @throws {UnexpectedStateError} @see nix-store(1) --load-db */
 export function parseRegistrations(step: string, text: string): Registration[] {
   const lines = text.split('\n');
@@ -42,12 +42,12 @@ export function parseRegistrations(step: string, text: string): Registration[] {
 
 function malformed(step: string, line: number, found: string): UnexpectedStateError {
   return new UnexpectedStateError(step, `the registration of the closure is malformed near line ${line}`, {
-    expected: 'path, hash, size, deriver, number of references, references, each on a line of its own',
+    expected: 'path, hash, size, deriver, number of references and references, each on a separate line',
     found,
   });
 }
 
-/** The text that `nix-store --load-db` reads, sorted by path. */
+/** Formats records, sorted by path, as input for `nix-store --load-db`. */
 export function formatRegistrations(records: readonly Registration[]): string {
   return [...records]
     .sort((a, b) => (a.path < b.path ? -1 : 1))
@@ -57,8 +57,8 @@ export function formatRegistrations(records: readonly Registration[]): string {
     .join('');
 }
 
-/** The records of store paths and all they refer to, from a store of this host.
- *  Runs: nix-store; sqlite3 for a private store of somebody else's. */
+/** Queries the records of the closure of store paths, in a store of this host.
+ *  Runs: nix-store, or sqlite3 for a private store that this user cannot write to. */
 export async function queryRegistrations(
   step: StepRunner,
   store: string | undefined,
@@ -68,7 +68,7 @@ export async function queryRegistrations(
     return queryDatabase(step, join(store, DATABASE_DIRECTORY, 'db.sqlite'), storePaths);
   const from = store === undefined ? [] : ['--store', storeUri(store)];
   const closure = await runNix(step, ['nix-store', ...from, '--query', '--requisites', ...storePaths], {
-    what: `cannot find what ${storePaths[0]} refers to`,
+    what: `cannot query the closure of ${storePaths[0]}`,
   });
   const paths = closure.split('\n').filter((line) => line !== '');
   const dumped = await runNix(step, ['nix-store', ...from, '--dump-db', ...paths], {
@@ -79,7 +79,7 @@ export async function queryRegistrations(
 
 const DATABASE_DIRECTORY = 'nix/var/nix/db';
 
-/** Nix opens a store's database to write to it, even to look something up. */
+/** Whether Nix can open the database in a directory: it opens it for writing, even for queries. */
 async function isWritable(directory: string): Promise<boolean> {
   return access(directory, constants.W_OK).then(
     () => true,
@@ -87,13 +87,13 @@ async function isWritable(directory: string): Promise<boolean> {
   );
 }
 
-/** The same from the database itself, which only needs to be readable. @see Nix's schema.sql, version 10 */
+/** Queries the records directly in the database file, which only needs to be readable. @see Nix's schema.sql, version 10 */
 async function queryDatabase(
   step: StepRunner,
   database: string,
   storePaths: readonly string[],
 ): Promise<Registration[]> {
-  // Store paths have no character that SQL would take for its own.
+  // Store paths contain no character that is special in an SQL string.
   const wanted = storePaths.map((storePath) => `'${storePath}'`).join(', ');
   const query = `
     WITH RECURSIVE closure(id) AS (
@@ -105,7 +105,7 @@ async function queryDatabase(
     ) AS refs
     FROM ValidPaths WHERE id IN closure ORDER BY path;`;
   const { stdout } = await step.run(
-    // Immutable: without it, a database that Nix left in WAL mode cannot be read without writing beside it.
+    // Without immutable=1, SQLite would write files beside a database in WAL mode.
     [
       'sqlite3',
       '-batch',
@@ -139,7 +139,7 @@ const databaseRows = z.array(
   }),
 );
 
-/** Makes the Nix database of the store in `root`, or adds to it. The store paths themselves need not be there.
+/** Creates the Nix database of the store in `root`, or adds records to it. The store paths themselves need not exist.
  *  Runs: nix-store. */
 export async function loadRegistrations(
   step: StepRunner,
@@ -152,8 +152,8 @@ export async function loadRegistrations(
   });
 }
 
-/** Runs one of Nix's programs without what the caller's nix.conf would bring in: substituters, or a group of build users
- *  that the root does not have. */
+/** Runs one of Nix's programs, overriding settings of the user's nix.conf that do not apply: substituters, and a group of build users
+ *  that does not exist in the root. */
 export async function runNix(
   step: StepRunner,
   argv: readonly string[],

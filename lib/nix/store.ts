@@ -2,11 +2,11 @@ import { lstat, readFile, readlink, realpath } from 'node:fs/promises';
 import { join, posix, resolve } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
-/** Names of the Nix store, on a host whose store may be a private directory's. */
+/** Paths in the Nix store, which may be a private store in a directory. */
 
 export const STORE_PATH = /^\/nix\/store\/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]+$/;
 
-/** The store path that a file belongs to: `/nix/store/HASH-NAME`; undefined for a file elsewhere. */
+/** The store path that contains a file: `/nix/store/HASH-NAME`; undefined for a file elsewhere. */
 export function storePathOf(file: string): string | undefined {
   const [, storePath = ''] = /^(\/nix\/store\/[^/]+)(\/|$)/.exec(posix.normalize(file)) ?? [];
   return STORE_PATH.test(storePath) ? storePath : undefined;
@@ -17,7 +17,7 @@ export function storeUri(directory: string): string {
   return `local?root=${encodeURIComponent(resolve(directory)).replaceAll('%2F', '/')}`;
 }
 
-/** The store path that an option names, directly or by a link such as `./result`.
+/** Resolves an option to a store path: it may be one, or a link to one such as `./result`.
  *  @throws {InvalidOptionsError} */
 export async function resolveStorePath(
   step: string,
@@ -27,7 +27,7 @@ export async function resolveStorePath(
 ): Promise<string> {
   const plain = file.replace(/\/+$/, '');
   if (STORE_PATH.test(plain)) return plain;
-  // The link that `nix-build --store` makes dangles on this host: its target is in the private store.
+  // A link from `nix-build --store` dangles on this host, because its target is in the private store.
   const target = await readlink(plain).catch(() => '');
   if (STORE_PATH.test(target)) return target;
   const real = await realpath(file).catch(() => undefined);
@@ -45,8 +45,8 @@ export async function resolveStorePath(
   ]);
 }
 
-/** As realpath(3), but links are followed in the store at `store`: `/nix/store/…` stays `/nix/store/…`.
- *  @returns the path as the store names it; undefined when there is no such file. */
+/** Like realpath(3), but resolves `/nix/store/…` in the store at `store`.
+ *  @returns a path in `/nix/store`; undefined when the file does not exist. */
 export async function resolveInStore(store: string, file: string): Promise<string | undefined> {
   let resolved = '/';
   const rest = file.split('/').filter((segment) => segment !== '' && segment !== '.');
@@ -60,7 +60,7 @@ export async function resolveInStore(store: string, file: string): Promise<strin
       continue;
     }
     links += 1;
-    // As Linux does, with ELOOP.
+    // The limit of Linux, which fails with ELOOP.
     if (links > 40) throw new UnexpectedStateError('resolve', `${file}: too many symbolic links`);
     const target = await readlink(join(store, next));
     if (target.startsWith('/')) resolved = '/';
@@ -69,8 +69,8 @@ export async function resolveInStore(store: string, file: string): Promise<strin
   return resolved;
 }
 
-/** The text of a file in a store, symbolic links followed inside it.
- *  @returns undefined where there is no file that can be read. */
+/** Reads a text file in a store, following symbolic links inside it.
+ *  @returns undefined when the file cannot be read. */
 export async function readInStore(
   store: string,
   file: string,

@@ -3,25 +3,25 @@ import type { BootInstaller } from './boot-installer.ts';
 import { type CopiedFile, parseCopies } from './install-commands.ts';
 import { readInStore } from './store.ts';
 
-/** What NixOS's systemd-boot installer is configured to do: `boot.loader.systemd-boot` and what belongs to it, as it stands in the
- *  system's closure. @see nixos/modules/system/boot/loader/systemd-boot */
+/** Settings of NixOS's systemd-boot installer, read from the system's closure: `boot.loader.systemd-boot` and related options.
+ *  @see nixos/modules/system/boot/loader/systemd-boot */
 export interface SystemdBootSettings {
   readonly timeout: number | 'none';
   readonly editor: boolean;
   readonly consoleMode: string;
   readonly rebootForBitlocker: boolean;
-  /** The newest so many generations get entries; 0: all. */
+  /** How many generations, newest first, get entries; 0 for all. */
   readonly configurationLimit: number;
-  /** How often an entry is tried before it counts as bad; undefined without boot counting. */
+  /** How often an entry is tried before it is marked bad; undefined without boot counting. */
   readonly bootCountingTries: number | undefined;
   readonly distroName: string;
   readonly espMountPoint: string;
   readonly bootMountPoint: string;
-  /** Entries are named by a hash of their text (since NixOS 26.05), or by generation and specialisation. */
+  /** Whether entries are named by a hash of their text (since NixOS 26.05), not by generation and specialisation. */
   readonly entriesByHash: boolean;
-  /** extraFiles, extraEntries and extraEfiDrivers, and the marks by which the next run finds them. */
+  /** extraFiles, extraEntries and extraEfiDrivers, and the marker files by which the installer's next run finds them. */
   readonly copies: readonly CopiedFile[];
-  /** Whether they are a system's own, or what NixOS presets. */
+  /** Whether these are a system's settings, not NixOS's defaults. */
   readonly isConfigured: boolean;
 }
 
@@ -42,11 +42,11 @@ export const SYSTEMD_BOOT_DEFAULTS: SystemdBootSettings = {
 
 export interface ReadSettings<T> {
   readonly settings: T;
-  /** Options of the system's that only its own installer can do. */
+  /** Options that only the system's own installer supports. */
   readonly refused: readonly OptionIssue[];
 }
 
-/** @returns undefined when the script does not run NixOS's builder and only has the same name. */
+/** Reads the settings of NixOS's systemd-boot installer from its script. @returns undefined when the script only has the same name. */
 export async function readSystemdBootSettings(
   store: string,
   { script }: BootInstaller,
@@ -56,13 +56,11 @@ export async function readSystemdBootSettings(
   const builder = lines.find(isBuilder)?.split(' ')[0];
   if (builder === undefined) return undefined;
   const text = (await readInStore(store, builder)) ?? '';
-  // That of an old release has its settings elsewhere in its text.
+  // Older releases of NixOS write the settings in another form.
   if (!/^TIMEOUT = /m.test(text))
     return {
       settings: SYSTEMD_BOOT_DEFAULTS,
-      refused: [
-        { path: 'boot.loader.systemd-boot', message: `is installed by ${builder}, whose settings cannot be read` },
-      ],
+      refused: [{ path: 'boot.loader.systemd-boot', message: `cannot be read from the installer ${builder}` }],
     };
   const constant = (name: string): string | undefined =>
     new RegExp(`^${name} = (?:[a-z.]+\\()*(?:\\n\\s*)?"([^"\\n]*)"`, 'im').exec(text)?.[1];
@@ -71,29 +69,29 @@ export async function readSystemdBootSettings(
     refused.push({ path: `boot.loader.systemd-boot.${option}`, message });
   };
   const own = lines.filter((line) => line !== '' && !line.startsWith('#') && !isBuilder(line));
-  if (own.length > 0) refuse('extraInstallCommands', `are commands of the system's: ${own[0]}`);
+  if (own.length > 0) refuse('extraInstallCommands', `contains the system's own commands: ${own[0]}`);
 
   const copies: CopiedFile[] = [];
   for (const name of ['PREPARE_EXTRA_FILES', 'COPY_EXTRA_FILES']) {
     const file = constant(name);
     if (file === undefined || file === '') continue;
     const commands = await readInStore(store, file);
-    if (commands === undefined) refuse('extraFiles', `are copied by ${file}, which cannot be read`);
+    if (commands === undefined) refuse('extraFiles', `cannot be read from ${file}`);
     const parsed = parseCopies(commands ?? '');
     copies.push(...parsed.copies);
-    if (parsed.others.length > 0) refuse('extraFiles', `are copied by what is not known: ${parsed.others[0]}`);
+    if (parsed.others.length > 0) refuse('extraFiles', `contains an unknown command: ${parsed.others[0]}`);
   }
   const uki = constant('UKI_CONFIG');
   const ukiConfig = uki === undefined ? '{}' : await readInStore(store, uki);
-  if (ukiConfig === undefined) refuse('uki', `is in ${uki}, which cannot be read`);
-  else if (/"enable":\s*true/.test(ukiConfig)) refuse('uki', 'asks for unified kernel images');
+  if (ukiConfig === undefined) refuse('uki', `cannot be read from ${uki}`);
+  else if (/"enable":\s*true/.test(ukiConfig)) refuse('uki', 'requires unified kernel images');
 
   const timeout = constant('TIMEOUT') ?? '';
   const { timeout: usual, ...defaults } = SYSTEMD_BOOT_DEFAULTS;
   return {
     settings: {
       ...defaults,
-      // "menu-force" is what NixOS says for null.
+      // NixOS writes "menu-force" for null.
       timeout: /^\d+$/.test(timeout) ? Number(timeout) : timeout === '' ? usual : 'none',
       editor: constant('EDITOR') === '1',
       consoleMode: constant('CONSOLE_MODE') ?? defaults.consoleMode,

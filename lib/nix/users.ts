@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { readInStore } from './store.ts';
 
-/** The numbers a system declares for its users and groups, read without running its activation. */
+/** The user and group IDs that a system declares, read without running its activation. */
 export interface DeclaredIds {
-  /** Undefined for a user whose number is only chosen when the system is activated. */
+  /** By name. A uid is undefined if the activation chooses it. */
   readonly users: ReadonlyMap<string, { readonly uid: number | undefined; readonly group: string | undefined }>;
   readonly groups: ReadonlyMap<string, number | undefined>;
-  /** Where they were found, for messages. */
+  /** The files in which they were found, for messages. */
   readonly sources: readonly string[];
 }
 
@@ -15,8 +15,8 @@ const usersGroups = z.object({
   groups: z.array(z.object({ name: z.string(), gid: z.int().nullish() })),
 });
 
-/** Looks where NixOS keeps them: the specification that its activation hands to update-users-groups or its service to userborn, the
- *  sysusers.d of systemd-sysusers, and a passwd and group of its etc. The superuser is always 0.
+/** Reads the user and group IDs from the JSON file that NixOS passes to update-users-groups or userborn, the sysusers.d files of
+ *  systemd-sysusers, and passwd and group in the system's etc. root is always 0.
  *  @see nixos/modules/config/users-groups.nix; sysusers.d(5) */
 export async function declaredIds(store: string, toplevel: string): Promise<DeclaredIds> {
   const users = new Map<string, { uid: number | undefined; group: string | undefined }>();
@@ -59,10 +59,10 @@ export async function declaredIds(store: string, toplevel: string): Promise<Decl
   return { users, groups, sources };
 }
 
-/** Who makes the users: the activation, or the service of userborn. */
+/** The files that may name the users' JSON file: the activation script, and the userborn service. */
 const MAKERS = ['activate', 'etc/systemd/system/userborn.service'];
 
-/** The file with a system's users, as the program that makes them is given it. @see nixos/modules/services/system/userborn.nix */
+/** The JSON file of users that is passed to the program that creates them. @see nixos/modules/services/system/userborn.nix */
 async function declaration(store: string, toplevel: string): Promise<string | undefined> {
   for (const maker of MAKERS) {
     const text = (await readInStore(store, `${toplevel}/${maker}`)) ?? '';

@@ -17,17 +17,17 @@ export interface DiskImageFacts {
   readonly file: string;
   readonly format: DiskFormat;
   readonly virtualBytes: number;
-  /** A block device, not a file. */
+  /** Whether it is a block device, not a file. */
   readonly isDevice: boolean;
 }
 
 const STEP = 'image';
 const SMALLEST_DISK = 1024 * 1024;
 
-/** What kind of disk image a file is, by its magic number alone: QEMU's own probing would follow a guest's word. Nothing is
- *  opened that may block: what is neither a file nor a block device is refused by its kind.
- *  @throws {InvalidOptionsError} for what is no disk image, or one that is not read here, with what to do.
- *  @throws {ToolFailedError} when qemu-img does not answer. Runs: qemu-img, for what is not a raw file. */
+/** Detects the format of a disk image by its magic number. QEMU's own probing is not used, because a guest can deceive it.
+ *  Pipes and other special files are refused without opening them, because that could block.
+ *  @throws {InvalidOptionsError} when the file is not a disk image, or has an unsupported format, with what to do.
+ *  @throws {ToolFailedError} when qemu-img fails. Runs: qemu-img, except for raw files. */
 export async function inspectDiskImage(
   file: string,
   format?: DiskFormat,
@@ -41,14 +41,14 @@ export async function inspectDiskImage(
   if (!facts.isFile() && !facts.isBlockDevice()) throw refusal(`${image} is ${kindOf(facts)}, not a disk image`);
   const isDevice = facts.isBlockDevice();
   const { detected, foreign } = await detectFormat(image, facts.size).catch((cause: unknown) => {
-    throw isErrno(cause, 'EACCES') ? refusal(`${image} may not be read by this user`, { cause }) : cause;
+    throw isErrno(cause, 'EACCES') ? refusal(`${image} cannot be read by this user`, { cause }) : cause;
   });
   if (format !== 'raw' && foreign !== undefined)
     throw refusal(`${image} is ${foreign.name}, not a raw disk image`, {
       hint: foreign.hint.replaceAll('IMAGE', quoteForDisplay(image)),
     });
   if (format !== undefined && format !== 'raw' && format !== detected)
-    throw refusal(`${image} is told to be ${format}, and is ${detected}`, { path: 'format' });
+    throw refusal(`${image} is not ${format}; its content is ${detected}`, { path: 'format' });
   const driver = format ?? detected;
   if (driver === 'raw' && !isDevice) {
     if (facts.size < SMALLEST_DISK)
@@ -59,7 +59,7 @@ export async function inspectDiskImage(
   return { file: image, format: driver, virtualBytes: wholeDiskBytes(image, driver, info), isDevice };
 }
 
-/** What is used of `qemu-img info`. */
+/** The fields of `qemu-img info` that are used. */
 const infoSchema = z.object({
   'virtual-size': z.number(),
   encrypted: z.boolean().optional(),
@@ -69,7 +69,7 @@ const infoSchema = z.object({
       data: z
         .object({
           'data-file': z.string().optional(),
-          /** A VMDK's: the files that the disk is in. */
+          /** Only of a VMDK: the files that contain the disk. */
           extents: z.array(z.object({ filename: z.string() })).optional(),
         })
         .optional(),
@@ -77,7 +77,8 @@ const infoSchema = z.object({
     .optional(),
 });
 
-/** What `qemu-img info` says. @see qemu-img(1): 0 success, 1 failure */
+/** Asks qemu-img what an image is.
+ *  @see qemu-img(1): exit status 0 for success, 1 for failure */
 async function askQemuImg(
   image: string,
   driver: DiskFormat,
@@ -92,7 +93,7 @@ async function askQemuImg(
     throw refusal(`${image} cannot be opened as ${driver}: ${result.stderr.toString('utf8').trim()}`);
   const info = parseInfo(result);
   if (info === undefined)
-    throw commandFailure(STEP, executor, result, { what: `${cannot}: what qemu-img says cannot be read` });
+    throw commandFailure(STEP, executor, result, { what: `${cannot}: the output of qemu-img cannot be parsed` });
   return info;
 }
 
@@ -111,9 +112,9 @@ function wholeDiskBytes(image: string, driver: DiskFormat, info: z.output<typeof
   const backing = info['backing-filename'];
   const outside = backing ?? dataFile ?? extents?.find(({ filename }) => filename !== image)?.filename;
   if (outside !== undefined)
-    throw refusal(`${image} is not whole: it refers to ${outside}`, {
+    throw refusal(`${image} is incomplete: part of its content is in ${outside}`, {
       hint: [
-        `make it whole first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} whole.qcow2`,
+        `merge them first: qemu-img convert -O qcow2 ${quoteForDisplay(image)} complete.qcow2`,
         ...(backing === undefined
           ? []
           : [
@@ -122,13 +123,12 @@ function wholeDiskBytes(image: string, driver: DiskFormat, info: z.output<typeof
       ].join('; '),
     });
   if (info.encrypted === true)
-    throw refusal(`${image} is encrypted by QEMU, and cannot be read without its key`, {
+    throw refusal(`${image} is encrypted and cannot be read without its key`, {
       hint: `decrypt it first: qemu-img convert --object secret,id=key,file=KEY --image-opts driver=${driver},encrypt.key-secret=key,file.filename=IMAGE -O raw disk.img`,
     });
   const bytes = info['virtual-size'];
-  // What a damaged header says.
   if (!Number.isSafeInteger(bytes) || bytes < 0)
-    throw refusal(`${image} is damaged: it says that its disk has ${bytes} bytes`);
+    throw refusal(`${image} is damaged: its header claims a disk of ${bytes} bytes`);
   return bytes;
 }
 
@@ -151,7 +151,7 @@ async function detectFormat(
   file: string,
   size: number,
 ): Promise<{ readonly detected: DiskFormat; readonly foreign: ReturnType<typeof foreignFormat> }> {
-  // Something else may have taken its place since it was looked at: opening a FIFO would wait for a writer.
+  // The file may have been replaced since stat(), and opening a FIFO would wait for a writer.
   await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   const head = await readAt(handle, 0, MAGIC_BYTES);
   const tail = size >= 512 ? await readAt(handle, size - 512, 512) : Buffer.alloc(0);

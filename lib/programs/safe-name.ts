@@ -3,19 +3,19 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 
-/** A name of a file that means this file and nothing else to any program, when it runs in a directory. */
+/** A file name that every program takes literally, relative to a working directory. */
 export interface SafeName extends AsyncDisposable {
-  /** Where the program must run. */
+  /** The working directory for the program. */
   readonly cwd: string;
   readonly name: string;
 }
 
-/** What no program has a syntax for. */
+/** Names without any character that could be special. */
 const PLAIN = /^\w[\w.+-]*$/;
 
-/** Names a file for a program that would read more than a file out of its name: mtools gives a name with `$` or a backquote in it to
- *  a shell, and takes what follows `@@` for a position. A name that is not plain is linked to from a private directory, in the one
- *  for temporary files, which a container has too. @see mtools' expand.c. Runs: flock. */
+/** Makes a safe name for a file, for programs that interpret file names: mtools passes a name with `$` or a backquote to a shell, and
+ *  takes the text after `@@` as an offset. If the name has special characters, this makes a symbolic link to the file in a private
+ *  directory. That directory is in the one for temporary files, which containers share. @see mtools' expand.c. Runs: flock. */
 export async function safeName(file: string): Promise<SafeName> {
   if (PLAIN.test(basename(file)))
     return { cwd: dirname(file), name: `./${basename(file)}`, [Symbol.asyncDispose]: async () => {} };

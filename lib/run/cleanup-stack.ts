@@ -1,4 +1,4 @@
-/** What is to be undone, in reverse order. Node 20 has no AsyncDisposableStack yet. */
+/** A stack of cleanup functions, called in reverse order. Node 20 has no AsyncDisposableStack. */
 export class CleanupStack implements AsyncDisposable {
   #undo: (() => unknown)[] = [];
 
@@ -11,7 +11,7 @@ export class CleanupStack implements AsyncDisposable {
     return resource;
   }
 
-  /** Hands everything to a new stack; disposing this one then does nothing. */
+  /** Moves all cleanup functions to a new stack; disposing this one then does nothing. */
   move(): CleanupStack {
     const moved = new CleanupStack();
     moved.#undo = this.#undo;
@@ -19,7 +19,7 @@ export class CleanupStack implements AsyncDisposable {
     return moved;
   }
 
-  /** Undoes everything, also when one part fails, and then throws the first failure. */
+  /** Calls every cleanup function, even when one fails, and then throws the first failure. */
   async [Symbol.asyncDispose](): Promise<void> {
     const failures: unknown[] = [];
     for (let undo = this.#undo.pop(); undo !== undefined; undo = this.#undo.pop()) {

@@ -5,12 +5,12 @@ import { localExecutor } from './local-executor.ts';
 import { type CrossRule, parseOptions } from './parse-options.ts';
 import { runStep, type StepContext, type StepRunner } from './step.ts';
 
-/** What a step says of itself, beside what it does: documentation, `doctor` and tests read it here. */
+/** Facts about a step, which the documentation, `doctor` and tests use. */
 export interface StepFacts {
   readonly name: string;
   readonly optionNames: readonly string[];
-  /** The programs that it runs by name, in alphabetical order; not those of the system that it enters, nor any that its caller
-   *  names by a path. */
+  /** The programs that it finds on the PATH, in alphabetical order. Excludes programs of a system that it enters, and programs that
+   *  the caller passes by path. */
   readonly runs: readonly string[];
 }
 
@@ -18,23 +18,22 @@ type Call<O, R, C> = object extends O
   ? (options?: O, context?: C) => Promise<R>
   : (options: O, context?: C) => Promise<R>;
 
-/** A step of a build: options in, facts out. Its programs run where the context's executor runs them; its paths are the ones that
- *  the executor sees. */
+/** A step of a build: options in, facts out. The context's executor runs its programs, and resolves its paths. */
 export type Step<O, R, C extends StepContext = StepContext> = Call<O, R, C> & StepFacts;
 
-/** Where a step's programs run. */
+/** The place in which a step's programs run. */
 interface Place {
   readonly executor: Executor;
-  /** Whether it sees the files that this process sees. */
+  /** Whether the executor sees the same files as this process. */
   readonly onHost: boolean;
 }
 
-/** The options of T, each that was renamed under its name or under its old one. */
+/** The options of T, where each renamed option may be given under its current or its old name. */
 export type WithOldNames<T, N extends OldNames<T>> = [keyof N] extends [never]
   ? T
   : Omit<T, N[keyof N]> & OneOfEach<T, N>;
 
-/** By old name, what the option is called now. */
+/** Maps the old name of an option to its current name. */
 type OldNames<T> = Readonly<Record<string, keyof T & string>>;
 
 type OneOfEach<T, N extends OldNames<T>> = {
@@ -49,24 +48,24 @@ type Renamed<T, Old extends string, New extends keyof T> =
 interface StepDefinition<S extends z.ZodObject, R, P, N> {
   readonly name: string;
   readonly options: S;
-  /** Old names of options, which are taken until the next minor version. */
+  /** Old names of options, accepted until the next minor version. */
   readonly oldNames?: N;
   /** Rules over several options. */
   readonly rules?: readonly CrossRule<z.output<S>>[];
   readonly runs: readonly string[];
-  /** "host": it reads or writes files of this process itself, so its executor must see them. "anywhere": it does everything by the
-   *  programs that it runs. */
+  /** "host": the step itself reads or writes files of this host, so its executor must see them too. "anywhere": it only accesses
+   *  files through the programs that it runs. */
   readonly where: 'host' | 'anywhere';
-  /** Refuses what is wrong with what was given, before the step starts. */
+  /** Checks the inputs before the step starts, and throws when one is invalid. */
   readonly prepare?: (options: z.output<S>, place: Place) => Promise<P>;
-  /** What it works on, for the start event. */
+  /** Describes what the step works on, for the start event. */
   readonly detail?: (options: z.output<S>, prepared: P) => string | undefined;
   readonly run: (step: StepRunner, options: z.output<S>, prepared: P) => Promise<R>;
 }
 
-/** Makes a step of its definition: its options are parsed, all that is wrong with them is said at once, and only then it starts.
- *  The step throws {InvalidOptionsError} for wrong options, and for an executor that does not see this host's files where it
- *  must. */
+/** Makes a step from its definition. The step parses its options and reports all problems at once before it starts.
+ *  It throws {InvalidOptionsError} for invalid options, and for an executor that does not see this host's files where the step
+ *  needs them. */
 export function defineStep<
   S extends z.ZodObject,
   R,
@@ -82,7 +81,7 @@ export function defineStep<
       throw new InvalidOptionsError(
         name,
         [{ path: 'executor', message: `${executor.name} does not see this host's files` }],
-        { hint: 'an executor of your own that runs on this host says so: seesHostFiles: true' },
+        { hint: 'if your executor runs on this host, set its seesHostFiles to true' },
       );
     const prepared = (await prepare?.(options, { executor, onHost })) as P;
     return runStep(name, context, detail?.(options, prepared), (runner) => run(runner, options, prepared));
@@ -94,7 +93,8 @@ export function defineStep<
   }) as unknown as Step<WithOldNames<z.input<S>, N>, R>;
 }
 
-/** @throws {InvalidOptionsError} when an option is given under both of its names. */
+/** Renames options that were given under their old names.
+ *  @throws {InvalidOptionsError} when an option is given under both of its names. */
 function withNewNames(step: string, given: unknown, oldNames: Readonly<Record<string, string>> = {}): unknown {
   if (typeof given !== 'object' || given === null) return given;
   const twice = Object.entries(oldNames).filter(([old, now]) => old in given && now in given);

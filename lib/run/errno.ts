@@ -1,10 +1,10 @@
-/** Errors of the system: of its calls, as Node has them. */
+/** Errors of system calls, as Node throws them. */
 
 export function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }
 
-/** What one says, in words. */
+/** Describes a system error in words. */
 export function wordsFor(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? `${error.code}` : '';
   return WORDS[code] ?? (error instanceof Error ? error.message : String(error));
@@ -19,8 +19,8 @@ const WORDS: Readonly<Record<string, string>> = {
   EPERM: 'not permitted',
   EROFS: 'its filesystem is read-only',
   ENAMETOOLONG: 'its name is too long',
-  ELOOP: 'its symbolic links lead in a circle',
+  ELOOP: 'its symbolic links form a loop',
   EMFILE: 'this process has too many open files',
   ENOSPC: 'no space is left',
-  EIO: 'its disk cannot be read or written',
+  EIO: 'its disk cannot be read or written (I/O error)',
 };

@@ -1,18 +1,19 @@
 import { formatBytes, formatDuration } from '../units.ts';
 
-/** What every error of this project has: a stable `code`, and often a `hint` that says what to do. */
+/** Options that all errors of this project accept. */
 export interface DiskImageErrorOptions {
   readonly hint?: string | undefined;
   readonly cause?: unknown;
-  /** What belongs to the error beyond its first paragraph: a tool's output, the console's last lines. */
+  /** The paragraph after the message: a tool's output, the console's last lines. */
   readonly detail?: string | undefined;
 }
 
+/** The base class of all errors of this project: a stable `code`, and often a `hint` that says what to do. */
 export abstract class DiskImageError extends Error {
   abstract readonly code: `E_${string}`;
-  /** What the reader can do about it. */
+  /** What the user can do about it. */
   readonly hint: string | undefined;
-  /** The message's first paragraph: no tool output, no hint. */
+  /** The message's first paragraph, without tool output and hint. */
   readonly shortMessage: string;
 
   constructor(shortMessage: string, options: DiskImageErrorOptions = {}) {
@@ -26,17 +27,17 @@ export abstract class DiskImageError extends Error {
   }
 }
 
-/** One thing wrong with the options: where, and what. */
+/** A problem with one option. */
 export interface OptionIssue {
   /** `contents[2].user`; empty for the options as a whole. */
   readonly path: string;
   readonly message: string;
 }
 
-/** The options are wrong. Nothing was touched. All issues are reported at once. */
+/** The options are invalid. Nothing was changed. All issues are reported at once. */
 export class InvalidOptionsError extends DiskImageError {
   readonly code = 'E_INVALID_OPTIONS';
-  /** What was given them: a step's name, "image specification". */
+  /** What the options were for: a step's name, "image specification". */
   readonly what: string;
   readonly issues: readonly OptionIssue[];
 
@@ -69,10 +70,10 @@ export interface ToolFailure {
   readonly argv: readonly string[];
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
-  /** The end of what the tool printed on standard error (or, where that is empty, on standard output). */
+  /** The end of the tool's standard error, or of its standard output if standard error is empty. */
   readonly outputTail: string;
   readonly durationMs: number;
-  /** In which executor it ran. */
+  /** The name of the executor that ran it. */
   readonly executor: string;
 }
 
@@ -84,7 +85,7 @@ export class ToolFailedError extends DiskImageError {
   constructor(failure: ToolFailure, options: DiskImageErrorOptions & { readonly what?: string | undefined } = {}) {
     const end =
       failure.signal === undefined ? `exited with status ${failure.exitCode}` : `was killed by ${failure.signal}`;
-    // A script of this project's own says nothing to the reader, and hides what does.
+    // The text of this project's own scripts would hide the arguments that matter.
     const command = failure.argv.map((word) => (/\n.*\n/s.test(word) ? '(script)' : quoteForDisplay(word))).join(' ');
     super(
       options.what === undefined
@@ -96,7 +97,7 @@ export class ToolFailedError extends DiskImageError {
   }
 }
 
-/** Something does not fit: bytes, or inodes, needed and available. */
+/** A filesystem, partition or gap lacks the bytes or inodes that are needed. */
 export class NoSpaceError extends DiskImageError {
   readonly code = 'E_NO_SPACE';
   readonly neededBytes: number | undefined;
@@ -128,11 +129,11 @@ export class NoSpaceError extends DiskImageError {
   }
 }
 
-/** What does not fit is the image's: a disk, a partition or a gap of it is too small for what is to go in. */
+/** The lack of space is inside the image: a disk, partition or gap is too small for its content. */
 export class ImageTooSmallError extends NoSpaceError {}
 
-/** A step found something other than it expects: a file that is no NixOS root, an entry that is there already, an
- *  offset that was not written as asked. */
+/** A step found something unexpected: a directory that is not a NixOS root, an entry that exists already, a partition at
+ *  another offset than requested. */
 export class UnexpectedStateError extends DiskImageError {
   readonly code = 'E_UNEXPECTED_STATE';
 
@@ -152,7 +153,7 @@ export class UnexpectedStateError extends DiskImageError {
   }
 }
 
-/** The caller's AbortSignal fired, or the process was told to stop. */
+/** The caller's AbortSignal fired, or the process received a signal to stop. */
 export class AbortedError extends DiskImageError {
   readonly code = 'E_ABORTED';
 
@@ -161,7 +162,7 @@ export class AbortedError extends DiskImageError {
   }
 }
 
-/** Argv as a person would paste it; never given to a shell by this project. */
+/** Quotes an argument so that a person can paste it into a shell. This project itself never passes it to one. */
 export function quoteForDisplay(argument: string): string {
   if (/^[A-Za-z0-9_@%+=:,./-]+$/.test(argument)) return argument;
   return `'${argument.replaceAll("'", `'\\''`)}'`;

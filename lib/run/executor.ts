@@ -1,13 +1,13 @@
 import type { Readable } from 'node:stream';
 
-/** How a command ended, and what it printed. */
+/** The exit status and output of a command. */
 export interface RunResult {
   readonly argv: readonly string[];
-  /** Undefined when a signal ended it. */
+  /** Undefined when a signal killed it. */
   readonly exitCode: number | undefined;
   /** `"SIGKILL"`; undefined when it exited. */
   readonly signal: string | undefined;
-  /** All of standard output; only its last `maxOutputBytes` where `onStdout` was given. */
+  /** All of standard output, or only its last `maxOutputBytes` if `onStdout` was given. */
   readonly stdout: Buffer;
   readonly stderr: Buffer;
   readonly durationMs: number;
@@ -16,15 +16,15 @@ export interface RunResult {
 export interface RunOptions {
   /** Standard input; default: empty. */
   readonly input?: string | Uint8Array | Readable | undefined;
-  /** Set on top of the executor's own environment. */
+  /** Added to the executor's own environment. */
   readonly env?: Readonly<Record<string, string>> | undefined;
   readonly cwd?: string | undefined;
-  /** Kills the command, with all that it started. */
+  /** Kills the command and all its child processes. */
   readonly signal?: AbortSignal | undefined;
-  /** Called with each piece as it comes. The result then keeps only the last `maxOutputBytes`. */
+  /** Called with each chunk as it arrives. The result then keeps only the last `maxOutputBytes`. */
   readonly onStdout?: ((chunk: Buffer) => void) | undefined;
   readonly onStderr?: ((chunk: Buffer) => void) | undefined;
-  /** Throws standard output away: for a command that says much and nothing of interest. */
+  /** Discards standard output: for a command whose long output nobody needs. */
   readonly discardStdout?: boolean | undefined;
   /** Bytes of each stream kept in the result when it is streamed to a callback; default 64 KiB. */
   readonly maxOutputBytes?: number | undefined;
@@ -34,12 +34,13 @@ export interface RunOptions {
 export interface Executor {
   /** For messages: `"this host"`, `"the builder VM"`. */
   readonly name: string;
-  /** Whether a path there names the same file as in this process: of this host, and of a container that has its directories. */
+  /** Whether a path names the same file there as in this process: true for this host, and for a container that mounts its
+   *  directories. */
   readonly seesHostFiles?: boolean;
-  /** PATH as it searches it, where its programs are this host's own. */
+  /** The PATH that it searches, if it runs this host's own programs. */
   readonly searchPath?: () => string;
-  /** Runs one command to its end, whatever its exit status.
-   *  @throws {ToolMissingError} when there is no such program.
+  /** Runs one command to its end, and returns its exit status without judging it.
+   *  @throws {ToolMissingError} when the program does not exist.
    *  @throws {AbortedError} when `options.signal` fired. */
   run(argv: readonly string[], options?: RunOptions): Promise<RunResult>;
 }

@@ -6,23 +6,24 @@ import { AbortedError, UnexpectedStateError } from './errors.ts';
 import { killOnExit } from './kill-on-exit.ts';
 import { requireTool } from './tools.ts';
 
-/** A lock on a file. The kernel drops it when its holder dies, however that happens, and it holds across the containers and PID
- *  namespaces that share the file, in which process ids mean nothing. */
+/** A lock on a file. The kernel releases it when its holder dies for any reason. It also works between containers and PID namespaces
+ *  that share the file, where process IDs are not comparable. */
 export interface KernelLock extends Disposable {
   readonly file: string;
 }
 
 const STEP = 'lock';
 
-/** Takes the lock if it is free. Makes the file where there is none; it is never removed, for others may be waiting with it open.
- *  @returns undefined when somebody else holds it.
+/** Takes the lock if it is free. Creates the file if it does not exist; it is never removed, because others may have it open and wait
+ *  for the lock.
+ *  @returns undefined when another process holds it.
  *  @see flock(1), flock(2). Runs: flock. */
 export function tryLock(file: string): Promise<KernelLock | undefined> {
   return lock(file, ['--nonblock']);
 }
 
-/** As `tryLock`, for a file that is there: whoever removes its directory would find one that is made anew.
- *  @returns undefined when it is not there. Runs: flock. */
+/** Like `tryLock`, but does not create the file: its directory may be being removed, and must stay empty.
+ *  @returns undefined also when the file does not exist. Runs: flock. */
 export async function tryLockOf(file: string): Promise<KernelLock | undefined> {
   try {
     return await lock(file, ['--nonblock'], undefined, 0);
@@ -32,17 +33,17 @@ export async function tryLockOf(file: string): Promise<KernelLock | undefined> {
   }
 }
 
-/** Takes the lock, when it is free: the kernel wakes whoever waits.
+/** Waits until the lock is free, and takes it.
  *  @throws {AbortedError}
  *  Runs: flock. */
 export async function waitForLock(file: string, signal?: AbortSignal): Promise<KernelLock> {
   const held = await lock(file, [], signal);
-  if (held === undefined) throw new UnexpectedStateError(STEP, `flock(1) ended without a lock on ${file}`);
+  if (held === undefined) throw new UnexpectedStateError(STEP, `flock(1) exited without locking ${file}`);
   return held;
 }
 
-/** flock(1) locks what this process has open, and ends. The lock stays as long as this process has it open; its other children do
- *  not inherit it. */
+/** Runs flock(1) on a file descriptor of this process. The lock outlives flock(1), until this process closes the descriptor, which
+ *  its other children do not inherit. */
 async function lock(
   file: string,
   args: readonly string[],
@@ -56,7 +57,7 @@ async function lock(
   try {
     const child = spawn(flock, [...args, '3'], {
       stdio: ['ignore', 'ignore', 'pipe', fd],
-      // A terminal's Ctrl-C is this process's to handle.
+      // This process handles a terminal's Ctrl-C.
       detached: true,
     });
     const { exitCode, complaint } = await end(child, signal);
@@ -70,8 +71,8 @@ async function lock(
   }
 }
 
-/** A number, not a FileHandle, which is closed, and its lock lost, once nothing refers to it. Writing is not meant, but NFS has
- *  exclusive locks only for files that are open for it. */
+/** Returns a plain file descriptor: a FileHandle is closed, and its lock lost, when it is garbage collected. The file is opened for
+ *  writing because NFS requires that for exclusive locks. */
 function openForLock(file: string, make: number): number {
   const flags = make | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   try {

@@ -1,7 +1,7 @@
 const killers = new Set<() => void>();
 let listening = false;
 
-/** Has `kill` called when this process exits, by whatever way it still can. Returns what calls that off. */
+/** Calls `kill` when this process exits, unless a signal kills it. Returns a function that cancels this. */
 export function killOnExit(kill: () => void): () => void {
   if (!listening) {
     listening = true;

@@ -9,7 +9,7 @@ import { searchPath } from './search-path.ts';
 import { packageHint } from './tools.ts';
 import { userEnvironment } from './user-environment.ts';
 
-/** Runs commands on this host with execa: in the C locale, in a process group of their own that an abort kills whole. */
+/** Runs commands on this host with execa, in the C locale. Each has its own process group, which an abort kills as a whole. */
 export const localExecutor: Executor = {
   name: 'this host',
   seesHostFiles: true,
@@ -25,11 +25,11 @@ export const localExecutor: Executor = {
       env: { LC_ALL: 'C.UTF-8', PATH: searchPath(), ...userEnvironment(), ...options.env },
       stdout: options.discardStdout === true ? 'ignore' : 'pipe',
       encoding: 'buffer',
-      // Collected below: execa would stop at its own limit, or hold what is only to be streamed.
+      // Collected below: execa would stop at its own limit, or keep output that is only to be streamed.
       buffer: false,
       reject: false,
       stripFinalNewline: false,
-      // A group of its own: a terminal's Ctrl-C reaches this process alone, which then ends its commands in order.
+      // A separate process group: a terminal's Ctrl-C reaches only this process, which then stops its commands in order.
       detached: true,
     });
     const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);
@@ -73,7 +73,7 @@ function inputOption(
 }
 
 function spawnFailure(tool: string, error: Error, code: string | undefined, options: RunOptions): Error {
-  // The same word is said of a program and of a directory to run it in.
+  // ENOENT may refer to the program or to its working directory.
   if (options.cwd !== undefined && !existsSync(options.cwd))
     return new UnexpectedStateError('run', `${options.cwd}: it does not exist`, { cause: error });
   if (code === 'ENOENT') return new ToolMissingError('run', tool, { cause: error, hint: packageHint(tool) });

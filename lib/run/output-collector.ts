@@ -1,6 +1,6 @@
 const STREAMED_TAIL_BYTES = 64 * 1024;
 
-/** Keeps what a command prints: all of it, or only the tail of what is streamed to a callback. */
+/** Collects the output of a command: all of it, or only the tail if it is streamed to a callback. */
 export class OutputCollector {
   readonly #onChunk: ((chunk: Buffer) => void) | undefined;
   readonly #maxBytes: number;

@@ -2,11 +2,11 @@ import { z } from 'zod';
 import { nearestWord } from './did-you-mean.ts';
 import { InvalidOptionsError, type OptionIssue } from './errors.ts';
 
-/** A rule over several options. It sees those that are right by themselves, the others as `undefined`. */
+/** A rule over several options. Options that are invalid by themselves are `undefined` there. */
 export type CrossRule<T> = (options: Partial<T>) => readonly OptionIssue[];
 
-/** Parses options field by field, then applies the rules between fields, and reports everything at once.
- *  zod alone would not come to the rules between fields while a single field is wrong.
+/** Parses options field by field, then applies the rules between fields, and reports all issues at once.
+ *  zod alone would skip the rules between fields if a single field is invalid.
  *  @throws {InvalidOptionsError} */
 export function parseOptions<S extends z.ZodObject>(
   what: string,
@@ -48,7 +48,7 @@ function toOptionIssues(issue: z.core.$ZodIssue, schema: z.ZodObject): OptionIss
   return [{ path: formatPath(issue.path), message: missing ? 'is required' : issue.message }];
 }
 
-/** The options that there are where an issue is: of the whole, or of an entry of a list. */
+/** The names of the options that exist at the path of an issue. */
 function keysAt(schema: z.ZodObject, path: readonly PropertyKey[]): string[] {
   let at: unknown = schema;
   for (const key of path) {

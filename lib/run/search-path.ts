@@ -1,6 +1,6 @@
 import { delimiter } from 'node:path';
 
-/** PATH with the directories of the administration tools, which an ordinary user of Debian has not. */
+/** PATH, extended by the sbin directories, which an ordinary user's PATH lacks on Debian. */
 export function searchPath(path = process.env.PATH ?? ''): string {
   const directories = path.split(delimiter).filter((directory) => directory !== '');
   for (const directory of ['/usr/local/sbin', '/usr/sbin', '/sbin'])

@@ -11,7 +11,7 @@ import {
 import type { Executor, RunOptions, RunResult } from './executor.ts';
 import { localExecutor } from './local-executor.ts';
 
-/** What a step says while it works. */
+/** An event that a step emits while it runs. */
 export type StepEvent =
   | { readonly type: 'start'; readonly step: string; readonly detail?: string }
   | { readonly type: 'command'; readonly step: string; readonly argv: readonly string[]; readonly executor: string }
@@ -28,41 +28,41 @@ export interface StepContext {
   readonly onEvent?: ((event: StepEvent) => void) | undefined;
 }
 
-/** What a step's body works with: its name bound to the executor, the signal and the events. */
+/** The functions that a step's body uses to run programs and emit events. */
 export interface StepRunner {
   readonly step: string;
   readonly executor: Executor;
   readonly signal: AbortSignal | undefined;
-  /** Runs a command that must exit 0; its output streams as events.
-   *  @throws {ToolFailedError} otherwise; {NoSpaceError} when its output says ENOSPC. */
+  /** Runs a command that must exit with status 0; emits its standard error as events.
+   *  @throws {ToolFailedError} otherwise; {NoSpaceError} when its output reports ENOSPC. */
   run(argv: readonly string[], options?: RunOptions & StepRunOptions): Promise<RunResult>;
-  /** As `run`, for a command whose exit status means something.
-   *  @throws {ToolFailedError} when it was killed, or ended with a status that is no answer. */
+  /** Like `run`, for a command whose exit status is a result.
+   *  @throws {ToolFailedError} when it was killed, or exited with a status that is neither 0 nor in `answers`. */
   tryRun(argv: readonly string[], options: RunOptions & Answers): Promise<RunResult>;
   note(text: string): void;
-  /** How many bytes the step made, for the finish event. */
+  /** Sets the number of bytes that the finish event reports. */
   measured(bytes: number): void;
 }
 
 export interface StepRunOptions {
-  /** What could not be done, for the message: `"cannot mount /dev/vda1"`. */
+  /** The failure in words, for the message: `"cannot mount /dev/vda1"`. */
   readonly what?: string | undefined;
   readonly hint?: string | undefined;
 }
 
 interface Answers extends StepRunOptions {
-  /** The exit statuses beside 0 that its manual gives a meaning; "any" where it does not say which there are, and the caller
-   *  takes each for a failure. */
+  /** The exit statuses other than 0 that its manual documents; "any" if it documents none, and the caller treats each as a
+   *  failure. */
   readonly answers: readonly number[] | 'any';
 }
 
-/** Every command that a step runs, whoever listens to its events: for tests, and for whoever traces a process. @see
- *  https://nodejs.org/docs/latest-v20.x/api/diagnostics_channel.html */
+/** Publishes every command that a step runs, for tests and tracing, independent of onEvent.
+ *  @see https://nodejs.org/docs/latest-v20.x/api/diagnostics_channel.html */
 const COMMANDS = channel('nixos-disk-image:command');
 
 const OUTPUT_TAIL_BYTES = 4096;
 
-/** Runs the body of a step: start and finish events, abort before the first command. */
+/** Runs the body of a step, and emits its start and finish events. Throws {AbortedError} before each command if the signal fired. */
 export async function runStep<T>(
   step: string,
   context: StepContext | undefined,
@@ -125,12 +125,12 @@ export async function runStep<T>(
   return value;
 }
 
-/** An error of the system, such as EACCES, as one of this project: with the step, the path and words. */
+/** Converts a system error, such as EACCES, into one of this project's, with the step, the path and a description. */
 function ofStep(step: string, error: unknown): unknown {
   if (error instanceof DiskImageError || !(error instanceof Error) || !('syscall' in error)) return error;
   const path = 'path' in error ? `${error.path}` : '';
   if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT'))
-    return new NoSpaceError(step, path === '' ? 'the directory that it writes to' : path, {}, { cause: error });
+    return new NoSpaceError(step, path === '' ? 'the output directory' : path, {}, { cause: error });
   const what = path === '' ? `${error.syscall}` : path;
   return new UnexpectedStateError(step, `${what}: ${wordsFor(error)}`, { cause: error });
 }
@@ -139,7 +139,7 @@ function throwIfAborted(step: string, signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortedError(step, { cause: signal.reason });
 }
 
-/** The error for a command that ended with another status than 0. */
+/** Makes the error for a command that failed. */
 export function commandFailure(
   step: string,
   executor: Executor,
@@ -160,11 +160,11 @@ export function commandFailure(
   if (/No space left on device|ENOSPC|Disk quota exceeded/.test(failure.outputTail))
     return new NoSpaceError(
       step,
-      `what ${result.argv[0]} writes to${options.what === undefined ? '' : ` (${options.what})`}`,
+      `the output of ${result.argv[0]}${options.what === undefined ? '' : ` (${options.what})`}`,
       {},
       {
         cause: failed,
-        hint: options.hint ?? `in ${executor.name}: free space there; in an image: give a larger diskSize or bootSize`,
+        hint: options.hint ?? `free space on ${executor.name}, or, inside an image, set a larger diskSize or bootSize`,
         detail: failed.message,
       },
     );

@@ -4,16 +4,16 @@ import { delimiter, join } from 'node:path';
 import { ToolMissingError } from './errors.ts';
 import { searchPath } from './search-path.ts';
 
-/** A program the project runs, and where people get it. */
+/** A program that this project runs, and the packages that provide it. */
 export interface Tool {
   readonly name: string;
-  /** Debian's package. */
+  /** The package in Debian. */
   readonly debian: string;
   /** The attribute in nixpkgs. */
   readonly nixpkgs: string;
-  /** What else than steps runs it; undefined for none. Which steps run it, each says of itself. */
+  /** What uses it besides steps, if anything. Each step declares its own programs. */
   readonly purpose: string | undefined;
-  /** Without it, all works but what runs it. */
+  /** Whether most builds work without it. */
   readonly optional: boolean;
   /** Arguments that make it print its version. */
   readonly versionArgs: readonly string[];
@@ -30,7 +30,7 @@ const tool = (name: string, debian: string, nixpkgs: string, details: ToolDetail
   return { name, debian, nixpkgs, purpose, optional, versionArgs: [version] };
 };
 
-/** Every program the project runs on the host: one table for `doctor`, for hints and for the set-up. */
+/** Every program that the project runs on the host, for `doctor`, hints and setup. */
 export const TOOLS: readonly Tool[] = [
   tool('rsync', 'rsync', 'rsync'),
   tool('getfattr', 'attr', 'attr'),
@@ -66,7 +66,7 @@ export const TOOLS: readonly Tool[] = [
   tool('e2fsck', 'e2fsprogs', 'e2fsprogs', { version: '-V' }),
   tool('mkfs.vfat', 'dosfstools', 'dosfstools', { version: '--help' }),
   tool('flock', 'util-linux', 'util-linux', {
-    for: 'every build and boot: locks on private files and places of machines',
+    for: 'every build and boot: locks on private directories and machine slots',
   }),
   tool('fsck.vfat', 'dosfstools', 'dosfstools', { optional: true, version: '--help' }),
   tool('fsck.f2fs', 'f2fs-tools', 'f2fs-tools', { optional: true, version: '-V' }),
@@ -85,7 +85,7 @@ export const TOOLS: readonly Tool[] = [
   tool('ldd', 'libc-bin', 'glibc.bin', { for: 'the builder VM: libraries of its tools' }),
 ];
 
-/** GRUB's modules for a platform, which are no programs. */
+/** GRUB's modules for each platform, which are files, not programs. */
 const GRUB_PLATFORMS: Readonly<Record<string, { readonly debian: string; readonly nixpkgs: string }>> = {
   'i386-pc': { debian: 'grub-pc-bin', nixpkgs: 'grub2' },
   'x86_64-efi': { debian: 'grub-efi-amd64-bin', nixpkgs: 'grub2_efi' },
@@ -93,15 +93,15 @@ const GRUB_PLATFORMS: Readonly<Record<string, { readonly debian: string; readonl
   'arm64-efi': { debian: 'grub-efi-arm64-bin', nixpkgs: 'pkgsCross.aarch64-multiplatform.grub2_efi' },
 };
 
-/** What to install for a program, for the hint of an error. */
+/** A hint that names the package to install for a program. */
 export function packageHint(name: string): string {
   const known = TOOLS.find((candidate) => candidate.name === name) ?? GRUB_PLATFORMS[name];
   if (known === undefined) return `${name} is not on the PATH (${searchPath()})`;
-  if (known.debian.startsWith('none')) return `it is in nixpkgs (${known.nixpkgs}); there is no Debian package`;
+  if (known.debian.startsWith('none')) return `install it from nixpkgs (${known.nixpkgs}); Debian has no package`;
   return `install it: apt-get install ${known.debian} (Debian), or nix-shell -p ${known.nixpkgs} (Nix)`;
 }
 
-/** The path of a program on this host; `undefined` when there is none. */
+/** Finds a program on this host. @returns its path, or `undefined` when it is not found. */
 export async function findTool(name: string, path = searchPath()): Promise<string | undefined> {
   const candidates = name.includes('/') ? [name] : path.split(delimiter).map((directory) => join(directory, name));
   for (const candidate of candidates) {
@@ -115,7 +115,7 @@ export async function findTool(name: string, path = searchPath()): Promise<strin
   return undefined;
 }
 
-/** As `findTool`, for a program that must be there.
+/** Like `findTool`, but throws when the program is not found.
  *  @throws {ToolMissingError} with the package to install. */
 export async function requireTool(step: string, name: string): Promise<string> {
   const path = await findTool(name);

@@ -3,8 +3,8 @@ import { userInfo } from 'node:os';
 
 const NOWHERE = '/nonexistent';
 
-/** What programs ask of passwd(5), for a user who has no entry there, as in a container that runs under any number: Nix fails
- *  without a name, and without a home that is the user's own. Nothing is to be written to that home. */
+/** HOME and USER for a user ID without an entry in passwd(5), as in a container that runs as an arbitrary user: Nix fails without a
+ *  user name, and with a home directory that another user owns. Nothing should be written to that home directory. */
 export function userEnvironment(environment: NodeJS.ProcessEnv = process.env): Record<string, string> {
   try {
     userInfo();
@@ -12,17 +12,17 @@ export function userEnvironment(environment: NodeJS.ProcessEnv = process.env): R
   } catch {
     const { HOME: home = '', USER: user = '', LOGNAME: login = '' } = environment;
     return {
-      ...(home === '' || isOfAnother(home) ? { HOME: NOWHERE } : {}),
+      ...(home === '' || isOwnedByAnother(home) ? { HOME: NOWHERE } : {}),
       ...(user === '' ? { USER: login === '' ? 'builder' : login } : {}),
     };
   }
 }
 
-function isOfAnother(directory: string): boolean {
+function isOwnedByAnother(directory: string): boolean {
   try {
     return statSync(directory).uid !== process.getuid?.();
   } catch {
-    // One that is not there is nobody's.
+    // It does not exist.
     return false;
   }
 }

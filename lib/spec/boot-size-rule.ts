@@ -2,7 +2,7 @@ import { bootPartitionStartBytes, type PartitionTableType } from '../formats/lay
 import type { CrossRule } from '../run/parse-options.ts';
 import { formatBytes, MIB, roundUp } from '../units.ts';
 
-/** The boot partition must end behind its start. For partitionDisk and the image specification. */
+/** The boot partition must end after its start. For partitionDisk and the image specification. */
 export const bootSizeRule: CrossRule<{ partitionTableType: PartitionTableType; bootSize: number }> = (options) => {
   if (options.partitionTableType === undefined || options.bootSize === undefined) return [];
   const start = bootPartitionStartBytes(options.partitionTableType);
@@ -10,7 +10,7 @@ export const bootSizeRule: CrossRule<{ partitionTableType: PartitionTableType; b
   return [
     {
       path: 'bootSize',
-      message: `is where the boot partition ends: with partitionTableType "${options.partitionTableType}" it must be more than ${formatBytes(start)}, and is ${formatBytes(options.bootSize)}`,
+      message: `is the end of the boot partition: with partitionTableType "${options.partitionTableType}" it must be more than ${formatBytes(start)}, found ${formatBytes(options.bootSize)}`,
     },
   ];
 };

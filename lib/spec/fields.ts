@@ -5,9 +5,9 @@ import { PARTITION_TABLE_TYPES } from '../formats/layouts.ts';
 import { STORE_PATH } from '../nix/store.ts';
 import { MIB, parseIecSize } from '../units.ts';
 
-/** The kinds of values that several steps take. */
+/** Schemas of option values that several steps share. */
 
-/** Bytes of an IEC size or a number of bytes. */
+/** An IEC size or a number of bytes, parsed to bytes. */
 export const iecSize = z
   .union([z.string(), z.number()], { error: 'must be an IEC size such as "512M", or a number of bytes' })
   .transform((size, context) => {
@@ -15,33 +15,33 @@ export const iecSize = z
     if (bytes !== undefined) return bytes;
     context.addIssue({
       code: 'custom',
-      message: `${JSON.stringify(size)} is no size; write "512M", "1.5G" or a number of bytes`,
+      message: `${JSON.stringify(size)} is not a size; use an IEC size such as "512M" or "1.5G", or a number of bytes`,
     });
     return z.NEVER;
   });
 
-/** MiB, as make-disk-image has them: their number, or an IEC size with its unit, rounded up. */
+/** A number of MiB, as in make-disk-image, or an IEC size with a unit, rounded up to MiB. */
 export const mebibytes = z
   .union([z.int().positive(), z.string()], { error: 'must be a number of MiB, or an IEC size such as "20G"' })
   .transform((size, context) => {
     if (typeof size === 'number') return size;
-    // Digits alone would be bytes elsewhere, and MiB here.
+    // A string without a unit is refused: elsewhere it means bytes, but here it would mean MiB.
     const bytes = /[a-z]/i.test(size) ? parseIecSize(size) : undefined;
     if (bytes !== undefined && bytes > 0) return Math.ceil(bytes / MIB);
     context.addIssue({
       code: 'custom',
-      message: `${JSON.stringify(size)} is no size; write "20G", or a number of MiB without quotes`,
+      message: `${JSON.stringify(size)} is not a size; use an IEC size such as "20G", or a number of MiB without quotes`,
     });
     return z.NEVER;
   });
 
-/** A path: no NUL, which no system call takes; not empty. */
+/** A path: not empty, and without NUL, which system calls do not accept. */
 export const path = z
   .string()
   .min(1, 'must not be empty')
   .refine((text) => !text.includes('\0'), 'must not contain a NUL character');
 
-/** What ends a step early. Not `instanceof`: one of another realm serves as well. */
+/** An AbortSignal. Not checked with `instanceof`, so that one of another realm is accepted. */
 export const abortSignal = z.custom<AbortSignal>(
   (value) => typeof value === 'object' && value !== null && 'aborted' in value && 'addEventListener' in value,
   'must be an AbortSignal',
@@ -50,7 +50,7 @@ export const abortSignal = z.custom<AbortSignal>(
 /** An absolute path. */
 export const absolutePath = path.refine((text) => text.startsWith('/'), 'must be an absolute path');
 
-/** A GUID in its usual form. Partitioning tools take malformed ones without a word and write something else. */
+/** A GUID in its usual form. Partitioning tools accept malformed GUIDs silently, and write something else. */
 export const guid = z
   .string()
   .regex(
@@ -68,23 +68,23 @@ const labelOf = (filesystem: string, maxBytes: number) =>
       `is longer than the ${maxBytes} bytes of ${filesystem}'s label`,
     );
 
-/** Of any root filesystem; how long it may be depends on which. */
+/** The label of any root filesystem; its actual maximum length depends on the type. */
 export const filesystemLabel = labelOf('a filesystem', 255);
 export const fatLabel = labelOf('FAT', 11).refine(
   (label) => !/["*+,./:;<=>?[\\\]|]/.test(label),
-  'has a character that FAT labels cannot have',
+  'contains a character that is not allowed in FAT labels',
 );
 
-/** A FAT's serial number: its digits, or as it is read back. */
+/** A FAT volume ID, with or without the dash. */
 export const volumeId = z
   .string()
   .regex(/^[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}$/, 'must be 8 hexadecimal digits, such as "ABCD1234" or "ABCD-1234"')
   .transform((id) => id.replace('-', ''));
 
-/** Seconds since 1970-01-01, as SOURCE_DATE_EPOCH has them; what four bytes of a filesystem hold. */
+/** Seconds since 1970-01-01, like SOURCE_DATE_EPOCH, that fit into 32 bits. */
 export const timestamp = z.int().min(0).max(0xffff_ffff);
 
-/** Octal file modes, as chmod(1) takes them: `"755"`, `"4755"`; or its symbolic form: `"u=rw,go=r"`. */
+/** A file mode as chmod(1) accepts it: octal (`"755"`, `"4755"`) or symbolic (`"u=rw,go=r"`). */
 const fileMode = z
   .string()
   .regex(
@@ -92,14 +92,14 @@ const fileMode = z
     'must be a mode such as "755" or "u=rw,go=r"',
   );
 
-/** A user or group name, as useradd(8) and userborn take it, or a number. */
+/** A user or group name, as useradd(8) and userborn accept it, or a number. */
 const ownerName = z
   .string()
   .regex(/^([a-z_][a-z0-9_.-]{0,31}\$?|\d{1,10})$/i, 'must be a user or group name, or a number');
 
 export const partitionTableType = z.enum(PARTITION_TABLE_TYPES);
 
-/** A partition of an image, as partitionDisk returns it; the fields a step needs. */
+/** A partition as partitionDisk returns it, with the fields that steps need. */
 export const partitionExtent = z.object({
   offsetBytes: z.int().min(0),
   sizeBytes: z.int().positive(),
@@ -107,7 +107,7 @@ export const partitionExtent = z.object({
 
 const mountedExtent = partitionExtent.extend({ mountPoint: z.string().optional() });
 
-/** A disk as partitionDisk returns it; the fields a step needs. */
+/** A disk as partitionDisk returns it, with the fields that steps need. */
 export const partitionedDisk = z.object({
   table: z.enum(['gpt', 'msdos', 'none']),
   partitions: z.array(mountedExtent).readonly(),
@@ -115,7 +115,7 @@ export const partitionedDisk = z.object({
   biosGrub: partitionExtent.optional(),
 });
 
-/** Store paths in a store of this host, as listTree takes them. */
+/** Store paths in a store of this host, for listTree. */
 export const closureSource = z.strictObject({
   store: path.optional(),
   storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')).readonly(),
@@ -133,7 +133,7 @@ export const generations = z
   .min(1, 'must name at least one generation')
   .readonly();
 
-/** How long a loader's menu waits, in seconds; "none": until a key is pressed, as NixOS's `boot.loader.timeout = null`. */
+/** How long a loader's menu waits, in seconds; "none": until a key is pressed, like NixOS's `boot.loader.timeout = null`. */
 export const menuTimeout = z.union([z.int().min(0).max(65_535), z.literal('none')], {
   error: 'must be a number of seconds up to 65535, or "none"',
 });
@@ -147,10 +147,13 @@ export const CONSOLE_MODES = ['0', '1', '2', '5', 'auto', 'max', 'keep'] as cons
 /** @see GNU GRUB manual, timeout_style */
 export const TIMEOUT_STYLES = ['menu', 'countdown', 'hidden'] as const;
 
-/** Entries of a tree. They come from this project's own steps, many at a time, and are not looked into one by one. */
-export const treeEntries = z.custom<readonly TreeEntry[]>((value) => Array.isArray(value), 'must be entries of a tree');
+/** Entries of a tree. They come from this project's own steps, and are too many to validate each. */
+export const treeEntries = z.custom<readonly TreeEntry[]>(
+  (value) => Array.isArray(value),
+  'must be an array of entries',
+);
 
-/** What is given to numeric ids. */
+/** Numeric owners of paths. */
 export const treeOwners = z
   .array(z.object({ target: path, uid: z.int().min(0).max(0xffff_fffe), gid: z.int().min(0).max(0xffff_fffe) }))
   .readonly();
@@ -162,13 +165,13 @@ export const treeAttributes = z
       target: path,
       name: z
         .string()
-        .refine(holdsAttribute, 'must be in a namespace that ext4 has: user, trusted, security, or an ACL'),
+        .refine(holdsAttribute, 'must be in a namespace that ext4 supports (user, trusted, security), or an ACL'),
       value: z.string().regex(/^(?:[0-9a-f]{2})*$/i, 'must be hexadecimal digits'),
     }),
   )
   .readonly();
 
-/** Whose the targets of `contents` are; those without user and group are left as they are. */
+/** Owners of the targets of `contents`. Targets without user and group keep their owners. */
 export const ownedContents = z
   .array(z.object({ target: path, user: ownerName.optional(), group: ownerName.optional() }))
   .readonly();
@@ -186,7 +189,7 @@ export const contentsEntry = z
       context.addIssue({
         code: 'custom',
         path: [entry.user === undefined ? 'user' : 'group'],
-        message: 'user and group must be given both or neither',
+        message: 'user and group must be given together',
       });
     if (entry.target.split('/').includes('..'))
       context.addIssue({

@@ -20,13 +20,13 @@ import {
 } from './fields.ts';
 import { secureBootSpec } from './secure-boot-spec.ts';
 
-/** Who installs the boot loader: the system's own program, run in a VM; or this project, from the system's boot.json. */
+/** How the boot loader is installed: by the system's own program in a VM, or by this project from the system's boot.json. */
 const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;
 const BOOT_LOADERS = ['grub', 'systemd-boot'] as const;
 export type BootLoader = (typeof BOOT_LOADERS)[number];
 
-/** The image specification: make-disk-image's options by their own names and defaults. In place of `config` stands
- *  `toplevel`, with where it is found.
+/** The image specification: make-disk-image's options, with the same names and defaults. `toplevel` and `store` replace
+ *  `config`.
  *  @see nixos/lib/make-disk-image.nix in nixpkgs */
 export const imageSpecSchema = z.object({
   toplevel: path,
@@ -72,25 +72,25 @@ export const imageSpecSchema = z.object({
   postVM: z.array(z.string()).min(1, 'must name a program').optional(),
 });
 
-/** What a user writes; every option but `toplevel` may be left out. */
+/** The specification as the user writes it. Only `toplevel` is required. */
 export type ImageSpecInput = z.input<typeof imageSpecSchema>;
-/** With defaults filled in, sizes in bytes (diskSize and memSize in MiB). */
+/** The parsed specification: defaults are filled in, and sizes are in bytes (diskSize and memSize in MiB). */
 export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFSUID'> & {
   readonly label: string;
   readonly rootFSUID: string;
 };
 
-/** Options of the boot loader that this project installs itself. */
+/** Options of a boot loader that this project installs. */
 const LOADER_OPTIONS = ['bootLoader', 'bootLoaderTimeout', 'editor', 'consoleMode', 'timeoutStyle'] as const;
 
-/** Which of them only one loader has. */
+/** The loader of each option that only one loader has. */
 export const ONLY_OF: Readonly<Partial<Record<(typeof LOADER_OPTIONS)[number], BootLoader>>> = {
   editor: 'systemd-boot',
   consoleMode: 'systemd-boot',
   timeoutStyle: 'grub',
 };
 
-/** Whether a path is below a mount point, or is the mount point. */
+/** Whether a path is a mount point or below it. */
 export function isBelow(target: string, mountPoint: string | undefined): boolean {
   const path = resolve('/', target);
   return mountPoint !== undefined && (path === mountPoint || path.startsWith(`${mountPoint}/`));
@@ -107,12 +107,12 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       ? [
           {
             path: 'populateRootWith',
-            message: `"cptofs" contradicts fsType "${fsType}": only ext4 is looked into afterwards`,
+            message: `"cptofs" contradicts fsType "${fsType}": it is supported only for ext4`,
           },
         ]
       : [],
   ({ populateRootWith, contents = [], installBootLoader, bootLoaderFrom }) => {
-    // In the builder VM, the system itself gives them away afterwards.
+    // In the builder VM, the system's own chown sets the owners afterwards.
     const isActivated = installBootLoader !== false && bootLoaderFrom === 'switch-to-configuration';
     if (populateRootWith !== 'cptofs' || isActivated) return [];
     return contents.flatMap(({ user, target }, index) =>
@@ -121,7 +121,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : [
             {
               path: `contents[${index}].user`,
-              message: `populateRootWith "cptofs" makes ${target} root's; say "mke2fs"`,
+              message: `contradicts populateRootWith "cptofs", which makes root the owner of ${target}; use "mke2fs"`,
             },
           ],
     );
@@ -135,13 +135,13 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
     return [
       ...(deterministic === false ? [contradicts('deterministic: false', 'identifiers would be random')] : []),
       ...(fsType !== undefined && fsType !== 'ext4'
-        ? [contradicts(`fsType "${fsType}"`, 'its tools take identifiers and times that cannot be given')]
+        ? [contradicts(`fsType "${fsType}"`, 'its tools write identifiers and times that cannot be set')]
         : []),
       ...(format !== undefined && FORMATS_WITH_RANDOM_IDENTIFIERS.includes(format)
-        ? [contradicts(`format "${format}"`, 'qemu-img gives it identifiers at random')]
+        ? [contradicts(`format "${format}"`, 'qemu-img writes random identifiers into it')]
         : []),
       ...(populateRootWith === 'cptofs'
-        ? [contradicts('populateRootWith "cptofs"', 'a Linux kernel writes the filesystem, at the time it is')]
+        ? [contradicts('populateRootWith "cptofs"', 'a Linux kernel writes the filesystem, with the current time')]
         : []),
     ];
   },
@@ -153,7 +153,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         message:
           installBootLoader === false
             ? 'contradicts installBootLoader: false'
-            : 'is the system\'s own choice with bootLoaderFrom "switch-to-configuration"; set bootLoaderFrom "bootspec"',
+            : 'has no effect with bootLoaderFrom "switch-to-configuration"; set bootLoaderFrom "bootspec"',
       }));
     const { bootLoader } = spec;
     if (bootLoader === undefined) return [];
@@ -162,10 +162,15 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         .filter((name) => ONLY_OF[name] !== undefined && ONLY_OF[name] !== bootLoader)
         .map((name) => ({
           path: name,
-          message: `is an option of ${ONLY_OF[name]}, and bootLoader is "${bootLoader}"`,
+          message: `is an option of ${ONLY_OF[name]}, but bootLoader is "${bootLoader}"`,
         })),
       ...(bootLoader === 'systemd-boot' && type !== undefined && !PARTITION_LAYOUTS[type].efi
-        ? [{ path: 'bootLoader', message: `"systemd-boot" needs EFI, which partitionTableType "${type}" is not for` }]
+        ? [
+            {
+              path: 'bootLoader',
+              message: `"systemd-boot" needs EFI, which partitionTableType "${type}" does not support`,
+            },
+          ]
         : []),
     ];
   },
@@ -175,7 +180,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
     return [
       {
         path: 'bootSize',
-        message: `is where the boot partition ends: ${formatBytes(bootSize)} is past the end of a disk of ${formatBytes(diskSize * MIB)} (diskSize)`,
+        message: `is the end of the boot partition: ${formatBytes(bootSize)} is beyond the end of a disk of ${formatBytes(diskSize * MIB)} (diskSize)`,
       },
     ];
   },
@@ -190,7 +195,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         .filter(([, value]) => value !== undefined)
         .map(([name]) => ({
           path: `contents[${index}].${name}`,
-          message: `${target} goes onto the boot partition of ${partition.mountPoint}, a FAT, which has no owners and no modes`,
+          message: `${target} is on the boot partition ${partition.mountPoint}, a FAT, which does not store owners and modes`,
         }));
     });
   },
@@ -198,15 +203,19 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
     if (onlyNixStore !== true) return [];
     const wrong = (option: string, why: string) => ({ path: 'onlyNixStore', message: `contradicts ${option}: ${why}` });
     return [
-      ...(contents.length > 0 ? [wrong('contents', 'there is no root to put them into')] : []),
-      ...(configFile !== undefined ? [wrong('configFile', 'there is no /etc')] : []),
-      ...(installBootLoader !== false ? [wrong('installBootLoader', 'there is no system to boot; say false')] : []),
-      ...(fsType !== undefined && fsType !== 'ext4' ? [wrong(`fsType "${fsType}"`, 'only ext4 is filled so')] : []),
+      ...(contents.length > 0 ? [wrong('contents', 'the image has no root directory for them')] : []),
+      ...(configFile !== undefined ? [wrong('configFile', 'the image has no /etc')] : []),
+      ...(installBootLoader !== false
+        ? [wrong('installBootLoader', 'the image has no system to boot; set it to false')]
+        : []),
+      ...(fsType !== undefined && fsType !== 'ext4'
+        ? [wrong(`fsType "${fsType}"`, 'it is supported only for ext4')]
+        : []),
     ];
   },
   ({ touchEFIVars, partitionTableType: type }) =>
     touchEFIVars === true && type !== undefined && PARTITION_LAYOUTS[type].table !== 'gpt'
-      ? [{ path: 'touchEFIVars', message: `contradicts partitionTableType "${type}": EFI boots from a GPT` }]
+      ? [{ path: 'touchEFIVars', message: `contradicts partitionTableType "${type}": EFI needs a GPT` }]
       : [],
   ({ baseName, format }) =>
     baseName?.startsWith('-') === true && format !== undefined
@@ -241,11 +250,11 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       : [],
   ({ touchEFIVars, efiVariables }) =>
     efiVariables !== undefined && touchEFIVars === false
-      ? [{ path: 'efiVariables', message: 'contradicts touchEFIVars: false: no store of EFI variables is kept' }]
+      ? [{ path: 'efiVariables', message: 'has no effect with touchEFIVars: false; set it to true' }]
       : [],
 ];
 
-/** What `build --help` and an editor say of each. */
+/** The description of each option, for `build --help` and editors. */
 export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> = {
   toplevel: 'NixOS system to install: a store path, or a link to one such as ./result',
   store: "directory of a private Nix store that contains the system (nix-build --store DIR); default: the host's store",
@@ -254,7 +263,7 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   channel: 'store path with the sources of a channel; default: no channel',
   diskSize: 'size of the disk: MiB, an IEC size ("20G"), or "auto": the contents plus additionalSpace',
   additionalSpace: 'free space with diskSize "auto": an IEC size or bytes; default 512M',
-  bootSize: 'where the boot partition ends: an IEC size or bytes; default 256M',
+  bootSize: 'end of the boot partition on the disk: an IEC size or bytes; default 256M',
   contents: 'files of the host to copy into the image: source (* is a wildcard), target, mode, user and group',
   partitionTableType: 'partition layout',
   installBootLoader: 'install the boot loader',
@@ -278,7 +287,7 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   configFile: 'file to install as /etc/nixos/configuration.nix',
   onlyNixStore: 'put only the store paths into the image, at its root',
   format: 'format of the image file',
-  name: 'name of the derivation, in Nix; without meaning here',
+  name: 'name of the derivation in Nix; has no effect here',
   baseName: 'name of the image file, without its extension',
   memSize: 'memory of the builder VM, in MiB',
   deterministic: 'use fixed identifiers for the disk, its partitions and filesystems',
@@ -292,8 +301,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   postVM: 'program and arguments to run at the end, with the image in $diskImage and the output directory in $out',
 };
 
-/** The specification as a JSON Schema, for editors: its keys, values and defaults. What stands between options, and what a
- *  string must look like beyond a pattern, only parseImageSpec checks. */
+/** The specification as a JSON Schema, for editors: its keys, values and defaults. Only parseImageSpec checks the rules between
+ *  options, and strings that no pattern describes. */
 export function imageSpecJsonSchema(): Record<string, unknown> {
   const { $schema, properties, ...schema } = z.toJSONSchema(imageSpecSchema.strict(), {
     io: 'input',
@@ -319,7 +328,7 @@ function sentence(description: string): string {
   return `${description.slice(0, 1).toUpperCase()}${description.slice(1)}.`;
 }
 
-/** Checks a specification: unknown keys, each value, and the rules between them, all reported at once.
+/** Parses a specification. Unknown keys, invalid values and violated rules between options are all reported at once.
  *  @throws {InvalidOptionsError} */
 export function parseImageSpec(input: unknown): ImageSpec {
   const parsed = parseOptions('image specification', imageSpecSchema, input, RULES);

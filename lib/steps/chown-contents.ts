@@ -9,7 +9,7 @@ const STEP = 'chownContents';
 const schema = z.object({
   /** The mounted root, as the executor sees it; default "/mnt". */
   mountPoint: absolutePath.default('/mnt'),
-  /** The entries given to stageContents; those without user and group are left as they are. */
+  /** The entries passed to stageContents. Entries without user and group keep their owners. */
   contents: ownedContents,
   /** Run the system's activation first; default true. Not needed after switchToConfiguration. */
   activate: z.boolean().default(true),
@@ -21,7 +21,7 @@ const OLD_NAMES = { root: 'mountPoint' } as const;
 export type ChownContentsOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface GivenAway {
-  /** How many of `contents` were given to somebody. */
+  /** How many entries of `contents` have an owner. */
   readonly count: number;
   /** @deprecated Use `count`. */
   readonly entries: number;
@@ -39,8 +39,8 @@ const RESTORE_BITS = `
 xargs -0 -r chmod u+s < "$1/setuid"
 xargs -0 -r chmod g+s < "$1/setgid"`;
 
-/** Gives staged contents to users and groups by the names they have in the installed system. Modes stay as they are.
- *  @returns how many entries were given away.
+/** Sets the owners of staged contents, by the user and group names of the installed system. Modes stay the same.
+ *  @returns how many entries got an owner.
  *  @throws {ToolFailedError} when the system has no such user or group.
  *  @see chown(1). Runs: chmod, chroot, find, mkdir, mktemp, mount, rm, sh, test, unshare, xargs. */
 export const chownContents: Step<ChownContentsOptions, GivenAway> = defineStep({
@@ -69,7 +69,7 @@ export const chownContents: Step<ChownContentsOptions, GivenAway> = defineStep({
             activate: activate && index === 0,
             nixosEnterTool,
           },
-          `cannot give ${target} to ${owner} in the installed system`,
+          `cannot change the owner of ${target} to ${owner} in the installed system`,
         );
         await step.run(['sh', '-euc', RESTORE_BITS, 'sh', bits], { what: `cannot restore the modes below ${target}` });
       } finally {

@@ -17,13 +17,13 @@ const STEP = 'computeDiskSize';
 const schema = z.object({
   /** The staged root directory. */
   stagedRoot: path,
-  /** Store paths that go into the filesystem too, from where they are. */
+  /** Store paths that are written into the filesystem as well, directly from their store. */
   closure: closureSource.optional(),
-  /** Entries that go into it too, as listClosureFiles and extractFilesystem return them. */
+  /** Further entries, as listClosureFiles and extractFilesystem return them. */
   files: treeEntries.optional(),
   /** Default "legacy". */
   partitionTableType: partitionTableType.default('legacy'),
-  /** Where the boot partition ends; default "256M". */
+  /** The end of the boot partition on the disk; default "256M". */
   bootSize: iecSize.default(256 * MIB),
   /** Free space beyond what the tree needs; default "512M". */
   additionalSpace: iecSize.default(512 * MIB),
@@ -35,22 +35,22 @@ const OLD_NAMES = { root: 'stagedRoot', entries: 'files' } as const;
 
 export type ComputeDiskSizeOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Every part of the sum: `diskBytes` is all of them added and rounded up to a MiB. */
+/** The size of the disk, `diskBytes`, and the parts of which it is the sum, rounded up to a MiB. */
 export interface DiskSize extends TreeUsage {
   /** (dataBlocks + 2 × inodes) × 4096. */
   readonly usageBytes: number;
-  /** 5.2 % of usageBytes: ext4's own structures in an ordinary tree. */
+  /** 5.2 % of usageBytes, for ext4's metadata in an ordinary tree. */
   readonly fudgeBytes: number;
   readonly additionalBytes: number;
-  /** What the layout takes: partition table, alignment, boot partition. */
+  /** Used by the layout: partition table, alignment, boot partition. */
   readonly reservedBytes: number;
-  /** Added where the above leaves the filesystem no room for its own structures: ext4's journal and inode table, btrfs's
-   *  metadata, the log of xfs. */
+  /** Added if the parts above leave too little room for metadata: ext4's journal and inode table, btrfs's metadata, the log
+   *  of xfs. */
   readonly shortfallBytes: number;
-  /** The size of the root filesystem these add up to. */
+  /** The size of the root filesystem: the sum of the parts above, except reservedBytes. */
   readonly filesystemBytes: number;
   readonly diskBytes: number;
-  /** For makeFilesystem: enough for the tree, and for as many more as ext4 would have in the additional space. */
+  /** For makeFilesystem: enough inodes for the tree, and as many more as ext4 would have in the additional space. */
   readonly inodeCount: number;
 }
 
@@ -59,8 +59,8 @@ const INODE_BYTES = 256;
 /** mke2fs.conf(5): one inode for each 16 KiB. */
 const INODE_RATIO_BYTES = 16 * KIB;
 
-/** Computes how large a disk the staged tree needs: make-disk-image's formula, the inode count carried on to mkfs, and a
- *  floor under which ext4 could not hold its own structures.
+/** Computes the size of the disk for a staged tree: make-disk-image's formula, plus an inode count for mkfs and a minimum size that
+ *  leaves room for the filesystem's metadata.
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: nothing. */
 export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineStep({
   name: STEP,
@@ -79,7 +79,7 @@ export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineSte
   },
 });
 
-/** What a tree takes, hard links counted each time. */
+/** Measures a tree. Hard links are counted each time. */
 export async function treeUsage(step: StepRunner, tree: Iterable<TreeEntry>): Promise<TreeUsage> {
   const pause = pauses(step);
   let dataBlocks = 0;
@@ -97,7 +97,7 @@ export async function treeUsage(step: StepRunner, tree: Iterable<TreeEntry>): Pr
   return { dataBlocks, inodes, largestBytes, hostBytes: Math.floor(hostBytes) };
 }
 
-/** The arithmetic alone: bytes in, bytes out. */
+/** Computes the size of the disk from the measured tree. All sizes are in bytes. */
 export function sumDiskSize(
   usage: TreeUsage,
   type: PartitionTableType,
@@ -131,25 +131,25 @@ export function sumDiskSize(
   };
 }
 
-/** Filesystems that need more than make-disk-image's formula, which is ext4's. */
+/** The minimum sizes of other filesystems, for which make-disk-image's formula may be too small. */
 const LEAST_BYTES = { btrfs: btrfsBytes, xfs: xfsBytes, f2fs: f2fsBytes };
 
-/** What the layout takes beside the root filesystem. */
+/** The space that the layout needs outside the root filesystem. */
 function layoutBytes(type: PartitionTableType, bootSizeBytes: number): number {
   const { table, usesBootSize } = PARTITION_LAYOUTS[type];
   if (table === 'none') return 0;
-  // A GPT stands at both ends: 34 sectors in front, 33 behind, and parted aligns the last partition's end to a MiB.
+  // A GPT is at both ends of the disk (34 and 33 sectors), and parted aligns the end of the last partition to a MiB.
   const tail = table === 'gpt' ? roundUp(34 * SECTOR_BYTES, MIB) : 0;
   if (usesBootSize) return roundUp(bootSizeBytes, MIB) + tail;
   return (type === 'legacy+gpt' ? 2 * MIB : MIB) + tail;
 }
 
-/** ext4's own structures at most: journal (mke2fs's table of sizes), inode table, bitmaps, descriptors and those
- *  reserved for growing, superblock copies. */
+/** An upper bound of ext4's metadata: journal, inode table, bitmaps, superblock copies, and group descriptors with those reserved for
+ *  growing. */
 function metadataBytes(filesystemBytes: number, inodeCount: number): number {
   const groups = Math.ceil(filesystemBytes / (128 * MIB)) + 1;
   const inodeTable = roundUp(inodeCount * INODE_BYTES, BLOCK_BYTES) + groups * BLOCK_BYTES;
-  // Descriptors: 64 bytes a group; reserved for a filesystem 1024 times as large, at most 1024 blocks, in each copy.
+  // Descriptors take 64 bytes per group. mke2fs reserves space to grow 1024 times, at most 1024 blocks, in each copy.
   const descriptorBlocks = Math.ceil((groups * 64) / BLOCK_BYTES);
   const reservedDescriptors = Math.min(1024, descriptorBlocks * 1024);
   const superblockCopies = Math.min(groups, 2 + Math.ceil(Math.log2(groups + 1)) * 3);
@@ -162,7 +162,7 @@ function metadataBytes(filesystemBytes: number, inodeCount: number): number {
   );
 }
 
-/** The journal mke2fs makes for a filesystem of this size. @see ext2fs_default_journal_size in e2fsprogs */
+/** The size of the journal that mke2fs makes in a filesystem of this size. @see ext2fs_default_journal_size in e2fsprogs */
 function journalBytes(filesystemBytes: number): number {
   const blocks = filesystemBytes / BLOCK_BYTES;
   if (blocks < 32_768) return 1024 * BLOCK_BYTES;

@@ -16,11 +16,11 @@ const STEP = 'convertImage';
 const schema = z.object({
   /** A raw disk image. */
   source: path,
-  /** The file to write; one that is there is replaced. */
+  /** The file to write; an existing file is replaced. */
   target: path,
   /** Default "raw". */
   format: z.enum(IMAGE_FORMATS).default('raw'),
-  /** Seconds since 1970: the same disk then gives the same file each time, with identifiers made from its contents; but not a
+  /** Seconds since 1970. If given, equal disks give equal files, with identifiers derived from the content; not supported for
    *  vhdx. */
   timestamp: timestamp.optional(),
 });
@@ -30,13 +30,13 @@ export interface ConvertImageOptions extends z.input<typeof schema> {}
 export interface ConvertedImage {
   readonly target: string;
   readonly format: ImageFormat;
-  /** The disk's size as a machine sees it, in bytes. vpc may be a little larger than the source: its size is in cylinders. */
+  /** The disk's size as a machine sees it, in bytes. vpc may be slightly larger than the source, because its size is in cylinders. */
   readonly virtualBytes: number;
-  /** What the file occupies on the host, in bytes. */
+  /** The space that the file occupies on the host, in bytes. */
   readonly allocatedBytes: number;
 }
 
-/** Arguments of qemu-img: runs of zeros of 4 KiB become holes. */
+/** Arguments of qemu-img. Runs of zeros of at least 4 KiB become holes. */
 export function convertImageArgs(source: string, target: string, format: ImageFormat): string[] {
   return [
     'qemu-img',
@@ -53,9 +53,9 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
   ];
 }
 
-/** Converts a raw image to one of make-disk-image's formats, or to another that qemu-img writes; what is sparse stays sparse.
- *  @returns sizes as `qemu-img info` tells them of the result.
- *  @throws {NoSpaceError} when the host's disk is full; a target that is there stays as it is.
+/** Converts a raw image to another format that qemu-img writes. Sparse images stay sparse.
+ *  @returns the sizes of the result, as `qemu-img info` reports them.
+ *  @throws {NoSpaceError} when the host's disk is full; an existing target stays unchanged.
  *  @see qemu-img(1). Runs: qemu-img. */
 export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineStep({
   name: STEP,
@@ -63,12 +63,13 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
   runs: ['qemu-img'],
   where: 'host',
   async prepare(files) {
-    // Absolute, because qemu-img takes `name:rest` for a protocol.
+    // Absolute, because qemu-img interprets `name:rest` as a protocol.
     const source = resolve(files.source);
     const target = resolve(files.target);
     await requireDisk(STEP, source, [], 'source');
     await requireReplaceable(STEP, target, 'target');
-    if (source === target) throw new InvalidOptionsError(STEP, [{ path: 'target', message: 'is the source itself' }]);
+    if (source === target)
+      throw new InvalidOptionsError(STEP, [{ path: 'target', message: 'is the same file as source' }]);
     return { source, target };
   },
   detail: ({ format }) => format,

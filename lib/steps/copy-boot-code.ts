@@ -18,7 +18,7 @@ const schema = z.object({
 
 export interface CopyBootCodeOptions extends z.input<typeof schema> {}
 
-/** Copies what a BIOS boots with from one disk to another: the boot sector's code, and the core image in the gap behind an MBR
+/** Copies the boot code for BIOS from one disk to another: the code in the boot sector, and GRUB's core image in the gap after an MBR
  *  or in the BIOS boot partition. Runs: nothing. */
 export const copyBootCode: Step<CopyBootCodeOptions, void> = defineStep({
   name: STEP,

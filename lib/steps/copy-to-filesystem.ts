@@ -15,13 +15,13 @@ const STEP = 'copyToFilesystem';
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** Its partition, as partitionDisk returns it; number 0 is the whole image. */
+  /** The partition, as partitionDisk returns it; number 0 is the whole image. */
   partition: z.object({ number: z.int().min(0).optional(), offsetBytes: z.int().min(0) }),
-  /** Files and directories on this host; each goes under its own name into `targetDirectory`. */
+  /** Files and directories on this host; each is copied into `targetDirectory` under its own name. */
   sources: z.array(path).min(1, 'must name at least one source').readonly(),
   /** A directory that exists in the filesystem; default "/". */
   targetDirectory: absolutePath.default('/'),
-  /** Default "ext4"; only ext4 is checked afterwards, and so only ext4 is taken. */
+  /** Default "ext4", the only supported type, because only ext4 can be verified afterwards. */
   fsType: z.string().default('ext4'),
 });
 
@@ -30,7 +30,7 @@ const OLD_NAMES = { targetFolder: 'targetDirectory' } as const;
 export type CopyToFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface CopiedToFilesystem {
-  /** How many files and directories were found in the image afterwards. */
+  /** How many files and directories were verified in the image. */
   readonly count: number;
   /** @deprecated Use `count`. */
   readonly entries: number;
@@ -52,17 +52,17 @@ export function copyToFilesystemArgs(options: z.input<typeof schema>): string[] 
   ];
 }
 
-/** What cptofs prints when it fails and exits 0 all the same. Kernel lines (-p) begin with a time stamp. */
+/** Errors that cptofs prints while exiting with status 0. Lines of the kernel (-p) start with a timestamp and are ignored. */
 const FAILURES =
   /^(?!\[\s*\d+\.\d+\]).*(error processing entry|unsupported entry type|unable to (open|create|symlink|chmod|set)|error (reading|writing)|fsimg lstat|can't mount|No space left on device).*$/m;
 
 /** Copies files into an ext4 filesystem inside an image with LKL's cptofs, without root and without mounting.
  *
- *  cptofs exits 0 also when the copy failed, so its status is not believed: its output is read, sources that it cannot
- *  name are refused, the image is synced, and every entry is then looked for in the image with its type and size.
- *  @throws {InvalidOptionsError} for sources whose names cptofs would take for a pattern, or copy silently as nothing.
- *  @throws {ImageTooSmallError}, {ToolFailedError} when its output says that it failed.
- *  @throws {UnexpectedStateError} when an entry is not in the image afterwards.
+ *  cptofs may exit with status 0 when the copy failed. So its output is searched for errors, sources whose names it cannot handle are
+ *  refused, the image is synced, and then every entry is verified in the image by its type and size.
+ *  @throws {InvalidOptionsError} for sources whose names cptofs would treat as a pattern, or silently skip.
+ *  @throws {ImageTooSmallError}, {ToolFailedError} when its output reports a failure.
+ *  @throws {UnexpectedStateError} when an entry is missing from the image.
  *  @see cptofs.c in LKL; lkl issue 466. Runs: cptofs. */
 export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem> = defineStep({
   name: STEP,
@@ -80,8 +80,8 @@ export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem>
     const argv = copyToFilesystemArgs({ ...parsed, fsType: 'ext4', image: resolve(parsed.image), sources });
     const result = await step.run(argv, { what: `cannot copy into ${parsed.image}` });
     const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
-    const said = FAILURES.exec(output)?.[0];
-    if (said !== undefined) {
+    const reported = FAILURES.exec(output)?.[0];
+    if (reported !== undefined) {
       const cause = new ToolFailedError(
         {
           step: STEP,
@@ -92,14 +92,14 @@ export const copyToFilesystem: Step<CopyToFilesystemOptions, CopiedToFilesystem>
           durationMs: result.durationMs,
           executor: step.executor.name,
         },
-        { what: `cptofs failed, though it exited 0: ${said.trim()}` },
+        { what: `cptofs failed, although it exited with status 0: ${reported.trim()}` },
       );
       if (/No space left on device/.test(output))
         throw new ImageTooSmallError(
           STEP,
           `the filesystem of ${parsed.image}`,
           {},
-          { cause, detail: cause.message, hint: 'give a larger diskSize' },
+          { cause, detail: cause.message, hint: 'set a larger diskSize' },
         );
       throw cause;
     }
@@ -127,9 +127,9 @@ async function refuseUnnameable(sources: readonly string[]): Promise<void> {
     const name = basename(source);
     const where = `sources[${index}]`;
     if (name === '' || name === '.' || name === '..')
-      issues.push({ path: where, message: `${source}: cptofs copies nothing for a source without a name of its own` });
+      issues.push({ path: where, message: `${source} does not end with a name; cptofs would copy nothing` });
     else if (/[*?[\\]/.test(name))
-      issues.push({ path: where, message: `${source}: cptofs would take its name for a pattern` });
+      issues.push({ path: where, message: `${source}: cptofs would treat its name as a pattern` });
     else {
       const facts = await lstat(source).catch(() => undefined);
       if (facts === undefined) issues.push({ path: where, message: `${source} does not exist` });
@@ -144,12 +144,12 @@ async function checkCopied(source: string, target: string, inImage: ReadonlyMap<
   const facts = await lstat(source);
   const found = inImage.get(target);
   if (found === undefined)
-    throw new UnexpectedStateError(STEP, `${source} was not copied, though cptofs exited 0`, {
+    throw new UnexpectedStateError(STEP, `${source} was not copied, although cptofs exited with status 0`, {
       expected: `/${target} in the image`,
       found: 'no such entry',
     });
   if (found.type !== typeOf(facts) || (facts.isFile() && found.sizeBytes !== facts.size))
-    throw new UnexpectedStateError(STEP, `${source} was not copied whole, though cptofs exited 0`, {
+    throw new UnexpectedStateError(STEP, `${source} was not copied completely, although cptofs exited with status 0`, {
       expected: `${facts.size} bytes`,
       found: `a ${found.type} of ${found.sizeBytes} bytes`,
     });
@@ -165,7 +165,7 @@ function typeOf(facts: Stats): Ext4FileType {
   return facts.isSymbolicLink() ? 'symlink' : 'regular';
 }
 
-/** What is in the filesystem, by path as UTF-8. */
+/** Lists the files in the filesystem, by path as UTF-8. */
 async function listExt4(image: string, offsetBytes: number): Promise<Map<string, Ext4Node>> {
   await using disk = await open(image, 'r');
   const volume = await openExt4(disk, { offsetBytes, sizeBytes: Number.MAX_SAFE_INTEGER });

@@ -9,10 +9,10 @@ import { SECTOR_BYTES } from '../units.ts';
 const STEP = 'createDisk';
 
 const schema = z.object({
-  /** The file to make; it must not exist. */
+  /** The file to create; it must not exist. */
   image: path,
   /** Bytes, a multiple of 512. */
-  sizeBytes: z.int().positive().multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}, the sector`),
+  sizeBytes: z.int().positive().multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}, the sector size`),
 });
 
 export interface CreateDiskOptions extends z.input<typeof schema> {}
@@ -20,13 +20,13 @@ export interface CreateDiskOptions extends z.input<typeof schema> {}
 export interface CreatedDisk {
   readonly image: string;
   readonly sizeBytes: number;
-  /** Bytes that it occupies on the host; 0 where the host's filesystem has sparse files. */
+  /** The space that it occupies on the host, in bytes; 0 if the host's filesystem supports sparse files. */
   readonly allocatedBytes: number;
 }
 
-/** Makes an empty sparse file of `sizeBytes`.
+/** Creates an empty sparse file of `sizeBytes`.
  *  @throws {UnexpectedStateError} when `image` exists.
- *  @throws {NoSpaceError} when the filesystem takes no file of that size. Runs: nothing. */
+ *  @throws {NoSpaceError} when the filesystem cannot hold a file of that size. Runs: nothing. */
 export const createDisk: Step<CreateDiskOptions, CreatedDisk> = defineStep({
   name: STEP,
   options: schema,

@@ -24,7 +24,7 @@ const schema = z.object({
   fsType: z.enum(['ext4', 'vfat']),
   /** An empty or new directory for the files' contents. */
   directory: path,
-  /** Paths from `/` that are left out, with all below them. */
+  /** Absolute paths that are omitted, with everything below them. */
   leaveOut: z.array(z.string()).readonly().default([]),
 });
 
@@ -32,8 +32,8 @@ const OLD_NAMES = { folder: 'directory' } as const;
 
 export type ExtractFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Takes a tree out of an image: every entry with its mode, owner and extended attributes as the filesystem has them, its content as a file of
- *  this host. makeFilesystem lays it out again (`entries`), without root on either way.
+/** Extracts all files of a filesystem in an image, without root. Returns every entry with its mode, owner and extended attributes, and
+ *  writes the content to files on this host. makeFilesystem accepts the result as `files`.
  *  @throws {UnexpectedStateError} for devices and sockets. Runs: mcopy. */
 export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = defineStep({
   name: STEP,
@@ -47,7 +47,7 @@ export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = de
   detail: ({ fsType }) => fsType,
   async run(step, parsed) {
     const leaveOut = new Set(parsed.leaveOut.map((name) => bytesOf(name.replace(/^\/+|\/+$/g, ''))));
-    // By its parents: a closure has many store paths, and its image many files.
+    // Looks up each parent, because comparing every file with every omitted path would be slow.
     const isKept = (name: string): boolean => {
       for (let at = name; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
         if (leaveOut.has(at)) return false;
@@ -61,7 +61,7 @@ export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = de
 
 type Parsed = z.output<typeof schema>;
 
-/** A name as the names of entries are: its bytes, read as latin1. */
+/** A name in the form of entries' names: its bytes, decoded as latin1. */
 function bytesOf(name: string): string {
   return Buffer.from(name, 'utf8').toString('latin1');
 }
@@ -72,7 +72,7 @@ async function extractFat(step: StepRunner, { image, partition, directory }: Par
   return listTree(step, { root: directory });
 }
 
-/** Bytes of a file that are read at once. */
+/** How many bytes of a file are read at once. */
 const CHUNK_BYTES = MIB;
 
 const TYPES: Partial<Readonly<Record<Ext4FileType, TreeEntryType>>> = {
@@ -95,7 +95,7 @@ async function extractExt4(
       found: `one that ${volume}`,
     });
   const entries: TreeEntry[] = [];
-  /** By inode, the file on this host that has its content. */
+  /** Maps an inode to the file on this host with its content. */
   const contents = new Map<number, string>();
   const pause = pauses(step);
   const damaged = (what: string): never => {

@@ -13,9 +13,9 @@ const schema = z.object({
   image: path,
   /** A partition with a FAT (makeBootFilesystem). Bytes. */
   partition: partitionExtent,
-  /** Files and directories, as extractFilesystem returns them; FAT keeps no modes and no owners. */
+  /** Files and directories, as extractFilesystem returns them. Modes and owners are lost on a FAT. */
   files: treeEntries.optional(),
-  /** A directory of this host whose contents go in, in the place of `files`. */
+  /** A directory of this host whose contents are written, instead of `files`. */
   populateFrom: path.optional(),
   /** Seconds since 1970 for the files' times; default: now. */
   timestamp: timestamp.optional(),
@@ -25,9 +25,9 @@ const OLD_NAMES = { entries: 'files' } as const;
 
 export type FillBootFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Writes a tree into a FAT inside an image, in the order of its paths: no root, no mount. Files that are there stay.
+/** Writes a tree into a FAT inside an image, in the order of its paths, without root and without mounting. Existing files are kept.
  *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written.
- *  @throws {UnexpectedStateError} for what a FAT cannot hold, such as a symbolic link, and for a file that is there already.
+ *  @throws {UnexpectedStateError} for a type that a FAT cannot store, such as a symbolic link, and for a file that exists already.
  *  Runs: mcopy, mdir, mmd. */
 export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineStep({
   name: STEP,
@@ -37,7 +37,7 @@ export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineS
   where: 'host',
   async prepare({ image, partition, files, populateFrom }) {
     if ((files === undefined) === (populateFrom === undefined))
-      throw new InvalidOptionsError(STEP, [{ path: 'files', message: 'or populateFrom must be given, and not both' }]);
+      throw new InvalidOptionsError(STEP, [{ path: 'files', message: 'must be given, or populateFrom, but not both' }]);
     await requireDisk(STEP, image, [partition]);
     if (populateFrom !== undefined) await requireDirectory(STEP, populateFrom, 'populateFrom');
   },
@@ -50,7 +50,7 @@ export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineS
     }));
     const odd = tree.find(({ type }) => type !== 'file' && type !== 'directory');
     if (odd !== undefined)
-      throw new UnexpectedStateError(STEP, `a FAT filesystem cannot hold /${odd.path}`, {
+      throw new UnexpectedStateError(STEP, `a FAT filesystem cannot store /${odd.path}`, {
         expected: 'a file or a directory',
         found: `a ${odd.type}`,
       });
@@ -60,7 +60,7 @@ export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineS
     if (twice !== undefined)
       throw new UnexpectedStateError(STEP, `duplicate entry /${twice.path}`, {
         expected: 'no such file on the partition',
-        found: 'one of a boot loader, or of another entry',
+        found: 'a file of the boot loader or of another entry',
       });
     const directories = tree
       .filter(({ type, path: name }) => type === 'directory' && name !== '')
@@ -72,7 +72,7 @@ export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineS
   },
 });
 
-/** The text of a name whose bytes were read as latin1. */
+/** The text of a name whose bytes were decoded as latin1. */
 function textOf(name: string): string {
   return Buffer.from(name, 'latin1').toString('utf8');
 }

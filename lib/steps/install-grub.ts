@@ -29,33 +29,31 @@ import {
 const STEP = 'installGrub';
 
 const schema = z.object({
-  /** A raw disk image, partitioned. */
+  /** A raw disk image with partitions. */
   image: path,
-  /** What partitionDisk returned. A FAT that is /boot, and the ESP, must have been made (makeBootFilesystem). */
+  /** The result of partitionDisk. The FATs of /boot and of the ESP must exist (makeBootFilesystem). */
   disk: partitionedDisk,
-  /** What it is to boot from: legacy BIOS, EFI, or both. With none of them the menu alone is written, for a loader that reads it
-   *  from elsewhere. */
+  /** The firmware that will boot it. If empty, only the menu is written, for a loader that reads it from elsewhere. */
   firmware: z.array(z.enum(['bios', 'efi'])).readonly(),
-  /** The staged root directory: where the layout has no /boot of its own, `boot/grub` goes into it. */
+  /** The staged root directory, into which `boot/grub` is written if the layout has no partition for /boot. */
   stagedRoot: path,
-  /** The UUID that the root filesystem has, or will have. */
+  /** The UUID that the root filesystem has or will have. */
   rootUuid: z.string().regex(/^[0-9A-Fa-f-]+$/, 'must be the UUID of the root filesystem'),
-  /** The label of the root filesystem: systems with `boot.loader.grub.fsIdentifier = "label"` find it by that. */
+  /** The label of the root filesystem, by which systems with `boot.loader.grub.fsIdentifier = "label"` find it. */
   rootLabel: filesystemLabel.optional(),
-  /** Of the root; default "ext4". */
+  /** The type of the root filesystem; default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
   /** The generations of the system profile; the last is the default. */
   generations,
-  /** A private store's directory; default: the host's store. */
+  /** The directory of a private store; default: the host's store. */
   store: path.optional(),
-  /** The closure in the image: what is booted must be in it. Default: not checked. */
+  /** The store paths in the image, which must contain the kernels and initrds. Default: not checked. */
   storePaths: z.array(z.string()).readonly().optional(),
-  /** The directory with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: where they are beside a directory of
-   *  PATH. */
+  /** The directory with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: `lib/grub` beside a directory of PATH. */
   grubDirectory: path.optional(),
   /** How long the menu waits; default: as the system is configured. */
   timeoutSeconds: menuTimeout.optional(),
-  /** How it waits; default: as the system is configured. */
+  /** What the menu shows while it waits; default: as the system is configured. */
   timeoutStyle: z.enum(TIMEOUT_STYLES).optional(),
   /** Seconds since 1970 for files on a FAT, and for the entries' dates; default: now. */
   timestamp: timestamp.optional(),
@@ -66,23 +64,23 @@ const OLD_NAMES = { root: 'stagedRoot', grubFolder: 'grubDirectory' } as const;
 export type InstallGrubOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface InstalledGrub {
-  /** Bytes of the BIOS core image, and of the room it had; undefined without BIOS. */
+  /** The size of the BIOS core image, and of the space for it; undefined without BIOS. */
   readonly core: { readonly sizeBytes: number; readonly availableBytes: number } | undefined;
-  /** Files on the boot partition, or in the root's /boot, from `/boot`. */
+  /** Files on the boot partition, or in the root's /boot, with paths below `/boot`. */
   readonly bootFiles: readonly string[];
 }
 
-/** Installs GRUB into an image from the systems' boot.json and from what their own installer is configured with
- *  (`boot.loader.grub`, in the closure): no VM, no root, nothing of the system runs.
+/** Installs GRUB into an image, from the systems' boot.json and the settings of their own installer (`boot.loader.grub`, read from the
+ *  closure). Needs no VM and no root, and runs none of the system's code.
  *
- *  BIOS: the core image in the gap behind an MBR or in the BIOS boot partition, and the boot sector that loads it. EFI: the
- *  removable path, and the loader's own directory where the system does not ask for the removable path alone. grub.cfg, GRUB's
- *  modules, environment and state, fonts and pictures are in NixOS's places (`/boot/grub`, and `/boot/kernels` where /boot is a
- *  filesystem of its own), so that `nixos-rebuild boot` in the machine carries on; unless the system says otherwise, the menu is on
- *  the serial console that the kernel is told of, too.
- *  @throws {InvalidOptionsError} as installSystemdBoot.
- *  @throws {ImageTooSmallError} when the core image is larger than its place, or the kernels than theirs: needed and available bytes.
- *  @throws {ToolMissingError} without grub-mkimage or the modules of a platform.
+ *  For BIOS, it writes the core image into the gap after an MBR or into the BIOS boot partition, and the boot sector that loads it. For
+ *  EFI, it writes the loader to the removable media path, and also to the loader's own directory unless the system is configured for
+ *  the removable path only. grub.cfg, modules, environment, state, fonts and pictures are where NixOS expects them (`/boot/grub`, and
+ *  `/boot/kernels` where /boot is a separate filesystem), so that `nixos-rebuild boot` works in the machine. The menu is also shown on
+ *  the kernel's serial console, unless the system configures GRUB's terminals.
+ *  @throws {InvalidOptionsError} like installSystemdBoot.
+ *  @throws {ImageTooSmallError} when the core image or the kernels do not fit: bytes needed and available.
+ *  @throws {ToolMissingError} when grub-mkimage or the modules of a platform are missing.
  *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, cp, find, grub-mkimage, mcopy,
  *  mdir, mmd. */
 export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
@@ -133,7 +131,7 @@ export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
       const content = { source: loader.file, sizeBytes: loader.sizeBytes };
       const places = [
         `EFI/BOOT/BOOT${architecture.toUpperCase()}.EFI`,
-        // Where grub-install puts it, for an entry in the firmware's variables.
+        // Where grub-install puts it, for a boot entry in EFI variables.
         ...(settings.isConfigured && !settings.efiInstallAsRemovable
           ? [`EFI/${settings.bootloaderId}/grub${architecture}.efi`]
           : []),
@@ -158,7 +156,7 @@ interface Cores {
   readonly modules: readonly FatFile[];
 }
 
-/** The core image of each platform, which finds grub.cfg by itself, and the platform's modules. */
+/** Makes the core image of each platform, which finds grub.cfg by itself, and collects the platform's modules. */
 async function makeCores(
   step: StepRunner,
   { firmware, disk, fsType, grubDirectory }: z.output<typeof schema>,
@@ -185,10 +183,12 @@ async function makeCores(
   };
   const bios = firmware.includes('bios') ? await make('i386-pc', ['biosdisk']) : undefined;
   if (!firmware.includes('efi') || disk.esp === undefined) return { bios, efi: undefined, modules: files };
-  // A 64-bit system may be for firmware of 32 bits (boot.loader.grub.forcei686).
+  // A 64-bit system may be configured for 32-bit firmware (boot.loader.grub.forcei686).
   const architecture = settings.grubTargetEfi === 'i386-efi' ? efiArchitecture('i686-linux') : efiArchitecture(system);
   if (architecture === undefined)
-    throw new InvalidOptionsError(STEP, [{ path: 'firmware', message: `${system} has no EFI` }]);
+    throw new InvalidOptionsError(STEP, [
+      { path: 'firmware', message: `efi: GRUB for EFI is not supported for ${system}` },
+    ]);
   const core = await make(architecture.grub, ['efi_gop']);
   return { bios, efi: { core, architecture: architecture.name }, modules: files };
 }
@@ -206,7 +206,7 @@ async function bootPlace(
   return { search: searchFor(volumeId, label === '' ? undefined : label), path: '', storeSearch, copies: true };
 }
 
-/** Into /boot of the staged root. */
+/** Writes files into /boot of the staged root. */
 async function writeIntoRoot(stagedRoot: string, files: readonly FatFile[]): Promise<void> {
   const root = resolve(stagedRoot);
   for (const { path: name, content } of files) {
@@ -214,7 +214,7 @@ async function writeIntoRoot(stagedRoot: string, files: readonly FatFile[]): Pro
     if ('text' in content) await writeInside(STEP, root, target, content.text);
     else await copyInside(STEP, root, target, content.source);
   }
-  // Its menu may have passwords. As NixOS's installer makes it.
+  // Private, as NixOS's installer makes it, because the menu may contain passwords.
   await chmod(join(root, 'boot/grub'), 0o700);
 }
 
@@ -223,7 +223,7 @@ function checkPlaces({ firmware, disk }: z.output<typeof schema>): void {
   if (firmware.includes('bios') && disk.table === 'gpt' && disk.biosGrub === undefined)
     issues.push({ path: 'firmware', message: 'bios: the GPT has no BIOS boot partition for the core image' });
   if (firmware.includes('bios') && disk.table === 'none')
-    issues.push({ path: 'firmware', message: 'bios: there is no partition table, and so no place for the core image' });
+    issues.push({ path: 'firmware', message: 'bios: without a partition table, there is no place for the core image' });
   if (firmware.includes('efi') && disk.esp === undefined)
     issues.push({ path: 'firmware', message: 'efi: there is no EFI system partition' });
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);

@@ -25,18 +25,18 @@ const schema = z.object({
   stagedRoot: path,
   /** The NixOS system: a path in the Nix store, or a link to one, such as `./result`. */
   toplevel: path,
-  /** A private store's directory (`nix-build --store DIR`), with `nix/store` in it; default: the host's store. */
+  /** The directory of a private store (`nix-build --store DIR`), which contains `nix/store`; default: the host's store. */
   store: path.optional(),
-  /** A `closureInfo` directory (`store-paths`, `registration`): nothing is asked of a Nix database then. */
+  /** A `closureInfo` directory (`store-paths`, `registration`), used instead of querying a Nix database. */
   closureInfo: path.optional(),
   /** More store paths to copy, with their closures. */
   additionalPaths: z.array(path).readonly().default([]),
   /** A store path with the channel's sources, which a closureInfo must name; default: no channel. */
   channel: path.optional(),
-  /** Copy the store paths into the root; default true. Without, they are only registered there, and makeFilesystem
-   *  takes them from where they are (`closure`). */
+  /** Copy the store paths into the root; default true. If false, they are only registered there, and makeFilesystem reads them
+   *  from their store (`closure`). */
   copyClosure: z.boolean().default(true),
-  /** Seconds since 1970: the registration time of every store path, in a database of the same bytes each time. */
+  /** Seconds since 1970: the registration time of every store path. It also makes the database reproducible. */
   timestamp: timestamp.optional(),
 });
 
@@ -49,9 +49,9 @@ export interface InstalledSystem {
   readonly toplevel: string;
   /** The store paths that are now registered in the root, sorted. */
   readonly storePaths: readonly string[];
-  /** They, and where they are: for computeDiskSize, makeFilesystem and the installers of boot loaders. */
+  /** The store paths with their store, for computeDiskSize, makeFilesystem and the steps that install boot loaders. */
   readonly closure: Closure;
-  /** The generation of the system profile that was made, for the installers of boot loaders. */
+  /** The new generation of the system profile, for the steps that install boot loaders. */
   readonly generation: { readonly number: number; readonly toplevel: string };
   /** The text of `nixos-version`; undefined when the system has none. */
   readonly version: string | undefined;
@@ -59,7 +59,7 @@ export interface InstalledSystem {
 
 const PROFILES = 'nix/var/nix/profiles';
 
-/** What Nix's programs leave in a root and make again when they need it; `reserved` has 8 MiB. */
+/** Files that Nix leaves in a root, and creates again when it needs them; `reserved` takes 8 MiB. */
 const LEFT_BY_NIX = [
   'nix/store/.links',
   'nix/var/nix/db/big-lock',
@@ -70,7 +70,7 @@ const LEFT_BY_NIX = [
   'nix/var/nix/temproots',
 ];
 
-/** Modes of the directories a NixOS root begins with. */
+/** The standard directories of a NixOS root, and their modes. */
 const DIRECTORIES: readonly (readonly [string, number])[] = [
   ['boot', 0o755],
   ['dev', 0o755],
@@ -97,15 +97,15 @@ const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additional
     ? [
         {
           path: 'closureInfo',
-          message: 'contradicts additionalPaths: it already names all store paths; give them to its rootPaths',
+          message: 'contradicts additionalPaths: it already names all store paths; add them to its rootPaths',
         },
       ]
     : [];
 
-/** Does what `nixos-install --no-bootloader --no-root-passwd --substituters ""` does, into a directory and without root:
- *  copies the closure of `toplevel` (unless told not to), registers it in a Nix database, makes a generation of the
- *  `system` profile, the standard directories with their modes, `/etc/NIXOS`, and the channel when asked.
- *  @throws {InvalidOptionsError} when `toplevel` is not in the store or is no NixOS system.
+/** Installs a system into a directory, like `nixos-install --no-bootloader --no-root-passwd --substituters ""` but without root:
+ *  copies the closure of `toplevel` (unless `copyClosure` is false), registers it in a Nix database, and makes a generation of the
+ *  `system` profile, the standard directories with their modes, `/etc/NIXOS`, and the channel if one is given.
+ *  @throws {InvalidOptionsError} when `toplevel` is not in the store, or is not a NixOS system.
  *  @throws {NoSpaceError} when the host's disk is full.
  *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix, nix-store, rsync, sqlite3. */
 export const installSystem: Step<InstallSystemOptions, InstalledSystem> = defineStep({
@@ -144,7 +144,7 @@ export const installSystem: Step<InstallSystemOptions, InstalledSystem> = define
       await runNix(step, copyClosureArgs(root, wanted, store), { what: `cannot copy the closure of ${toplevel}` });
     else {
       if (parsed.copyClosure) await copyStorePaths(step, root, sourceRoot, storePaths);
-      // Which derivation made a path depends on the store it comes from.
+      // Derivers are omitted in a reproducible image, because they depend on the store.
       const registered =
         parsed.timestamp === undefined ? registrations : registrations.map((record) => ({ ...record, deriver: '' }));
       await loadRegistrations(step, root, registered);
@@ -154,12 +154,12 @@ export const installSystem: Step<InstallSystemOptions, InstalledSystem> = define
     await writeFile(join(root, 'etc/NIXOS'), '', { flag: 'wx' }).catch((error: unknown) => {
       if (!isErrno(error, 'EEXIST')) throw error;
     });
-    // Of this host's user, whose name means nothing in the image.
+    // Nix makes a directory for this host's user, who does not exist in the image.
     for (const user of await readdir(join(root, PROFILES, 'per-user')))
       if (user !== 'root') await rm(join(root, PROFILES, 'per-user', user), { recursive: true });
     for (const left of LEFT_BY_NIX) await rm(join(root, left), { recursive: true, force: true });
     if (parsed.timestamp !== undefined) await fixDatabase(step, root, parsed.timestamp);
-    // Whatever the umask.
+    // Independent of the umask.
     await chmod(join(root, 'etc/NIXOS'), 0o644);
     for (const [directory, mode] of DIRECTORIES) await chmod(join(root, directory), mode);
     await chmodTree(join(root, 'nix/var/nix'));
@@ -208,16 +208,16 @@ async function readClosureInfo(closureInfo: string, wanted: readonly string[]): 
   const problems = [
     ...[...storePaths]
       .filter((storePath) => !STORE_PATH.test(storePath))
-      .map((storePath) => `store-paths names ${JSON.stringify(storePath)}, which is no store path`),
+      .map((storePath) => `store-paths names ${JSON.stringify(storePath)}, which is not a store path`),
     ...[...storePaths]
       .filter((storePath) => STORE_PATH.test(storePath) && !registered.has(storePath))
-      .map((storePath) => `names ${storePath}, which it does not register`),
+      .map((storePath) => `store-paths names ${storePath}, which is not in registration`),
     ...[...registered]
       .filter((storePath) => !storePaths.has(storePath))
-      .map((storePath) => `registers ${storePath}, which is not in its store-paths`),
+      .map((storePath) => `registration names ${storePath}, which is not in store-paths`),
     ...wanted
       .filter((storePath) => !storePaths.has(storePath))
-      .map((storePath) => `${closureInfo} does not hold ${storePath}`),
+      .map((storePath) => `${closureInfo} does not contain ${storePath}`),
   ];
   if (problems.length > 0)
     throw new InvalidOptionsError(
@@ -234,7 +234,10 @@ async function checkPresent(sourceRoot: string, storePaths: readonly string[]): 
   if (missing.length > 0)
     throw new InvalidOptionsError(
       STEP,
-      missing.map((storePath) => ({ path: 'toplevel', message: `its closure has ${storePath}, which is not there` })),
+      missing.map((storePath) => ({
+        path: 'toplevel',
+        message: `its closure contains ${storePath}, which does not exist`,
+      })),
     );
 }
 
@@ -251,9 +254,8 @@ async function copyStorePaths(
   );
 }
 
-/** Makes a store path the current generation of a profile, as `nix-env --set` does, which would also leave a root of the
- *  garbage collector that names this host's directory. */
-/** @returns its number. */
+/** Makes a store path the current generation of a profile. `nix-env --set` would also leave a garbage collector root that names a
+ *  directory of this host. @returns the number of the generation. */
 async function addGeneration(directory: string, profile: string, storePath: string): Promise<number> {
   const generations = (await readdir(directory))
     .map((name) =>
@@ -276,7 +278,7 @@ async function installChannel(root: string, channel: string): Promise<void> {
   await symlink(`/${profiles}/channels`, join(root, 'root/.nix-defexpr/channels'));
 }
 
-/** One registration time for all, and none of the free space in which SQLite leaves what was there before. */
+/** Sets all registration times, and removes free pages, in which SQLite leaves old data. */
 async function fixDatabase(step: StepRunner, root: string, time: number): Promise<void> {
   const database = join(root, 'nix/var/nix/db/db.sqlite');
   await step.run(
@@ -287,7 +289,7 @@ async function fixDatabase(step: StepRunner, root: string, time: number): Promis
   );
 }
 
-/** Nix's own state: directories 0755, files 0644. */
+/** Sets the modes below a directory: 0755 for directories, 0644 for files. */
 async function chmodTree(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
@@ -309,13 +311,13 @@ async function makeStandardDirectories(root: string): Promise<void> {
       if (!(await lstat(target)).isDirectory())
         throw new UnexpectedStateError(STEP, `cannot install into ${root}: /${directory} is in the way`, {
           expected: 'a directory',
-          found: 'something else, perhaps from contents',
+          found: 'another type of file, which contents may have added',
         });
     }
   }
 }
 
-/** What runs on this host writes below these: a symbolic link there, from contents, would lead it out of the root. */
+/** Refuses symbolic links in directories to which programs of this host write: a link from `contents` could lead out of the root. */
 async function refuseLinks(root: string): Promise<void> {
   const links: string[] = [];
   const look = async (directory: string): Promise<void> => {
@@ -333,7 +335,7 @@ async function refuseLinks(root: string): Promise<void> {
       STEP,
       links.map((link) => ({
         path: 'root',
-        message: `/${link} is a symbolic link, through which this host would be written to`,
+        message: `/${link} is a symbolic link; writing through it could change files of this host`,
       })),
     );
 }
@@ -347,5 +349,5 @@ async function checkIsSystem(directory: string, toplevel: string): Promise<void>
   if ((await lstat(directory).catch(() => undefined)) === undefined)
     await problem(`is not in the store (${directory} does not exist)`);
   if ((await lstat(join(directory, 'init')).catch(() => undefined)) === undefined)
-    await problem('is no NixOS system: it has no init');
+    await problem('is not a NixOS system: it has no init');
 }

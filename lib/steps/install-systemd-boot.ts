@@ -18,25 +18,25 @@ const STEP = 'installSystemdBoot';
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** The EFI system partition, with its FAT made (makeBootFilesystem). Bytes. */
+  /** The EFI system partition, in bytes. Its FAT must exist (makeBootFilesystem). */
   esp: partitionExtent,
-  /** The XBOOTLDR partition, which kernels and entries then go to. Bytes. */
+  /** The XBOOTLDR partition for kernels and entries, in bytes; default: they are on the ESP. */
   xbootldr: partitionExtent.optional(),
   /** The generations of the system profile; the last is the default. */
   generations,
-  /** A private store's directory; default: the host's store. */
+  /** The directory of a private store; default: the host's store. */
   store: path.optional(),
-  /** The closure in the image: what is booted must be in it. Default: not checked. */
+  /** The store paths in the image, which must contain the kernels and initrds. Default: not checked. */
   storePaths: z.array(z.string()).readonly().optional(),
-  /** The loader's .efi file; default: the one of the system's own systemd. */
+  /** The loader's .efi file; default: that of the system's systemd. */
   systemdBoot: path.optional(),
   /** How long the menu waits; default: as the system is configured. */
   timeoutSeconds: menuTimeout.optional(),
-  /** Whether the kernel's parameters can be edited in the menu; default: as the system is configured. */
+  /** Whether kernel parameters can be edited in the menu; default: as the system is configured. */
   editor: z.boolean().optional(),
   /** Default: as the system is configured. @see loader.conf(5) */
   consoleMode: z.enum(CONSOLE_MODES).optional(),
-  /** The machine's id for the entries: 32 hexadecimal digits, as in /etc/machine-id. Default: none. */
+  /** The machine ID for the entries: 32 hexadecimal digits, as in /etc/machine-id. Default: none. */
   machineId: z
     .string()
     .regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits')
@@ -48,21 +48,21 @@ const schema = z.object({
 export interface InstallSystemdBootOptions extends z.input<typeof schema> {}
 
 export interface InstalledSystemdBoot {
-  /** Files on the ESP and on XBOOTLDR, from their roots. */
+  /** Files on the ESP and on XBOOTLDR, with paths from their roots. */
   readonly esp: readonly string[];
   readonly xbootldr: readonly string[];
   /** The entry that boots by default. */
   readonly defaultEntry: string;
 }
 
-/** Installs systemd-boot into the ESP of an image, and an entry for each generation and specialisation, from their
- *  boot.json and from what their own installer is configured with (`boot.loader.systemd-boot`, in the closure): no VM, no root,
- *  nothing of the system runs. Every file is where NixOS's own installer puts it, entries by the names that the system's own gives
- *  them, so that `nixos-rebuild boot` in the machine carries on. Not written: `loader/random-seed`, for every machine of the image would
- *  have the same; systemd makes one at the first boot.
- *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the
- *  closure; for initrdSecrets, which take running the system's code; for an option of the system's that only its own installer can
- *  do, by NixOS's name; for a system without systemd-boot.
+/** Installs systemd-boot into the ESP of an image, with an entry for each generation and specialisation, from their boot.json and the
+ *  settings of their own installer (`boot.loader.systemd-boot`, read from the closure). Needs no VM and no root, and runs none of the
+ *  system's code. All files have the same paths and names as those of NixOS's installer, so that `nixos-rebuild boot` works in the
+ *  machine. `loader/random-seed` is not written, because all machines of the image would share it; systemd creates one at the first
+ *  boot.
+ *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the closure; for
+ *  initrdSecrets, which require the system's code to run; for NixOS options that only the system's own installer supports; for a
+ *  system without systemd-boot.
  *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
  *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mcopy, mdir, mmd. */
 export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystemdBoot> = defineStep({
@@ -104,7 +104,7 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
     const onEsp = laterWins([
       { path: `EFI/systemd/systemd-boot${architecture.name}.efi`, content: { text: binary } },
       { path: `EFI/BOOT/BOOT${architecture.name.toUpperCase()}.EFI`, content: { text: binary } },
-      // Says that the directory beside it has entries of the specification's type 1.
+      // Declares that the directory loader/entries has entries of type 1 of the specification.
       { path: 'loader/entries.srel', content: { text: 'type1\n' } },
       { path: 'loader/loader.conf', content: { text: loaderConf(settings, entries.defaultEntry) } },
       ...(espMountPoint === bootMountPoint ? [] : await ofSystem(espMountPoint)),
@@ -119,7 +119,7 @@ export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystem
       await writeFatTree(step, at(esp), { directories, files }, time);
       return { esp: names(files), xbootldr: [], defaultEntry };
     }
-    // The specification's marker is on the partition that has the entries.
+    // The marker file must be on the partition that has the entries.
     const marker = onEsp.filter((file) => file.path === 'loader/entries.srel');
     const espFiles = onEsp.filter((file) => !marker.includes(file));
     const bootPartitionFiles = [...marker, ...onBoot];
@@ -142,9 +142,9 @@ function noLoader(system: Bootspec): InvalidOptionsError {
     [
       {
         path: 'systemdBoot',
-        message: `there is no systemd-boot for ${system.system} in ${system.toplevel}/systemd/lib/systemd/boot/efi`,
+        message: `systemd-boot for ${system.system} does not exist in ${system.toplevel}/systemd/lib/systemd/boot/efi`,
       },
     ],
-    { hint: 'give the .efi file (systemdBoot), or use GRUB' },
+    { hint: 'set systemdBoot to an .efi file, or use GRUB' },
   );
 }

@@ -12,14 +12,14 @@ const schema = z.object({
       absolutePath.refine((name) => /^\/dev\/./.test(name) && !name.split('/').includes('..'), 'must be below /dev'),
     )
     .readonly(),
-  /** The disk that takes the place of each. */
+  /** The disk that replaces each of them. */
   disk: absolutePath,
 });
 
 export interface LinkBootDevicesOptions extends z.input<typeof schema> {}
 
-/** Makes each device a link to the image's disk, where the executor has no such device: a loader's installer writes to the one it is
- *  configured for, whichever disk the builder VM has. Runs: ln, mkdir, test. */
+/** Makes each device that does not exist a link to the image's disk: a boot loader's installer writes to the device that it is
+ *  configured for, whatever the disk is called in the builder VM. Runs: ln, mkdir, test. */
 export const linkBootDevices: Step<LinkBootDevicesOptions, void> = defineStep({
   name: STEP,
   options: schema,

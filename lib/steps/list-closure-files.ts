@@ -7,15 +7,15 @@ const STEP = 'listClosureFiles';
 
 const schema = z.object({
   closure: closureSource,
-  /** Seconds since 1970: for a reproducible image, in which which files are hard links does not depend on the store. */
+  /** Seconds since 1970, for a reproducible image: hard links then do not depend on those in the store. */
   timestamp: timestamp.optional(),
-  /** Store paths stand at the filesystem's root, which is then to be mounted on /nix/store; default false. */
+  /** Put store paths at the filesystem's root, which will be mounted on /nix/store; default false. */
   atRoot: z.boolean().default(false),
 });
 
 export interface ListClosureFilesOptions extends z.input<typeof schema> {}
 
-/** Lists every entry of a closure once, for computeDiskSize and makeFilesystem (`entries`), which else look for themselves.
+/** Lists all files of a closure, for the option `files` of computeDiskSize and makeFilesystem, which otherwise list them themselves.
  *  Runs: nothing. */
 export const listClosureFiles: Step<ListClosureFilesOptions, TreeEntry[]> = defineStep({
   name: STEP,

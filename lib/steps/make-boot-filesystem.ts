@@ -15,9 +15,9 @@ const schema = z.object({
   partition: partitionExtent,
   /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
   label: fatLabel.default('ESP'),
-  /** 8 hexadecimal digits; default: from the clock. */
+  /** 8 hexadecimal digits; default: derived from the current time. */
   volumeId: volumeId.optional(),
-  /** Seconds since 1970: with it and a volumeId the filesystem has the same bytes each time; default: now. */
+  /** Seconds since 1970; default: now. Together with volumeId, it makes the filesystem reproducible. */
   timestamp: timestamp.optional(),
 });
 
@@ -29,14 +29,15 @@ export function makeBootFilesystemArgs(options: MakeBootFilesystemOptions): stri
   return [
     'mkfs.vfat',
     ...['-F', `${fatBits(partition.sizeBytes)}`, '--offset', `${bytesToSectors(partition.offsetBytes)}`],
-    // Fixes everything that comes from the clock, the volume ID too unless it is given.
+    // --invariant replaces everything that depends on the time, including the volume ID unless it is given.
     ...(time === undefined ? [] : ['--invariant']),
     ...(id === undefined ? [] : ['-i', id]),
     ...['-n', label, `./${basename(image)}`, `${Math.floor(partition.sizeBytes / KIB)}`],
   ];
 }
 
-/** Makes a FAT filesystem at a partition inside an image: no root, no mount. mountBootFilesystem does it to a device, and mounts it.
+/** Makes a FAT filesystem in a partition of an image, without root and without mounting. mountBootFilesystem makes one on a device, and
+ *  mounts it.
  *  @returns the volume ID and sizes, read back from the boot sector.
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat. */
 export const makeBootFilesystem: Step<MakeBootFilesystemOptions, FatFacts> = defineStep({

@@ -44,7 +44,7 @@ const inodes = z.int().positive().max(0xffff_ffff);
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** Where the filesystem goes: a partition as partitionDisk returns it. Bytes. */
+  /** The partition for the filesystem, as partitionDisk returns it. Bytes. */
   partition: partitionExtent,
   /** Default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
@@ -54,21 +54,22 @@ const schema = z.object({
   uuid: guid.optional(),
   /** The directory hash seed; default: random. */
   hashSeed: guid.optional(),
-  /** What computeDiskSize returned, for the number of inodes. */
+  /** The result of computeDiskSize, for the number of inodes. */
   size: z.object({ inodeCount: inodes }).optional(),
-  /** The number of inodes, in the place of `size`; default: one for each 16 KiB. */
+  /** The number of inodes, instead of `size`; default: one for each 16 KiB. */
   inodeCount: inodes.optional(),
-  /** A directory whose contents fill the filesystem in the same pass, every file owned by root. */
+  /** A directory whose contents are written into the filesystem; root owns every file there. */
   populateFrom: path.optional(),
-  /** Store paths that go into it too, straight from the store they are in. */
+  /** Store paths that are written as well, directly from their store. */
   closure: closureSource.optional(),
-  /** Entries that go into an ext4 with their own modes and owners, as extractFilesystem and listClosureFiles return them. */
+  /** Entries that are written into an ext4 with their own modes and owners, as extractFilesystem and listClosureFiles return
+   *  them. */
   files: treeEntries.optional(),
-  /** What is not root's: each target with all below it. */
+  /** Paths that root does not own; each includes everything below it. */
   owners: treeOwners.default([]),
-  /** Extended attributes, for ext4: as stageContents returns them. */
+  /** Extended attributes, only for ext4, as stageContents returns them. */
   attributes: treeAttributes.default([]),
-  /** Seconds since 1970 for every time in the filesystem; default: files keep their modification time, the rest is now. */
+  /** Seconds since 1970 for all times in the filesystem; default: files keep their modification times, other times are now. */
   timestamp: timestamp.optional(),
 });
 
@@ -82,24 +83,24 @@ export interface MadeFilesystem {
   readonly uuid: string;
   readonly label: string;
   readonly sizeBytes: number;
-  /** Undefined for f2fs, whose superblock does not tell. */
+  /** Undefined for f2fs, whose superblock does not contain it. */
   readonly freeBytes: number | undefined;
-  /** ext4's; the others make inodes as they are needed. */
+  /** Only for ext4: the other filesystems allocate inodes dynamically. */
   readonly inodeCount: number | undefined;
   readonly freeInodes: number | undefined;
 }
 
-/** What an ext4 has, whatever mke2fs.conf and the version of e2fsprogs would choose: what GRUB 2.06 and Linux 4.19 read.
+/** The features of an ext4, independent of mke2fs.conf and of the version of e2fsprogs. GRUB 2.06 and Linux 4.19 support them.
  *  @see ext4(5) */
 const EXT4_FEATURES = [
   ...['has_journal', 'ext_attr', 'resize_inode', 'dir_index', 'filetype', 'extent', '64bit', 'flex_bg'],
   ...['sparse_super', 'large_file', 'huge_file', 'dir_nlink', 'extra_isize', 'metadata_csum'],
 ];
 
-/** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. Several -E would leave only the last in force. */
+/** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. All extended options are in one -E, because only the last -E counts. */
 export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
   const { partition, label = 'nixos', uuid, hashSeed, inodeCount } = options;
-  // mke2fs discards the range first, so that what it leaves out (inode tables, journal) reads as zeros, and stays sparse.
+  // mke2fs discards the range first, so that parts that it does not write (inode tables, journal) are zero and sparse.
   const extended = [
     `offset=${partition.offsetBytes}`,
     'lazy_journal_init=1',
@@ -119,15 +120,15 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
   ];
 }
 
-/** Makes a filesystem at `partition` inside `image`, destroying what was there, and fills it.
+/** Makes a filesystem in `partition` of `image`, overwriting its content, and fills it.
  *
- *  ext4 is made at its offset, and filled file by file from where each is: no second copy, every file root's, hard links and
- *  holes kept, whoever runs it. The others, whose tools know no offset, are made in a sparse file beside the image, which is
- *  then copied in without its holes.
+ *  ext4 is made at its offset and filled file by file, directly from the sources. Root owns every file unless specified otherwise, and
+ *  hard links and holes are kept. No root is needed. Other filesystems, whose tools do not support an offset, are made in a sparse file
+ *  beside the image, whose data is then copied into the image.
  *  @returns UUID, label, size and inodes, read back from the superblock.
  *  @throws {ImageTooSmallError} when the tree does not fit: bytes and inodes needed and available.
- *  @throws {InvalidOptionsError} for what the tools of the filesystem cannot hold.
- *  @throws {UnexpectedStateError} when an ext4 does not hold as many inodes afterwards as the tree has.
+ *  @throws {InvalidOptionsError} for options that the tools of the filesystem do not support.
+ *  @throws {UnexpectedStateError} when the number of used inodes in an ext4 differs from that of the tree.
  *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, cp, fakeroot, filefrag, find, mkfs.btrfs,
  *  mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
 export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defineStep({
@@ -136,7 +137,7 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
   rules: [
     ({ size, inodeCount }) =>
       size !== undefined && inodeCount !== undefined
-        ? [{ path: 'inodeCount', message: 'is given, and size has one as well' }]
+        ? [{ path: 'inodeCount', message: 'contradicts size, which contains an inodeCount as well' }]
         : [],
   ],
   oldNames: OLD_NAMES,
@@ -149,27 +150,27 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
     if (populateFrom !== undefined && onHost) await requireDirectory(STEP, populateFrom, 'populateFrom');
     if (parsed.fsType !== 'ext4' && parsed.closure?.atRoot === true)
       throw new InvalidOptionsError(STEP, [
-        { path: 'closure.atRoot', message: `is for ext4; the tools of ${parsed.fsType} fill /nix/store` },
+        { path: 'closure.atRoot', message: `is supported only for ext4, not for ${parsed.fsType}` },
       ]);
     const [attribute] = parsed.attributes;
     if (parsed.fsType !== 'ext4' && attribute !== undefined)
       throw new InvalidOptionsError(STEP, [
         {
           path: 'attributes',
-          message: `${attribute.target} has the extended attribute ${attribute.name}, which only ext4 is filled with, not ${parsed.fsType}`,
+          message: `${attribute.target} has the extended attribute ${attribute.name}; attributes are supported only for ext4, not for ${parsed.fsType}`,
         },
       ]);
     if (isFilled(parsed) && !onHost)
       throw new InvalidOptionsError(STEP, [
         {
           path: 'executor',
-          message: `${executor.name} does not see this host's files, which the filesystem is filled with: fill it on this host, or in a container`,
+          message: `${executor.name} does not see the files of this host to fill the filesystem with; use this host, or a container`,
         },
       ]);
   },
   detail: ({ populateFrom, fsType }) => populateFrom ?? fsType,
   async run(step, given) {
-    // Absolute: mkfs runs in the image's directory, and find takes a name that begins with a dash for an option.
+    // Absolute, because mkfs runs in the image's directory, and find treats a name with a leading dash as an option.
     const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
     const parsed = { ...given, populateFrom, inodeCount: given.inodeCount ?? given.size?.inodeCount };
     const tree = isFilled(given) ? walkTree(step, { ...parsed, entries: parsed.files, root: populateFrom }) : undefined;
@@ -237,7 +238,7 @@ async function makeInFile(
   if (made.exitCode !== 0) throw await mkfsFailure(step, made, parsed, tree);
   const { size } = await handle.stat();
   if (size > partition.sizeBytes)
-    throw await noSpace(step, tree ?? [], parsed, new Error(`mkfs.${fsType} made it ${size} bytes large`));
+    throw await noSpace(step, tree ?? [], parsed, new Error(`mkfs.${fsType} made a filesystem of ${size} bytes`));
   await spliceSparse(step, file, { image, offsetBytes: partition.offsetBytes });
   const read = { btrfs: readBtrfs, xfs: readXfs, f2fs: readF2fs, ext4: undefined }[fsType];
   if (read === undefined) throw new RangeError(fsType);
@@ -255,36 +256,36 @@ async function mkfsFailure(
     what: `cannot make the filesystem in ${parsed.image}`,
   });
   const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
-  // "No space left on device" is said of both: of a filesystem that is too small, and of a host that is full.
+  // "No space left on device" may mean that the new filesystem is too small, or that the host's disk is full.
   const isHostFull = (await freeBytes(dirname(resolve(parsed.image)))) < MIB;
   if (isHostFull && failure instanceof NoSpaceError && tree !== undefined)
     return hostIsFull(step, tree, parsed, failure);
   return tree !== undefined && tooSmall.test(output) ? await noSpace(step, tree, parsed, failure) : failure;
 }
 
-/** The tools' own words for a filesystem that is too small: e2fsprogs, btrfs-progs, xfsprogs, f2fs-tools. */
+/** Messages of e2fsprogs, btrfs-progs, xfsprogs and f2fs-tools for a filesystem that is too small. */
 const tooSmall =
   /not enough space|journal .* too big|too many inodes|inode_size .* too big|too small|no space left|insufficient|must be larger|can't (write|find) .*block|error .*allocat/i;
 
-/** How the programs of e2fsprogs are told the time: from 1.47.1 on by SOURCE_DATE_EPOCH, before by a name of their own. */
+/** Sets the time for programs of e2fsprogs: SOURCE_DATE_EPOCH since 1.47.1, E2FSPROGS_FAKE_TIME before. */
 function timeEnvironment(time: number | undefined): Record<string, string> {
   return time === undefined ? {} : { E2FSPROGS_FAKE_TIME: `${time}`, SOURCE_DATE_EPOCH: `${time}` };
 }
 
-/** Inodes that are not for files (1 to 10, the root among them), and lost+found. */
+/** Reserved inodes (1 to 10, including the root directory), and lost+found. */
 const OWN_INODES = 11;
 
-/** @throws {UnexpectedStateError} when the superblock does not say what was written. */
+/** @throws {UnexpectedStateError} when the superblock's number of used inodes differs from what was written. */
 function checkInodes(filled: number, usedInodes: number): void {
   const expected = OWN_INODES + filled;
   if (usedInodes !== expected)
-    throw new UnexpectedStateError(STEP, 'the filesystem does not hold the tree', {
+    throw new UnexpectedStateError(STEP, 'the filesystem does not contain the whole tree', {
       expected: `${expected} inodes in use`,
       found: `${usedInodes}`,
     });
 }
 
-/** The host's disk, not the image's filesystem: what of the content is still to be written, and what is free. */
+/** The error when the host's disk is full, not the image's filesystem: the bytes that remain to be written, and the free bytes. */
 async function hostIsFull(
   step: StepRunner,
   tree: Iterable<TreeEntry>,
@@ -317,7 +318,7 @@ async function noSpace(
     {
       cause,
       detail: cause.message,
-      hint: 'give a larger diskSize, or "auto", and the inodeCount that computeDiskSize returns',
+      hint: 'set a larger diskSize, or "auto", and use the inodeCount that computeDiskSize returns',
     },
   );
 }

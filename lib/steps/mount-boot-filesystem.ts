@@ -8,11 +8,11 @@ const STEP = 'mountBootFilesystem';
 const schema = z.object({
   /** The partition's device. */
   device: absolutePath,
-  /** Where it is then mounted; made when it is not there. */
+  /** The directory on which to mount it; created if it does not exist. */
   mountPoint: absolutePath,
   /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
   label: fatLabel.default('ESP'),
-  /** 8 hexadecimal digits; default: from the clock. */
+  /** 8 hexadecimal digits; default: derived from the current time. */
   volumeId: volumeId.optional(),
 });
 
@@ -20,11 +20,11 @@ export interface MountBootFilesystemOptions extends z.input<typeof schema> {}
 
 export interface MountedBootFilesystem {
   readonly mountPoint: string;
-  /** As the kernel's /dev/disk/by-uuid has it: `1234-ABCD`. Read back. */
+  /** As in /dev/disk/by-uuid: `1234-ABCD`. Read back from the device. */
   readonly uuid: string;
 }
 
-/** Arguments of mkfs.vfat, which chooses FAT12, 16 or 32 by size: FAT32 of too few clusters is none. */
+/** Arguments of mkfs.vfat, which chooses FAT12, 16 or 32 by size: a FAT32 with too few clusters is invalid. */
 export function mountBootFilesystemArgs(device: string, label: string, volumeId?: string): string[] {
   return ['mkfs.vfat', '-n', label, ...(volumeId === undefined ? [] : ['-i', volumeId]), device];
 }
@@ -40,7 +40,7 @@ export const mountBootFilesystem: Step<MountBootFilesystemOptions, MountedBootFi
   async run(step, { device, mountPoint, label, volumeId: id }) {
     await step.run(mountBootFilesystemArgs(device, label, id), { what: `cannot make the FAT filesystem on ${device}` });
     await step.run(['mkdir', '-p', mountPoint]);
-    // 0077, as NixOS's systemd-boot module advises: a random seed on the ESP is nobody else's business.
+    // umask=0077, as NixOS's systemd-boot module recommends, to protect the random seed on the ESP.
     await step.run(['mount', '-t', 'vfat', '-o', 'umask=0077', device, mountPoint], { what: `cannot mount ${device}` });
     const { stdout } = await step.run(['blkid', '-o', 'value', '-s', 'UUID', device]);
     const uuid = stdout.toString('utf8').trim();

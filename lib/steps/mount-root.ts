@@ -7,7 +7,7 @@ const STEP = 'mountRoot';
 const schema = z.object({
   /** The root partition's device. */
   device: absolutePath,
-  /** Made when it is not there; default "/mnt". */
+  /** Created if it does not exist; default "/mnt". */
   mountPoint: absolutePath.default('/mnt'),
   /** Default "ext4". */
   fsType: z
@@ -18,7 +18,7 @@ const schema = z.object({
 
 export interface MountRootOptions extends z.input<typeof schema> {}
 
-/** Mounts the root filesystem, where the executor may mount: the builder VM, or this host as root.
+/** Mounts the root filesystem. The executor must be allowed to mount, like the builder VM, or this host as root.
  *  @see mount(8). Runs: mkdir, mount. */
 export const mountRoot: Step<MountRootOptions, { readonly mountPoint: string }> = defineStep({
   name: STEP,

@@ -25,18 +25,18 @@ import { MIB, roundUp, SECTOR_BYTES, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';
 
-/** An msdos table has 32 bits for it: the GUID's first. */
+/** The disk identifier of an msdos table: the first 32 bits of the GUID. */
 const MBR_DISK_ID = `0x${DETERMINISTIC_DISK_GUID.slice(0, 8).toLowerCase()}`;
 
 const schema = z.object({
-  /** A raw disk image; what it held is lost. */
+  /** A raw disk image. Its content is lost. */
   image: path,
   partitionTableType: partitionTableType.default('legacy'),
   /** The offset at which the boot partition ends, rounded up to a MiB; default "256M". */
   bootSize: iecSize.default(256 * MIB),
   /** Fixed disk and partition identifiers; default true. */
   deterministic: z.boolean().default(true),
-  /** The root partition's GUID when deterministic; default nixpkgs' own. */
+  /** The root partition's GUID if `deterministic` is true; default: that of nixpkgs. */
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
 });
 
@@ -48,26 +48,26 @@ export type PartitionDiskOptions<T extends PartitionTableType = PartitionTableTy
   readonly partitionTableType?: T | undefined;
 };
 
-/** A partition as it is on disk. */
+/** A partition as read back from the disk. */
 export interface DiskPartition extends Extent {
   readonly number: number;
   readonly role: PartitionRole;
   readonly startSectors: number;
   readonly sizeSectors: number;
-  /** GPT: the partition's own GUID, lower case. msdos: disk identifier and number, as the kernel's PARTUUID. */
+  /** GPT: the partition's GUID in lower case. msdos: the disk identifier and the number, like the kernel's PARTUUID. */
   readonly partitionUuid: string;
   readonly mountPoint: string | undefined;
-  /** The FAT label make-disk-image gives it. */
+  /** The FAT label that make-disk-image gives it; undefined for partitions that are not a FAT. */
   readonly label: string | undefined;
 }
 
-/** Of the layout "none", the disk itself. */
+/** The root of the layout "none": the disk itself. */
 export interface WholeDisk extends Omit<DiskPartition, 'number' | 'partitionUuid'> {
   readonly number: undefined;
   readonly partitionUuid: undefined;
 }
 
-/** A disk with one of make-disk-image's layouts: a partition is there exactly where its layout has it. */
+/** A disk with one of make-disk-image's layouts. Its type has exactly the partitions of the layout. */
 export type PartitionedDisk<T extends PartitionTableType = PartitionTableType> = DiskWith[T];
 
 type DiskWith = {
@@ -83,16 +83,16 @@ type DiskWith = {
   };
 };
 
-/** Arguments of the parted that writes the layout; its units are in the script. */
+/** Arguments of parted that write a layout; units are in the script. */
 export function partitionDiskArgs(image: string, type: PartitionTableType, bootSizeBytes: number): string[] {
   return ['parted', '--script', '--align', 'optimal', '--', image, ...partedScript(type, bootSizeBytes)];
 }
 
-/** Without these it would wait for a kernel and a udev that know nothing of an image file. */
+/** Without these options, sfdisk would wait for the kernel and udev, which do not know the image file. */
 const SFDISK = ['sfdisk', '--quiet', '--no-reread', '--no-tell-kernel'];
 
-/** Arguments of each sfdisk that fixes an identifier: the disk's, and in a GPT each partition's. sgdisk could do them in one
- *  go, but sleeps a second, and takes a malformed GUID without a word. */
+/** Arguments of each sfdisk command that sets an identifier: that of the disk, and in a GPT those of the partitions. sgdisk could set
+ *  all with one command, but it sleeps for a second and silently accepts malformed GUIDs. */
 export function fixIdentifiersArgs(image: string, type: PartitionTableType, rootGPUID: string): string[][] {
   const { table, partitions } = PARTITION_LAYOUTS[type];
   const disk = [...SFDISK, '--disk-id', image, table === 'gpt' ? DETERMINISTIC_DISK_GUID : MBR_DISK_ID];
@@ -109,10 +109,10 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
   ];
 }
 
-/** Writes one of make-disk-image's seven layouts into a raw image and reads it back from disk.
+/** Writes one of make-disk-image's seven layouts to a raw image, and reads it back.
  *  @returns every partition in sectors and bytes, as read back.
  *  @throws {ImageTooSmallError} when the disk is too small for the layout.
- *  @throws {UnexpectedStateError} when what is read back is not what was asked for.
+ *  @throws {UnexpectedStateError} when the partition table that is read back differs from the requested one.
  *  @see parted(8), sfdisk(8). Runs: parted, sfdisk. */
 export const partitionDisk = defineStep({
   name: STEP,
@@ -135,9 +135,9 @@ export const partitionDisk = defineStep({
         STEP,
         parsed.image,
         { neededBytes: least, availableBytes: size },
-        { hint: 'give a larger diskSize, or a smaller bootSize' },
+        { hint: 'set a larger diskSize or a smaller bootSize' },
       );
-    // A relative name behind "./": parted and sfdisk take no "--" before a name that starts with a dash.
+    // A relative name with "./": parted and sfdisk do not support "--" before a name with a leading dash.
     const cwd = dirname(parsed.image);
     const name = `./${basename(parsed.image)}`;
     await step.run(partitionDiskArgs(name, type, parsed.bootSize), {
@@ -168,7 +168,7 @@ async function readPartitions(image: string, type: PartitionTableType): Promise<
   const layout = PARTITION_LAYOUTS[type];
   const found = await readTable(image, layout.table);
   const unexpected = (what: string): UnexpectedStateError =>
-    new UnexpectedStateError(STEP, `the partition table of ${image} is not as written`, {
+    new UnexpectedStateError(STEP, `the partition table of ${image} differs from what was written`, {
       expected: `${layout.table} with ${layout.partitions.length} partitions`,
       found: what,
     });
@@ -183,12 +183,12 @@ async function readPartitions(image: string, type: PartitionTableType): Promise<
   return namedPartitions(layout.table, found.diskId, partitions);
 }
 
-/** @returns what is wrong with the table, when it cannot be read. */
+/** Reads the partition table. @returns a description of the problem when it is invalid, phrased to follow "a table that". */
 async function readTable(image: string, table: 'gpt' | 'msdos' | 'none'): Promise<Gpt | Mbr | string> {
   await using disk = await open(image, 'r');
   const read: ReadBytes = (offsetBytes, bytes) => readAt(disk, offsetBytes, bytes);
   if (table === 'gpt') return await readGpt(read, 1, SECTOR_BYTES);
-  return (await readMbr(read, await read(0, SECTOR_BYTES))) ?? 'is no MBR';
+  return (await readMbr(read, await read(0, SECTOR_BYTES))) ?? 'is not an MBR';
 }
 
 function checkIdentifiers(disk: PartitionedDisk, type: PartitionTableType, rootGPUID: string): void {

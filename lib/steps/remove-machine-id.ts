@@ -14,7 +14,7 @@ const OLD_NAMES = { root: 'mountPoint' } as const;
 
 export type RemoveMachineIdOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Removes `/etc/machine-id`, which activation made: every machine booted from the image must make its own.
+/** Removes the `/etc/machine-id` that activation created, because every machine must create its own.
  *  @see machine-id(5). Runs: rm. */
 export const removeMachineId: Step<RemoveMachineIdOptions, void> = defineStep({
   name: STEP,

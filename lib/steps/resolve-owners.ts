@@ -10,25 +10,25 @@ import { ownedContents, path } from '../spec/fields.ts';
 const STEP = 'resolveOwners';
 
 const schema = z.object({
-  /** The NixOS system whose names these are: a store path, or a link to one. */
+  /** The NixOS system that declares the users: a store path, or a link to one. */
   toplevel: path,
-  /** A private store's directory; default: the host's store. */
+  /** The directory of a private store; default: the host's store. */
   store: path.optional(),
-  /** Those without user and group are left out. */
+  /** The entries passed to stageContents. Entries without user and group are omitted. */
   contents: ownedContents,
 });
 
 export interface ResolveOwnersOptions extends z.input<typeof schema> {}
 
 export interface ResolvedOwner extends TreeOwner {
-  /** Which of `contents` it is. */
+  /** The index of the entry in `contents`. */
   readonly index: number;
 }
 
-/** Finds the numbers behind user and group names in what the system declares, without running it; makeFilesystem takes the
- *  result as `owners`. chownContents asks the installed system itself instead.
- *  @throws {InvalidOptionsError} for a name that the system does not declare, or declares without a number: NixOS then
- *  chooses one when it is activated. Runs: nothing. */
+/** Resolves user and group names to the IDs that the system declares, without running its code. makeFilesystem accepts the result as
+ *  `owners`. chownContents looks names up in the installed system instead.
+ *  @throws {InvalidOptionsError} for a name that the system does not declare, or declares without an ID, which NixOS then chooses
+ *  at activation. Runs: nothing. */
 export const resolveOwners: Step<ResolveOwnersOptions, ResolvedOwner[]> = defineStep({
   name: STEP,
   options: schema,
@@ -50,8 +50,8 @@ export const resolveOwners: Step<ResolveOwnersOptions, ResolvedOwner[]> = define
       issues.push({
         path: `contents[${index}].${kind}`,
         message: known
-          ? `the system declares the ${kind} ${name} without a number, and chooses one when it is activated; set ${option}`
-          : `the system declares no ${kind} ${name}`,
+          ? `the system declares the ${kind} ${name} without an ID and chooses one at activation; set ${option}`
+          : `the system does not declare the ${kind} ${name}`,
       });
       return 0;
     };
@@ -63,7 +63,7 @@ export const resolveOwners: Step<ResolveOwnersOptions, ResolvedOwner[]> = define
     }));
     if (issues.length > 0)
       throw new InvalidOptionsError(STEP, issues, {
-        hint: `${ids.sources.length === 0 ? 'the system has no list of its users that can be read' : `read: ${ids.sources.join(', ')}`}; numbers are taken as they are, and bootLoaderFrom "switch-to-configuration" asks the activated system`,
+        hint: `use numeric IDs, or bootLoaderFrom "switch-to-configuration", which looks names up in the activated system (${ids.sources.length === 0 ? 'no list of users was found in the system' : `users were read from ${ids.sources.join(', ')}`})`,
       });
     return owners;
   },

@@ -15,11 +15,11 @@ import { type ContentsEntry, contentsEntry, path } from '../spec/fields.ts';
 const STEP = 'stageContents';
 
 const schema = z.object({
-  /** The directory that becomes the image's root; made when it is not there. */
+  /** The directory that becomes the image's root; created if it does not exist. */
   stagedRoot: path,
-  /** What to graft into it. `source` may hold `*`, then `target` is a directory; a directory is copied *onto* `target`.
-   *  A link to a file gives the file. Who may read a directory by its `mode` may also enter it. `user` and `group` are for
-   *  chownContents: names mean something only in the image. */
+  /** Files and directories to copy into it. If `source` contains `*`, `target` is a directory. A source directory is copied *onto*
+   *  `target`. Links are followed. A `mode` that makes a directory readable also makes it searchable. `user` and `group` are for
+   *  chownContents, because names are defined only in the image. */
   contents: z.array(contentsEntry).readonly(),
 });
 
@@ -28,18 +28,18 @@ const OLD_NAMES = { root: 'stagedRoot' } as const;
 export type StageContentsOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
 export interface StagedContents {
-  /** For each entry in order: the sources it matched, and their paths in the root, from `/`. */
+  /** For each entry, in order: the matching sources, and their absolute paths in the root. */
   readonly entries: readonly {
     readonly target: string;
     readonly sources: readonly string[];
     readonly staged: readonly string[];
   }[];
-  /** Extended attributes of the sources (capabilities, ACLs, labels), by their paths in the root: only root may set most of them on
-   *  staged files, so makeFilesystem takes them. */
+  /** Extended attributes of the sources (capabilities, ACLs, labels), by paths in the root. They are for makeFilesystem, because only
+   *  root could set most of them on staged files. */
   readonly attributes: readonly TreeAttribute[];
 }
 
-/** Arguments of the rsync that grafts one source. Ownership is left out: it is set inside the image, by name. */
+/** Arguments of rsync that copy one source. Owners are not copied; they are set later, by name, inside the image. */
 export function stageContentsArgs(source: string, target: string, mode?: string): string[] {
   return [
     'rsync',
@@ -55,7 +55,7 @@ export function stageContentsArgs(source: string, target: string, mode?: string)
   ];
 }
 
-/** A mode for rsync, with the x of directories where there is an r, as chmod(1)'s X has it: a directory without it is closed. */
+/** A mode for rsync that adds x to r on directories, like X of chmod(1): a directory without x cannot be entered. */
 function chmodOf(mode: string): string {
   return mode
     .split(',')
@@ -70,7 +70,7 @@ function chmodOf(mode: string): string {
 }
 
 /** Refuses to copy a directory into itself.
- *  @param directory need not be there. @throws {InvalidOptionsError} */
+ *  @param directory the destination, which need not exist. @throws {InvalidOptionsError} */
 export async function refuseInsideSource(
   step: string,
   contents: readonly ContentsEntry[],
@@ -88,19 +88,19 @@ async function refuseInside(step: string, plans: readonly (readonly string[])[],
         throw new InvalidOptionsError(step, [
           {
             path: `contents[${index}].source`,
-            message: `${source} holds ${directory}, and would be copied into itself`,
+            message: `${source} contains ${directory}, and would be copied into itself`,
           },
         ]);
     }
 }
 
-/** The real path of a directory, part of which may not be there yet. */
+/** The real path of a directory, parts of which may not exist yet. */
 async function realpathOfExisting(path: string): Promise<string> {
   if (path === '/') return path;
   return realpath(path).catch(async () => join(await realpathOfExisting(dirname(path)), basename(path)));
 }
 
-/** Grafts files and directories into a root directory, as make-disk-image's `contents`.
+/** Copies files and directories into a root directory, like make-disk-image's `contents`.
  *  @throws {InvalidOptionsError} when a source is missing, a glob matches nothing, or a target leaves the root by `..`
  *  or through a symbolic link.
  *  @throws {UnexpectedStateError} "duplicate entry" when a target exists.
@@ -113,7 +113,7 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
   where: 'host',
   detail: ({ contents }) => `${contents.length} entries`,
   async run(step, { stagedRoot: root, contents }) {
-    // All sources are looked up before anything is made.
+    // All sources are checked before anything is written.
     const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
     await refuseInside(STEP, plans, root);
     await makeDirectories(root);
@@ -132,10 +132,10 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
             expected: 'no such path in the root',
             found: hostTarget,
           });
-        // A link to what is on this host means nothing in the image.
+        // A link to a file of this host would dangle in the image.
         const file = await realpath(source);
         const isDirectory = (await stat(file)).isDirectory();
-        // rsync takes `host:path` for remote only before the first slash, and both paths are absolute.
+        // rsync recognizes `host:path` only before the first slash, and both paths are absolute.
         await step.run(stageContentsArgs(isDirectory ? `${file}/` : file, hostTarget, entry.mode));
         attributes.push(...(await attributesAt(step, file, target, index)));
         staged.push(target);
@@ -146,11 +146,11 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
   },
 });
 
-/** What a filesystem of this host says of its own files: how it holds them, or whom its server lets in. No image has it.
+/** Attributes by which a filesystem of this host describes its own files, such as compression or NFS ACLs. They are not copied.
  *  @see xattr(7), "Extended system attributes"; nfs4_acl(5); btrfs(5) */
 const OF_THE_HOST = /^(?:system|btrfs)\./;
 
-/** @returns the attributes of a source, by where it is staged. */
+/** Reads the extended attributes of a source. @returns them by paths in the root. */
 async function attributesAt(step: StepRunner, source: string, target: string, index: number): Promise<TreeAttribute[]> {
   const start = Buffer.from(source, 'utf8').toString('latin1');
   const place = Buffer.from(target, 'utf8').toString('latin1');
@@ -166,11 +166,10 @@ async function attributesAt(step: StepRunner, source: string, target: string, in
         throw new InvalidOptionsError(STEP, [
           {
             path: `contents[${index}].source`,
-            message: `${file} has the extended attribute ${name}, which no ext4 holds`,
+            message: `${file} has the extended attribute ${name}, which ext4 cannot store`,
           },
         ]);
-  if (leftOut.size > 0)
-    step.note(`${source} has ${[...leftOut].join(', ')} from its own filesystem, which the image does not get`);
+  if (leftOut.size > 0) step.note(`${source}: attributes of its filesystem are not copied: ${[...leftOut].join(', ')}`);
   return kept;
 }
 
@@ -200,20 +199,20 @@ async function expandSource(entry: ContentsEntry, index: number): Promise<string
     ]);
   for (const match of matches) {
     const facts = await stat(match).catch((cause: unknown) => {
-      const why = isErrno(cause, 'ENOENT') ? 'is a link to what does not exist' : `cannot be read: ${wordsFor(cause)}`;
+      const why = isErrno(cause, 'ENOENT') ? 'is a dangling link' : `cannot be read: ${wordsFor(cause)}`;
       throw new InvalidOptionsError(STEP, [{ path: `contents[${index}].source`, message: `${match} ${why}` }], {
         cause,
       });
     });
     if (!facts.isFile() && !facts.isDirectory() && !facts.isFIFO())
       throw new InvalidOptionsError(STEP, [
-        { path: `contents[${index}].source`, message: `${match} is a device or a socket, which no image holds` },
+        { path: `contents[${index}].source`, message: `${match} is a device or a socket, which cannot be copied` },
       ]);
   }
   return matches;
 }
 
-/** Paths that match a pattern in which `*` stands for any part of one name, as in a shell without dotglob. */
+/** Expands a pattern in which `*` matches any part of one name, like a shell without dotglob. */
 async function expandStars(pattern: string): Promise<string[]> {
   let found = ['/'];
   for (const segment of pattern.split('/').slice(1)) {
@@ -225,11 +224,11 @@ async function expandStars(pattern: string): Promise<string[]> {
     const next: string[] = [];
     for (const directory of found) {
       const names = await readdir(directory).catch(() => []);
-      // A name that is not UTF-8 has lost bytes here, and would silently not be found.
+      // Node replaces bytes that are not UTF-8, so that such a file would silently be missing.
       const lost = names.find((candidate) => candidate.includes('\ufffd') && name.test(candidate));
       if (lost !== undefined)
-        throw new UnexpectedStateError(STEP, `${directory} holds a name that is not UTF-8 (${lost})`, {
-          hint: 'rename it, or graft the whole directory',
+        throw new UnexpectedStateError(STEP, `${directory} contains a name that is not UTF-8 (${lost})`, {
+          hint: 'rename it, or copy the whole directory',
         });
       for (const candidate of names.sort())
         if (name.test(candidate) && (segment.startsWith('.') || !candidate.startsWith('.')))

@@ -8,7 +8,7 @@ const STEP = 'switchToConfiguration';
 const schema = z.object({
   /** The mounted root, as the executor sees it; default "/mnt". */
   mountPoint: absolutePath.default('/mnt'),
-  /** Also install the loader itself, not only its entries; default true. */
+  /** Install the boot loader, not only its entries; default true. */
   installBootLoader: z.boolean().default(true),
   /** A real `nixos-enter` to use. */
   nixosEnterTool: path.optional(),
@@ -18,8 +18,8 @@ const OLD_NAMES = { root: 'mountPoint' } as const;
 
 export type SwitchToConfigurationOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Makes the installed system the boot default, from inside: `switch-to-configuration boot`.
- *  @throws {ToolFailedError} when it fails: its own output is in the error.
+/** Runs the installed system's `switch-to-configuration boot`, which makes it the boot default.
+ *  @throws {ToolFailedError} with its output when it fails.
  *  @see nixos-install(8), which calls it the same way. Runs: chroot, mkdir, mount, sh, test, unshare. */
 export const switchToConfiguration: Step<SwitchToConfigurationOptions, void> = defineStep({
   name: STEP,

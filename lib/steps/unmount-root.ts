@@ -11,7 +11,7 @@ const schema = z.object({
 
 export interface UnmountRootOptions extends z.input<typeof schema> {}
 
-/** Unmounts the root filesystem with everything mounted below it; what was written is on the device then.
+/** Unmounts the root filesystem and everything mounted below it. Afterwards, all writes are on the device.
  *  @see umount(8) --recursive. Runs: umount. */
 export const unmountRoot: Step<UnmountRootOptions, void> = defineStep({
   name: STEP,

@@ -8,7 +8,7 @@ import { absolutePath, path } from '../spec/fields.ts';
 const STEP = 'writeConfigFile';
 
 const schema = z.object({
-  /** The root, mounted as the executor sees it, or staged on this host; default "/mnt". */
+  /** The root: mounted, as the executor sees it, or staged on this host; default "/mnt". */
   root: absolutePath.default('/mnt'),
   /** A file on this host. */
   configFile: path,
@@ -16,7 +16,7 @@ const schema = z.object({
 
 export interface WriteConfigFileOptions extends z.input<typeof schema> {}
 
-/** Writes `/etc/nixos/configuration.nix`, mode 0644.
+/** Writes `/etc/nixos/configuration.nix` with mode 0644.
  *  @throws {InvalidOptionsError} when the file cannot be read. Runs: chmod, mkdir, realpath, tee, test. */
 export const writeConfigFile: Step<WriteConfigFileOptions, { readonly path: string }> = defineStep({
   name: STEP,
@@ -33,15 +33,15 @@ export const writeConfigFile: Step<WriteConfigFileOptions, { readonly path: stri
   detail: ({ configFile }) => configFile,
   async run(step, { root }, text) {
     const target = `${root}/etc/nixos/configuration.nix`;
-    // -m holds for the last directory, and only when it is made.
+    // -m applies only to the last directory, and only if it is created.
     await step.run(['mkdir', '-p', `${root}/etc`]);
     await step.run(['mkdir', '-p', '-m', '0755', `${root}/etc/nixos`]);
-    // A link from contents must not lead out of the root, least of all on this host.
+    // A symbolic link from contents must not lead out of the root, where it could point to a file of this host.
     const directory = await step.run(['realpath', root, `${root}/etc/nixos`]);
     const [realRoot, realDirectory] = directory.stdout.toString('utf8').split('\n');
     const isLink = (await step.tryRun(['test', '-L', target], { answers: [1] })).exitCode === 0;
     if (isLink || realDirectory !== `${realRoot}/etc/nixos`)
-      throw new UnexpectedStateError(STEP, `${target} leads elsewhere through a symbolic link`, {
+      throw new UnexpectedStateError(STEP, `a symbolic link leads ${target} elsewhere`, {
         expected: `${realRoot}/etc/nixos`,
         found: realDirectory ?? 'nothing',
       });

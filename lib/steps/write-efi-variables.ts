@@ -11,17 +11,17 @@ import { SECTOR_BYTES } from '../units.ts';
 const STEP = 'writeEfiVariables';
 
 const schema = z.object({
-  /** An empty store of EFI variables, as firmware packages have it: OVMF_VARS.fd. */
+  /** An empty store of EFI variables from a firmware package: OVMF_VARS.fd. */
   template: path,
   target: path,
-  /** What firmware is to start, the first first. None: the store stays empty. */
+  /** The boot entries, in boot order. If there are none, the store stays empty. */
   bootEntries: z
     .array(
       z.object({
         label: z.string().min(1).max(100),
-        /** From the partition's root: `\EFI\systemd\systemd-bootx64.efi`. */
+        /** The path from the partition's root: `\EFI\systemd\systemd-bootx64.efi`. */
         loader: z.string().regex(/^\\[^/]+$/, 'must be a path such as "\\EFI\\BOOT\\BOOTX64.EFI"'),
-        /** An ESP with its GUID in the GPT. */
+        /** The ESP, with its partition GUID. */
         partition: z.object({
           number: z.int().positive(),
           offsetBytes: z.int().min(0),
@@ -37,8 +37,8 @@ const OLD_NAMES = { entries: 'bootEntries' } as const;
 
 export type WriteEfiVariablesOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), as efibootmgr(8) would in a running machine: no
- *  machine runs. The same entries give the same bytes.
+/** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), like efibootmgr(8) in a running machine. The same entries
+ *  give the same bytes.
  *  @throws {UnexpectedStateError} when the template is not a store of variables, or is not empty.
  *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs: nothing. */
 export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineStep({
@@ -80,12 +80,12 @@ export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineSte
   },
 });
 
-/** Active. */
+/** LOAD_OPTION_ACTIVE. */
 const ACTIVE = 1;
 
 function loadOption({ label, loader, partition }: z.output<typeof schema>['bootEntries'][number]): Buffer {
   const drive = Buffer.alloc(42);
-  // Media, hard drive.
+  // Type: media device path; subtype: hard drive.
   drive.writeUInt8(4, 0);
   drive.writeUInt8(1, 1);
   drive.writeUInt16LE(drive.length, 2);
@@ -93,7 +93,7 @@ function loadOption({ label, loader, partition }: z.output<typeof schema>['bootE
   drive.writeBigUInt64LE(BigInt(partition.offsetBytes / SECTOR_BYTES), 8);
   drive.writeBigUInt64LE(BigInt(partition.sizeBytes / SECTOR_BYTES), 16);
   efiGuidBytes(partition.partitionUuid).copy(drive, 24);
-  // A GPT, and a GUID.
+  // Partition format: GPT; signature type: GUID.
   drive.writeUInt8(2, 40);
   drive.writeUInt8(2, 41);
   const file = Buffer.from(`${loader}\0`, 'utf16le');

@@ -4,7 +4,8 @@ import { PARTITION_LAYOUTS } from '../../formats/layouts.ts';
 import { InvalidOptionsError } from '../../run/errors.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 
-/** Moves files staged below the mount point of a boot partition out of the root, where the mounted partition would hide them. */
+/** Moves files that are staged below the mount point of a boot partition out of the root, because the mounted partition would hide
+ *  them. */
 export async function takeBootFiles(
   spec: ImageSpec,
   root: string,
@@ -20,14 +21,14 @@ export async function takeBootFiles(
       throw new InvalidOptionsError('buildImage', [
         {
           path: 'contents',
-          message: `makes ${mountPoint} something else than a directory, and a partition is mounted there`,
+          message: `replaces the directory ${mountPoint}, where a partition is mounted`,
         },
       ]);
     if ((await readdir(staged)).length === 0) continue;
     const directory = join(work, `boot-${number}`);
     await rename(staged, directory);
     await mkdir(staged);
-    // Whatever the umask.
+    // Independent of the umask.
     await chmod(staged, facts.mode & 0o7777);
     taken.push({ mountPoint, directory });
   }

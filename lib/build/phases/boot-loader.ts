@@ -18,7 +18,7 @@ export async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, 
 
 export async function installBootLoader(job: Job, context: StepContext): Promise<void> {
   const { spec, plan, raw: image, root, rootUuid, disk, system } = job;
-  // As in the builder VM, the date in the menu is not before the first that a FAT can store.
+  // As in the builder VM, the date in the menu is not before 1980, the earliest date that a FAT can store.
   const timestamp = job.timestamp === undefined ? undefined : Math.max(job.timestamp, FAT_EPOCH);
   const { bootLoaderTimeout: timeoutSeconds, timeoutStyle, editor, consoleMode, fsType } = spec;
   const common = { image, generations: [system.generation], ...system.closure, timeoutSeconds, timestamp };
@@ -42,9 +42,9 @@ export async function installBootLoader(job: Job, context: StepContext): Promise
     );
 }
 
-/** The machine-id that contents bring along, if any: NixOS's installer writes it into systemd-boot's entries. */
+/** The machine-id in the staged contents, if any. NixOS's installer writes it into systemd-boot's entries. */
 async function stagedMachineId(root: string): Promise<string | undefined> {
-  // Links are followed inside the root: the id of this host is not the image's.
+  // Links are resolved inside the root, so that this host's machine-id is never read.
   const text = (await readInStore(root, '/etc/machine-id')) ?? '';
   return /^[0-9a-f]{32}$/.exec(text.split('\n')[0]?.trim() ?? '')?.[0];
 }

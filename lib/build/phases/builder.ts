@@ -23,7 +23,7 @@ export async function finishInBuilder(
   context: StepContext,
 ): Promise<void> {
   const location = { toplevel: system.toplevel, store: spec.store };
-  // What is written there may name the day. FAT has none before 1980.
+  // Files that are written there may contain the date. FAT cannot store one before 1980.
   const clock = timestamp === undefined ? undefined : Math.max(timestamp, FAT_EPOCH);
   await using builder = await runStep('startBuilder', context, undefined, () =>
     startBuilder({ image, memSizeMiB: spec.memSize, system: location, clock, signal: context.signal }),
@@ -47,7 +47,7 @@ export async function finishInBuilder(
     (staged.entries[index]?.staged ?? []).map((target) => ({ target, user, group })),
   );
   await chownContents({ mountPoint: root, contents: owned, activate: false }, inside);
-  // One of contents is meant to be there.
+  // A machine-id from contents is kept.
   const isGiven = (await lstat(join(staging, 'etc/machine-id')).catch(() => undefined)) !== undefined;
   if (!isGiven) await removeMachineId({ mountPoint: root }, inside);
   await removeRandomSeed({ mountPoint: root }, inside);

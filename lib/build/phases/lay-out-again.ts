@@ -13,8 +13,8 @@ import { partitionDisk } from '../../steps/partition-disk.ts';
 import type { Job } from '../job.ts';
 import { inodesFor } from './root.ts';
 
-/** Lays what the builder VM left out again, on a new disk: a kernel wrote it, at the time it was, in its own order. All but the
- *  store comes out of the first disk. */
+/** Writes the result of the builder VM to a new disk, to make it reproducible: in the VM, a kernel wrote it in an unpredictable order and
+ *  with the current time. All files except the store paths are extracted from the first disk. */
 export async function layOutAgain(
   { spec, root, raw, disk, system, rootUuid, timestamp, size, closure }: Job,
   image: string,
@@ -46,10 +46,10 @@ export async function layOutAgain(
   return makeFilesystem({ image, partition: disk.root, ...identity, files, closure, timestamp }, context);
 }
 
-/** What is here belongs to the run that made it, unless it was staged. */
+/** Files here are leftovers of the VM's run, unless they were staged. */
 const VOLATILE = /^(?:run|tmp)\//;
 
-/** @param path by its bytes, read as latin1. */
+/** @param path its bytes, decoded as latin1. */
 function isStaged(root: string, path: string): boolean {
   const staged = Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]);
   return lstatSync(staged, { throwIfNoEntry: false }) !== undefined;

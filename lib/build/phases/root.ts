@@ -13,22 +13,22 @@ import { KIB } from '../../units.ts';
 import type { Job } from '../job.ts';
 import type { BuildPlan } from '../plan.ts';
 
-/** @throws {InvalidOptionsError} for extended attributes of contents that the image would not have. */
+/** Refuses extended attributes of `contents` that the image could not keep. @throws {InvalidOptionsError} */
 export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attributes }: StagedContents): void {
   const refuse = (path: string, { target, name }: TreeAttribute, why: string): never => {
     throw new InvalidOptionsError('buildImage', [
-      { path, message: `${why}, and ${target} has the extended attribute ${name}` },
+      { path, message: `${target} has the extended attribute ${name}, but ${why}` },
     ]);
   };
   for (const attribute of attributes) {
     if (spec.populateRootWith === 'cptofs')
-      refuse('populateRootWith', attribute, 'cptofs copies no extended attributes');
+      refuse('populateRootWith', attribute, 'cptofs does not copy extended attributes');
     const boot = PARTITION_LAYOUTS[spec.partitionTableType].partitions.find(
       ({ label, mountPoint }) => label !== undefined && isBelow(attribute.target, mountPoint),
     );
-    if (boot !== undefined) refuse('contents', attribute, `a FAT is mounted on ${boot.mountPoint}`);
+    if (boot !== undefined) refuse('contents', attribute, `${boot.mountPoint} is a FAT, which cannot store it`);
     if (spec.fsType !== 'ext4')
-      refuse('fsType', attribute, `a root of ${spec.fsType} is filled without extended attributes`);
+      refuse('fsType', attribute, `a root of type ${spec.fsType} is filled without extended attributes`);
     // The kernel removes capabilities from a file whose owner changes.
     if (plan.owners !== 'activated' || attribute.name !== 'security.capability') continue;
     const index = entries.findIndex(({ staged }) =>
@@ -38,7 +38,7 @@ export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries
       refuse(
         `contents[${index}].user`,
         attribute,
-        'bootLoaderFrom "bootspec" would keep it, and a chown in the builder VM does not',
+        'the chown in the builder VM removes it; bootLoaderFrom "bootspec" keeps it',
       );
   }
 }
@@ -60,7 +60,7 @@ export async function fillRoot(
   return filesystem;
 }
 
-/** Inodes for the tree, and one for each 16 KiB of free space, which is mke2fs's default ratio. */
+/** The number of inodes for the tree, plus one for each 16 KiB of free space, which is mke2fs's default ratio. */
 export function inodesFor({ inodes, usageBytes }: DiskSize, filesystemBytes: number): number {
   const free = Math.max(0, filesystemBytes - usageBytes);
   return inodes + Math.ceil(free / (16 * KIB)) + 16;

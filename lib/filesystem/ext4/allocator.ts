@@ -9,13 +9,13 @@ import {
 import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from '../../formats/ext4/superblock.ts';
 import type { Region } from '../region.ts';
 
-/** Blocks of the filesystem that follow each other. */
+/** Contiguous blocks of the filesystem. */
 export interface BlockRange {
   readonly physical: number;
   readonly count: number;
 }
 
-/** A filesystem has no block, or no inode, left. */
+/** A filesystem has no free block or inode. */
 export class FilesystemFullError extends Error {}
 
 /** Allocates the blocks and inodes of a filesystem that mkfs has just made, in ascending order, and finally writes the bitmaps. */
@@ -46,7 +46,7 @@ export class Ext4Allocator {
     this.#directories[0] = 2;
   }
 
-  /** The next free blocks. @throws {FilesystemFullError} */
+  /** Allocates the next free blocks. @throws {FilesystemFullError} */
   take(count: number): BlockRange[] {
     const ranges: { physical: number; count: number }[] = [];
     for (let missing = count; missing > 0; ) {
@@ -70,7 +70,7 @@ export class Ext4Allocator {
     return ranges;
   }
 
-  /** The next free inode. @throws {FilesystemFullError} */
+  /** Allocates the next free inode. @throws {FilesystemFullError} */
   nextInode(isDirectory: boolean): number {
     if (this.#lastInode === this.layout.inodes)
       throw new FilesystemFullError(`all ${this.layout.inodes} inodes are in use`);
@@ -82,7 +82,7 @@ export class Ext4Allocator {
     return this.#lastInode;
   }
 
-  /** Where an inode is, in bytes from the start of the filesystem. */
+  /** The offset of an inode, in bytes from the start of the filesystem. */
   inodeAt(inode: number, inodeBytes: number): number {
     const { inodesPerGroup } = this.layout;
     const table = this.#descriptors.inodeTable(Math.floor((inode - 1) / inodesPerGroup));

@@ -46,10 +46,10 @@ export interface FilledExt4 {
  *  Inodes, blocks and directories are written by this process, each block once and in order; blocks of zeros become holes. A
  *  directory of several blocks gets an index (htree); a file with more than 65,000 hard links is split. Memory holds the entries of the
  *  directories on the current path, and the inodes of hard-linked files.
- *  @param tree directories before what is in them, names by their bytes.
+ *  @param tree must list a directory before its entries, and sort names by their bytes.
  *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
  *  @throws {FilesystemFullError} for a tree that does not fit.
- *  @throws {UnexpectedStateError} for an entry that an ext4 cannot hold. Runs, for a sparse file: filefrag. */
+ *  @throws {UnexpectedStateError} for an entry that an ext4 cannot store. Runs, for a sparse file: filefrag. */
 export async function fillExt4(
   step: StepRunner,
   { image, offsetBytes }: { readonly image: string; readonly offsetBytes: number },
@@ -162,7 +162,8 @@ class Filling {
     for (;;) {
       const last = this.#path.at(-1);
       if (last?.entry.path === parent) return last;
-      if (this.#path.length <= 1) throw this.#cannot(entry, `nothing makes /${parent} before it`, 'a directory');
+      if (this.#path.length <= 1)
+        throw this.#cannot(entry, `/${parent} is not before it`, 'its directory before it in the tree');
       await this.#close();
     }
   }
@@ -176,7 +177,7 @@ class Filling {
     const blocks = entries.blocks(inode, parent, this.#allocator.layout.nameHash, seed);
     const isIndexed = blocks.length > 1;
     if (isIndexed && blocks.length < given.length)
-      throw this.#cannot(entry, `it has ${entries.count} entries`, 'what fits into a block');
+      throw this.#cannot(entry, `it has ${entries.count} entries`, 'entries that fit into a block');
     while (blocks.length < given.length) blocks.push(emptyBlock(seed));
     const places = [...given];
     for (const { physical, count } of this.#allocator.take(blocks.length - given.length))
@@ -284,7 +285,11 @@ class Filling {
     const physical = this.#takeOne();
     const block = attributeBlock(attributes, physical, this.#allocator.layout.checksumSeed);
     if (block === undefined)
-      throw this.#cannot(entry, 'its extended attributes are large', 'what fits into a block of 4096 bytes');
+      throw this.#cannot(
+        entry,
+        'its extended attributes are too large',
+        'attributes that fit into a block of 4096 bytes',
+      );
     (await this.#room(physical, 1)).set(block);
     this.#inodes.write(inode, { ...basic, blocks: blocks + 1, attributeBlock: physical });
   }
@@ -293,7 +298,7 @@ class Filling {
     return this.#allocator.take(1)[0]?.physical ?? 0;
   }
 
-  /** The buffer for contiguous blocks that go to a place in the filesystem. */
+  /** The buffer for contiguous blocks that will be written at a position in the filesystem. */
   async #room(physical: number, count: number): Promise<Buffer> {
     if (!this.#output.continuesAt(physical, count)) await this.#output.flush();
     return this.#output.place(physical, count);

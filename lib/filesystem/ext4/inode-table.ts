@@ -9,7 +9,7 @@ import {
 import type { Region } from '../region.ts';
 import type { Ext4Allocator } from './allocator.ts';
 
-/** Inodes that go out in one write. */
+/** The number of inodes per write. */
 const WINDOW = 1024;
 
 /** Writes inodes. Most come in ascending order; that of a directory comes after everything below it. */

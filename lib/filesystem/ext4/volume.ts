@@ -22,7 +22,7 @@ export interface Ext4Node extends DecodedInode {
 }
 
 export interface PathNode {
-  /** Names by their bytes, read as latin1, without a leading slash. */
+  /** Bytes decoded as latin1, without a leading slash. */
   readonly path: string;
   readonly node: Ext4Node;
 }
@@ -32,22 +32,22 @@ const DEEPEST_DIRECTORIES = 200;
 
 const PAGE_BYTES = 64 * 1024;
 const MOST_PAGES = 64;
-/** Of one file; a sound one of a terabyte in pieces of 16 MiB has fewer. */
+/** The limit for one file. A file of a terabyte with extents of 16 MiB has fewer. */
 const MOST_EXTENTS = 200_000;
-/** Blocks of numbers of blocks, of one file. */
+/** The limit of extent tree nodes and indirect blocks for one file. */
 const MOST_NODES = 20_000;
 const DEEPEST_EXTENTS = 5;
 const LARGEST_LINK = 4096;
 const LARGEST_ATTRIBUTE = 65_536;
-/** Bytes of a directory that are read at once. */
+/** How many bytes of a directory are read at once. */
 const DIRECTORY_BYTES = 64 * 1024;
 
-/** Reads an ext2, ext3 or ext4 without trusting it: every number is clamped where it is read, no tree is followed deeper than a sound
- *  one is, and neither a file nor a directory is ever in memory whole. The journal is not replayed.
+/** Reads an untrusted ext2, ext3 or ext4: every number is clamped when it is read, no tree is followed deeper than is valid, and neither
+ *  a file nor a directory is held in memory as a whole. The journal is not replayed.
  *  @see https://docs.kernel.org/filesystems/ext4/index.html */
 export class Ext4Volume {
   readonly superblock: Ext4Superblock;
-  /** The superblock as it is. */
+  /** The undecoded superblock. */
   readonly bytes: Buffer;
   readonly #read: ReadBytes;
   readonly #pages = new Map<number, Buffer>();
@@ -58,7 +58,7 @@ export class Ext4Volume {
     this.#read = read;
   }
 
-  /** @returns why it cannot be read, as what follows "the ext4", when it cannot. */
+  /** @returns the reason, phrased to follow "the ext4", when it cannot be read. */
   static async open(read: ReadBytes): Promise<Ext4Volume | string> {
     const bytes = await read(SUPERBLOCK_AT, SUPERBLOCK_BYTES);
     const superblock = parseExt4Superblock(bytes);
@@ -67,13 +67,13 @@ export class Ext4Volume {
     if (superblock.isJournalDevice) return 'is the journal of another filesystem';
     const { inodeBytes, blockBytes, blocksPerGroup, inodesPerGroup } = superblock;
     if (inodeBytes < 128 || inodeBytes > blockBytes || blocksPerGroup === 0 || inodesPerGroup === 0)
-      return 'has a superblock whose geometry cannot be';
+      return 'has a superblock with an invalid geometry';
     const volume = new Ext4Volume(superblock, bytes, read);
     const root = await volume.node(ROOT_INODE);
-    return root?.type === 'directory' ? volume : 'has no root directory where its group descriptors say';
+    return root?.type === 'directory' ? volume : 'has no root directory at the position in its group descriptors';
   }
 
-  /** An inode; undefined where the filesystem has no place for one of that number. */
+  /** Reads an inode; undefined if the filesystem has no inode with that number. */
   async node(inode: number): Promise<Ext4Node | undefined> {
     const { inodes, inodesPerGroup, inodeBytes, blockBytes } = this.superblock;
     if (inode < 1 || inode > inodes) return undefined;
@@ -84,7 +84,7 @@ export class Ext4Volume {
     return bytes.length < inodeBytes ? undefined : { inode, ...decodeInode(Buffer.from(bytes)) };
   }
 
-  /** The node at a path, which no symbolic link is followed to. @param path names by their bytes, without a leading slash. */
+  /** Finds the node at a path, without following symbolic links. @param path bytes decoded as latin1, without a leading slash. */
   async find(path: string): Promise<Ext4Node | undefined> {
     let at = await this.node(ROOT_INODE);
     for (const name of path.split('/').filter((part) => part !== '')) {
@@ -96,12 +96,12 @@ export class Ext4Volume {
     return at;
   }
 
-  /** The entries of a directory but "." and ".."; undefined for a block that is damaged. */
+  /** Reads the entries of a directory, except "." and ".."; undefined for a damaged block. */
   async *entries(directory: Ext4Node): AsyncGenerator<DirectoryEntry | undefined> {
     const isOwn = (entry: DirectoryEntry | undefined): boolean => entry?.name !== '.' && entry?.name !== '..';
     const inline = await this.#inline(directory);
     if (inline !== undefined) {
-      // The parent's number takes the place of the first two entries.
+      // The parent's inode number replaces the first two entries.
       yield* decodeEntries(inline.subarray(4, 60)).filter(isOwn);
       yield* decodeEntries(inline.subarray(60)).filter(isOwn);
       return;
@@ -119,8 +119,8 @@ export class Ext4Volume {
       }
   }
 
-  /** Walks the whole tree level by level, beginning with the root, whose path is ''. A directory that is linked twice is entered once.
-   *  @param leaveOut is called with what is not walked: damaged directories, and those below 200 others. */
+  /** Walks the whole tree level by level, starting with the root, whose path is ''. A directory that is linked twice is entered once.
+   *  @param leaveOut is called with a description of each part that is skipped: damaged directories, and too deep ones. */
   async *tree(leaveOut?: (what: string) => void): AsyncGenerator<PathNode> {
     const root = await this.node(ROOT_INODE);
     if (root === undefined) return;
@@ -129,7 +129,7 @@ export class Ext4Volume {
     let level: readonly PathNode[] = [{ path: '', node: root }];
     for (let depth = 0; level.length > 0; depth += 1) {
       if (depth > DEEPEST_DIRECTORIES) {
-        leaveOut?.(`directories below ${DEEPEST_DIRECTORIES} others`);
+        leaveOut?.(`directories nested more than ${DEEPEST_DIRECTORIES} levels deep`);
         return;
       }
       const next: PathNode[] = [];
@@ -137,7 +137,7 @@ export class Ext4Volume {
         for await (const entry of this.entries(directory.node)) {
           const node = entry === undefined ? undefined : await this.node(entry.inode);
           if (entry === undefined || node === undefined) {
-            leaveOut?.(`what is damaged in the directory /${directory.path}`);
+            leaveOut?.(`damaged entries in the directory /${directory.path}`);
             continue;
           }
           const path = directory.path === '' ? entry.name : `${directory.path}/${entry.name}`;
@@ -150,7 +150,7 @@ export class Ext4Volume {
     }
   }
 
-  /** Where a file's written blocks are, in the order of the file; `isCut` when its map is damaged, or longer than any sound one. */
+  /** The positions of a file's written blocks, in the order of the file. `isCut` is true if its map is damaged or exceeds a limit. */
   async extents(node: Ext4Node): Promise<{ readonly extents: readonly Extent[]; readonly isCut: boolean }> {
     if (isFastLink(node) || (node.flags & INLINE_DATA) !== 0) return { extents: [], isCut: false };
     const found: Extent[] = [];
@@ -178,13 +178,13 @@ export class Ext4Volume {
     return { extents: inOrder ? found : found.sort((a, b) => a.logical - b.logical), isCut: !isWhole };
   }
 
-  /** Bytes of the filesystem, such as those of an extent. */
+  /** Reads bytes of the filesystem, such as those of an extent. */
   read(offsetBytes: number, bytes: number): Promise<Buffer> {
     return this.#read(offsetBytes, bytes);
   }
 
-  /** The written parts of a file, in pieces of at most `chunkBytes`, and where in it each is.
-   *  @throws {RangeError} when its map of blocks is damaged, or has more than any sound file. */
+  /** Reads the written parts of a file, in chunks of at most `chunkBytes` with their offsets in the file.
+   *  @throws {RangeError} when its block map is damaged or exceeds a limit. */
   async *content(node: Ext4Node, chunkBytes: number): AsyncGenerator<{ readonly at: number; readonly bytes: Buffer }> {
     const inline = await this.#inline(node);
     if (inline !== undefined) {
@@ -193,7 +193,7 @@ export class Ext4Volume {
     }
     const { blockBytes } = this.superblock;
     const { extents, isCut } = await this.extents(node);
-    if (isCut) throw new RangeError(`the blocks of inode ${node.inode} cannot be told`);
+    if (isCut) throw new RangeError(`the block map of inode ${node.inode} is damaged`);
     for (const { logical, physical, count } of extents) {
       const start = logical * blockBytes;
       const end = Math.min((logical + count) * blockBytes, node.sizeBytes);
@@ -204,7 +204,7 @@ export class Ext4Volume {
     }
   }
 
-  /** Where a symbolic link points: bytes, read as latin1. */
+  /** The target of a symbolic link: bytes decoded as latin1. */
   async linkTarget(node: Ext4Node): Promise<string> {
     if (isFastLink(node)) return node.map.toString('latin1', 0, node.sizeBytes);
     const length = Math.min(node.sizeBytes, LARGEST_LINK);
@@ -213,7 +213,7 @@ export class Ext4Volume {
     return (await this.#read(first.physical * this.superblock.blockBytes, length)).toString('latin1');
   }
 
-  /** Extended attributes, ACLs in the form of the system calls. Those that hold a file's own content are left out. */
+  /** Extended attributes; ACLs are in the format of the system calls. system.data, the content of a small file, is omitted. */
   async attributes(node: Ext4Node): Promise<FileAttribute[]> {
     const { blockBytes } = this.superblock;
     const block =
@@ -240,14 +240,14 @@ export class Ext4Volume {
     return value;
   }
 
-  /** What a small file or directory has in its inode in the place of blocks; undefined when it has blocks. */
+  /** The content of a small file or directory that is stored in its inode (inline_data); undefined when it has blocks. */
   async #inline(node: Ext4Node): Promise<Buffer | undefined> {
     if ((node.flags & INLINE_DATA) === 0) return undefined;
     const more = readFromInode(node.room).find(({ name }) => name === 'system.data');
     return Buffer.concat([node.map, more !== undefined && 'value' in more ? more.value : Buffer.alloc(0)]);
   }
 
-  /** @param levels that may be below. @returns whether all of it was added. */
+  /** Adds the extents of an extent tree. @param levels the maximum depth. @returns whether all of them were added. */
   async #addTree(bytes: Buffer, levels: number, add: (extent: Extent) => boolean): Promise<boolean> {
     const node = decodeExtentNode(bytes);
     if (node === undefined || node.depth >= levels) return false;
@@ -256,7 +256,7 @@ export class Ext4Volume {
         if (!add(entry)) return false;
       } else {
         const { blocks, blockBytes } = this.superblock;
-        // A block that many entries point to would be read for ever.
+        // Nodes are counted too: entries that share a block could make the walk endless.
         if (entry.physical >= blocks || !add({ ...entry, count: 0 })) return false;
         const below = await this.#cached(entry.physical * blockBytes, blockBytes);
         if (!(await this.#addTree(below, node.depth, add))) return false;
@@ -265,7 +265,7 @@ export class Ext4Volume {
     return true;
   }
 
-  /** Twelve blocks, and one, two and three levels of blocks of numbers. */
+  /** Adds the blocks of an ext2/ext3 block map: twelve direct blocks, and indirect, double and triple indirect blocks. */
   async #addBlockMap({ map, sizeBytes }: Ext4Node, add: (extent: Extent) => boolean): Promise<boolean> {
     const { blockBytes } = this.superblock;
     const end = Math.ceil(sizeBytes / blockBytes);
@@ -294,7 +294,7 @@ export class Ext4Volume {
     return true;
   }
 
-  /** The block where a group's inodes begin; undefined when the group's descriptor cannot be. */
+  /** The first block of a group's inode table; undefined when the group's descriptor is invalid. */
   async #inodeTable(group: number): Promise<number | undefined> {
     const { blockBytes, blocks, descriptorBytes, firstDataBlock, firstMetaGroup, blocksPerGroup } = this.superblock;
     const perBlock = Math.floor(blockBytes / descriptorBytes);
@@ -312,7 +312,7 @@ export class Ext4Volume {
     return table > 0 && table < blocks ? table : undefined;
   }
 
-  /** For what is small and stands beside what is read next: inodes, descriptors, blocks of numbers. */
+  /** Reads through a page cache, for small structures near others that are read next: inodes, descriptors, indirect blocks. */
   async #cached(offsetBytes: number, bytes: number): Promise<Buffer> {
     const first = Math.floor(offsetBytes / PAGE_BYTES);
     if (Math.floor((offsetBytes + bytes - 1) / PAGE_BYTES) !== first) return this.#read(offsetBytes, bytes);
@@ -322,14 +322,14 @@ export class Ext4Volume {
       const [oldest] = this.#pages.keys();
       if (this.#pages.size >= MOST_PAGES && oldest !== undefined) this.#pages.delete(oldest);
     } else this.#pages.delete(first);
-    // The last used is the last.
+    // A Map keeps insertion order, so that the first key is the least recently used.
     this.#pages.set(first, page);
     const at = offsetBytes - first * PAGE_BYTES;
     return page.subarray(at, at + bytes);
   }
 }
 
-/** Whether a link's target stands in its inode. */
+/** Whether a link's target is stored in its inode. */
 function isFastLink({ type, sizeBytes, flags, map }: Ext4Node): boolean {
   return type === 'symlink' && (flags & (EXTENTS | INLINE_DATA)) === 0 && sizeBytes < map.length;
 }

@@ -17,7 +17,7 @@ const NAMESPACES: readonly (readonly [prefix: string, index: number])[] = [
   ['security.', 6],
 ];
 
-/** Whether an ext4 has a place for an attribute of that name. */
+/** Whether ext4 can store an attribute with that name. */
 export function holdsAttribute(name: string): boolean {
   return NAMESPACES.some(([prefix, index]) => (index === 2 || index === 3 ? name === prefix : name.startsWith(prefix)));
 }
@@ -134,7 +134,7 @@ function shortAcl(acl: Buffer): Buffer {
   return Buffer.concat(parts);
 }
 
-/** An attribute as it is on disk; its value may be in an inode of its own (ea_inode). */
+/** An attribute as stored on disk; its value may be in a separate inode (ea_inode). */
 export type FoundAttribute = FileAttribute | { readonly name: string; readonly inode: number; readonly bytes: number };
 
 /** Decodes the attributes in the space of an inode. */

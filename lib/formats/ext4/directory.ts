@@ -2,7 +2,7 @@ import { crc32c } from '../crc32c.ts';
 import { BLOCK_BYTES } from './layout.ts';
 import { HALF_MD4, hashOfName, type NameHash } from './name-hash.ts';
 
-/** The type of an entry, as a directory names it. */
+/** The file type codes of directory entries. */
 export const ENTRY_TYPES = { file: 1, directory: 2, fifo: 5, symlink: 7 } as const;
 
 export const LONGEST_NAME = 255;
@@ -109,7 +109,7 @@ export class DirectoryEntries {
     return at + 6 + (this.#bytes[at + 4] ?? 0);
   }
 
-  /** @returns where the next one begins. */
+  /** @returns the position of the next entry. */
   #copy(block: Block, at: number): number {
     const end = this.#endOf(at);
     block.add(this.#bytes.readUInt32LE(at), this.#bytes[at + 5] ?? 0, this.#bytes.subarray(at + 6, end));
@@ -202,21 +202,21 @@ function writePairs(
   bytes.writeUInt32LE(crc32c(used, bytes.subarray(tail, tail + INDEX_TAIL_BYTES)), tail + 4);
 }
 
-/** An entry of a directory as it is on disk. */
+/** A directory entry as stored on disk. */
 export interface DirectoryEntry {
   /** Its bytes, read as latin1. */
   readonly name: string;
   readonly inode: number;
 }
 
-/** Decodes the entries of a block of a directory, "." and ".." included; blocks of an index have none.
- *  @returns undefined in the place of the last for a block that is damaged from there on. */
+/** Decodes the entries of a directory block, including "." and ".."; index blocks have none.
+ *  @returns the entries; the last one is undefined if the block is damaged after the entries before it. */
 export function decodeEntries(bytes: Buffer): (DirectoryEntry | undefined)[] {
   const entries: (DirectoryEntry | undefined)[] = [];
   for (let at = 0; at + ENTRY_HEAD <= bytes.length; ) {
     const inode = bytes.readUInt32LE(at);
     const claimed = bytes.readUInt16LE(at + 4);
-    // A whole block of 64 KiB, which 16 bits do not hold.
+    // 16 bits cannot hold the length of a whole 64 KiB block.
     const length = bytes.length === 65_536 && (claimed === 0xffff || claimed === 0) ? 65_536 : claimed;
     const nameBytes = bytes[at + 6] ?? 0;
     if (length < ENTRY_HEAD || length % 4 !== 0 || at + length > bytes.length || ENTRY_HEAD + nameBytes > length)

@@ -200,7 +200,7 @@ function splitLong({ logical, physical, count }: Extent): Extent[] {
 export function blocksInMap(inode: Buffer): number[] {
   const map = inode.subarray(MAP_AT, MAP_AT + MAP_BYTES);
   if (map.readUInt16LE(0) !== 0xf30a || map.readUInt16LE(6) !== 0)
-    throw new RangeError('an inode has no map of its own');
+    throw new RangeError('the extent tree of an inode does not fit into the inode');
   return Array.from({ length: map.readUInt16LE(2) }, (_, index) => {
     const at = HEADER_BYTES + index * ENTRY_BYTES;
     const physical = map.readUInt32LE(at + 8) + map.readUInt16LE(at + 6) * 2 ** 32;
@@ -208,7 +208,7 @@ export function blocksInMap(inode: Buffer): number[] {
   }).flat();
 }
 
-/** i_mode's upper bits, in the words of stat(1). */
+/** File types in the upper bits of i_mode. */
 const TYPES: Readonly<Record<number, Ext4FileType>> = {
   1: 'FIFO',
   2: 'character device',
@@ -231,7 +231,7 @@ export type Ext4FileType =
 
 export const INLINE_DATA = 0x1000_0000;
 
-/** An inode as it is on disk, whoever wrote it. */
+/** An inode as stored on disk, written by any program. */
 export interface DecodedInode {
   readonly type: Ext4FileType;
   /** Permission bits, with setuid, setgid and sticky. */
@@ -248,11 +248,11 @@ export interface DecodedInode {
   readonly map: Buffer;
   /** The block of extended attributes; 0 for none. */
   readonly attributeBlock: number;
-  /** The space for attributes behind its fields. */
+  /** The space for attributes after its fields. */
   readonly room: Buffer;
 }
 
-/** Decodes an inode. @param bytes all that the filesystem has for one. */
+/** Decodes an inode. @param bytes the whole inode, as long as the filesystem's inode size. */
 export function decodeInode(bytes: Buffer): DecodedInode {
   const mode = bytes.readUInt16LE(0x0);
   const type = TYPES[mode >> 12] ?? 'unknown';
@@ -282,14 +282,14 @@ export function decodeInode(bytes: Buffer): DecodedInode {
   };
 }
 
-/** A node of an extent tree: extents where it is a leaf, else where the nodes below it are. */
+/** A node of an extent tree. The entries of a leaf are extents; those of other nodes point to nodes. */
 export interface ExtentNode {
   readonly depth: number;
-  /** Of a leaf: without those that are allocated and not written. */
+  /** Excludes extents that are allocated but unwritten. */
   readonly entries: readonly Extent[];
 }
 
-/** Decodes a node; undefined for what is none. */
+/** Decodes a node of an extent tree; undefined when it is not one. */
 export function decodeExtentNode(bytes: Buffer): ExtentNode | undefined {
   if (bytes.length < HEADER_BYTES || bytes.readUInt16LE(0) !== 0xf30a) return undefined;
   const count = Math.min(bytes.readUInt16LE(2), Math.floor((bytes.length - HEADER_BYTES) / ENTRY_BYTES));

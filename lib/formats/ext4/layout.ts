@@ -2,7 +2,7 @@ import { crc32c } from '../crc32c.ts';
 import { HALF_MD4, type NameHash } from './name-hash.ts';
 import { parseExt4Superblock } from './superblock.ts';
 
-/** The only block size that is supported here. */
+/** The only block size that is supported for writing. */
 export const BLOCK_BYTES = 4096;
 
 const SUPERBLOCK_CHECKSUM = 0x3fc;
@@ -28,8 +28,8 @@ const INODE_BYTES = 256;
 const DESCRIPTOR_BYTES = 64;
 const UNSIGNED_HASH = 2;
 
-/** The geometry of an ext4 as makeFilesystem asks mkfs.ext4 for it.
- *  @throws {RangeError} for any other. */
+/** Reads the geometry of an ext4 that mkfs.ext4 made with makeFilesystem's options.
+ *  @throws {RangeError} for any other filesystem. */
 export function layoutOf(bytes: Buffer): Ext4Layout {
   const superblock = parseExt4Superblock(bytes);
   const fits =
@@ -39,7 +39,10 @@ export function layoutOf(bytes: Buffer): Ext4Layout {
     superblock.descriptorBytes === DESCRIPTOR_BYTES &&
     superblock.hasChecksums &&
     superblock.isSparse;
-  if (!fits) throw new RangeError('not an ext4 with blocks of 4096 bytes, inodes of 256, 64bit and metadata_csum');
+  if (!fits)
+    throw new RangeError(
+      'not an ext4 with 4096-byte blocks, 256-byte inodes, and the features 64bit and metadata_csum',
+    );
   const { blocks, inodes, freeBlocks, freeInodes, blocksPerGroup, inodesPerGroup, checksumSeed } = superblock;
   const groups = Math.ceil(blocks / blocksPerGroup);
   return {
@@ -60,7 +63,7 @@ export function updateSuperblock(bytes: Buffer, freeBlocks: number, freeInodes: 
   bytes.writeUInt32LE(freeInodes, 0x10);
   bytes.writeUInt32LE(seconds >>> 0, 0x30);
   bytes.writeUInt8(Math.floor(seconds / 2 ** 32) & 0xff, 0x274);
-  // The hash that is used here, whichever mke2fs.conf names.
+  // The hash that this project writes, whatever mke2fs.conf configured.
   bytes.writeUInt8(HALF_MD4, 0xfc);
   bytes.writeUInt32LE(crc32c(~0, bytes.subarray(0, SUPERBLOCK_CHECKSUM)), SUPERBLOCK_CHECKSUM);
 }

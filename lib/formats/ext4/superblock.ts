@@ -14,7 +14,7 @@ const READ_ONLY = { sparseSuper: 0x1, metadataChecksums: 0x400, readOnly: 0x1000
 /** Blocks of 64 KiB. */
 const LARGEST_LOG_BLOCK = 6;
 
-/** What the superblock of an ext2, ext3 or ext4 says. Counts are bounded, not checked: an image's author may have written anything. */
+/** The superblock of an ext2, ext3 or ext4. Counts are clamped, but otherwise not validated: the image may be damaged or hostile. */
 export interface Ext4Superblock {
   readonly type: 'ext2' | 'ext3' | 'ext4';
   /** Lower case. */
@@ -33,7 +33,7 @@ export interface Ext4Superblock {
   readonly blocksPerGroup: number;
   readonly inodesPerGroup: number;
   readonly descriptorBytes: number;
-  /** The first group whose descriptors are not behind the superblock (meta_bg); undefined without that feature. */
+  /** The first group whose descriptors do not follow the superblock (meta_bg); undefined without that feature. */
   readonly firstMetaGroup: number | undefined;
   readonly isSparse: boolean;
   readonly hasErrors: boolean;
@@ -41,13 +41,13 @@ export interface Ext4Superblock {
   readonly isWritable: boolean;
   readonly isJournalDevice: boolean;
   readonly hasChecksums: boolean;
-  /** Seed of all checksums but its own. */
+  /** Seed of all checksums except the superblock's. */
   readonly checksumSeed: number;
   /** Seconds since 1970. */
   readonly lastChecked: number;
-  /** Why no kernel mounts it, or what cannot be true, as what follows "the filesystem". */
+  /** Damage that keeps a kernel from mounting it, phrased to follow "the filesystem". */
   readonly damage: string | undefined;
-  /** What a kernel mounts in spite of it. */
+  /** An inconsistency that a kernel tolerates, phrased in the same way. */
   readonly oddity: string | undefined;
 }
 
@@ -111,7 +111,7 @@ function textOf(bytes: Buffer): string {
 
 type Kind = 'u8' | 'u16' | 'u32' | 'hex' | 'text' | 'uuid' | 'time';
 
-/** The fields that people know, by e2fsprogs' names for them: offset, bytes, kind. The two halves of a wide number are two fields.
+/** Fields by their names in dumpe2fs: offset, bytes, kind. The low halves of 64-bit numbers; the high halves have no names.
  *  @see dumpe2fs(8) */
 const FIELDS: readonly (readonly [name: string, at: number, bytes: number, kind: Kind])[] = [
   ['Inode count', 0x0, 4, 'u32'],
@@ -168,7 +168,7 @@ const FIELDS: readonly (readonly [name: string, at: number, bytes: number, kind:
   ['Checksum', CHECKSUM_AT, 4, 'hex'],
 ];
 
-/** Every field, as text by its name; what has no name here, by its offset where it is not zero. */
+/** Formats every field as text, by its name. Nonzero bytes without a name are listed by their offset. */
 export function superblockFields(bytes: Buffer): Record<string, string> {
   const fields: Record<string, string> = {};
   const named = new Set<number>();

@@ -13,7 +13,8 @@ export interface Gpt {
   readonly partitions: readonly FoundPartition[];
 }
 
-/** The GPT whose header is in a sector, or what is wrong with it. @see UEFI specification 5.3.2, 5.3.3 */
+/** Reads the GPT whose header is in a sector. @returns a string that describes the problem when it is invalid.
+ *  @see UEFI specification 5.3.2, 5.3.3 */
 export async function readGpt(read: ReadBytes, sector: number, sectorBytes: number): Promise<Gpt | string> {
   const header = sector < 1 ? Buffer.alloc(0) : await read(sector * sectorBytes, sectorBytes);
   if (header.length < sectorBytes || header.toString('latin1', 0, 8) !== 'EFI PART') return 'has no signature';
@@ -22,7 +23,7 @@ export async function readGpt(read: ReadBytes, sector: number, sectorBytes: numb
   const summed = Buffer.from(header.subarray(0, headerBytes));
   summed.writeUInt32LE(0, 16);
   if (crc32(summed) !== header.readUInt32LE(16)) return 'has a header whose checksum is wrong';
-  if (header.readBigUInt64LE(24) !== BigInt(sector)) return 'says that it is in another sector';
+  if (header.readBigUInt64LE(24) !== BigInt(sector)) return 'claims to be in another sector';
   const [count, size] = [header.readUInt32LE(80), header.readUInt32LE(84)];
   if (size < 128 || count * size > 1024 * 1024) return `claims ${count} entries of ${size} bytes`;
   const entries = await read(boundedBytes(header.readBigUInt64LE(72), sectorBytes), count * size);

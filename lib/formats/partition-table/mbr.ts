@@ -6,17 +6,17 @@ import { isExtended, mbrTypeName, purposeOf } from './types.ts';
 export const PROTECTIVE = 0xee;
 const ENTRIES_AT = 446;
 const ENTRY_BYTES = 16;
-/** The kernel knows 256 partitions of a disk at the most; a chain of more is a loop, or an attack. */
+/** The kernel supports at most 256 partitions on a disk; a longer chain is a loop, or an attack. */
 const MOST_LOGICAL = 250;
 
 export interface Mbr {
   readonly diskId: string;
   readonly partitions: readonly FoundPartition[];
-  /** What is wrong with chains of logical partitions, as what follows "the chain of logical partitions". */
+  /** Problems of chains of logical partitions, phrased to follow "the chain of logical partitions". */
   readonly damage: readonly string[];
 }
 
-/** Whether a sector ends as boot sectors and partition tables do. */
+/** Whether a sector ends with the signature of boot sectors and partition tables. */
 export function hasMbr(sector: Buffer): boolean {
   return sector.length >= SECTOR_BYTES && sector.readUInt16LE(510) === 0xaa55;
 }
@@ -40,7 +40,7 @@ function entriesOf(sector: Buffer): Entry[] {
   });
 }
 
-/** Reads the primary partitions, and the logical ones of each extended partition. @param head the disk's first sector. */
+/** Reads the primary partitions, and the logical partitions in each extended partition. @param head the disk's first sector. */
 export async function readMbr(read: ReadBytes, head: Buffer): Promise<Mbr | undefined> {
   if (!hasMbr(head)) return undefined;
   const entries = entriesOf(head);
@@ -71,8 +71,8 @@ export async function readMbr(read: ReadBytes, head: Buffer): Promise<Mbr | unde
   return { diskId, partitions, damage };
 }
 
-/** Follows the chain of extended boot records: each has a partition, and where the next record is, counted from the extended
- *  partition's start. @see sfdisk(8); the kernel's block/partitions/msdos.c reads them so. */
+/** Follows the chain of extended boot records, like the kernel: each has a partition and the position of the next record, relative to
+ *  the start of the extended partition. @see sfdisk(8); block/partitions/msdos.c in Linux */
 async function readLogical(
   read: ReadBytes,
   extended: Entry,
@@ -81,7 +81,7 @@ async function readLogical(
   const logical: Entry[] = [];
   const seen = new Set<number>();
   for (let at = extended.start; ; ) {
-    if (seen.has(at)) return { logical, wrong: `comes back to sector ${at}` };
+    if (seen.has(at)) return { logical, wrong: `loops back to sector ${at}` };
     if (logical.length >= most) return { logical, wrong: `has more than ${MOST_LOGICAL} partitions` };
     seen.add(at);
     const record = await read(at * SECTOR_BYTES, SECTOR_BYTES);
@@ -93,7 +93,7 @@ async function readLogical(
     const next = entries.find(({ type, size }) => isExtended(type) && size > 0);
     if (next === undefined) return { logical, wrong: undefined };
     if (next.start >= extended.size)
-      return { logical, wrong: `goes on in sector ${extended.start + next.start}, outside of the extended partition` };
+      return { logical, wrong: `continues in sector ${extended.start + next.start}, outside the extended partition` };
     at = extended.start + next.start;
   }
 }

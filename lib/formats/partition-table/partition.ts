@@ -1,7 +1,7 @@
 import { boundedBytes } from '../bounded.ts';
 import type { Extent } from '../extent.ts';
 
-/** A partition as the table has it. */
+/** A partition as recorded in the partition table. */
 export interface FoundPartition extends Extent {
   readonly number: number;
   /** In sectors of the table's `sectorBytes`. */
@@ -9,9 +9,9 @@ export interface FoundPartition extends Extent {
   readonly sizeSectors: number;
   /** GPT: a GUID in lower case; msdos: two hexadecimal digits. */
   readonly type: string;
-  /** What the type is called: `root-x86-64`, `esp`, `fat32-lba`; undefined for one that is not known here. */
+  /** The name of the type: `root-x86-64`, `esp`, `fat32-lba`; undefined for an unknown type. */
   readonly typeName: string | undefined;
-  /** What the type is for, where it is known here. */
+  /** The purpose of the type; undefined for other types. */
   readonly purpose: PartitionPurpose | undefined;
   readonly name: string;
   /** The kernel's PARTUUID, lower case. */
@@ -22,7 +22,7 @@ export interface FoundPartition extends Extent {
 
 export type PartitionPurpose = 'esp' | 'xbootldr' | 'bios-grub' | 'linux' | 'swap' | 'lvm' | 'extended';
 
-/** @param start and size as the table has them, in sectors. */
+/** Makes a FoundPartition from a table entry. @param start and size are in sectors. */
 export function foundPartition(
   number: number,
   start: bigint | number,

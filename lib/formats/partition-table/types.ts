@@ -1,7 +1,7 @@
 import type { PartitionPurpose } from './partition.ts';
 
-/** What the types of a GPT are called: by the Discoverable Partitions Specification, in systemd's words for them, and some that
- *  it does not have. Lower case. @see systemd-gpt-auto-generator(8), sfdisk(8) --list-types */
+/** Names of GPT partition types, by GUID in lower case: systemd's names for those of the Discoverable Partitions Specification, and
+ *  some others. @see systemd-gpt-auto-generator(8), sfdisk(8) --list-types */
 const GPT_TYPE_NAMES: Readonly<Record<string, string>> = {
   '6523f8ae-3eb1-4e2a-a05a-18b695ae656f': 'root-alpha',
   'd27f46ed-2919-4cb8-bd25-9531f3c16534': 'root-arc',
@@ -158,7 +158,7 @@ const GPT_TYPE_NAMES: Readonly<Record<string, string>> = {
   '2e0a753d-9e48-43b0-8337-b15192cb1b5e': 'chromeos-reserved',
 };
 
-/** What the types of an MBR are called. @see sfdisk(8) --list-types */
+/** Names of MBR partition types. @see sfdisk(8) --list-types */
 const MBR_TYPE_NAMES: Readonly<Record<number, string>> = {
   1: 'fat12',
   4: 'fat16-small',
@@ -194,12 +194,12 @@ export function mbrTypeName(type: number): string | undefined {
   return MBR_TYPE_NAMES[type];
 }
 
-/** Types of a primary partition that is a chain of logical ones. */
+/** Whether a type is that of an extended partition, which holds logical partitions. */
 export function isExtended(type: number): boolean {
   return type === 0x05 || type === 0x0f || type === 0x85;
 }
 
-/** Types of an MBR partition that are a FAT, whose \EFI\BOOT firmware starts as it does an ESP's. */
+/** Whether an MBR type is a FAT. Firmware also starts \EFI\BOOT from these, as from an ESP. */
 export function isFatType(type: string): boolean {
   return ['01', '04', '06', '0b', '0c', '0e'].includes(type);
 }
@@ -223,10 +223,10 @@ const PURPOSES: Readonly<Record<string, PartitionPurpose>> = {
   'linux-extended': 'extended',
 };
 
-/** What a type is for; undefined where it makes no difference here. */
+/** The purpose of a type; undefined where this project makes no distinction. */
 export function purposeOf(typeName: string | undefined): PartitionPurpose | undefined {
   if (typeName === undefined) return undefined;
-  // A root or /usr of any architecture holds a filesystem; its verity hashes and their signature do not.
+  // A root or /usr partition of any architecture holds a filesystem; partitions for verity hashes and signatures do not.
   if (/^(?:root|usr)-/.test(typeName)) return /-verity(?:-sig)?$/.test(typeName) ? undefined : 'linux';
   return PURPOSES[typeName];
 }

@@ -115,9 +115,9 @@ const SEEN: Readonly<Record<string, () => Promise<void>>> = {
   },
   async efiVariables() {
     const options = { partitionTableType: 'efi', touchEFIVars: true } as const;
-    await expect(make(options)).rejects.toThrow(/efiVariables: is needed with touchEFIVars/);
+    await expect(make(options)).rejects.toThrow(/efiVariables: is required with touchEFIVars/);
     await expect(make({ ...options, touchEFIVars: false, efiVariables: '/x' })).rejects.toThrow(
-      /efiVariables: contradicts touchEFIVars: false/,
+      /efiVariables: has no effect with touchEFIVars: false/,
     );
   },
   async fsType() {

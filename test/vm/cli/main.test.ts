@@ -74,7 +74,7 @@ test('an image that cannot boot is status 1, with the stage and the cause', asyn
   expect(await expectJsonOf('verify', reports.stdout)).toMatchObject([{ ok: false, failure: { stage: 'firmware' } }]);
   const verified = await cli(['verify', 'empty.img', '--firmware', 'bios'], { cwd: directory });
   expect(verified.exitCode).toBe(1);
-  expect(verified.stdout).toMatch(/failed in stage "firmware" \(no-boot-signature\): .*no boot sector/);
+  expect(verified.stdout).toMatch(/failed in stage "firmware" \(no-boot-signature\): .*not a boot sector/);
 });
 
 test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a build in order', async (signal) => {

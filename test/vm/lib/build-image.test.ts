@@ -63,7 +63,7 @@ test('without a builder, what needs one is told before anything is touched', asy
   const attempt = buildImage(options(outDir, { partitionTableType: 'efi' }));
   await expect(attempt).rejects.toThrow(InvalidOptionsError);
   await expect(attempt).rejects.toThrow(
-    /a builder VM is needed to run the switch-to-configuration[\s\S]*bootLoaderFrom "bootspec"/,
+    /needs a builder VM to run the system's switch-to-configuration[\s\S]*bootLoaderFrom "bootspec"/,
   );
   await expect(readdir(outDir)).rejects.toThrow(/ENOENT/);
 });

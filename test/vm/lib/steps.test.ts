@@ -84,7 +84,7 @@ test('nixosEnter activates, then runs the command in namespaces of its own', asy
     nixosEnter({ command: ['sh', '-c', 'echo why >&2; exit 9'], activate: false }, { executor: vm }),
   ).rejects.toMatchObject({ failure: { exitCode: 9 }, message: expect.stringContaining('why') });
   await expect(nixosEnter({ mountPoint: '/proc', command: ['true'] }, { executor: vm })).rejects.toThrow(
-    /is no NixOS installation/,
+    /is not a NixOS installation/,
   );
 });
 

@@ -72,7 +72,7 @@ test('what the system asks of another loader than the one that is named has no e
 
 test('a loader that cannot be told must be named', async () => {
   await expect(planFor({}, { partitionTableType: 'efi' })).rejects.toThrow(
-    /bootLoader: is needed[\s\S]*"grub" or "systemd-boot"/,
+    /bootLoader: is required[\s\S]*"grub" or "systemd-boot"/,
   );
   const named = await planFor({}, { partitionTableType: 'efi', bootLoader: 'grub' });
   expect(named).toMatchObject({ bootLoader: 'grub', firmware: ['efi'] });
@@ -99,14 +99,14 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
     'GRUB on a device without a table',
     () => grubFiles(),
     { partitionTableType: 'none' },
-    /"nodev" installs the menu alone/,
+    /"nodev" installs only the menu/,
   ],
   ['GRUB for EFI without an ESP', () => grubFiles(GRUB_EFI_CONFIG), { partitionTableType: 'legacy' }, /efiSupport/],
   [
     'an ESP that is mounted elsewhere',
     () => grubFiles({ ...GRUB_EFI_CONFIG, efiSysMountPoint: '/boot/efi' }),
     { partitionTableType: 'efi' },
-    /efiSysMountPoint: is \/boot\/efi, and the ESP of partitionTableType "efi" is \/boot/,
+    /efiSysMountPoint: is \/boot\/efi, but the ESP of partitionTableType "efi" is \/boot/,
   ],
   [
     'systemd-boot without EFI',
@@ -124,13 +124,13 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
     'systemd-boot without XBOOTLDR',
     () => systemdBootFiles({ esp: '/efi' }),
     { partitionTableType: 'efixbootldr' },
-    /xbootldrMountPoint: makes the boot partition \/efi, and that of partitionTableType "efixbootldr" is \/boot/,
+    /xbootldrMountPoint: implies the boot partition \/efi, but that of partitionTableType "efixbootldr" is \/boot/,
   ],
   [
     'limine',
     () => otherInstallerFiles('limine-install.py'),
     {},
-    /installed by its own limine-install\.py[\s\S]*switch-to-configuration/,
+    /only limine-install\.py can install the boot loader[\s\S]*switch-to-configuration/,
   ],
   [
     'GRUB’s style for systemd-boot',
@@ -149,19 +149,19 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
     'settings that are not in the store',
     async () => without(await grubFiles(), 'grub-config.xml'),
     {},
-    /boot\.loader\.grub: is in \/nix\/store\/.*-grub-config\.xml, which cannot be read/,
+    /boot\.loader\.grub: cannot be read from \/nix\/store\/.*-grub-config\.xml/,
   ],
   [
     'settings of another form',
     () => grubFiles({ devices: '/dev/sda' as never }),
     {},
-    /boot\.loader\.grub: .*cannot be read: devices: [\s\S]*switch-to-configuration/,
+    /boot\.loader\.grub: cannot be read from .*: devices: [\s\S]*switch-to-configuration/,
   ],
   [
     'a script with extra files that is not in the store',
     async () => without(systemdBootFiles(), 'copy-extra-files'),
     { partitionTableType: 'efi' },
-    /extraFiles: are copied by \/nix\/store\/.*-copy-extra-files, which cannot be read/,
+    /extraFiles: cannot be read from \/nix\/store\/.*-copy-extra-files/,
   ],
 ])('before anything is made, refused: %s', async (_, files, options, message) => {
   await expect(planFor(await files(), options)).rejects.toThrow(message);

@@ -9,7 +9,7 @@ import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-test('what is no disk image is told as such', async () => {
+test('a file that is not a disk image is refused', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'text'), 'hello');
   await mkdir(join(directory, 'directory'));
@@ -17,7 +17,7 @@ test('what is no disk image is told as such', async () => {
   await expect(inspectDiskImage(join(directory, 'directory'))).rejects.toThrow(/is a directory/);
   await expect(inspectDiskImage(join(directory, 'text'))).rejects.toThrow(/too small for a disk image/);
   await createDisk({ image: join(directory, 'raw'), sizeBytes: 4 * MIB });
-  await expect(inspectDiskImage(join(directory, 'raw'), 'qcow2')).rejects.toThrow(/told to be qcow2, and is raw/);
+  await expect(inspectDiskImage(join(directory, 'raw'), 'qcow2')).rejects.toThrow(/is not qcow2; its content is raw/);
 });
 
 test.each(FORMATS_WITH_BACKING)('a %s whose content is in another file is refused', async (format) => {
@@ -26,7 +26,7 @@ test.each(FORMATS_WITH_BACKING)('a %s whose content is in another file is refuse
   const baseFormat = format === 'vmdk' ? 'vmdk' : 'raw';
   await run(['qemu-img', 'create', '-q', '-f', baseFormat, base, '4M']);
   await run(['qemu-img', 'create', '-q', '-f', format, '-b', base, '-F', baseFormat, top]);
-  await expect(inspectDiskImage(top)).rejects.toThrow(/is not whole: it refers to/);
+  await expect(inspectDiskImage(top)).rejects.toThrow(/is incomplete: part of its content is in/);
 });
 
 test('a VMDK in one file whose descriptor names another file is refused: it would be read as the disk', async () => {
@@ -46,7 +46,7 @@ test('a VMDK in one file whose descriptor names another file is refused: it woul
   await handle.write(Buffer.from(text.padEnd(bytes ?? 0, '\0')), 0, bytes, at);
   // Without a size of its own, the descriptor in it is what QEMU goes by.
   await handle.write(Buffer.alloc(8), 0, 8, 0x0c);
-  await expect(inspectDiskImage(image)).rejects.toThrow(/is not whole: it refers to .*secret/);
+  await expect(inspectDiskImage(image)).rejects.toThrow(/is incomplete: part of its content is in .*secret/);
 });
 
 test.each(['monolithicSparse', 'streamOptimized'])('a VMDK of the kind %s is read', async (subformat) => {
@@ -63,7 +63,7 @@ test('a size that no disk has is a fault of the image', async () => {
   sectors.writeBigUInt64LE(2n ** 53n);
   await handle.write(sectors, 0, 8, 36);
   await expect(inspectDiskImage(image)).rejects.toThrow(InvalidOptionsError);
-  await expect(inspectDiskImage(image)).rejects.toThrow(/is damaged: it says that its disk has \d+ bytes/);
+  await expect(inspectDiskImage(image)).rejects.toThrow(/is damaged: its header claims a disk of \d+ bytes/);
 });
 
 test('an image that QEMU encrypted is refused as such', async () => {
@@ -82,5 +82,5 @@ test('an image that QEMU encrypted is refused as such', async () => {
     image,
     '4M',
   ]);
-  await expect(inspectDiskImage(image)).rejects.toThrow(/is encrypted by QEMU[\s\S]*decrypt it first/);
+  await expect(inspectDiskImage(image)).rejects.toThrow(/is encrypted and cannot be read[\s\S]*decrypt it first/);
 });

@@ -113,13 +113,13 @@ test.each(HOSTILE_NAMES)('a FAT in an image of the name %j is written and read, 
 test.each([
   [
     ['loader/entries/nixos-Gaming.conf', 'loader/entries/nixos-gaming.conf'],
-    /Gaming\.conf and .*gaming\.conf are one name/,
+    /Gaming\.conf and .*gaming\.conf are the same name/,
   ],
-  [['EFI/a', 'efi'], /\/EFI and \/efi are one name/],
-  [['what: a name.conf'], /no name with ":"/],
-  [['back\\slash'], /no name with "\\\\"/],
-  [['dot.'], /no name with "\."/],
-  [[`${'x'.repeat(256)}`], /no name of 256 characters/],
+  [['EFI/a', 'efi'], /\/EFI and \/efi are the same name/],
+  [['what: a name.conf'], /does not allow ":" in names/],
+  [['back\\slash'], /does not allow "\\\\" in names/],
+  [['dot.'], /does not allow "\." in names/],
+  [[`${'x'.repeat(256)}`], /does not allow names of 256 characters/],
 ])('names that FAT does not have, or has once: %j', async (paths, message) => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');

@@ -106,7 +106,7 @@ test('a core image larger than its place is told with bytes, and the disk stays 
   const cramped = { ...partitioned, partitions: first === undefined ? [] : [{ ...first, offsetBytes: 63 * 512 }] };
   const attempt = installGrub({ ...common, disk: cramped, firmware: ['bios'] });
   await expect(attempt).rejects.toThrow(
-    /no space left in the gap behind the MBR; needed \d+ bytes .*, available 31744 bytes/,
+    /no space left in the gap after the MBR; needed \d+ bytes .*, available 31744 bytes/,
   );
   expect((await readFile(image)).equals(before)).toBe(true);
 });

@@ -127,7 +127,7 @@ test('a symbolic link from contents never leads a write out of the root', async 
   await mkdir(join(root, 'etc'), { recursive: true });
   await symlink(outside, join(root, 'etc/nixos'));
   await expect(writeConfigFile({ root, configFile: join(outside, 'NIXOS') })).rejects.toThrow(
-    /leads elsewhere through a symbolic link/,
+    /a symbolic link leads .* elsewhere/,
   );
   expect(await readdir(outside)).toEqual(['NIXOS']);
   expect(await readFile(join(outside, 'NIXOS'), 'utf8')).toBe('precious');
@@ -146,7 +146,7 @@ test('a closureInfo that registers more than it names is refused', async () => {
   );
   await expect(
     installSystem({ stagedRoot: join(directory, 'root'), toplevel, store: demo.store, closureInfo: directory }),
-  ).rejects.toThrow(/which is not in its store-paths/);
+  ).rejects.toThrow(/which is not in store-paths/);
 });
 
 test('takes the dangling link that nix-build --store makes', async () => {

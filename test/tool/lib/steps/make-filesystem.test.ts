@@ -138,7 +138,7 @@ test('a file that cannot be read is named', async () => {
   const partition = { offsetBytes: 0, sizeBytes: 20 * MIB };
   const make = (entry: TreeEntry | undefined) =>
     makeFilesystem({ image, partition, files: entry === undefined ? [] : [entry] });
-  await expect(make(entries[0])).rejects.toThrow(`${join(directory, 'file')} changed while it was read`);
+  await expect(make(entries[0])).rejects.toThrow(`${join(directory, 'file')} changed while it was being read`);
   await expect(make(entries[1])).rejects.toThrow(join(directory, 'gone'));
 });
 

@@ -46,7 +46,7 @@ test('a name without a number, and a name that is not declared, are refused at o
     code: 'E_INVALID_OPTIONS',
     issues: [
       { path: 'contents[0].user', message: expect.stringContaining('users.users.nginx.uid') },
-      { path: 'contents[1].user', message: 'the system declares no user bob' },
+      { path: 'contents[1].user', message: 'the system does not declare the user bob' },
     ],
   });
   await expect(resolveOwners(options)).rejects.toThrow(/switch-to-configuration/);
@@ -66,7 +66,7 @@ test('sysusers.d and a passwd of the system’s etc are read too', async () => {
     resolveOwners({ toplevel: system.toplevel, store: system.store, contents: [entry(user, group)] });
   expect(await find('caddy', 'web')).toMatchObject([{ uid: 239, gid: 70 }]);
   expect(await find('carol', 'users')).toMatchObject([{ uid: 1001, gid: 100 }]);
-  await expect(find('later', 'web')).rejects.toThrow(/without a number/);
+  await expect(find('later', 'web')).rejects.toThrow(/without an ID/);
 });
 
 test('users that userborn makes are looked up in what its service is told', async () => {

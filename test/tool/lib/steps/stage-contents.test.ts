@@ -129,7 +129,7 @@ test('a link to a file gives the file, a link to a directory what is in it, and 
   expect(await readFile(join(root, 'srv/to-tree/deep/leaf'), 'utf8')).toBe('leaf');
   await expect(
     stageContents({ stagedRoot: `${root}2`, contents: [{ source: join(source, 'to-nothing'), target: '/x' }] }),
-  ).rejects.toThrow(/contents\[0\]\.source: .*to-nothing is a link to what does not exist/);
+  ).rejects.toThrow(/contents\[0\]\.source: .*to-nothing is a dangling link/);
 });
 
 test.each([

@@ -43,7 +43,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   [
     'a user without a group',
     { contents: [{ source: '/a', target: '/b', user: 'root' }] },
-    /contents\[0\]\.group: user and group must be given both or neither/,
+    /contents\[0\]\.group: user and group must be given together/,
   ],
   [
     'a target that leaves the root',
@@ -80,7 +80,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   [
     'a loader that the system chooses itself',
     { bootLoader: 'grub' },
-    /bootLoader: is the system's own choice with bootLoaderFrom "switch-to-configuration"/,
+    /bootLoader: has no effect with bootLoaderFrom "switch-to-configuration"/,
   ],
   [
     'a loader that is not installed',
@@ -90,17 +90,17 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   [
     'a boot partition inside the first 8 MiB',
     { partitionTableType: 'efi', bootSize: '8M' },
-    /bootSize: is where the boot partition ends: .* more than 8 MiB, and is 8 MiB/,
+    /bootSize: is the end of the boot partition: .* more than 8 MiB, found 8 MiB/,
   ],
   [
     'a boot partition past the disk',
     { partitionTableType: 'efi', bootSize: '1G', diskSize: 512 },
-    /bootSize: .* past the end of a disk of 512 MiB/,
+    /bootSize: .* beyond the end of a disk of 512 MiB/,
   ],
   ['a label of 17 bytes', { label: 'abcdefghijklmnopq' }, /label: is longer than the 16 bytes/],
   ['a label that is not ASCII', { label: 'nixös' }, /label: must be printable ASCII/],
   ['a malformed GUID', { rootGPUID: 'F222513B-DED1-49FA-B591' }, /rootGPUID: must be a GUID/],
-  ['a size that is none', { additionalSpace: '12 apples' }, /additionalSpace: "12 apples" is no size/],
+  ['a size that is none', { additionalSpace: '12 apples' }, /additionalSpace: "12 apples" is not a size/],
   ['a base name that is a path', { baseName: '../x' }, /baseName: must be a file name/],
   [
     'a mode that is none',
@@ -158,7 +158,10 @@ test.each([
   // Bytes anywhere else, and MiB to who knows make-disk-image.
   [{ diskSize: '512' }, /diskSize: must be "auto", a number of MiB, or an IEC size/],
   [{ memSize: '128M' }, /memSize: must be at least 256 MiB/],
-  [{ memSize: '512' }, /memSize: "512" is no size; write "20G", or a number of MiB without quotes/],
+  [
+    { memSize: '512' },
+    /memSize: "512" is not a size; use an IEC size such as "20G", or a number of MiB without quotes/,
+  ],
 ])('%j is refused', (given, message) => {
   expect(() => parseImageSpec({ toplevel: '/nix/store/x', ...given })).toThrow(message);
 });

@@ -50,7 +50,7 @@ export const DISK_FAULTS: readonly Fault[] = [
       stage: 'stage 1',
       name: 'filesystem-unreadable',
       cause:
-        /no root directory where its group descriptors say; the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
+        /no root directory at the position in its group descriptors; the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
     },
     breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES)),
   },

@@ -30,7 +30,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'BOOTX64.EFI replaced by text',
-    ...{ base: 'hybrid', firmware: 'efi', stage: 'firmware', name: 'loader-damaged', cause: /no EFI program/ },
+    ...{ base: 'hybrid', firmware: 'efi', stage: 'firmware', name: 'loader-damaged', cause: /not an EFI program/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, () => 'text\n'.repeat(100)),
   },
   {
@@ -80,7 +80,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'kernel replaced by text (systemd-boot)',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-damaged', cause: /no kernel/ },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'kernel-damaged', cause: /not a kernel/ },
     breakIt: (image) =>
       image.changeOnEsp(/nixos\/[^/]*(?:linux|bzimage|kernel)[^/]*\.efi$/i, () => 'text\n'.repeat(1000)),
   },

@@ -29,7 +29,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'boot signature gone',
-    ...{ base: 'legacy', firmware: 'bios', stage: 'firmware', name: 'no-boot-signature', cause: /no boot sector/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'firmware', name: 'no-boot-signature', cause: /not a boot sector/ },
     breakIt: (image) => image.overwrite(510, Buffer.alloc(2)),
   },
   {
@@ -71,7 +71,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'image',
       name: 'core-image-unprotected',
-      cause: /no BIOS boot partition/,
+      cause: /not in a BIOS boot partition/,
     },
     breakIt: (image) => image.sfdisk('--delete', 'IMG', '2'),
   },
@@ -92,7 +92,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'loader',
       name: 'kernel-damaged',
-      cause: /is no kernel/,
+      cause: /is not a kernel/,
     },
     breakIt: (image) => image.changeOnEsp(KERNEL, () => 'this is no kernel\n'.repeat(1000)),
   },

@@ -75,7 +75,7 @@ test('no boot sector: the BIOS says so, in seconds', async () => {
   const image = await broken((file) => overwrite(file, 0, Buffer.alloc(512)));
   const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure).toMatchObject({ stage: 'firmware' });
-  expect(report.failure?.cause).toMatch(/no boot sector/);
+  expect(report.failure?.cause).toMatch(/not a boot sector/);
   expect(report.durationMs).toBeLessThan(30_000);
 });
 
