@@ -220,7 +220,7 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
 ) "label: ${label} is longer than the ${toString labelBytes.${fsType} or 255} bytes of ${fsType}'s label"
 ++ check (
   !reproducible || (deterministic && fsType == "ext4" && formats.${format}.isReproducible or true)
-) "reproducible: needs deterministic, fsType ext4, and a format other than vhdx; found format ${format}"
+) "reproducible: needs deterministic, fsType ext4, and a format that qemu-img writes without random identifiers"
 ++ lib.optionals (!installBootLoader) (
   lib.mapAttrsToList (name: _: "${name}: contradicts installBootLoader = false") (
     lib.filterAttrs (_: value: value != null) {

@@ -131,7 +131,7 @@ async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
   };
 }
 
-/** Decodes a chunk item. It uses the first stripe; mkfs.btrfs was told to write only one copy. */
+/** Decodes a chunk item. It uses the first stripe, because makeBtrfs has metadata stored once. */
 function parseChunk(logical: bigint, data: Buffer): Chunk {
   return { logical, length: data.readBigUInt64LE(0), physical: data.readBigUInt64LE(CHUNK.stripeOffset) };
 }

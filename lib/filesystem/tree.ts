@@ -14,7 +14,7 @@ export interface TreeSource {
   readonly closure?: Closure | undefined;
   /** Further entries, with their own modes and owners. */
   readonly entries?: readonly TreeEntry[] | undefined;
-  /** Owners of paths. root owns all others, whoever owns them on this host. */
+  /** Owners of paths. root owns all others, independent of their owners on this host. */
   readonly owners?: readonly TreeOwner[] | undefined;
   /** Extended attributes, which are supported only for ext4. */
   readonly attributes?: readonly TreeAttribute[] | undefined;

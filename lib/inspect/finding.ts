@@ -6,7 +6,7 @@ export interface Finding {
   readonly code: string;
   /** @deprecated Use `code`. */
   readonly name: string;
-  /** `fatal`: the image cannot boot. `error`: it is wrong, but may boot. `warning`: worth knowing. */
+  /** `fatal`: what it affects cannot boot. `error`: it is wrong, but may boot. `warning`: worth knowing. */
   readonly severity: 'fatal' | 'error' | 'warning';
   /** The firmware that it affects; undefined for both. */
   readonly firmware?: 'bios' | 'efi' | undefined;

@@ -22,7 +22,7 @@ export function tryLock(file: string): Promise<KernelLock | undefined> {
   return lock(file, ['--nonblock']);
 }
 
-/** Like `tryLock`, but does not create the file: its directory may be being removed, and must stay empty.
+/** Like `tryLock`, but does not create the file, because another process may be removing its directory.
  *  @returns undefined also when the file does not exist. Runs: flock. */
 export async function tryLockOf(file: string): Promise<KernelLock | undefined> {
   try {

@@ -160,7 +160,7 @@ export function commandFailure(
   if (/No space left on device|ENOSPC|Disk quota exceeded/.test(failure.outputTail))
     return new NoSpaceError(
       step,
-      `the output of ${result.argv[0]}${options.what === undefined ? '' : ` (${options.what})`}`,
+      `the filesystem to which ${result.argv[0]} writes${options.what === undefined ? '' : ` (${options.what})`}`,
       {},
       {
         cause: failed,

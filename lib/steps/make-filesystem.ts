@@ -123,7 +123,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
 /** Makes a filesystem in `partition` of `image`, overwriting its content, and fills it.
  *
  *  ext4 is made at its offset and filled file by file, directly from the sources. Root owns every file unless specified otherwise, and
- *  hard links and holes are kept. No root is needed. Other filesystems, whose tools do not support an offset, are made in a sparse file
+ *  hard links and holes are kept, also when it does not run as root. Other filesystems, whose tools do not support an offset, are made in a sparse file
  *  beside the image, whose data is then copied into the image.
  *  @returns UUID, label, size and inodes, read back from the superblock.
  *  @throws {ImageTooSmallError} when the tree does not fit: bytes and inodes needed and available.

@@ -8,7 +8,7 @@ export interface FileAttribute {
   readonly value: Buffer;
 }
 
-/** e_name_index of each namespace. The two kinds of ACL have an index of their own, and an empty name. */
+/** e_name_index of each namespace. The two kinds of ACL have their own index and an empty name. */
 const NAMESPACES: readonly (readonly [prefix: string, index: number])[] = [
   ['system.posix_acl_access', 2],
   ['system.posix_acl_default', 3],

@@ -11,7 +11,7 @@ export const MAP_BYTES = 60;
 export const INDEXED = 0x1000;
 export const EXTENTS = 0x8_0000;
 
-/** EXT4_LINK_MAX. A directory with more links says 1, which means "not counted" (dir_nlink); a file cannot have more. */
+/** EXT4_LINK_MAX. A directory with more links stores 1, which means "not counted" (dir_nlink); a file cannot have more. */
 export const MOST_LINKS = 65_000;
 
 /** Seconds since 1970 that an inode of 256 bytes can hold: 34 bits, from 1901 to 2446. */
