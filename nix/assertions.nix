@@ -1,5 +1,5 @@
-# Checks at evaluation the arguments of make-disk-image.nix, and options of the configuration that this tool does not support. Returns
-# a list of sentences, each starting with the name of the argument or option.
+# Checks at evaluation the arguments of make-disk-image.nix, and options of the configuration that this tool does not
+# support. Returns a list of sentences, each starting with the name of the argument or option.
 {
   lib,
   config,

@@ -1,5 +1,5 @@
-# The formats of image files: their extension, and whether they are reproducible. The tool has them in lib/formats/image-formats.ts;
-# test/tool/nix compares the two.
+# The formats of image files: their extension, and whether they are reproducible. The tool has them in
+# lib/formats/image-formats.ts; test/tool/nix compares the two.
 let
   format = extension: {
     inherit extension;

@@ -1,4 +1,5 @@
-# A NixOS module that sets system.build.image to a disk image by make-disk-image.nix, and fileSystems to those of its layout.
+# A NixOS module that sets system.build.image to a disk image by make-disk-image.nix, and fileSystems to those of its
+# layout.
 {
   config,
   lib,

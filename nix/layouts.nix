@@ -1,5 +1,5 @@
-# Properties of make-disk-image's layouts, against which arguments are checked. The complete layouts are in lib/formats/layouts.ts;
-# test/tool/nix compares the two.
+# Properties of make-disk-image's layouts, against which arguments are checked. The complete layouts are in
+# lib/formats/layouts.ts; test/tool/nix compares the two.
 {
   legacy = {
     bios = true;

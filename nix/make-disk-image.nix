@@ -1,5 +1,6 @@
-# A replacement for nixpkgs' make-disk-image that uses this tool: it takes the same arguments, but needs no VM, no KVM and no
-# requiredSystemFeatures, so that any builder can build it. The image is reproducible if its filesystem and format allow it.
+# A replacement for nixpkgs' make-disk-image that uses this tool: it takes the same arguments, but needs no VM, no KVM
+# and no requiredSystemFeatures, so that any builder can build it. The image is reproducible if its filesystem and
+# format allow it.
 #
 #   import ./nix/make-disk-image.nix { inherit pkgs lib config; format = "qcow2"; partitionTableType = "efi"; }
 #
@@ -87,8 +88,8 @@ let
       ;
   };
 
-  # The same output as nixpkgs' make-channel, as `nix-channel --update` would install it: a directory "nixos" with the sources and their
-  # version.
+  # The same output as nixpkgs' make-channel, as `nix-channel --update` would install it: a directory "nixos" with the
+  # sources and their version.
   channel = pkgs.runCommand "nixos-${config.system.nixos.version}" { } ''
     mkdir -p "$out"
     cp -prd ${lib.cleanSource pkgs.path} "$out/nixos"
@@ -182,7 +183,8 @@ lib.throwIf (problems != [ ])
           echo $(("$1" * 512))
         }
         diskImage="$out/${filename}"
-        # postVM runs without errexit, as in nixpkgs. But failures are reported, and the build fails if the last command fails.
+        # postVM runs without errexit, as in nixpkgs. But failures are reported, and the build fails if the last command
+        # fails.
         set +eu
         trap 'echo "postVM: exit status $? of: $BASH_COMMAND" >&2' ERR
         ${postVM}

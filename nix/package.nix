@@ -2,7 +2,8 @@
 #
 #   nix-build -E 'with import <nixpkgs> { }; callPackage ./nix/package.nix { }'
 #
-# buildNpmPackage cannot be used: it fetches packages from the URLs in package-lock.json, and this project's lock file has none.
+# buildNpmPackage cannot be used: it fetches packages from the URLs in package-lock.json, and this project's lock file
+# has none.
 {
   lib,
   stdenv,

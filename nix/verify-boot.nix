@@ -1,11 +1,12 @@
-# A derivation that boots an image and outputs the report, for the checks of a flake, or for Hydra. It fails if the image does not boot.
+# A derivation that boots an image and outputs the report, for the checks of a flake, or for Hydra. It fails if the
+# image does not boot.
 #
 #   import ./nix/verify-boot.nix { inherit pkgs; image = config.system.build.image; }
 {
   pkgs,
   lib ? pkgs.lib,
-  # A file, or a derivation that contains one image. The derivation may name the file in `filename` (make-disk-image.nix) or
-  # `passthru.filePath`.
+  # A file, or a derivation that contains one image. The derivation may name the file in `filename`
+  # (make-disk-image.nix) or `passthru.filePath`.
   image,
   name ? "verify-boot",
   # "bios", "efi" or both; null: the firmware that the image's partition table is for.

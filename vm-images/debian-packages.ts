@@ -11,8 +11,9 @@ import { requireTool } from '../lib/run/tools.ts';
 /** Debian's names of foreign architectures. */
 export type DebianArchitecture = 'arm64';
 
-/** Downloads the inputs of builders.nix into the directory `work`: `wanted` packages with their dependencies in `debs`, except those
- *  that match a pattern of `excluded` (`perl*`), and a static busybox in `bin`. Packages in `alone` come without their dependencies.
+/** Downloads the inputs of builders.nix into the directory `work`: `wanted` packages with their dependencies in `debs`,
+ *  except those that match a pattern of `excluded` (`perl*`), and a static busybox in `bin`. Packages in `alone` come
+ *  without their dependencies.
  *  Runs: apt-get. */
 export async function downloadPackages(
   work: string,

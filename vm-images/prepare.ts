@@ -4,8 +4,8 @@ import { distributionKernel } from '../harness/builder/builder-kernel.ts';
 import { cacheDirectory } from '../harness/cache-directory.ts';
 import { prepareDemo } from './demo.ts';
 
-/** Builds everything that the machines boot into the cache, unless it exists: the builder VM's kernel and initrd, and the demo
- *  systems. */
+/** Builds everything that the machines boot into the cache, unless it exists: the builder VM's kernel and initrd, and
+ *  the demo systems. */
 
 const say = (line: string): void => console.log(`prepare: ${line}`);
 

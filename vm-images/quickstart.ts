@@ -17,8 +17,8 @@ import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { buildImage } from '../lib/build/build-image.ts';
 import { prepareDemo } from './demo.ts';
 
-/** An end-to-end demonstration: Nix builds the demo system, buildImage makes a hybrid image of it, and verifyBoot boots that image in
- *  BIOS and in EFI mode, logs in, runs checks, and shuts down. */
+/** An end-to-end demonstration: Nix builds the demo system, buildImage makes a hybrid image of it, and verifyBoot boots
+ *  that image in BIOS and in EFI mode, logs in, runs checks, and shuts down. */
 
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(new Error(signal)));

@@ -1,12 +1,13 @@
-// Sets up a fresh clone for the README's two commands: Debian packages, npm packages, the build. It is plain JavaScript, because no
-// package is installed when it runs. What is already installed is left alone.
+// Sets up a fresh clone for the README's two commands: Debian packages, npm packages, the build. It is plain
+// JavaScript, because no package is installed when it runs. What is already installed is left alone.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Debian packages, each with a file that exists if it is installed. A unit test compares them with lib/run/tools.ts. */
+/** Debian packages, each with a file that exists if it is installed. A unit test compares them with
+ *  lib/run/tools.ts. */
 export const PACKAGES = {
   attr: '/usr/bin/getfattr',
   'btrfs-progs': '/usr/bin/btrfs',
@@ -42,8 +43,8 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
-/** Packages that only the tests need, installed with `--tests`: image builders and compressors, a container engine, an emulator for
- *  another architecture, a browser, OCR, shells, and login for small guests. */
+/** Packages that only the tests need, installed with `--tests`: image builders and compressors, a container engine, an
+ *  emulator for another architecture, a browser, OCR, shells, and login for small guests. */
 const TEST_PACKAGES = {
   binutils: '/usr/bin/objcopy',
   bzip2: '/bin/bzip2',

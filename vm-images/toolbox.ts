@@ -15,8 +15,8 @@ export type Toolbox = keyof typeof TOOLBOXES;
 
 const STEP = 'toolbox';
 
-/** Builds the container image of a toolbox from vm-images/toolbox/Dockerfile, unless it exists. Its base image is made from Debian
- *  packages, so that no container registry is needed. Runs: mmdebstrap.
+/** Builds the container image of a toolbox from vm-images/toolbox/Dockerfile, unless it exists. Its base image is made
+ *  from Debian packages, so that no container registry is needed. Runs: mmdebstrap.
  *  @param more additional packages.
  *  @returns the image's name. */
 export async function prepareToolbox(

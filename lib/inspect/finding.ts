@@ -34,7 +34,8 @@ export function finding(
   };
 }
 
-/** Keeps the first few findings of one kind and counts the others: thousands of partitions may have the same problem. */
+/** Keeps the first few findings of one kind and counts the others: thousands of partitions may have the same
+ *  problem. */
 export function fewOf(findings: readonly Finding[], shown = 5): Finding[] {
   const [first] = findings;
   if (first === undefined || findings.length <= shown) return [...findings];

@@ -7,8 +7,8 @@
  *                   A input accepted: 32-bit count of bytes written to standard input, so that the host may send more
  *                   X exit: 32-bit exit status, 32-bit signal                  F failed to start: errno text
  *
- * Each command runs in its own cgroup, so that killing it also kills its child processes. A command has ended when its first
- * process has ended. Remaining processes are then killed, so that the pipes always reach their end.
+ * Each command runs in its own cgroup, so that killing it also kills its child processes. A command has ended when
+ * its first process has ended. Remaining processes are then killed, so that the pipes always reach their end.
  *
  * Kernel interfaces: cgroups(7), Documentation/admin-guide/cgroup-v2.rst (cgroup.kill, Linux 5.14), finit_module(2),
  * Documentation/admin-guide/devices.txt (vport). Kernel parameter: agent=probe powers off immediately.
@@ -118,7 +118,7 @@ static void close_fd(int *fd) {
   *fd = -1;
 }
 
-/* The body of a run frame: 32-bit counts of argv and environment, then cwd, argv and environment as NUL-terminated strings. */
+/* The body of a run frame: 32-bit counts of argv and environment, then cwd, argv and environment, NUL-terminated. */
 static void start_command(uint32_t id, char *body, uint32_t length) {
   if (length < 8 || body[length - 1] != 0) die("malformed run frame");
   uint32_t argc = get32((unsigned char *)body), envc = get32((unsigned char *)body + 4);

@@ -1,5 +1,5 @@
-# Makes derivations from a directory of inputs: inputs/debs contains Debian packages, and inputs/bin/busybox is a static busybox, which
-# is the builder of every derivation.
+# Makes derivations from a directory of inputs: inputs/debs contains Debian packages, and inputs/bin/busybox is a static
+# busybox, which is the builder of every derivation.
 { inputs }:
 rec {
   system = "x86_64-linux";

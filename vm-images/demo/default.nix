@@ -1,5 +1,5 @@
-# Builds systems with the structure of a NixOS toplevel from Debian packages, so that their images are built and booted like those of
-# NixOS, on machines that cannot reach a NixOS binary cache.
+# Builds systems with the structure of a NixOS toplevel from Debian packages, so that their images are built and booted
+# like those of NixOS, on machines that cannot reach a NixOS binary cache.
 #
 #   nix-build --argstr inputs DIR -A all
 # `packages` is a directory of packages for aarch64. If given, the systems are cross-built for aarch64.

@@ -1,6 +1,6 @@
 #!@busybox@/bin/sh
-# Installs GRUB with grub-install, or from prebuilt images in the system without grub-install, and writes the menu to the same path as
-# NixOS's installer.
+# Installs GRUB with grub-install, or from prebuilt images in the system without grub-install, and writes the menu to
+# the same path as NixOS's installer.
 set -eu
 export PATH=@busybox@/bin:@sw@/bin:@sw@/sbin
 profiles=/nix/var/nix/profiles
@@ -16,7 +16,8 @@ disk() { device=$(awk '$2 == "/" { print $1 }' /proc/mounts); echo "$device" | s
 le() { value=$1 count=$2; while [ "$count" -gt 0 ]; do printf "\\x$(printf %x $((value & 255)))"; value=$((value >> 8)); count=$((count - 1)); done; }
 poke() { dd of="$1" bs=1 seek="$2" conv=notrunc 2> /dev/null; }
 
-# Writes the boot sector and the core image like grub-install: into the gap after an MBR, or into the BIOS boot partition.
+# Writes the boot sector and the core image like grub-install: into the gap after an MBR, or into the BIOS boot
+# partition.
 embed_grub() {
   disk=$1
   sector=1

@@ -1,6 +1,6 @@
 #!@busybox@/bin/sh
-# Writes the same files to the ESP, and to XBOOTLDR if it exists, as bootctl and NixOS's installer, except the random seed, which all
-# machines of an image would share.
+# Writes the same files to the ESP, and to XBOOTLDR if it exists, as bootctl and NixOS's installer, except the random
+# seed, which all machines of an image would share.
 set -eu
 export PATH=@busybox@/bin
 profiles=/nix/var/nix/profiles
