@@ -16,8 +16,8 @@ const IEC_FACTORS: Readonly<Record<string, number>> = {
 
 const IEC_SIZE = /^(\d+(?:\.\d+)?)([KMGTP]?)(?:i?B)?$/;
 
-/** Parses an IEC size into bytes: `"512M"`, `"1.5G"`, `"4096"`, or a number of bytes. Rounds a fraction up to a whole byte,
- *  like `numfmt --from=iec`.
+/** Parses an IEC size into bytes: `"512M"`, `"1.5G"`, `"4096"`, or a number of bytes. Rounds a fraction up to a whole
+ *  byte, like `numfmt --from=iec`.
  *  @returns `undefined` when the text is not a size, or exceeds Number.MAX_SAFE_INTEGER.
  *  @see numfmt(1) */
 export function parseIecSize(size: string | number): number | undefined {

@@ -1,5 +1,5 @@
-# Everything that is wrong with the arguments of make-disk-image.nix, or that this tool cannot do with the configuration, found at
-# evaluation: a list of sentences, each of which begins with the name of the argument or option.
+# Checks at evaluation the arguments of make-disk-image.nix, and options of the configuration that this tool does not
+# support. Returns a list of sentences, each starting with the name of the argument or option.
 {
   lib,
   config,
@@ -38,7 +38,7 @@ let
       }";
   check = condition: message: lib.optional (!condition) message;
 
-  # Bytes of an IEC size; null for what is none.
+  # Parses an IEC size into bytes; null when it is not one.
   bytes =
     size:
     if builtins.isInt size then
@@ -70,12 +70,12 @@ let
 
   sizes =
     check (diskSize == "auto" || builtins.isInt diskSize || isSize diskSize)
-      "diskSize: ${builtins.toJSON diskSize} is neither \"auto\" nor a number of MiB nor a size such as \"20G\""
-    ++ check (isSize additionalSpace) "additionalSpace: ${builtins.toJSON additionalSpace} is no size such as \"512M\""
-    ++ check (isSize bootSize) "bootSize: ${builtins.toJSON bootSize} is no size such as \"256M\""
+      "diskSize: ${builtins.toJSON diskSize} is not \"auto\", a number of MiB, or a size such as \"20G\""
+    ++ check (isSize additionalSpace) "additionalSpace: ${builtins.toJSON additionalSpace} is not a size such as \"512M\""
+    ++ check (isSize bootSize) "bootSize: ${builtins.toJSON bootSize} is not a size such as \"256M\""
     ++ lib.optionals (layout.bootSize && isSize bootSize && diskSize != "auto" && isSize diskSize) (
       check (bytes bootSize == null || diskBytes == null || bytes bootSize < diskBytes)
-        "bootSize: the boot partition would end at ${toString bootSize}, past the end of a disk of ${toString diskSize}"
+        "bootSize: the boot partition would end at ${toString bootSize}, beyond the end of a disk of ${toString diskSize}"
     );
 
   formats = import ./formats.nix;
@@ -90,37 +90,37 @@ let
       group = one.group or null;
       isOnFat = isBelow one.target layout.esp || isBelow one.target layout.boot;
     in
-    check ((user == null) == (group == null)) "${name}: user and group must be given both or neither"
+    check ((user == null) == (group == null)) "${name}: user and group must be given together"
     ++ check (!(builtins.elem ".." (lib.splitString "/" one.target))) "${name}.target: ${one.target} leaves the root"
     ++ lib.optionals isOnFat (
       check (
         user == null && (one.mode or null) == null
-      ) "${name}: ${one.target} goes onto a FAT, which has no owners and no modes"
+      ) "${name}: ${one.target} is on a FAT, which does not store owners and modes"
     )
     ++ lib.optionals (!isOnFat && user != null && group != null) (
       declared "user" name user ++ declared "group" name group
     );
-  # Nothing of the system runs: a name must have a number in the configuration.
+  # A name must have an ID in the configuration, because none of the system's code runs.
   declared =
-    kind: name: who:
+    kind: name: owner:
     let
       all = config.users."${kind}s" or null;
       id = if kind == "user" then "uid" else "gid";
     in
-    lib.optionals (all != null && who != "root" && builtins.match "[0-9]+" who == null) (
-      if !(all ? ${who}) then
-        [ "${name}.${kind}: the system declares no ${kind} ${who}" ]
+    lib.optionals (all != null && owner != "root" && builtins.match "[0-9]+" owner == null) (
+      if !(all ? ${owner}) then
+        [ "${name}.${kind}: the system does not declare the ${kind} ${owner}" ]
       else
         check (
-          (all.${who}.${id} or null) != null
-        ) "${name}.${kind}: ${who} has no number before the system is activated; set users.${kind}s.${who}.${id}"
+          (all.${owner}.${id} or null) != null
+        ) "${name}.${kind}: the system declares ${owner} without an ID and chooses one at activation; set users.${kind}s.${owner}.${id}"
     );
 
   loader = config.boot.loader or { };
   grub = loader.grub or { };
   systemdBoot = loader.systemd-boot or { };
   esp = loader.efi.efiSysMountPoint or "/boot";
-  # An option that a release has removed throws when it is looked at.
+  # An option that a release has removed throws when it is evaluated.
   isEnabled =
     name:
     let
@@ -140,12 +140,12 @@ let
   usesGrub = isOwn && grub.enable or false;
   usesSystemdBoot = isOwn && systemdBoot.enable or false;
   hasDevice = builtins.any (device: device != "nodev") (grub.devices or [ ]);
-  needsVm = "only runs in a VM: nixpkgs' own make-disk-image does that";
+  needsVm = "needs a VM; use nixpkgs' make-disk-image";
   no = option: "boot.loader.${option}: ${needsVm}";
   passwordFiles = lib.concatLists (
     lib.mapAttrsToList (
       name: user:
-      map (option: "boot.loader.grub.users.${name}.${option}: is a file of the machine's, which is not there yet") (
+      map (option: "boot.loader.grub.users.${name}.${option}: names a file of the running machine, which does not exist at build time") (
         builtins.filter (option: (user.${option} or null) != null) [
           "hashedPasswordFile"
           "passwordFile"
@@ -157,19 +157,19 @@ let
   loaders =
     check (
       (config.boot.initrd.secrets or { }) == { }
-    ) "boot.initrd.secrets: what adds them to the initrd ${needsVm}"
+    ) "boot.initrd.secrets: adding them to the initrd ${needsVm}"
     ++ lib.optionals isOwn (map (name: "boot.loader.${name}: its installer ${needsVm}; or set bootLoader") others)
     ++ check (
       !(isOwn && config.boot.lanzaboote.enable or false)
     ) "boot.lanzaboote.enable: its installer ${needsVm}; or set bootLoader"
     ++ lib.optionals (bootLoader == "systemd-boot" || usesSystemdBoot) (
-      check layout.efi "partitionTableType: \"${partitionTableType}\" has no EFI, which systemd-boot needs"
+      check layout.efi "partitionTableType: \"${partitionTableType}\" does not support EFI, which systemd-boot needs"
     )
     ++ lib.optionals usesSystemdBoot (
       check ((systemdBoot.extraInstallCommands or "") == "") (no "systemd-boot.extraInstallCommands")
       ++ lib.optionals layout.efi (
         check (esp == layout.esp)
-          "boot.loader.efi.efiSysMountPoint: is ${esp}, and the ESP of \"${partitionTableType}\" is ${layout.esp}"
+          "boot.loader.efi.efiSysMountPoint: is ${esp}, but the ESP of \"${partitionTableType}\" is ${layout.esp}"
         ++ check
           (
             let
@@ -186,15 +186,15 @@ let
       ++ check (builtins.length (grub.mirroredBoots or [ ]) <= 1) (no "grub.mirroredBoots")
       ++ check (
         (grub.storePath or "/nix/store") == "/nix/store"
-      ) "boot.loader.grub.storePath: the store of an image is in /nix/store"
+      ) "boot.loader.grub.storePath: must be /nix/store"
       ++ passwordFiles
       ++ check (!hasDevice || layout.bios)
-        "boot.loader.grub.devices: \"${partitionTableType}\" has no place for GRUB for BIOS; \"nodev\" installs the menu alone"
+        "boot.loader.grub.devices: \"${partitionTableType}\" has no place for GRUB for BIOS; \"nodev\" installs only the menu"
       ++ lib.optionals (grub.efiSupport or false) (
         check layout.efi "boot.loader.grub.efiSupport: \"${partitionTableType}\" has no EFI system partition"
         ++ lib.optionals layout.efi (
           check (esp == layout.esp)
-            "boot.loader.efi.efiSysMountPoint: is ${esp}, and the ESP of \"${partitionTableType}\" is ${layout.esp}"
+            "boot.loader.efi.efiSysMountPoint: is ${esp}, but the ESP of \"${partitionTableType}\" is ${layout.esp}"
         )
       )
     );
@@ -208,19 +208,19 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
 ]
 ++ check (
   !deterministic || fsType != "ext4" || rootFSUID != null
-) "rootFSUID: is needed in deterministic mode with ext4"
+) "rootFSUID: is required with deterministic and fsType ext4"
 ++ check (
   !touchEFIVars || layout.gpt
-) "touchEFIVars: EFI variables can be used only with hybrid, efi, efixbootldr or legacy+gpt"
+) "touchEFIVars: is supported only with partitionTableType hybrid, efi, efixbootldr or legacy+gpt"
 ++
   check (!onlyNixStore || (contents == [ ] && configFile == null && !installBootLoader && fsType == "ext4"))
     "onlyNixStore: contents must be empty, configFile null, installBootLoader false, and fsType ext4"
 ++ check (
   builtins.stringLength label <= labelBytes.${fsType} or 255
-) "label: ${label} is longer than the ${toString labelBytes.${fsType} or 255} bytes that ${fsType} has for it"
+) "label: ${label} is longer than the ${toString labelBytes.${fsType} or 255} bytes of ${fsType}'s label"
 ++ check (
   !reproducible || (deterministic && fsType == "ext4" && formats.${format}.isReproducible or true)
-) "reproducible: needs deterministic and fsType ext4, and another format than ${format}"
+) "reproducible: needs deterministic, fsType ext4, and a format that qemu-img writes without random identifiers"
 ++ lib.optionals (!installBootLoader) (
   lib.mapAttrsToList (name: _: "${name}: contradicts installBootLoader = false") (
     lib.filterAttrs (_: value: value != null) {

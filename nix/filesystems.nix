@@ -1,5 +1,5 @@
-# The root filesystems, and how many bytes the label of each may have. lib/filesystem/root-filesystem.ts has them for the tool;
-# test/tool/nix compares the two.
+# The types of root filesystems, with the maximum length of their labels in bytes. The tool has them in
+# lib/filesystem/root-filesystem.ts; test/tool/nix compares the two.
 {
   ext4 = 16;
   btrfs = 255;

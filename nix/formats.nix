@@ -1,5 +1,5 @@
-# The formats of image files: the extension, and whether the same disk gives the same bytes each time. lib/formats/image-formats.ts
-# has them for the tool; test/tool/nix compares the two.
+# The formats of image files: their extension, and whether they are reproducible. The tool has them in
+# lib/formats/image-formats.ts; test/tool/nix compares the two.
 let
   format = extension: {
     inherit extension;

@@ -1,4 +1,5 @@
-# A NixOS configuration whose system.build.image is a disk image by make-disk-image.nix, with the filesystems of its layout.
+# A NixOS module that sets system.build.image to a disk image by make-disk-image.nix, and fileSystems to those of its
+# layout.
 {
   config,
   lib,
@@ -24,7 +25,7 @@ in
   config = {
     image.extension = (import ./formats.nix).${cfg.format}.extension;
 
-    # As the layout has them, whatever disk a host's own configuration names; mkForce says otherwise.
+    # The filesystems of the layout override those in a host's configuration, except those with mkForce.
     fileSystems = {
       "/" = {
         device = lib.mkImageMediaOverride "/dev/disk/by-label/${label}";

@@ -1,5 +1,5 @@
-# What the layouts of make-disk-image have, as far as arguments are checked against it. lib/formats/layouts.ts has them whole;
-# test/tool/nix holds the two together.
+# Properties of make-disk-image's layouts, against which arguments are checked. The complete layouts are in
+# lib/formats/layouts.ts; test/tool/nix compares the two.
 {
   legacy = {
     bios = true;

@@ -1,10 +1,10 @@
-# nixpkgs' make-disk-image, with this tool in the derivation: the same arguments, no VM, no KVM and no
-# requiredSystemFeatures, so that any builder of Nix's takes it. The image is the same bytes each time, where the filesystem
-# allows it.
+# A replacement for nixpkgs' make-disk-image that uses this tool: it takes the same arguments, but needs no VM, no KVM
+# and no requiredSystemFeatures, so that any builder can build it. The image is reproducible if its filesystem and
+# format allow it.
 #
 #   import ./nix/make-disk-image.nix { inherit pkgs lib config; format = "qcow2"; partitionTableType = "efi"; }
 #
-# docs/make-disk-image.md has every argument, and what differs.
+# docs/make-disk-image.md describes all arguments, and the differences.
 {
   pkgs,
   lib,
@@ -17,43 +17,43 @@
   installBootLoader ? true,
   touchEFIVars ? false,
   OVMF ? pkgs.OVMF.fd,
-  # Taken, and of no use: no machine is started.
+  # Accepted but ignored, because no machine is started.
   efiFirmware ? null,
   efiVariables ? OVMF.variables,
   fsType ? "ext4",
   label ? if onlyNixStore then "nix-store" else "nixos",
   configFile ? null,
-  # Shell code, run at the end with the image in $diskImage.
+  # Shell code that runs at the end, with the path of the image in $diskImage.
   postVM ? "",
-  # Taken, and of no use, as efiFirmware.
+  # Accepted but ignored, like efiFirmware.
   memSize ? 1024,
   onlyNixStore ? false,
   name ? "nixos-disk-image",
   baseName ? "nixos",
   format ? "raw",
   deterministic ? true,
-  # What `nix-build --check` compares.
+  # Whether `nix-build --check` gives the same image.
   reproducible ?
     deterministic && fsType == "ext4" && (import ./formats.nix).${format}.isReproducible or true,
   rootGPUID ? "F222513B-DED1-49FA-B591-20CE86A2FE7F",
   rootFSUID ? rootGPUID,
   rootFSHashSeed ? rootFSUID,
-  # "cptofs" is taken, and mke2fs does it.
+  # "cptofs" is accepted, but has the same effect as "mke2fs".
   populateRootWith ? "mke2fs",
   copyChannel ? true,
   additionalPaths ? [ ],
 
-  # What nixpkgs' has not.
+  # Arguments that nixpkgs' make-disk-image does not have.
 
   # "grub" or "systemd-boot"; null: the one that the system is configured for.
   bootLoader ? null,
-  # Seconds, or "none"; null: as the system is configured, and so the next three.
+  # In seconds, or "none"; null: as the system is configured. The same applies to the next three.
   bootLoaderTimeout ? null,
   editor ? null,
   consoleMode ? null,
   timeoutStyle ? null,
   meta ? { },
-  # This tool, of the platform that builds.
+  # This tool, for the build platform.
   nixos-disk-image ? pkgs.buildPackages.callPackage ./package.nix { },
 }:
 let
@@ -88,8 +88,8 @@ let
       ;
   };
 
-  # What `nix-channel --update` would leave: the sources as a directory "nixos", with the version they are of. The same output as
-  # that of nixpkgs' make-channel.
+  # The same output as nixpkgs' make-channel, as `nix-channel --update` would install it: a directory "nixos" with the
+  # sources and their version.
   channel = pkgs.runCommand "nixos-${config.system.nixos.version}" { } ''
     mkdir -p "$out"
     cp -prd ${lib.cleanSource pkgs.path} "$out/nixos"
@@ -129,7 +129,7 @@ let
       rootFSHashSeed
       memSize
       ;
-    # Proxmox's option is a string.
+    # The proxmox-image module passes a string.
     diskSize =
       if builtins.isString diskSize && builtins.match "[0-9]+" diskSize != null then
         lib.toIntBase10 diskSize
@@ -151,7 +151,7 @@ lib.throwIf (problems != [ ])
   (
     pkgs.runCommand name
       {
-        # The programs that hooks of nixpkgs' callers use besides stdenv's.
+        # Besides this tool, programs that postVM hooks in nixpkgs use.
         nativeBuildInputs = [
           nixos-disk-image
           buildPackages.parted
@@ -168,14 +168,14 @@ lib.throwIf (problems != [ ])
       ''
         export HOME="$NIX_BUILD_TOP"
         ${lib.optionalString (populateRootWith == "cptofs") ''
-          echo 'populateRootWith = "cptofs": the filesystem is made and filled by mke2fs and this tool instead'
+          echo 'populateRootWith = "cptofs" is ignored: mke2fs makes the filesystem, and this tool fills it'
         ''}
         nixos-disk-image build --out "$out" "$specificationPath" < /dev/null
-        # Where Hydra offers it for download.
+        # Makes Hydra offer the image for download.
         mkdir -p "$out/nix-support"
         echo "file ${if format == "qcow2-compressed" then "qcow2" else format}-image $out/${filename}" > "$out/nix-support/hydra-build-products"
 
-        # For hooks: as nixpkgs' make-disk-image has them.
+        # Functions of nixpkgs' make-disk-image, for postVM.
         sectorsToKilobytes() {
           echo $(("$1" * 512 / 1024))
         }
@@ -183,9 +183,10 @@ lib.throwIf (problems != [ ])
           echo $(("$1" * 512))
         }
         diskImage="$out/${filename}"
-        # As there: without errexit; but what fails is told, and what fails last fails the build.
+        # postVM runs without errexit, as in nixpkgs. But failures are reported, and the build fails if the last command
+        # fails.
         set +eu
-        trap 'echo "postVM: status $? of: $BASH_COMMAND" >&2' ERR
+        trap 'echo "postVM: exit status $? of: $BASH_COMMAND" >&2' ERR
         ${postVM}
         postVMStatus=$?
         trap - ERR

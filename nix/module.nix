@@ -1,4 +1,4 @@
-# The image as a variant of a NixOS configuration: system.build.images.nixos-disk-image, beside those that NixOS has.
+# Adds the image as a variant to a NixOS configuration: system.build.images.nixos-disk-image.
 #
 #   nixos-rebuild build-image --image-variant nixos-disk-image --flake .#host
 {

@@ -1,4 +1,4 @@
-# Options of the image: make-disk-image's, by their names.
+# Options of the image, with the names of make-disk-image's arguments.
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -34,23 +34,23 @@ in
           if builtins.all (device: device == "nodev") loader.grub.devices then "efi" else "hybrid"
         else
           "legacy";
-      defaultText = "the layout that the boot loader of the system is for";
-      description = "The layout.";
+      defaultText = "a layout for the boot loader of the system";
+      description = "The partition layout.";
     };
-    diskSize = size "auto" "MiB, a size such as \"20G\", or \"auto\": as large as what is in it and `additionalSpace`.";
+    diskSize = size "auto" "Size of the disk in MiB, a size such as \"20G\", or \"auto\": the size of the contents plus `additionalSpace`.";
     additionalSpace = size "512M" "Free space with `diskSize = \"auto\"`.";
-    bootSize = size "256M" "Where the boot partition ends.";
+    bootSize = size "256M" "End of the boot partition on the disk.";
     format = mkOption {
       type = types.enum (builtins.attrNames (import ./formats.nix));
       default = "qcow2";
-      description = "The format of the image file.";
+      description = "Format of the image file.";
     };
     fsType = mkOption {
       type = types.enum (builtins.attrNames (import ./filesystems.nix));
       default = "ext4";
-      description = "The root filesystem.";
+      description = "Type of the root filesystem.";
     };
-    label = nullOr types.str "The label of the root filesystem; null: nixos.";
+    label = nullOr types.str "Label of the root filesystem; null: nixos.";
     contents = mkOption {
       type = types.listOf (
         types.submodule {
@@ -61,42 +61,42 @@ in
             };
             target = mkOption {
               type = types.str;
-              description = "Where it goes, from the root.";
+              description = "Absolute path in the image.";
             };
-            mode = nullOr types.str "Its mode, such as \"755\".";
-            user = nullOr types.str "Whose it is, with `group`: a name that has a number in the configuration, or a number.";
+            mode = nullOr types.str "Mode, such as \"755\".";
+            user = nullOr types.str "Owner, together with `group`: a name for which the configuration sets an ID, or an ID.";
             group = nullOr types.str "See `user`.";
           };
         }
       );
       default = [ ];
-      description = "Files to put in.";
+      description = "Files to copy into the image.";
     };
-    configFile = nullOr types.path "Becomes /etc/nixos/configuration.nix.";
+    configFile = nullOr types.path "File to install as /etc/nixos/configuration.nix.";
     installBootLoader = flag true "Install the boot loader.";
     bootLoader = nullOr (types.enum [
       "grub"
       "systemd-boot"
-    ]) "null: the one that the system is configured for.";
+    ]) "Boot loader to install; null: the one that the system is configured for.";
     bootLoaderTimeout =
       nullOr (types.either types.ints.unsigned (types.enum [ "none" ]))
-        "Seconds that its menu waits, or \"none\"; null: boot.loader.timeout.";
+        "Seconds that the boot menu waits, or \"none\"; null: boot.loader.timeout.";
     touchEFIVars = flag false "Keep a store of EFI variables beside the image (efi-vars.fd), with a boot entry.";
-    copyChannel = flag false "Have nixpkgs as a channel in the image.";
+    copyChannel = flag false "Include nixpkgs as a channel.";
     additionalPaths = mkOption {
       type = types.listOf (types.either types.package types.str);
       default = [ ];
-      description = "More store paths, with their closures.";
+      description = "Additional store paths to include, with their closures.";
     };
-    deterministic = flag true "Fixed identifiers of disk, partitions and filesystems.";
-    reproducible = nullOr types.bool "The same bytes each time; null: where format and filesystem allow it.";
-    rootGPUID = nullOr types.str "GUID of the root partition; null: make-disk-image's.";
+    deterministic = flag true "Use fixed identifiers for the disk, its partitions and filesystems.";
+    reproducible = nullOr types.bool "Produce the same bytes each time; null: if format and filesystem allow it.";
+    rootGPUID = nullOr types.str "GUID of the root partition; null: that of make-disk-image.";
     rootFSUID = nullOr types.str "UUID of the root filesystem; null: rootGPUID.";
     postVM = mkOption {
       type = types.lines;
       default = "";
-      description = "Shell code, run at the end with the image in `$diskImage`.";
+      description = "Shell code that runs at the end, with the path of the image in `$diskImage`.";
     };
-    package = nullOr types.package "nixos-disk-image itself; null: built for the platform that builds.";
+    package = nullOr types.package "The package of nixos-disk-image; null: built for the build platform.";
   };
 }

@@ -1,9 +1,9 @@
-# The tool as a package, as nixpkgs' callPackage takes it:
+# The package, for nixpkgs' callPackage:
 #
 #   nix-build -E 'with import <nixpkgs> { }; callPackage ./nix/package.nix { }'
 #
-# Not by buildNpmPackage: that fetches each package from the address that package-lock.json gives it, and this project's lock
-# file names no registry.
+# buildNpmPackage cannot be used: it fetches packages from the URLs in package-lock.json, and this project's lock file
+# has none.
 {
   lib,
   stdenv,
@@ -13,7 +13,7 @@
   installShellFiles,
   python3,
   testers,
-  # What it runs, in the order of lib/run/tools.ts.
+  # The programs that it runs, in the order of lib/run/tools.ts.
   rsync,
   attr,
   nix,
@@ -36,7 +36,7 @@
 let
   manifest = lib.importJSON ../package.json;
 
-  # What `npm ci` installs, for any platform: without packages that are built for one.
+  # The result of `npm ci`, without optional packages, which are built for one platform.
   nodeModules = stdenv.mkDerivation {
     name = "nixos-disk-image-node-modules";
     src = lib.fileset.toSource {
@@ -62,7 +62,7 @@ let
     dontFixup = true;
     outputHashAlgo = "sha256";
     outputHashMode = "recursive";
-    # test/vm/nix holds it against package-lock.json.
+    # test/vm/nix compares it with package-lock.json.
     outputHash = "sha256-Vhgq1gGgaiHpORj1fjROftUDB1HBp5/y3E3xc/Kqwsw=";
   };
 

@@ -1,31 +1,33 @@
-# A derivation that boots an image and keeps the report: for the checks of a flake, or for Hydra. It fails when the image does not boot.
+# A derivation that boots an image and outputs the report, for the checks of a flake, or for Hydra. It fails if the
+# image does not boot.
 #
 #   import ./nix/verify-boot.nix { inherit pkgs; image = config.system.build.image; }
 {
   pkgs,
   lib ? pkgs.lib,
-  # A file; or a derivation with its name in `filename` (make-disk-image.nix) or `passthru.filePath`, or with one image in it.
+  # A file, or a derivation that contains one image. The derivation may name the file in `filename`
+  # (make-disk-image.nix) or `passthru.filePath`.
   image,
   name ? "verify-boot",
-  # "bios", "efi" or both; null: what the image's partition table is for.
+  # "bios", "efi" or both; null: the firmware that the image's partition table is for.
   firmware ? null,
   # The system that must be the current one; null: any.
   toplevel ? null,
-  # Shell commands that must succeed inside.
+  # Shell commands that must succeed in the machine.
   checks ? [ ],
   user ? "root",
   password ? null,
-  # false: a login prompt is enough.
+  # Whether to log in; false: a login prompt is enough.
   login ? true,
-  # MiB.
+  # In MiB.
   memory ? null,
-  # Seconds; null: as long as it goes on.
+  # In seconds; null: as long as the boot makes progress.
   timeout ? null,
-  # Failures and findings to tolerate, by name.
+  # Failures and findings to ignore, by name.
   ignore ? [ ],
-  # More arguments of `nixos-disk-image verify`.
+  # Further arguments of `nixos-disk-image verify`.
   extraArgs ? [ ],
-  # Ask for a builder with KVM. Without it, the processor is emulated.
+  # Require a builder with KVM. Without KVM, the processor is emulated.
   kvm ? false,
   qemu ? pkgs.qemu,
   nixos-disk-image ? pkgs.callPackage ./package.nix { },
@@ -60,7 +62,7 @@ pkgs.runCommand name
     export HOME="$NIX_BUILD_TOP"
     if [ -d "$image" ]; then
       files=$(find -L "$image" -type f ! -path '*/nix-support/*' ! -name '*.fd')
-      [ -n "$files" ] && [ "$(echo "$files" | wc -l)" = 1 ] || { echo "which of these is the image? $files" >&2; exit 1; }
+      [ -n "$files" ] && [ "$(echo "$files" | wc -l)" = 1 ] || { echo "expected one image in $image, found: $files" >&2; exit 1; }
       image=$files
     fi
     mkdir "$out"
@@ -70,7 +72,7 @@ pkgs.runCommand name
     }
     if ! verify > "$out/report.json" < /dev/null; then
       cat "$out"/console*.log "$out/junit.xml" >&2 || true
-      echo "the image does not boot as it should: $image" >&2
+      echo "the image does not boot correctly: $image" >&2
       exit 1
     fi
     mkdir "$out/nix-support"

@@ -8,11 +8,12 @@ import { localExecutor } from '../lib/run/local-executor.ts';
 import { commandFailure } from '../lib/run/step.ts';
 import { requireTool } from '../lib/run/tools.ts';
 
-/** Debian's names of architectures that are not this host's. */
+/** Debian's names of foreign architectures. */
 export type DebianArchitecture = 'arm64';
 
-/** Inputs of builders.nix, made in the directory `work`: packages of the distribution with all they depend on in `debs`, but
- *  those that match a pattern of `excluded` (`perl*`), and a static busybox in `bin`. `alone` comes without what it depends on.
+/** Downloads the inputs of builders.nix into the directory `work`: `wanted` packages with their dependencies in `debs`,
+ *  except those that match a pattern of `excluded` (`perl*`), and a static busybox in `bin`. Packages in `alone` come
+ *  without their dependencies.
  *  Runs: apt-get. */
 export async function downloadPackages(
   work: string,
@@ -53,7 +54,7 @@ export async function downloadPackages(
   const patterns = excluded.map(
     (pattern) => new RegExp(`^${pattern.replace(/[.+]/g, '\\$&').replaceAll('*', '[^_]*')}_`),
   );
-  // A package's name in a store path: Nix takes neither `%` nor `~` in one.
+  // Nix does not allow `%` and `~` in the name of a store path.
   for (const file of await readdir(archives))
     if (file.endsWith('.deb') && !patterns.some((pattern) => pattern.test(file)))
       await rename(join(archives, file), join(work, 'debs', file.replace(/[^A-Za-z0-9._+-]/g, '-')));
@@ -61,17 +62,18 @@ export async function downloadPackages(
   await rm(apt, { recursive: true });
 }
 
-/** The version of a kernel that a distribution's package without contents stands for: `linux-image-6.1.0-9-cloud-amd64`. */
+/** The kernel package on which a metapackage depends: `linux-image-6.1.0-9-cloud-amd64`. */
 export async function currentKernel(name: string, architecture?: DebianArchitecture): Promise<string> {
   await using lists = await packageLists(architecture);
   const options = Object.entries(lists.options).flatMap(([option, value]) => ['-o', `${option}=${value}`]);
   const depends = await runCommand('packages', ['apt-cache', ...options, 'depends', name]);
   const kernel = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
-  if (kernel === undefined) throw new HarnessError(`${name} is not in the package lists`, { hint: 'apt-get update' });
+  if (kernel === undefined)
+    throw new HarnessError(`${name} is not in the package lists`, { hint: 'run apt-get update as root' });
   return kernel.replace(/:.*/, '');
 }
 
-/** This host's package lists; for another architecture, its own, which are fetched. */
+/** apt options for the package lists: this host's, or lists that are downloaded for another architecture. */
 async function packageLists(
   architecture: DebianArchitecture | undefined,
 ): Promise<{ readonly options: Readonly<Record<string, string>> } & AsyncDisposable> {
@@ -94,14 +96,14 @@ async function packageLists(
   return { options, [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };
 }
 
-/** What a private store is used with: no substituters, no build users, no configuration of the host's. */
+/** The environment for a private Nix store: no substituters, no build users, no configuration of the host. */
 export const PRIVATE_NIX = {
   NIX_CONFIG: 'substitute = false\nsubstituters =\nbuild-users-group =\nsandbox = true\n',
   NIX_REMOTE: '',
   NIX_PATH: '',
 };
 
-/** Standard output of a command that must succeed. */
+/** Runs a command that must succeed. @returns its standard output. */
 export async function runCommand(step: string, argv: readonly string[], options: RunOptions = {}): Promise<string> {
   const result = await localExecutor.run(argv, options);
   if (result.exitCode !== 0) throw commandFailure(step, localExecutor, result);

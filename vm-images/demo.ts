@@ -12,9 +12,9 @@ import {
 import type { Architecture } from '../harness/qemu/architecture.ts';
 import { currentKernel, downloadPackages, PRIVATE_NIX, runCommand } from './debian-packages.ts';
 
-/** The demo systems: NixOS-shaped, built by real Nix from the distribution's packages. */
+/** The demo systems: they have the structure of a NixOS system, and are built by Nix from Debian packages. */
 export interface DemoSystems {
-  /** The private store they are in, for installSystem's `store`. */
+  /** The private store that contains them, for installSystem's `store`. */
   readonly store: string;
   /** Store paths by name: `demo-grub-hybrid`, `tiny-systemd-boot` … */
   readonly systems: Readonly<Record<string, string>>;
@@ -23,7 +23,7 @@ export interface DemoSystems {
 const STEP = 'demo system';
 const resultSchema = z.record(z.string(), z.string());
 
-/** Builds the demo systems into the cache, if they are not there: no root, and nothing of the host's /nix.
+/** Builds the demo systems into the cache, unless they exist, without root and without the host's /nix.
  *  Runs: apt-get, apt-cache, nix-build. */
 export async function prepareDemo(
   say: (line: string) => void = () => {},
@@ -65,7 +65,7 @@ export async function prepareDemo(
   return { store, systems };
 }
 
-/** The directory of packages that Nix gets. */
+/** The directory of packages from which Nix builds the demo systems. */
 export async function demoInputs(sources = packageFile('vm-images/demo')): Promise<string> {
   const lists = await Promise.all(
     ['packages.txt', 'excluded-packages.txt'].map((name) => readFile(join(sources, name), 'utf8')),
@@ -76,7 +76,7 @@ export async function demoInputs(sources = packageFile('vm-images/demo')): Promi
   return cachedDirectory(`demo-inputs-${key}`, (work) => downloadPackages(work, { wanted, excluded, alone: [kernel] }));
 }
 
-/** What a tiny system for aarch64 is of. */
+/** The directory of packages for the tiny system for aarch64. */
 async function foreignPackages(): Promise<string> {
   const kernel = await currentKernel('linux-image-cloud-arm64', 'arm64');
   return cachedDirectory(`demo-inputs-arm64-${kernel}`, (work) =>

@@ -4,8 +4,8 @@ import { distributionKernel } from '../harness/builder/builder-kernel.ts';
 import { cacheDirectory } from '../harness/cache-directory.ts';
 import { prepareDemo } from './demo.ts';
 
-/** Makes everything the machines boot into the cache: the builder VM's kernel and initrd, the demo systems. What is
- *  there already costs nothing. */
+/** Builds everything that the machines boot into the cache, unless it exists: the builder VM's kernel and initrd, and
+ *  the demo systems. */
 
 const say = (line: string): void => console.log(`prepare: ${line}`);
 

@@ -17,8 +17,8 @@ import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { buildImage } from '../lib/build/build-image.ts';
 import { prepareDemo } from './demo.ts';
 
-/** The whole way, end to end: a NixOS-shaped system built by Nix, a hybrid image of it out of the library's steps, and
- *  that one file booted in legacy BIOS and in EFI mode, logged in to, looked into, and shut down. */
+/** An end-to-end demonstration: Nix builds the demo system, buildImage makes a hybrid image of it, and verifyBoot boots
+ *  that image in BIOS and in EFI mode, logs in, runs checks, and shuts down. */
 
 const interrupt = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(new Error(signal)));
@@ -59,9 +59,11 @@ async function quickstart(): Promise<number> {
   for (const report of reports) say(renderText(report));
   const good = reports.every(({ ok }) => ok);
   say(
-    good ? `\nVerdict: ${built.image} boots in legacy BIOS and in EFI mode.` : `\nVerdict: ${built.image} is not good.`,
+    good
+      ? `\nVerdict: ${built.image} boots in legacy BIOS and in EFI mode.`
+      : `\nVerdict: ${built.image} does not boot correctly.`,
   );
-  if (good) say(`Look inside yourself: node dist/cli/main.js run ${built.image}   (login: root; Ctrl-] ends it)`);
+  if (good) say(`Try it: node dist/cli/main.js run ${built.image}   (log in as root; press Ctrl-] to stop)`);
   return good ? EXIT.good : EXIT.wrong;
 }
 

@@ -1,12 +1,13 @@
-// Sets up what the README's two commands need, in a fresh clone: Debian packages, npm packages, the build. Plain Node, for
-// nothing is installed yet when it runs. What is there already is left alone.
+// Sets up a fresh clone for the README's two commands: Debian packages, npm packages, the build. It is plain
+// JavaScript, because no package is installed when it runs. What is already installed is left alone.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Debian's packages, with a file that is there when one is installed. A unit test holds them against lib/run/tools.ts. */
+/** Debian packages, each with a file that exists if it is installed. A unit test compares them with
+ *  lib/run/tools.ts. */
 export const PACKAGES = {
   attr: '/usr/bin/getfattr',
   'btrfs-progs': '/usr/bin/btrfs',
@@ -45,8 +46,8 @@ export const PACKAGES = {
   xfsprogs: '/usr/sbin/mkfs.xfs',
 };
 
-/** What only the tests run, told by `--tests`: other builders of images and what their images are made of, a container engine,
- *  another architecture's machine, a browser, a reader of screens, shells, a terminal for them, and a login for small guests. */
+/** Packages that only the tests need, installed with `--tests`: image builders and compressors, a container engine, an
+ *  emulator for another architecture, a browser, OCR, shells and a terminal for them, and login for small guests. */
 const TEST_PACKAGES = {
   binutils: '/usr/bin/objcopy',
   bzip2: '/bin/bzip2',
@@ -104,11 +105,11 @@ function installPackages(packages) {
     missing.length === 0 ? 'the package lists (apt-get update)' : `these Debian packages: ${missing.join(' ')}`;
   const sudo = process.getuid() === 0 ? [] : ['sudo', '-n'];
   if (!existsSync('/usr/bin/apt-get') || (sudo.length > 0 && !succeeds([...sudo, 'true']))) {
-    say(`this needs ${wanted}`);
+    say(`missing: ${wanted}`);
     say(
       existsSync('/usr/bin/apt-get')
         ? `install them as root: apt-get update && apt-get install --no-install-recommends ${missing.join(' ')}`
-        : 'the demo system is made of Debian packages, and there is no apt-get here',
+        : 'the demo system is built from Debian packages, but apt-get is not installed',
     );
     process.exit(3);
   }
@@ -137,7 +138,7 @@ function installNpmPackages() {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
   say('installing npm packages');
   run(['npm', 'ci', '--no-fund', '--no-audit', '--loglevel=error']);
-  // node-pty is compiled when it is installed, which npm may have been told not to do.
+  // node-pty is compiled by an install script, which npm may be configured to skip.
   if (!existsSync(join(root, 'node_modules/node-pty/build/Release/pty.node')))
     run(['npm', 'rebuild', 'node-pty', '--ignore-scripts=false']);
   writeFileSync(stamp, lock);
@@ -165,7 +166,7 @@ function build() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
-    say(`Node 20.19 or newer is needed; this is ${process.version}`);
+    say(`Node.js 20.19 or newer is required; found ${process.version}`);
     process.exit(3);
   }
   installPackages(process.argv.includes('--tests') ? { ...PACKAGES, ...TEST_PACKAGES } : PACKAGES);

@@ -9,15 +9,15 @@ import { HarnessError } from '../harness/errors.ts';
 import { makePrivateDirectory } from '../lib/host-files/private-output.ts';
 import { runCommand } from './debian-packages.ts';
 
-/** Two sets of programs, years apart. */
+/** Two releases of Debian, with versions of the tools that are years apart. */
 export const TOOLBOXES = { 'debian-12': 'bookworm', 'debian-13': 'trixie' } as const;
 export type Toolbox = keyof typeof TOOLBOXES;
 
 const STEP = 'toolbox';
 
-/** Makes the image of a toolbox in the container engine, if it is not there: vm-images/toolbox/Dockerfile, on a Debian made from
- *  the distribution's packages, for there need not be a registry. Runs: mmdebstrap.
- *  @param more packages that it is to have as well.
+/** Builds the container image of a toolbox from vm-images/toolbox/Dockerfile, unless it exists. Its base image is made
+ *  from Debian packages, so that no container registry is needed. Runs: mmdebstrap.
+ *  @param more additional packages.
  *  @returns the image's name. */
 export async function prepareToolbox(
   toolbox: Toolbox,
@@ -36,30 +36,30 @@ export async function prepareToolbox(
   const release = TOOLBOXES[toolbox];
   const base = `nixos-disk-image-base:${release}`;
   if (!(await client.image.exists(ImageName.fromString(base)))) {
-    say(`making a ${release} from its packages`);
+    say(`making a base image of Debian ${release} from its packages`);
     await using work = await makePrivateDirectory(tmpdir());
     const tar = join(work.path, 'base.tar');
     await runCommand(STEP, ['mmdebstrap', '--quiet', '--variant=minbase', release, tar]);
     const { dockerode } = client.container;
     const imported = await dockerode.importImage(createReadStream(tar), { repo: base.split(':')[0], tag: release });
-    await lastOf(client, imported);
+    await finished(client, imported);
   }
   say(`building ${image}`);
-  // The host's network: an engine that gives containers none of their own needs no rights over the host's.
+  // The host's network, because an engine without privileges may be unable to create one for the container.
   const options = { t: image, buildargs: { BASE: base, MORE: more.join(' ') }, networkmode: 'host' };
   const built = await client.container.dockerode.buildImage({ context: directory, src: ['Dockerfile'] }, options);
-  await lastOf(client, built);
+  await finished(client, built);
   return image;
 }
 
-/** The end of what the engine tells of its work, which is where it says that it failed. */
-async function lastOf(client: ContainerRuntimeClient, progress: NodeJS.ReadableStream): Promise<void> {
-  const said: { readonly stream?: string }[] = [];
+/** Waits for the end of the engine's progress stream, which reports a failure. */
+async function finished(client: ContainerRuntimeClient, progress: NodeJS.ReadableStream): Promise<void> {
+  const events: { readonly stream?: string }[] = [];
   await new Promise<void>((done, fail) => {
     client.container.dockerode.modem.followProgress(
       progress,
       (error) => {
-        const lines = said
+        const lines = events
           .map(({ stream = '' }) => stream)
           .join('')
           .split('\n')
@@ -69,7 +69,7 @@ async function lastOf(client: ContainerRuntimeClient, progress: NodeJS.ReadableS
           fail(new HarnessError(`${STEP}: the container engine failed: ${error.message}\n${lines}`, { cause: error }));
         else done();
       },
-      (event) => said.push(event),
+      (event) => events.push(event),
     );
   });
 }

@@ -47,7 +47,8 @@ export function notInStore(step: string, option: string, source: string): Invali
   ]);
 }
 
-/** Keeps the last of several files with the same name, as if they had been copied in order. Names on a FAT are case-insensitive. */
+/** Keeps the last of several files with the same name, as if they had been copied in order. Names on a FAT are
+ *  case-insensitive. */
 export function laterWins(files: readonly FatFile[]): FatFile[] {
   return [...new Map(files.map((file) => [file.path.toLowerCase(), file])).values()];
 }

@@ -31,7 +31,8 @@ export interface GrubConfig {
 }
 
 /** Makes the same menu as NixOS's installer from the same settings.
- *  @see GNU GRUB manual, "Writing full configuration files directly"; nixos/modules/system/boot/loader/grub/install-grub.pl */
+ *  @see GNU GRUB manual, "Writing full configuration files directly";
+ *  nixos/modules/system/boot/loader/grub/install-grub.pl */
 export function grubConfig(
   systems: readonly Generation[],
   boot: BootPlace,
@@ -83,7 +84,8 @@ class Menu {
     this.#settings = settings;
   }
 
-  /** Sets drive1 to the filesystem with /boot and drive2 to the one with the store. A system's extra entries use these names. */
+  /** Sets drive1 to the filesystem with /boot and drive2 to the one with the store. A system's extra entries use these
+   *  names. */
   searches(before: string): string[] {
     const { search, storeSearch, copies } = this.#boot;
     return [
@@ -222,8 +224,8 @@ function imageModule(file: string): string {
   return extension === 'jpg' ? 'jpeg' : extension;
 }
 
-/** Shows the menu also on the serial port that the kernel has as a console (`console=ttyS1,115200n8`), unless the system's
- *  extraConfig configures terminals itself. */
+/** Shows the menu also on the serial port that the kernel has as a console (`console=ttyS1,115200n8`), unless the
+ *  system's extraConfig configures terminals itself. */
 function serialConsole(kernelParams: readonly string[], extraConfig: string): string[] {
   const [, unit, speed = '115200'] =
     kernelParams

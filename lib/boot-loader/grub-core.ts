@@ -53,8 +53,9 @@ export async function copyGrubModules(step: StepRunner, directory: string, targe
   return files.map((file) => basename(file)).sort();
 }
 
-/** Finds the directory of a platform's modules, in `grubDirectory`, or otherwise in `lib/grub` beside each directory of PATH. In a Nix
- *  store, each platform is in a separate package. The executor searches, because grub-mkimage runs there. */
+/** Finds the directory of a platform's modules, in `grubDirectory`, or otherwise in `lib/grub` beside each directory of
+ *  PATH. In a Nix store, each platform is in a separate package. The executor searches, because grub-mkimage runs
+ *  there. */
 async function findPlatform(step: StepRunner, platform: string, grubDirectory: string | undefined): Promise<string> {
   const directories =
     grubDirectory === undefined
@@ -82,7 +83,8 @@ async function searchedDirectories(step: StepRunner): Promise<string[]> {
 /** The size of the boot code before the fields of an MBR. */
 export const BOOT_CODE_BYTES = 440;
 
-/** The offset in boot.img of the core image's first sector number, and the offset in that sector of the block list for the rest.
+/** The offset in boot.img of the core image's first sector number, and the offset in that sector of the block list for
+ *  the rest.
  *  @see GRUB's boot.S and diskboot.S */
 export const KERNEL_SECTOR_AT = 0x5c;
 const BOOT_DRIVE_AT = 0x64;
@@ -99,7 +101,8 @@ interface GrubDisk {
   };
 }
 
-/** Writes the core image into the BIOS boot partition, or into the gap after the MBR, and the boot code that loads it into the MBR. */
+/** Writes the core image into the BIOS boot partition, or into the gap after the MBR, and the boot code that loads it
+ *  into the MBR. */
 export async function embedGrubCore(
   step: StepRunner,
   { image, disk }: GrubDisk,
@@ -129,7 +132,8 @@ export async function embedGrubCore(
   core.writeUInt16LE(sectors - 1, BLOCK_LIST_AT + 8);
   core.writeUInt16LE(CORE_SEGMENT, BLOCK_LIST_AT + 10);
   boot.writeBigUInt64LE(BigInt(sector), KERNEL_SECTOR_AT);
-  // Like grub-install for a hard disk: use the drive that the BIOS reports, and skip the workaround for BIOSes that report a wrong one.
+  // Like grub-install for a hard disk: use the drive that the BIOS reports, and skip the workaround for BIOSes that
+  // report a wrong one.
   boot.writeUInt8(0xff, BOOT_DRIVE_AT);
   boot.writeUInt16LE(0x9090, DRIVE_CHECK_AT);
   const handle = await open(image, 'r+');

@@ -56,10 +56,10 @@ export interface BuiltImage {
 
 /** Builds a NixOS disk image from a system closure, like make-disk-image, by running the exported steps.
  *
- *  The image is made in a private directory in `outDir`, and renamed into place when it is complete. If the build fails, nothing is
- *  left behind, and an existing image of the same name stays unchanged.
- *  @throws {InvalidOptionsError} for an invalid specification, with all problems at once, before anything is written; also when it
- *  needs a builder and none was given.
+ *  The image is made in a private directory in `outDir`, and renamed into place when it is complete. If the build
+ *  fails, nothing is left behind, and an existing image of the same name stays unchanged.
+ *  @throws {InvalidOptionsError} for an invalid specification, with all problems at once, before anything is written;
+ *  also when it needs a builder and none was given.
  *  Runs: the programs of its steps. */
 export async function buildImage(options: BuildImageOptions, outside: BuildContext = {}): Promise<BuiltImage> {
   const startedAt = performance.now();

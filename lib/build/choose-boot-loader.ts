@@ -88,8 +88,8 @@ function checkOptions(spec: ImageSpec, bootLoader: BootLoader): void {
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
 }
 
-/** The firmware for which GRUB is installed: what the system is configured for, or all that the layout supports if the system's
- *  configuration is unknown.
+/** The firmware for which GRUB is installed: what the system is configured for, or all that the layout supports if the
+ *  system's configuration is unknown.
  *  @throws {InvalidOptionsError} when the layout has no place for GRUB for that firmware. */
 function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')[] {
   const { bios, efi, table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
@@ -119,7 +119,8 @@ function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')
   return [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
 }
 
-/** @throws {InvalidOptionsError} when the layout lacks a partition at a mount point that the system's installer expects. */
+/** @throws {InvalidOptionsError} when the layout lacks a partition at a mount point that the system's installer
+ *  expects. */
 function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void {
   const { efi, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
   const type = spec.partitionTableType;

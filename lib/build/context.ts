@@ -29,14 +29,15 @@ export interface StartBuilderOptions {
 }
 
 export interface BuildContext extends StepContext {
-  /** Where the host's steps run their programs: this host, or a container that mounts its directories (containerExecutor of
-   *  nixos-disk-image/harness). */
+  /** Where the host's steps run their programs: this host, or a container that mounts its directories
+   *  (containerExecutor of nixos-disk-image/harness). */
   readonly executor?: Executor | undefined;
   /** Starts the machine for steps that need root and a kernel: `startBuilderVm` of nixos-disk-image/harness. */
   readonly startBuilder?: ((options: StartBuilderOptions) => Promise<Builder>) | undefined;
-  /** Finds an empty store of EFI variables for `touchEFIVars`, if the specification does not name one (`efiVariables`): the
-   *  template of `findUefiFirmware` in nixos-disk-image/harness. */
+  /** Finds an empty store of EFI variables for `touchEFIVars`, if the specification does not name one (`efiVariables`):
+   *  the template of `findUefiFirmware` in nixos-disk-image/harness. */
   readonly efiVariablesTemplate?: (() => Promise<string>) | undefined;
-  /** Called with the finished image before it is renamed into place, like the program that the specification's `postVM` names. */
+  /** Called with the finished image before it is renamed into place, like the program that the specification's `postVM`
+   *  names. */
   readonly postVM?: ((image: { readonly path: string; readonly format: ImageFormat }) => Promise<void>) | undefined;
 }

@@ -6,7 +6,8 @@ import { planSecureBoot, type SecureBootPlan } from './secure-boot.ts';
 
 /** How each phase of a build is done. buildImage follows it, and `build --explain` prints it. */
 export interface BuildPlan {
-  /** Whether store paths are first copied to the staged root, or written into the filesystem directly from the store. */
+  /** Whether store paths are first copied to the staged root, or written into the filesystem directly from the
+   *  store. */
   readonly closure: 'copied' | 'in place';
   /** The loader that this host installs from boot.json; or the system's own program in the builder VM; or none. */
   readonly bootLoader: BootLoader | 'switch-to-configuration' | 'none';
@@ -30,8 +31,8 @@ export interface BuildPhase {
 }
 
 /** Decides how each phase of a build is done. It reads the system, and changes nothing.
- *  @throws {InvalidOptionsError} for an invalid specification, and when the system's boot loader cannot be determined and none is
- *  named. */
+ *  @throws {InvalidOptionsError} for an invalid specification, and when the system's boot loader cannot be determined
+ *  and none is named. */
 export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
   const spec = parseImageSpec(options);
   const layout = PARTITION_LAYOUTS[spec.partitionTableType];

@@ -13,8 +13,8 @@ const CHUNK_BYTES = MIB;
 const MOST_RUNS = 1000;
 
 /** Compares an extent of two disks. Bytes beyond the end of one disk count as different.
- *  @param unitBytes the size of a unit, such as a sector or a block. @returns runs of units that differ, in order. If there are more
- *  than a thousand, the last one extends to the last difference. */
+ *  @param unitBytes the size of a unit, such as a sector or a block. @returns runs of units that differ, in order. If
+ *  there are more than a thousand, the last one extends to the last difference. */
 export async function differingRuns(
   budget: Budget,
   a: ReadBytes,

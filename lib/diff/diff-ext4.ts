@@ -21,8 +21,8 @@ interface Side {
   readonly fields: Readonly<Record<string, string>>;
 }
 
-/** Compares two ext4 filesystems: the superblocks, then the attributes and content of each path, independent of their position. If these
- *  are equal, it lists the blocks that differ.
+/** Compares two ext4 filesystems: the superblocks, then the attributes and content of each path, independent of their
+ *  position. If these are equal, it lists the blocks that differ.
  *  @param runs blocks that differ; undefined when the filesystems are at different positions. */
 export async function diffExt4(
   budget: Budget,

@@ -30,12 +30,13 @@ const schema = z.object({
 
 export interface DiffImagesOptions extends z.input<typeof schema> {}
 
-/** Lists the differences of two disk images: in the container format, the partition table, the space outside partitions, and in each
- *  filesystem by path and field. The list is empty when the disks are equal byte for byte, as a machine sees them, and the identifiers
- *  of the containers are equal. Only ext4 and FAT are compared by path; for other or damaged filesystems, the sectors that differ are
- *  listed. Parts that are skipped because of a limit are listed as differences.
- *  @throws {InvalidOptionsError} when a file is not a disk image; {ToolFailedError} when a program is killed or exits with an
- *  undocumented status. Runs: blkid, qemu-img. */
+/** Lists the differences of two disk images: in the container format, the partition table, the space outside
+ *  partitions, and in each filesystem by path and field. The list is empty when the disks are equal byte for byte, as a
+ *  machine sees them, and the identifiers of the containers are equal. Only ext4 and FAT are compared by path; for
+ *  other or damaged filesystems, the sectors that differ are listed. Parts that are skipped because of a limit are
+ *  listed as differences.
+ *  @throws {InvalidOptionsError} when a file is not a disk image; {ToolFailedError} when a program is killed or exits
+ *  with an undocumented status. Runs: blkid, qemu-img. */
 export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
   name: STEP,
   options: schema,

@@ -25,8 +25,8 @@ export function compareFields(
 /** The limit of differences in one field; the others are only counted. */
 const MOST_OF_A_FIELD = 5000;
 
-/** Collects the differences of one partition or area. Each field has a separate limit, so that times, which may differ for every path, do
- *  not hide other differences. */
+/** Collects the differences of one partition or area. Each field has a separate limit, so that times, which may differ
+ *  for every path, do not hide other differences. */
 export class Differences {
   readonly #where: string;
   readonly #found: Difference[] = [];

@@ -3,7 +3,8 @@ import { crc32c } from '../formats/crc32c.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { TreeEntry } from './tree.ts';
 
-/** Offsets and sizes of structures on disk. @see btrfs-dev-docs, "On-disk format": superblock, header, key, chunk item, inode item */
+/** Offsets and sizes of structures on disk. @see btrfs-dev-docs, "On-disk format": superblock, header, key, chunk item,
+ *  inode item */
 const SUPERBLOCK = { at: 0x1_0000, bytes: 4096, root: 0x50, chunkRoot: 0x58, nodeBytes: 0x94, arrayBytes: 0xa0 };
 const CHECKSUM_TYPE = 0xc4;
 const SYSTEM_CHUNKS = 0x32b;
@@ -33,8 +34,8 @@ interface Item {
   readonly data: Buffer;
 }
 
-/** Sets the owners of all files in a new btrfs. mkfs.btrfs copies owners from the source directory, and since 6.14 in a way that
- *  bypasses fakeroot. Supports only filesystems as mkfs.btrfs makes them: one device, crc32c, not mounted.
+/** Sets the owners of all files in a new btrfs. mkfs.btrfs copies owners from the source directory, and since 6.14 in a
+ *  way that bypasses fakeroot. Supports only filesystems as mkfs.btrfs makes them: one device, crc32c, not mounted.
  *  @throws {UnexpectedStateError} when an entry of the tree is missing. */
 export async function setBtrfsOwners(step: string, file: string, tree: readonly TreeEntry[]): Promise<void> {
   await using handle = await open(file, 'r+');
@@ -131,7 +132,7 @@ async function openBtrfs(step: string, handle: FileHandle): Promise<Btrfs> {
   };
 }
 
-/** Decodes a chunk item. It uses the first stripe; mkfs.btrfs was told to write only one copy. */
+/** Decodes a chunk item. It uses the first stripe, because makeBtrfs has metadata stored once. */
 function parseChunk(logical: bigint, data: Buffer): Chunk {
   return { logical, length: data.readBigUInt64LE(0), physical: data.readBigUInt64LE(CHUNK.stripeOffset) };
 }

@@ -10,8 +10,9 @@ import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry, TreeSource } from './tree.ts';
 
-/** Arguments of mkfs.btrfs. Metadata is stored once, not twice as by default, because filling from a directory needs 16 KiB of metadata
- *  for each file. `btrfs balance start -mconvert=dup /` adds the second copy in the machine. @see mkfs.btrfs(8) */
+/** Arguments of mkfs.btrfs. Metadata is stored once, not twice as by default, because filling from a directory needs 16
+ *  KiB of metadata for each file. `btrfs balance start -mconvert=dup /` adds the second copy in the machine. @see
+ *  mkfs.btrfs(8) */
 function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
   return [
     ...['mkfs.btrfs', '--quiet', '--force', '--metadata', 'single', '--label', label],
@@ -21,8 +22,8 @@ function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, fil
   ];
 }
 
-/** Makes a btrfs in a sparse file, fills it, sets the owners, and checks it, because mkfs.btrfs exits with status 0 even if it counted
- *  hard links wrong. Runs: mkfs.btrfs, btrfs. */
+/** Makes a btrfs in a sparse file, fills it, sets the owners, and checks it, because mkfs.btrfs exits with status 0
+ *  even if it counted hard links wrong. Runs: mkfs.btrfs, btrfs. */
 export async function makeBtrfs(
   step: StepRunner,
   options: NewFilesystem,

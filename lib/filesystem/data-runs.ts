@@ -20,8 +20,9 @@ export const SHORTEST_HOLE = 8;
 /** For a file with more holes than this, its extents are queried before it is read. */
 const WORTH_ASKING_BYTES = 16 * 1024 * 1024;
 
-/** Finds the ranges of a file that may contain data, in bytes, aligned to blocks. @param file its path, as bytes. @param sizeBytes its
- *  size when it was listed. @throws {UnexpectedStateError} when its size has changed. Runs, for a sparse file: filefrag. */
+/** Finds the ranges of a file that may contain data, in bytes, aligned to blocks. @param file its path, as bytes.
+ *  @param sizeBytes its size when it was listed. @throws {UnexpectedStateError} when its size has changed. Runs, for a
+ *  sparse file: filefrag. */
 export async function dataPlaces(
   step: StepRunner,
   handle: number,
@@ -41,7 +42,8 @@ export function changed(step: StepRunner, file: Buffer): UnexpectedStateError {
   return new UnexpectedStateError(step.step, `${file.toString('utf8')} changed while it was being read`);
 }
 
-/** Finds the blocks of a chunk that are not zero. The result depends only on the content, not on how the host stores the file.
+/** Finds the blocks of a chunk that are not zero. The result depends only on the content, not on how the host stores
+ *  the file.
  *  @param first number of the chunk's first block in the file. */
 export function findData(bytes: Buffer, first: number): BlockRun[] {
   const runs: { start: number; count: number }[] = [];
@@ -56,8 +58,8 @@ export function findData(bytes: Buffer, first: number): BlockRun[] {
   return runs;
 }
 
-/** Returns a function that lets the event loop run every 20 ms between synchronous calls, and throws when the step is aborted. Awaiting
- *  a promise for each of many files would take longer than reading them. */
+/** Returns a function that lets the event loop run every 20 ms between synchronous calls, and throws when the step is
+ *  aborted. Awaiting a promise for each of many files would take longer than reading them. */
 export function pauses(step: StepRunner): () => Promise<void> | undefined {
   let last = performance.now();
   const rest = async (): Promise<void> => {
@@ -74,7 +76,8 @@ interface ByteRange {
   readonly end: number;
 }
 
-/** The ranges of a file with data, in bytes; undefined if the host's filesystem cannot list extents (tmpfs). Node has no SEEK_DATA.
+/** The ranges of a file with data, in bytes; undefined if the host's filesystem cannot list extents (tmpfs). Node has
+ *  no SEEK_DATA.
  *  @see filefrag(8) */
 export async function dataRanges(step: StepRunner, file: string): Promise<ByteRange[] | undefined> {
   // -s syncs first: data that is only in memory has no extents.

@@ -25,7 +25,8 @@ export async function makeF2fs(
   return runOnMergedTree(step, source, file, (root) => ['sload.f2fs', '-P', '-f', root, file]);
 }
 
-/** The size that an f2fs needs for a tree, in bytes: a block for each inode, space for garbage collection, and its metadata areas. */
+/** The size that an f2fs needs for a tree, in bytes: a block for each inode, space for garbage collection, and its
+ *  metadata areas. */
 export function f2fsBytes({ dataBlocks, inodes }: TreeUsage): number {
   return Math.ceil((dataBlocks + 2 * inodes) * 4096 * 1.15) + 256 * 1024 * 1024;
 }

@@ -34,8 +34,8 @@ const ENTRY_BYTES = 32;
 const DEEPEST = 64;
 const MOST_DAMAGE = 20;
 
-/** Reads an untrusted FAT: no chain is followed beyond the number of clusters, no directory is read twice, and neither a file nor the
- *  allocation table is held in memory as a whole. Names are never passed to a program or a shell.
+/** Reads an untrusted FAT: no chain is followed beyond the number of clusters, no directory is read twice, and neither
+ *  a file nor the allocation table is held in memory as a whole. Names are never passed to a program or a shell.
  *  @see Microsoft, "FAT: General Overview of On-Disk Format" */
 export class FatVolume {
   readonly layout: FatLayout;

@@ -16,14 +16,15 @@ export interface FatLocation {
 /** The earliest time that a FAT can store: 1980-01-01. */
 export const FAT_EPOCH = 315_532_800;
 
-/** The FAT type that mkfs.fat chooses for a device of this size. With an offset, it would use the size of the whole image.
- *  A FAT32 with fewer than 65,525 clusters is invalid. @see mkfs.fat(8) -F */
+/** The FAT type that mkfs.fat chooses for a device of this size. With an offset, it would use the size of the whole
+ *  image. A FAT32 with fewer than 65,525 clusters is invalid. @see mkfs.fat(8) -F */
 export function fatBits(sizeBytes: number): 12 | 16 | 32 {
   if (sizeBytes >= 512 * MIB) return 32;
   return sizeBytes > 8 * MIB ? 16 : 12;
 }
 
-/** Environment variables that make mtools independent of the host: no configuration, UTC, the time to write. @see mtools(1) */
+/** Environment variables that make mtools independent of the host: no configuration, UTC, the time to write. @see
+ *  mtools(1) */
 export function mtoolsEnvironment(timestamp: number | undefined): Record<string, string> {
   return {
     MTOOLSRC: '/dev/null',
@@ -33,7 +34,8 @@ export function mtoolsEnvironment(timestamp: number | undefined): Record<string,
   };
 }
 
-/** The name of a FAT in an image for mtools, with the directory in which they must run. Other paths must be absolute. */
+/** The name of a FAT in an image for mtools, with the directory in which they must run. Other paths must be
+ *  absolute. */
 export async function mtoolsName({ image, offsetBytes }: FatLocation): Promise<SafeName> {
   const { cwd, name, [Symbol.asyncDispose]: dispose } = await safeName(image);
   return { cwd, name: `${name}@@${offsetBytes}`, [Symbol.asyncDispose]: dispose };
@@ -120,7 +122,8 @@ export async function writeFatTree(
 
 const LARGEST_BATCH = 256;
 
-/** Groups files, in order, for one mcopy each: several files of one directory that keep their names, or a single file. */
+/** Groups files, in order, for one mcopy each: several files of one directory that keep their names, or a single
+ *  file. */
 function batches(files: readonly FatFile[]): [FatFile, ...FatFile[]][] {
   const all: [FatFile, ...FatFile[]][] = [];
   const keepsName = ({ path, content }: FatFile): boolean =>

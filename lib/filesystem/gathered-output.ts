@@ -5,8 +5,8 @@ import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
 export const CHUNK_BYTES = 1024 * 1024;
 const SYNC_BYTES = 64 * 1024 * 1024;
 
-/** Gathers contiguous blocks into large writes, because most files have only a few. While one buffer is written, the other is
- *  filled. */
+/** Gathers contiguous blocks into large writes, because most files have only a few. While one buffer is written, the
+ *  other is filled. */
 export class GatheredOutput {
   readonly #handle: FileHandle;
   readonly #offsetBytes: number;

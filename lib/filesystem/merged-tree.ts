@@ -5,8 +5,8 @@ import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
 import type { TreeSource } from './tree.ts';
 
-/** The script that runs in the namespaces. It is constant; lists are passed in files: $1 an fstab of bind mounts, $2 a NUL-separated
- *  list of owners and paths, then the command. */
+/** The script that runs in the namespaces. It is constant; lists are passed in files: $1 an fstab of bind mounts, $2 a
+ *  NUL-separated list of owners and paths, then the command. */
 const IN_NAMESPACE = `
 binds=$1 owners=$2
 shift 2
@@ -24,10 +24,10 @@ exec "$@"
 /** fakeroot's daemon leaves the process group and keeps message queues. Its own namespaces end with the command. */
 const ENDS_WITH_IT = ['--pid', '--fork', '--kill-child', '--ipc'];
 
-/** Runs a program that fills a filesystem from a directory. Merges the staged root and the closure into that directory, in a mount
- *  namespace into which store paths are bind-mounted, and runs the program under fakeroot, so that root owns all files. The store is
- *  not modified. Store paths with hard links to files outside the closure, as in an optimised store, are copied instead, because such
- *  programs take link counts from the host.
+/** Runs a program that fills a filesystem from a directory. Merges the staged root and the closure into that directory,
+ *  in a mount namespace into which store paths are bind-mounted, and runs the program under fakeroot, so that root owns
+ *  all files. The store is not modified. Store paths with hard links to files outside the closure, as in an optimised
+ *  store, are copied instead, because such programs take link counts from the host.
  *  @param beside a path in the directory for temporary copies.
  *  @see unshare(1), fstab(5), fakeroot(1). Runs: find, cp, unshare, mount, fakeroot, xargs, chown. */
 export async function runOnMergedTree(

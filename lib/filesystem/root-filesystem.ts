@@ -45,7 +45,8 @@ export interface FilesystemFacts {
   readonly freeBytes: number | undefined;
   /** The size of its part on this device, if it can have several devices; default: all. */
   readonly deviceBytes?: number;
-  /** Damage that keeps a kernel from mounting it, phrased to follow "the filesystem": "has a superblock whose checksum is wrong". */
+  /** Damage that keeps a kernel from mounting it, phrased to follow "the filesystem": "has a superblock whose checksum
+   *  is wrong". */
   readonly damage?: string | undefined;
 }
 

@@ -6,8 +6,8 @@ import { dataRanges } from './data-runs.ts';
 const CHUNK_BYTES = 1024 * 1024;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
-/** Copies the data of a sparse file into an image at an offset. That part of the image must be zero, because holes are skipped.
- *  For filesystems whose tools do not support an offset. Runs: filefrag. */
+/** Copies the data of a sparse file into an image at an offset. That part of the image must be zero, because holes are
+ *  skipped. For filesystems whose tools do not support an offset. Runs: filefrag. */
 export async function spliceSparse(
   step: StepRunner,
   file: string,

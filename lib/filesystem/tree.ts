@@ -6,7 +6,8 @@ import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import { pauses } from './data-runs.ts';
 
-/** The sources of the files for a filesystem: a staged directory, store paths that are read from their store, and single entries. */
+/** The sources of the files for a filesystem: a staged directory, store paths that are read from their store, and
+ *  single entries. */
 export interface TreeSource {
   /** A directory whose contents are written to the filesystem's root. */
   readonly root?: string | undefined;
@@ -14,7 +15,7 @@ export interface TreeSource {
   readonly closure?: Closure | undefined;
   /** Further entries, with their own modes and owners. */
   readonly entries?: readonly TreeEntry[] | undefined;
-  /** Owners of paths. root owns all others, whoever owns them on this host. */
+  /** Owners of paths. root owns all others, independent of their owners on this host. */
   readonly owners?: readonly TreeOwner[] | undefined;
   /** Extended attributes, which are supported only for ext4. */
   readonly attributes?: readonly TreeAttribute[] | undefined;
@@ -75,8 +76,9 @@ export interface TreeEntry {
   readonly hostBytes?: number | undefined;
 }
 
-/** Walks a tree in a fixed order, independent of the order in the host's directories: parents first, names sorted by their bytes. It can
- *  be walked several times. Only the names in the directories above the current entry are in memory.
+/** Walks a tree in a fixed order, independent of the order in the host's directories: parents first, names sorted by
+ *  their bytes. It can be walked several times. Only the names in the directories above the current entry are in
+ *  memory.
  *  @throws {UnexpectedStateError} for devices and sockets, and for a path that two sources contain. */
 export function walkTree(step: StepRunner, source: TreeSource): Iterable<TreeEntry> {
   return { [Symbol.iterator]: () => merged(step, source) };

@@ -19,8 +19,8 @@ function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | undefined, 
   ];
 }
 
-/** Makes an xfs in a sparse file, filled from a prototype file that names the source of each file. Hard links become separate files,
- *  because a prototype does not support them.
+/** Makes an xfs in a sparse file, filled from a prototype file that names the source of each file. Hard links become
+ *  separate files, because a prototype does not support them.
  *  @param directories that contain the tree's files. Runs: mkfs.xfs, xfs_db, xfs_repair. */
 export async function makeXfs(
   step: StepRunner,
@@ -58,8 +58,8 @@ export async function makeXfs(
   return step.run(['xfs_repair', '-n', file], { what: 'mkfs.xfs made an inconsistent filesystem' });
 }
 
-/** Refuses files that mkfs.xfs silently writes wrong.
- *  Measured with xfsprogs 6.1: files of 2 GiB, files larger than an allocation group, link targets that do not fit into an inode. */
+/** Refuses files that mkfs.xfs silently writes wrong. Measured with xfsprogs 6.1: files of 2 GiB, files larger than an
+ *  allocation group, link targets that do not fit into an inode. */
 async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBytes: number): Promise<void> {
   // There are four allocation groups, and the log may be in any of them.
   const largest = Math.min(2 ** 31 - 4096, sizeBytes / 4 - 72 * 1024 * 1024);
@@ -136,8 +136,8 @@ export async function readXfs(step: string, image: string, offsetBytes: number):
   return facts;
 }
 
-/** Parses a superblock. @param buffer starts at the filesystem's first byte, and has a whole sector. @returns undefined when it is not
- *  an xfs. */
+/** Parses a superblock. @param buffer starts at the filesystem's first byte, and has a whole sector. @returns undefined
+ *  when it is not an xfs. */
 export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
   if (buffer.length < 4096 || buffer.toString('latin1', 0, 4) !== 'XFSB') return undefined;
   const blockBytes = buffer.readUInt32BE(AT.blockSize);

@@ -1,5 +1,5 @@
-/** Converts a count read from an image to bytes, clamped to 0 … Number.MAX_SAFE_INTEGER, so that later arithmetic never meets NaN, a
- *  negative size or a RangeError. */
+/** Converts a count read from an image to bytes, clamped to 0 … Number.MAX_SAFE_INTEGER, so that later arithmetic never
+ *  meets NaN, a negative size or a RangeError. */
 export function boundedBytes(count: bigint | number, unitBytes: number): number {
   const bytes = BigInt(count) * BigInt(unitBytes);
   if (bytes <= 0n) return 0;

@@ -12,8 +12,8 @@ const [TABLE_0 = new Uint32Array(), TABLE_1 = TABLE_0, TABLE_2 = TABLE_0, TABLE_
 /** The damage of a filesystem whose superblock does not match its checksum. */
 export const WRONG_CHECKSUM = 'has a superblock whose checksum is wrong';
 
-/** Computes CRC-32C (Castagnoli) continued from `seed`, without the final inversion, as ext4 uses it. Node's zlib has only CRC-32.
- *  It processes four bytes at a time (slicing-by-4). */
+/** Computes CRC-32C (Castagnoli) continued from `seed`, without the final inversion, as ext4 uses it. Node's zlib has
+ *  only CRC-32. It processes four bytes at a time (slicing-by-4). */
 export function crc32c(seed: number, bytes: Uint8Array): number {
   let crc = seed;
   let at = 0;

@@ -17,7 +17,8 @@ export interface FatLayout {
   readonly dataAt: number;
 }
 
-/** Reads a FAT's boot sector; undefined when it is not one. @see Microsoft, "FAT: General Overview of On-Disk Format" */
+/** Reads a FAT's boot sector; undefined when it is not one. @see Microsoft, "FAT: General Overview of On-Disk
+ *  Format" */
 export function parseFatLayout(boot: Buffer): FatLayout | undefined {
   if (boot.length < 512 || boot.readUInt16LE(510) !== 0xaa55) return undefined;
   const sectorBytes = boot.readUInt16LE(11);

@@ -1,5 +1,5 @@
-/** Conversions between GUIDs as lower-case text and as 16 bytes. Filesystems store all fields big-endian; UEFI and GPT store the
- *  first three fields little-endian. @see UEFI specification, appendix A; RFC 4122 */
+/** Conversions between GUIDs as lower-case text and as 16 bytes. Filesystems store all fields big-endian; UEFI and GPT
+ *  store the first three fields little-endian. @see UEFI specification, appendix A; RFC 4122 */
 
 /** Formats a GUID whose fields are big-endian: `f222513b-ded1-49fa-b591-20ce86a2fe7f`. */
 export function formatUuid(bytes: Buffer): string {

@@ -47,8 +47,8 @@ export function detectDiskFormat(head: Buffer, tail: Buffer): DiskFormat {
   return start.startsWith(VHD_MAGIC) || tail.toString('latin1').startsWith(VHD_MAGIC) ? 'vpc' : 'raw';
 }
 
-/** Formats in which qemu-img writes random identifiers that this project does not replace: a VHDX has checksums over them in several
- *  places. */
+/** Formats in which qemu-img writes random identifiers that this project does not replace: a VHDX has checksums over
+ *  them in several places. */
 export const FORMATS_WITH_RANDOM_IDENTIFIERS: readonly ImageFormat[] = ['vhdx'];
 
 /** make-disk-image's file name extensions. For any other format, it is the format's name. */

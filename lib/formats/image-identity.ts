@@ -2,20 +2,23 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { DiskFormat } from './image-formats.ts';
 
-/** qemu-img writes random identifiers and the current time into a disk image. These functions replace them by fixed ones, so that
- *  equal disks give equal files. */
+/** qemu-img writes random identifiers and the current time into a disk image. These functions replace them by fixed
+ *  ones, so that equal disks give equal files. */
 
-/** Offsets in a VDI header: the image's identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in QEMU */
+/** Offsets in a VDI header: the image's identifier, and that of its last snapshot. @see VDI 1.1 header, block/vdi.c in
+ *  QEMU */
 const VDI_UUIDS_AT = [0x188, 0x198];
 
-/** A VHD's footer. A dynamic VHD also has a copy at its start. @see Microsoft, Virtual Hard Disk Format Specification */
+/** A VHD's footer. A dynamic VHD also has a copy at its start. @see Microsoft, Virtual Hard Disk Format
+ *  Specification */
 const VHD_FOOTER_BYTES = 512;
 const VHD = { timestamp: 24, checksum: 64, uuid: 68 };
 const VHD_COOKIE = 'conectix';
 /** 2000-01-01, the epoch of VHD timestamps. */
 const VHD_EPOCH = 946_684_800;
 
-/** Sets the identifier of a VDI or VHD to a hash of its content, and a VHD's time to `timestamp`. @param timestamp seconds since 1970 */
+/** Sets the identifier of a VDI or VHD to a hash of its content, and a VHD's time to `timestamp`. @param timestamp
+ *  seconds since 1970 */
 export async function fixImageIdentity(file: string, format: 'vdi' | 'vpc', timestamp: number): Promise<void> {
   await using handle = await open(file, 'r+');
   {

@@ -14,7 +14,8 @@ export const PARTITION_TABLE_TYPES = [
 ] as const;
 export type PartitionTableType = (typeof PARTITION_TABLE_TYPES)[number];
 
-/** The purpose of a partition. `boot` is the FAT /boot of legacy+boot; `xbootldr` is the extended boot loader partition. */
+/** The purpose of a partition. `boot` is the FAT /boot of legacy+boot; `xbootldr` is the extended boot loader
+ *  partition. */
 export type PartitionRole = 'root' | 'esp' | 'xbootldr' | 'boot' | 'bios-grub';
 
 /** A position on the disk: a parted position, or the end of the boot partition. */
@@ -179,7 +180,8 @@ export function findPartition(type: PartitionTableType, role: PartitionRole): Pa
   return PARTITION_LAYOUTS[type].partitions.find((partition) => partition.role === role);
 }
 
-/** The parted commands for a layout, as arguments after `parted --script -- IMAGE`. `bootSizeBytes` is rounded up to a MiB. */
+/** The parted commands for a layout, as arguments after `parted --script -- IMAGE`. `bootSizeBytes` is rounded up to a
+ *  MiB. */
 export function partedScript(type: PartitionTableType, bootSizeBytes: number): string[] {
   const layout = PARTITION_LAYOUTS[type];
   if (layout.table === 'none') return [];

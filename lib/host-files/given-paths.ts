@@ -6,8 +6,8 @@ import { InvalidOptionsError } from '../run/errors.ts';
 
 /** Checks of paths that the caller passes as options, before anything is written. Errors name the option. */
 
-/** Requires an existing raw disk image or block device that contains all of the partitions. Tools would create a missing file, and
- *  write past the end of a small one.
+/** Requires an existing raw disk image or block device that contains all of the partitions. Tools would create a
+ *  missing file, and write past the end of a small one.
  *  @throws {InvalidOptionsError} */
 export async function requireDisk(
   step: string,
@@ -39,7 +39,8 @@ export async function requireDirectory(step: string, path: string, option: strin
   if (!facts.isDirectory()) throw refusal(step, option, `${path} is ${kindOf(facts)}, not a directory`);
 }
 
-/** Requires a path at which a file can be created or replaced. Anything else there, such as a device node, must not be replaced.
+/** Requires a path at which a file can be created or replaced. Anything else there, such as a device node, must not be
+ *  replaced.
  *  @throws {InvalidOptionsError} */
 export async function requireReplaceable(step: string, path: string, option: string): Promise<void> {
   const facts = await lstat(path).catch((error: unknown) => {

@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
-/** Writes into a staged root that cannot escape it: a symbolic link in the root, copied from `contents`, may point anywhere. */
+/** Writes into a staged root that cannot escape it: a symbolic link in the root, copied from `contents`, may point
+ *  anywhere. */
 
 /** Like mkdir -p with mode 0755, but refuses symbolic links that lead out of the root.
  *  @param directory relative to the root, with a leading slash.

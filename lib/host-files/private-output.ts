@@ -7,7 +7,8 @@ import { makeDirectories } from './given-paths.ts';
 const PREFIX = '.nixos-disk-image-';
 const LOCK = 'lock';
 
-/** A directory without a lock file is still being created, or its creator was killed. After this time, it is taken as abandoned. */
+/** A directory without a lock file is still being created, or its creator was killed. After this time, it is taken as
+ *  abandoned. */
 const UNLOCKED_MS = 24 * 3_600_000;
 
 /** A private directory on the same filesystem as the output, so that finished files can be renamed into place. */
@@ -15,8 +16,8 @@ export interface PrivateDirectory extends AsyncDisposable {
   readonly path: string;
 }
 
-/** Creates a private directory (mode 0700) in `parent`, which is created if necessary. Disposing removes it with its content.
- *  Directories that killed processes left in `parent` are removed first; nobody holds their locks.
+/** Creates a private directory (mode 0700) in `parent`, which is created if necessary. Disposing removes it with its
+ *  content. Directories that killed processes left in `parent` are removed first; nobody holds their locks.
  *  Runs: flock. */
 export async function makePrivateDirectory(parent: string): Promise<PrivateDirectory> {
   await makeDirectories(parent);
@@ -35,7 +36,8 @@ export async function makePrivateDirectory(parent: string): Promise<PrivateDirec
   };
 }
 
-/** Gives the lock file its final name only after it is locked: other processes remove a directory whose lock is free. */
+/** Gives the lock file its final name only after it is locked: other processes remove a directory whose lock is
+ *  free. */
 async function lockNewDirectory(path: string): Promise<KernelLock> {
   const making = join(path, `${LOCK}.new`);
   const lock = await waitForLock(making);
@@ -64,7 +66,8 @@ export async function publishFile(finished: string, target: string): Promise<voi
   } finally {
     await handle.close();
   }
-  // After a power failure, either the old or the new file exists, complete. Syncing the directory as well would only add a wait.
+  // After a power failure, either the old or the new file exists, complete. Syncing the directory as well would only
+  // add a wait.
   await rename(finished, target);
 }
 

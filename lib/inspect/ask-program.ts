@@ -22,8 +22,8 @@ export interface AskOptions extends Pick<RunOptions, 'input' | 'env' | 'cwd'> {
   readonly what: string;
 }
 
-/** Runs a program that examines an image. Only a documented exit status is a result; if the program is killed or exits with another
- *  status, the failure is the host's, not the image's.
+/** Runs a program that examines an image. Only a documented exit status is a result; if the program is killed or exits
+ *  with another status, the failure is the host's, not the image's.
  *  @throws {ToolFailedError}, {NoSpaceError} for a failure of the host. */
 export async function askProgram(
   step: StepRunner,

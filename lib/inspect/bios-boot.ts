@@ -65,8 +65,8 @@ export async function readBiosBoot(
 
 const CHUNK_SECTORS = 2048;
 
-/** Finds the first sector of a core image that is zero, or beyond the end of the disk. A core image is compressed, so that it has no
- *  sector of zeros. */
+/** Finds the first sector of a core image that is zero, or beyond the end of the disk. A core image is compressed, so
+ *  that it has no sector of zeros. */
 async function emptySector(image: ImageReader, start: number, count: number): Promise<number | undefined> {
   for (let at = 0; at < count; at += CHUNK_SECTORS) {
     const wanted = Math.min(CHUNK_SECTORS, count - at);

@@ -10,7 +10,8 @@ const MOST_NODES = 20_000;
 /** The limit for a configuration file. */
 const MOST_TEXT_BYTES = 256 * 1024;
 
-/** A FAT that firmware and loaders read. Its files are listed by their names in lower case, because FAT names are case-insensitive. */
+/** A FAT that firmware and loaders read. Its files are listed by their names in lower case, because FAT names are
+ *  case-insensitive. */
 export interface BootVolume {
   readonly partition: number;
   readonly files: ReadonlyMap<string, FatNode>;

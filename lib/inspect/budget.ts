@@ -10,8 +10,8 @@ export const DEEP_BUDGET_MS = 600_000;
 /** The time limit was reached. */
 class BudgetSpent extends Error {}
 
-/** Limits the work for one image, because a hostile image must not keep the reader busy. When a limit is reached, the rest is skipped
- *  and reported. */
+/** Limits the work for one image, because a hostile image must not keep the reader busy. When a limit is reached, the
+ *  rest is skipped and reported. */
 export class Budget implements Disposable {
   readonly #step: string;
   readonly #user: AbortSignal | undefined;
@@ -48,7 +48,8 @@ export class Budget implements Disposable {
     }
   }
 
-  /** Examines a part of an image. If the time limit is reached meanwhile, the part is skipped and reported, and `otherwise` is returned.
+  /** Examines a part of an image. If the time limit is reached meanwhile, the part is skipped and reported, and
+   *  `otherwise` is returned.
    *  @param what names the part in the report: "the generations of partition 2". */
   async part<T>(what: string, otherwise: T, look: () => Promise<T>): Promise<T> {
     try {

@@ -17,14 +17,16 @@ interface Checker {
 }
 
 const E2FSCK: Checker = {
-  // -f checks filesystems that are marked as clean, too. Status 8, an operational error, includes an unusable superblock.
+  // -f checks filesystems that are marked as clean, too. Status 8, an operational error, includes an unusable
+  // superblock.
   argv: ['e2fsck', '-f', '-n'],
   sound: [0],
   damaged: [4, 8, 12],
   chatter: /^e2fsck |^Pass \d|^Warning! |^\s*$|: \d+\/\d+ files|\*\*\*\*\* WARNING|^\S+: clean/,
 };
 
-/** Checkers by blkid's name for the filesystem. @see e2fsck(8), fsck.fat(8), btrfs-check(8), xfs_repair(8), fsck.f2fs(8) */
+/** Checkers by blkid's name for the filesystem. @see e2fsck(8), fsck.fat(8), btrfs-check(8), xfs_repair(8),
+ *  fsck.f2fs(8) */
 const CHECKERS: Readonly<Record<string, Checker>> = {
   ext2: E2FSCK,
   ext3: E2FSCK,

@@ -39,8 +39,8 @@ export interface EfiBoot {
   readonly bootEntries: readonly LoaderEntry[];
   /** @deprecated Use `bootEntries`. */
   readonly entries: readonly LoaderEntry[];
-  /** Whether the default entry has a serial console in its kernel parameters, or any entry if the default is unknown; undefined
-   *  without entries. */
+  /** Whether the default entry has a serial console in its kernel parameters, or any entry if the default is unknown;
+   *  undefined without entries. */
   readonly serialConsole: boolean | undefined;
   readonly findings: readonly Finding[];
 }
@@ -52,8 +52,8 @@ const GZIP = 0x1f8b;
 /** A seed that systemd-boot passes to the system. @see bootctl(1), "random-seed" */
 const RANDOM_SEED = 'loader/random-seed';
 
-/** Follows the boot of EFI firmware on a machine without boot entries, through the loader to the kernel. Problems of files that are not
- *  started are only warnings.
+/** Follows the boot of EFI firmware on a machine without boot entries, through the loader to the kernel. Problems of
+ *  files that are not started are only warnings.
  *  @param partitions with their filesystems; for a disk without a partition table, the disk as number 0.
  *  @param wanted the architecture of the firmware that will boot it, and its Secure Boot keys. */
 export async function readEfiBoot(
@@ -141,8 +141,8 @@ interface FoundVolumes {
   readonly isCut: boolean;
 }
 
-/** Finds ESPs and extended boot loader partitions, and also FATs of other types that contain \EFI\BOOT: firmware starts loaders from any
- *  FAT on an MBR disk, and from a FAT that is the whole disk. */
+/** Finds ESPs and extended boot loader partitions, and also FATs of other types that contain \EFI\BOOT: firmware starts
+ *  loaders from any FAT on an MBR disk, and from a FAT that is the whole disk. */
 async function findVolumes(
   image: ImageReader,
   budget: Budget,
@@ -235,8 +235,8 @@ async function wrongProgram(
     : { name: 'loader-cut', message: `${file.path} ${shortfall}: it is cut off` };
 }
 
-/** Finds the loader that shim starts: grubx64.efi beside it, or, from the removable media path, the one in a directory with a
- *  BOOTX64.CSV. @see shim's README.fallback */
+/** Finds the loader that shim starts: grubx64.efi beside it, or, from the removable media path, the one in a directory
+ *  with a BOOTX64.CSV. @see shim's README.fallback */
 async function behindShim(first: Started, architecture: string, say: Say): Promise<Started> {
   if ((await first.file.program())?.kind !== 'shim') return first;
   const { volume } = first;
@@ -294,7 +294,8 @@ async function bootMenus(
   return { systemdBoot, grub };
 }
 
-/** Reports problems of the entries, and returns all of them. Only entries of the loader that is started can be the default. */
+/** Reports problems of the entries, and returns all of them. Only entries of the loader that is started can be the
+ *  default. */
 async function judgeMenus(
   { systemdBoot, grub }: Menus,
   started: Started | undefined,

@@ -28,8 +28,8 @@ interface Place extends Extent {
   readonly number: number;
 }
 
-/** Identifies a filesystem by its superblock, or with blkid if its type is unknown here. @returns undefined when blkid does not know it
- *  either. Types have blkid's names. @see blkid(8). Runs: blkid. */
+/** Identifies a filesystem by its superblock, or with blkid if its type is unknown here. @returns undefined when blkid
+ *  does not know it either. Types have blkid's names. @see blkid(8). Runs: blkid. */
 export async function readFilesystem(
   step: StepRunner,
   budget: Budget,
@@ -45,7 +45,8 @@ export async function readFilesystem(
   return askBlkid(step, budget, image, place);
 }
 
-/** The part of a filesystem in which blkid usually finds signatures. Of an image that is not raw, only this much is copied for it. */
+/** The part of a filesystem in which blkid usually finds signatures. Of an image that is not raw, only this much is
+ *  copied for it. */
 const PROBED_BYTES = GIB;
 
 async function askBlkid(
@@ -60,8 +61,8 @@ async function askBlkid(
   return type === undefined ? undefined : plain(type, uuid, label);
 }
 
-/** Runs blkid(8) on a part of a disk. @returns its fields: TYPE, UUID, LABEL … Exit status 2 means that it found nothing, 8 that it found
- *  contradicting signatures. Runs: blkid. */
+/** Runs blkid(8) on a part of a disk. @returns its fields: TYPE, UUID, LABEL … Exit status 2 means that it found
+ *  nothing, 8 that it found contradicting signatures. Runs: blkid. */
 export async function probe(
   step: StepRunner,
   budget: Budget,
@@ -123,7 +124,8 @@ const xfs: Reader = (head, place) => known('xfs', parseXfs(head), place, 'fatal'
 // The kernel mounts it, and fails only when it accesses missing blocks.
 const f2fs: Reader = (head, place) => known('f2fs', parseF2fs(head.subarray(F2FS_SUPERBLOCK_AT)), place, 'error');
 
-/** Makes the result from a filesystem's facts. @param whenTooLarge the severity if the filesystem is larger than its partition. */
+/** Makes the result from a filesystem's facts. @param whenTooLarge the severity if the filesystem is larger than its
+ *  partition. */
 function known(
   type: string,
   facts: FilesystemFacts | undefined,

@@ -6,7 +6,7 @@ export interface Finding {
   readonly code: string;
   /** @deprecated Use `code`. */
   readonly name: string;
-  /** `fatal`: the image cannot boot. `error`: it is wrong, but may boot. `warning`: worth knowing. */
+  /** `fatal`: what it affects cannot boot. `error`: it is wrong, but may boot. `warning`: worth knowing. */
   readonly severity: 'fatal' | 'error' | 'warning';
   /** The firmware that it affects; undefined for both. */
   readonly firmware?: 'bios' | 'efi' | undefined;
@@ -34,7 +34,8 @@ export function finding(
   };
 }
 
-/** Keeps the first few findings of one kind and counts the others: thousands of partitions may have the same problem. */
+/** Keeps the first few findings of one kind and counts the others: thousands of partitions may have the same
+ *  problem. */
 export function fewOf(findings: readonly Finding[], shown = 5): Finding[] {
   const [first] = findings;
   if (first === undefined || findings.length <= shown) return [...findings];

@@ -37,8 +37,8 @@ export async function readGrubMenus(budget: Budget, volume: BootVolume): Promise
   return menus;
 }
 
-/** Parses a grub.cfg as grub-mkconfig and NixOS write it, without running its script. For `default` and `timeout`, it uses the last
- *  literal value, because earlier ones are for an entry that was chosen for one boot. */
+/** Parses a grub.cfg as grub-mkconfig and NixOS write it, without running its script. For `default` and `timeout`, it
+ *  uses the last literal value, because earlier ones are for an entry that was chosen for one boot. */
 export function parseGrubMenu(file: string, partition: number, content: string): GrubMenu {
   const found: { readonly item: Item; entry: LoaderEntry }[] = [];
   const counts = [0];
@@ -99,8 +99,9 @@ function place(text: string): string {
   return text.replace(/^\([^)]*\)/, '').replace(/^\/\//, '/');
 }
 
-/** Finds the entry for a value of `default`: a number, a title or an identifier, with ">" between a submenu and an entry in it. A submenu
- *  stands for its first entry, and a value that matches nothing for the first entry of all. @see GRUB manual, "default" */
+/** Finds the entry for a value of `default`: a number, a title or an identifier, with ">" between a submenu and an
+ *  entry in it. A submenu stands for its first entry, and a value that matches nothing for the first entry of all. @see
+ *  GRUB manual, "default" */
 function choice(wanted: string, items: readonly Item[]): Item | undefined {
   const path = wanted.split('>').map((word) => word.trim());
   const fits = (item: Item): boolean =>
@@ -117,9 +118,9 @@ const MODULE_MAGIC = 'mimg';
 const OBJECT = { config: 2, prefix: 3 };
 const MOST_MODULES = 512;
 
-/** The directory in which a GRUB core image for EFI looks for grub.cfg, as it was set when the image was made: `(,gpt2)/boot/grub`.
- *  Undefined when it is unknown, for example because an embedded configuration sets it. @see include/grub/kernel.h, the header of
- *  modules */
+/** The directory in which a GRUB core image for EFI looks for grub.cfg, as it was set when the image was made:
+ *  `(,gpt2)/boot/grub`. Undefined when it is unknown, for example because an embedded configuration sets it. @see
+ *  include/grub/kernel.h, the header of modules */
 export async function grubPrefix(file: BootFile): Promise<string | undefined> {
   const pe = await file.pe();
   const modules = pe?.sections.get('mods');

@@ -33,7 +33,8 @@ const schema = z.object({
   efiVariables: path.optional(),
   /** Check each filesystem with its checker, on a copy in the directory for temporary files. Default false. */
   deep: z.boolean().default(false),
-  /** Time limit in milliseconds, after which the rest is skipped, with a finding. Default 60,000; with `deep` 600,000. */
+  /** Time limit in milliseconds, after which the rest is skipped, with a finding. Default 60,000; with `deep`
+   *  600,000. */
   timeoutMs: z.number().positive().optional(),
 });
 
@@ -62,15 +63,16 @@ export interface ImageInspection {
   readonly generations: readonly Generation[];
   /** The number of paths in the Nix store on an ext4; undefined if there is none. */
   readonly storePaths: number | undefined;
-  /** All problems that can be found without booting, for the firmware that the image is made for. `bios` and `efi` have those of
-   *  each firmware. */
+  /** All problems that can be found without booting, for the firmware that the image is made for. `bios` and `efi` have
+   *  those of each firmware. */
   readonly findings: readonly Finding[];
 }
 
-/** Inspects a disk image of any format without booting it or writing to it: its partition table, its filesystems, and the files that
- *  firmware and loader start. The image is not trusted: sizes are limited, and what remains after `timeoutMs` is skipped.
- *  @throws {InvalidOptionsError} when the file is not a disk image; {ToolFailedError} when a program is killed or exits with an
- *  undocumented status. Runs: blkid, btrfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
+/** Inspects a disk image of any format without booting it or writing to it: its partition table, its filesystems, and
+ *  the files that firmware and loader start. The image is not trusted: sizes are limited, and what remains after
+ *  `timeoutMs` is skipped.
+ *  @throws {InvalidOptionsError} when the file is not a disk image; {ToolFailedError} when a program is killed or exits
+ *  with an undocumented status. Runs: blkid, btrfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,
   options: schema,
@@ -216,8 +218,8 @@ function nothingThere({ number, purpose, filesystem }: InspectedPartition): Find
   return [finding('no-filesystem', 'warning', 'stage 1', message, undefined)];
 }
 
-/** Checks the tables of a container format. Exit status 2 means that they are damaged, 1 that the check failed, 3 that there are leaked
- *  clusters, 63 that the format does not support checks. @see qemu-img(1) check */
+/** Checks the tables of a container format. Exit status 2 means that they are damaged, 1 that the check failed, 3 that
+ *  there are leaked clusters, 63 that the format does not support checks. @see qemu-img(1) check */
 async function containerFindings(step: StepRunner, budget: Budget, facts: DiskImageFacts): Promise<Finding[]> {
   const { file, format } = facts;
   if (format === 'raw') return [];

@@ -1,8 +1,10 @@
-/** A menu entry of systemd-boot, or of a GRUB whose grub.cfg is on a FAT partition; or a UKI that firmware starts directly.
+/** A menu entry of systemd-boot, or of a GRUB whose grub.cfg is on a FAT partition; or a UKI that firmware starts
+ *  directly.
  *  @see The Boot Loader Specification; GRUB manual, "linux" and "initrd" */
 export interface LoaderEntry {
   readonly loader: 'systemd-boot' | 'grub' | 'firmware';
-  /** The path from the partition's root: `loader/entries/nixos-generation-1.conf`, `EFI/Linux/nixos.efi`, `grub/grub.cfg`. */
+  /** The path from the partition's root: `loader/entries/nixos-generation-1.conf`, `EFI/Linux/nixos.efi`,
+   *  `grub/grub.cfg`. */
   readonly file: string;
   readonly partition: number;
   readonly title: string;

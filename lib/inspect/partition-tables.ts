@@ -10,7 +10,8 @@ export interface FoundTable {
   readonly table: 'gpt' | 'msdos' | 'none';
   /** GPT: a GUID in lower case; msdos: eight hexadecimal digits. */
   readonly diskId: string | undefined;
-  /** The unit of the table. Sectors of 4096 bytes are detected by the position of the GPT; an MBR does not tell its unit. */
+  /** The unit of the table. Sectors of 4096 bytes are detected by the position of the GPT; an MBR does not tell its
+   *  unit. */
   readonly sectorBytes: 512 | 4096;
   readonly partitions: readonly FoundPartition[];
   /** GPT: the sectors that partitions may use. */
@@ -35,7 +36,8 @@ const NO_TABLE: FoundTable = {
   ...{ table: 'none', diskId: undefined, sectorBytes: SECTOR_BYTES, partitions: [], usable: undefined, findings: [] },
 };
 
-/** Reads a GPT, and checks the signature, CRC and LBA of its header and the CRC of its entries. @see UEFI specification 5.3.2 */
+/** Reads a GPT, and checks the signature, CRC and LBA of its header and the CRC of its entries. @see UEFI specification
+ *  5.3.2 */
 async function readGptTable(image: ImageReader, head: Buffer): Promise<FoundTable | undefined> {
   const signed = hasMbr(head);
   const sectorBytes = await sectorBytesOf(image);

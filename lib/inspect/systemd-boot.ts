@@ -29,8 +29,8 @@ export interface SystemdBootMenu {
 
 const MOST_ENTRIES = 256;
 
-/** Reads the configuration of systemd-boot: loader.conf and the entries on its own partition, and the entries on extended boot loader
- *  partitions. @see systemd-boot(7), loader.conf(5), The Boot Loader Specification */
+/** Reads the configuration of systemd-boot: loader.conf and the entries on its own partition, and the entries on
+ *  extended boot loader partitions. @see systemd-boot(7), loader.conf(5), The Boot Loader Specification */
 export async function readSystemdBoot(
   budget: Budget,
   own: BootVolume,
@@ -140,7 +140,8 @@ function matches(pattern: string, id: string): boolean {
   }
 }
 
-/** Compares entries by their order in the menu: those with a sort key first, sorted by it; newer versions before older ones. */
+/** Compares entries by their order in the menu: those with a sort key first, sorted by it; newer versions before older
+ *  ones. */
 function compareEntries(a: SystemdBootEntry, b: SystemdBootEntry): number {
   const byText = (x: string, y: string): number => (x < y ? -1 : x > y ? 1 : 0);
   const sorted = Number(a.isExhausted) - Number(b.isExhausted) || Number(a.sortKey === '') - Number(b.sortKey === '');

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseNixXml } from '../formats/nix-xml.ts';
 
-/** Reads the devices that a system's boot loader is configured for, from the installer configurations in its closure: GRUB's `devices`
- *  and limine's `biosDevice`. "nodev" is omitted.
+/** Reads the devices that a system's boot loader is configured for, from the installer configurations in its closure:
+ *  GRUB's `devices` and limine's `biosDevice`. "nodev" is omitted.
  *  @param store the store's directory. @see nixos/modules/system/boot/loader/grub/grub.nix, limine/limine.nix */
 export async function configuredBootDevices(store: string, storePaths: readonly string[]): Promise<string[]> {
   const devices = new Set<string>();

@@ -3,7 +3,8 @@ import { readInStore } from './store.ts';
 /** The program that installs a system's boot loader, according to its switch-to-configuration.
  *  @see nixos/modules/system/activation/switchable-system.nix */
 export interface BootInstaller {
-  /** "none": the system is configured without a loader. "other": with a loader that only its own program can install. */
+  /** "none": the system is configured without a loader. "other": with a loader that only its own program can
+   *  install. */
   readonly loader: 'grub' | 'systemd-boot' | 'none' | 'other';
   /** The file name, without the hash: `install-grub.sh`. */
   readonly name: string;

@@ -73,8 +73,8 @@ const topDocument = document.extend({ [SPECIALISATION_V1]: z.record(specialisati
 
 /** Reads the boot.json of a system and finds all files that it names.
  *  @param storePaths the store paths in the image, which must contain those files.
- *  @throws {InvalidOptionsError} when boot.json is missing, malformed or of another version, names a file that does not exist or is not
- *  in the closure, or requires the system's own code to run. */
+ *  @throws {InvalidOptionsError} when boot.json is missing, malformed or of another version, names a file that does not
+ *  exist or is not in the closure, or requires the system's own code to run. */
 export async function readGeneration(
   step: string,
   { number, toplevel }: { readonly number: number; readonly toplevel: string },
@@ -167,8 +167,8 @@ export function efiArchitecture(system: string): { readonly name: string; readon
   }[system];
 }
 
-/** The name that NixOS's installers give to the copy of a store file: `HASH-NAME-FILE`, or `HASH-NAME` if the store path itself is
- *  the file. */
+/** The name that NixOS's installers give to the copy of a store file: `HASH-NAME-FILE`, or `HASH-NAME` if the store
+ *  path itself is the file. */
 export function copyName({ path }: BootFile): string {
   const [storePath = '', ...rest] = path.slice('/nix/store/'.length).split('/');
   const file = rest.at(-1);

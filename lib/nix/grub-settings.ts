@@ -6,8 +6,8 @@ import { type CopiedFile, parseCopies } from './install-commands.ts';
 import { readInStore } from './store.ts';
 import type { ReadSettings } from './systemd-boot-settings.ts';
 
-/** The file `…-grub-config.xml` that NixOS passes to its GRUB installer: `boot.loader.grub` and related options. The defaults here are
- *  for keys that older releases of NixOS do not write. An unset option is an empty string.
+/** The file `…-grub-config.xml` that NixOS passes to its GRUB installer: `boot.loader.grub` and related options. The
+ *  defaults here are for keys that older releases of NixOS do not write. An unset option is an empty string.
  *  @see nixos/modules/system/boot/loader/grub/grub.nix */
 const schema = z.object({
   timeout: z.int().default(5),
@@ -79,7 +79,8 @@ export const GRUB_DEFAULTS: GrubSettings = {
   isConfigured: false,
 };
 
-/** Reads the settings of NixOS's GRUB installer from its script. @returns undefined when the script only has the same name. */
+/** Reads the settings of NixOS's GRUB installer from its script. @returns undefined when the script only has the same
+ *  name. */
 export async function readGrubSettings(
   store: string,
   { script }: BootInstaller,
@@ -144,7 +145,8 @@ export async function readGrubSettings(
   };
 }
 
-/** The GRUB platforms that the system is configured for, as written in the installer's state file: "no" for BIOS, "only" for EFI.
+/** The GRUB platforms that the system is configured for, as written in the installer's state file: "no" for BIOS,
+ *  "only" for EFI.
  *  @see nixos/modules/system/boot/loader/grub/install-grub.pl */
 export function efiTarget({ grub, grubEfi }: GrubSettings): 'no' | 'only' | 'both' | '' {
   if (grub !== '') return grubEfi === '' ? 'no' : 'both';

@@ -9,7 +9,8 @@ export interface CopiedFile {
   readonly target: string;
 }
 
-/** Parses a script that NixOS generates from an option such as `extraFiles`: lines of `install -D` and `cp` with literal arguments.
+/** Parses a script that NixOS generates from an option such as `extraFiles`: lines of `install -D` and `cp` with
+ *  literal arguments.
  *  @returns the copies, and all other lines, which are the user's own commands.
  *  @see nixos/modules/system/boot/loader/grub/grub.nix, systemd-boot/systemd-boot.nix */
 export function parseCopies(script: string): { readonly copies: CopiedFile[]; readonly others: string[] } {

@@ -14,8 +14,10 @@ export interface LoaderSettings {
 
 /** Reads the settings of the system's own boot loader installer from the system's closure.
  *  @param store the store's directory.
- *  @param wanted the loader that will be installed; default: the system's own. Settings of another loader have no effect.
- *  @throws {InvalidOptionsError} listing all NixOS options of that loader that only the system's own installer supports. */
+ *  @param wanted the loader that will be installed; default: the system's own. Settings of another loader have no
+ *  effect.
+ *  @throws {InvalidOptionsError} listing all NixOS options of that loader that only the system's own installer
+ *  supports. */
 export async function readLoaderSettings(
   step: string,
   store: string,

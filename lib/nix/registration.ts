@@ -87,7 +87,8 @@ async function isWritable(directory: string): Promise<boolean> {
   );
 }
 
-/** Queries the records directly in the database file, which only needs to be readable. @see Nix's schema.sql, version 10 */
+/** Queries the records directly in the database file, which only needs to be readable. @see Nix's schema.sql, version
+ *  10 */
 async function queryDatabase(
   step: StepRunner,
   database: string,
@@ -152,8 +153,8 @@ export async function loadRegistrations(
   });
 }
 
-/** Runs one of Nix's programs, overriding settings of the user's nix.conf that do not apply: substituters, and a group of build users
- *  that does not exist in the root. */
+/** Runs one of Nix's programs, overriding settings of the user's nix.conf that do not apply: substituters, and a group
+ *  of build users that does not exist in the root. */
 export async function runNix(
   step: StepRunner,
   argv: readonly string[],

@@ -3,7 +3,8 @@ import type { BootInstaller } from './boot-installer.ts';
 import { type CopiedFile, parseCopies } from './install-commands.ts';
 import { readInStore } from './store.ts';
 
-/** Settings of NixOS's systemd-boot installer, read from the system's closure: `boot.loader.systemd-boot` and related options.
+/** Settings of NixOS's systemd-boot installer, read from the system's closure: `boot.loader.systemd-boot` and related
+ *  options.
  *  @see nixos/modules/system/boot/loader/systemd-boot */
 export interface SystemdBootSettings {
   readonly timeout: number | 'none';
@@ -19,7 +20,8 @@ export interface SystemdBootSettings {
   readonly bootMountPoint: string;
   /** Whether entries are named by a hash of their text (since NixOS 26.05), not by generation and specialisation. */
   readonly entriesByHash: boolean;
-  /** extraFiles, extraEntries and extraEfiDrivers, and the marker files by which the installer's next run finds them. */
+  /** extraFiles, extraEntries and extraEfiDrivers, and the marker files by which the installer's next run finds
+   *  them. */
   readonly copies: readonly CopiedFile[];
   /** Whether these are a system's settings, not NixOS's defaults. */
   readonly isConfigured: boolean;
@@ -46,7 +48,8 @@ export interface ReadSettings<T> {
   readonly refused: readonly OptionIssue[];
 }
 
-/** Reads the settings of NixOS's systemd-boot installer from its script. @returns undefined when the script only has the same name. */
+/** Reads the settings of NixOS's systemd-boot installer from its script. @returns undefined when the script only has
+ *  the same name. */
 export async function readSystemdBootSettings(
   store: string,
   { script }: BootInstaller,

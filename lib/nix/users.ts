@@ -15,8 +15,8 @@ const usersGroups = z.object({
   groups: z.array(z.object({ name: z.string(), gid: z.int().nullish() })),
 });
 
-/** Reads the user and group IDs from the JSON file that NixOS passes to update-users-groups or userborn, the sysusers.d files of
- *  systemd-sysusers, and passwd and group in the system's etc. root is always 0.
+/** Reads the user and group IDs from the JSON file that NixOS passes to update-users-groups or userborn, the sysusers.d
+ *  files of systemd-sysusers, and passwd and group in the system's etc. root is always 0.
  *  @see nixos/modules/config/users-groups.nix; sysusers.d(5) */
 export async function declaredIds(store: string, toplevel: string): Promise<DeclaredIds> {
   const users = new Map<string, { uid: number | undefined; group: string | undefined }>();
@@ -62,7 +62,8 @@ export async function declaredIds(store: string, toplevel: string): Promise<Decl
 /** The files that may name the users' JSON file: the activation script, and the userborn service. */
 const MAKERS = ['activate', 'etc/systemd/system/userborn.service'];
 
-/** The JSON file of users that is passed to the program that creates them. @see nixos/modules/services/system/userborn.nix */
+/** The JSON file of users that is passed to the program that creates them. @see
+ *  nixos/modules/services/system/userborn.nix */
 async function declaration(store: string, toplevel: string): Promise<string | undefined> {
   for (const maker of MAKERS) {
     const text = (await readInStore(store, `${toplevel}/${maker}`)) ?? '';

@@ -24,8 +24,8 @@ export interface DiskImageFacts {
 const STEP = 'image';
 const SMALLEST_DISK = 1024 * 1024;
 
-/** Detects the format of a disk image by its magic number. QEMU's own probing is not used, because a guest can deceive it.
- *  Pipes and other special files are refused without opening them, because that could block.
+/** Detects the format of a disk image by its magic number. QEMU's own probing is not used, because a guest can deceive
+ *  it. Pipes and other special files are refused without opening them, because that could block.
  *  @throws {InvalidOptionsError} when the file is not a disk image, or has an unsupported format, with what to do.
  *  @throws {ToolFailedError} when qemu-img fails. Runs: qemu-img, except for raw files. */
 export async function inspectDiskImage(

@@ -1,7 +1,8 @@
 import type { FileAttribute } from '../formats/ext4/attributes.ts';
 import type { StepRunner } from '../run/step.ts';
 
-/** Reads the extended attributes of a path and everything below it. @returns a map by path; paths are decoded as latin1.
+/** Reads the extended attributes of a path and everything below it. @returns a map by path; paths are decoded as
+ *  latin1.
  *  @see getfattr(1). Runs: getfattr. */
 export async function readAttributes(step: StepRunner, path: string): Promise<Map<string, FileAttribute[]>> {
   const argv = ['getfattr', '--recursive', '--physical', '--no-dereference', '--absolute-names'];
@@ -11,8 +12,8 @@ export async function readAttributes(step: StepRunner, path: string): Promise<Ma
   return parseDump(stdout.toString('latin1'));
 }
 
-/** Parses getfattr's output: for each file, a line with its name, lines with attributes, and an empty line. getfattr writes newlines
- *  and backslashes as octal escapes, and in attribute names also the equals sign. */
+/** Parses getfattr's output: for each file, a line with its name, lines with attributes, and an empty line. getfattr
+ *  writes newlines and backslashes as octal escapes, and in attribute names also the equals sign. */
 function parseDump(dump: string): Map<string, FileAttribute[]> {
   const found = new Map<string, FileAttribute[]>();
   let attributes: FileAttribute[] = [];

@@ -13,9 +13,10 @@ export interface SafeName extends AsyncDisposable {
 /** Names without any character that could be special. */
 const PLAIN = /^\w[\w.+-]*$/;
 
-/** Makes a safe name for a file, for programs that interpret file names: mtools passes a name with `$` or a backquote to a shell, and
- *  takes the text after `@@` as an offset. If the name has special characters, this makes a symbolic link to the file in a private
- *  directory. That directory is in the one for temporary files, which containers share. @see mtools' expand.c. Runs: flock. */
+/** Makes a safe name for a file, for programs that interpret file names: mtools passes a name with `$` or a backquote
+ *  to a shell, and takes the text after `@@` as an offset. If the name has special characters, this makes a symbolic
+ *  link to the file in a private directory. That directory is in the one for temporary files, which containers share.
+ *  @see mtools' expand.c. Runs: flock. */
 export async function safeName(file: string): Promise<SafeName> {
   if (PLAIN.test(basename(file)))
     return { cwd: dirname(file), name: `./${basename(file)}`, [Symbol.asyncDispose]: async () => {} };

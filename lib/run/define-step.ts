@@ -9,8 +9,8 @@ import { runStep, type StepContext, type StepRunner } from './step.ts';
 export interface StepFacts {
   readonly name: string;
   readonly optionNames: readonly string[];
-  /** The programs that it finds on the PATH, in alphabetical order. Excludes programs of a system that it enters, and programs that
-   *  the caller passes by path. */
+  /** The programs that it finds on the PATH, in alphabetical order. Excludes programs of a system that it enters, and
+   *  programs that the caller passes by path. */
   readonly runs: readonly string[];
 }
 
@@ -53,8 +53,8 @@ interface StepDefinition<S extends z.ZodObject, R, P, N> {
   /** Rules over several options. */
   readonly rules?: readonly CrossRule<z.output<S>>[];
   readonly runs: readonly string[];
-  /** "host": the step itself reads or writes files of this host, so its executor must see them too. "anywhere": it only accesses
-   *  files through the programs that it runs. */
+  /** "host": the step itself reads or writes files of this host, so its executor must see them too. "anywhere": it only
+   *  accesses files through the programs that it runs. */
   readonly where: 'host' | 'anywhere';
   /** Checks the inputs before the step starts, and throws when one is invalid. */
   readonly prepare?: (options: z.output<S>, place: Place) => Promise<P>;
@@ -63,9 +63,9 @@ interface StepDefinition<S extends z.ZodObject, R, P, N> {
   readonly run: (step: StepRunner, options: z.output<S>, prepared: P) => Promise<R>;
 }
 
-/** Makes a step from its definition. The step parses its options and reports all problems at once before it starts.
- *  It throws {InvalidOptionsError} for invalid options, and for an executor that does not see this host's files where the step
- *  needs them. */
+/** Makes a step from its definition. The step parses its options and reports all problems at once before it starts. It
+ *  throws {InvalidOptionsError} for invalid options, and for an executor that does not see this host's files where the
+ *  step needs them. */
 export function defineStep<
   S extends z.ZodObject,
   R,

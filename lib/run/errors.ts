@@ -132,8 +132,8 @@ export class NoSpaceError extends DiskImageError {
 /** The lack of space is inside the image: a disk, partition or gap is too small for its content. */
 export class ImageTooSmallError extends NoSpaceError {}
 
-/** A step found something unexpected: a directory that is not a NixOS root, an entry that exists already, a partition at
- *  another offset than requested. */
+/** A step found something unexpected: a directory that is not a NixOS root, an entry that exists already, a partition
+ *  at another offset than requested. */
 export class UnexpectedStateError extends DiskImageError {
   readonly code = 'E_UNEXPECTED_STATE';
 

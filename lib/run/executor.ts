@@ -34,8 +34,8 @@ export interface RunOptions {
 export interface Executor {
   /** For messages: `"this host"`, `"the builder VM"`. */
   readonly name: string;
-  /** Whether a path names the same file there as in this process: true for this host, and for a container that mounts its
-   *  directories. */
+  /** Whether a path names the same file there as in this process: true for this host, and for a container that mounts
+   *  its directories. */
   readonly seesHostFiles?: boolean;
   /** The PATH that it searches, if it runs this host's own programs. */
   readonly searchPath?: () => string;

@@ -6,23 +6,23 @@ import { AbortedError, UnexpectedStateError } from './errors.ts';
 import { killOnExit } from './kill-on-exit.ts';
 import { requireTool } from './tools.ts';
 
-/** A lock on a file. The kernel releases it when its holder dies for any reason. It also works between containers and PID namespaces
- *  that share the file, where process IDs are not comparable. */
+/** A lock on a file. The kernel releases it when its holder dies for any reason. It also works between containers and
+ *  PID namespaces that share the file, where process IDs are not comparable. */
 export interface KernelLock extends Disposable {
   readonly file: string;
 }
 
 const STEP = 'lock';
 
-/** Takes the lock if it is free. Creates the file if it does not exist; it is never removed, because others may have it open and wait
- *  for the lock.
+/** Takes the lock if it is free. Creates the file if it does not exist; it is never removed, because others may have it
+ *  open and wait for the lock.
  *  @returns undefined when another process holds it.
  *  @see flock(1), flock(2). Runs: flock. */
 export function tryLock(file: string): Promise<KernelLock | undefined> {
   return lock(file, ['--nonblock']);
 }
 
-/** Like `tryLock`, but does not create the file: its directory may be being removed, and must stay empty.
+/** Like `tryLock`, but does not create the file, because another process may be removing its directory.
  *  @returns undefined also when the file does not exist. Runs: flock. */
 export async function tryLockOf(file: string): Promise<KernelLock | undefined> {
   try {
@@ -42,8 +42,8 @@ export async function waitForLock(file: string, signal?: AbortSignal): Promise<K
   return held;
 }
 
-/** Runs flock(1) on a file descriptor of this process. The lock outlives flock(1), until this process closes the descriptor, which
- *  its other children do not inherit. */
+/** Runs flock(1) on a file descriptor of this process. The lock outlives flock(1), until this process closes the
+ *  descriptor, which its other children do not inherit. */
 async function lock(
   file: string,
   args: readonly string[],
@@ -71,8 +71,8 @@ async function lock(
   }
 }
 
-/** Returns a plain file descriptor: a FileHandle is closed, and its lock lost, when it is garbage collected. The file is opened for
- *  writing because NFS requires that for exclusive locks. */
+/** Returns a plain file descriptor: a FileHandle is closed, and its lock lost, when it is garbage collected. The file
+ *  is opened for writing because NFS requires that for exclusive locks. */
 function openForLock(file: string, make: number): number {
   const flags = make | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   try {

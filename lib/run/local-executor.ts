@@ -9,7 +9,8 @@ import { searchPath } from './search-path.ts';
 import { packageHint } from './tools.ts';
 import { userEnvironment } from './user-environment.ts';
 
-/** Runs commands on this host with execa, in the C locale. Each has its own process group, which an abort kills as a whole. */
+/** Runs commands on this host with execa, in the C locale. Each has its own process group, which an abort kills as a
+ *  whole. */
 export const localExecutor: Executor = {
   name: 'this host',
   seesHostFiles: true,
@@ -29,7 +30,8 @@ export const localExecutor: Executor = {
       buffer: false,
       reject: false,
       stripFinalNewline: false,
-      // A separate process group: a terminal's Ctrl-C reaches only this process, which then stops its commands in order.
+      // A separate process group: a terminal's Ctrl-C reaches only this process, which then stops its commands in
+      // order.
       detached: true,
     });
     const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);

@@ -51,8 +51,8 @@ export interface StepRunOptions {
 }
 
 interface Answers extends StepRunOptions {
-  /** The exit statuses other than 0 that its manual documents; "any" if it documents none, and the caller treats each as a
-   *  failure. */
+  /** The exit statuses other than 0 that its manual documents; "any" if it documents none, and the caller treats each
+   *  as a failure. */
   readonly answers: readonly number[] | 'any';
 }
 
@@ -62,7 +62,8 @@ const COMMANDS = channel('nixos-disk-image:command');
 
 const OUTPUT_TAIL_BYTES = 4096;
 
-/** Runs the body of a step, and emits its start and finish events. Throws {AbortedError} before each command if the signal fired. */
+/** Runs the body of a step, and emits its start and finish events. Throws {AbortedError} before each command if the
+ *  signal fired. */
 export async function runStep<T>(
   step: string,
   context: StepContext | undefined,
@@ -160,7 +161,7 @@ export function commandFailure(
   if (/No space left on device|ENOSPC|Disk quota exceeded/.test(failure.outputTail))
     return new NoSpaceError(
       step,
-      `the output of ${result.argv[0]}${options.what === undefined ? '' : ` (${options.what})`}`,
+      `the filesystem to which ${result.argv[0]} writes${options.what === undefined ? '' : ` (${options.what})`}`,
       {},
       {
         cause: failed,

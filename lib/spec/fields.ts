@@ -133,7 +133,8 @@ export const generations = z
   .min(1, 'must name at least one generation')
   .readonly();
 
-/** How long a loader's menu waits, in seconds; "none": until a key is pressed, like NixOS's `boot.loader.timeout = null`. */
+/** How long a loader's menu waits, in seconds; "none": until a key is pressed, like NixOS's `boot.loader.timeout =
+ *  null`. */
 export const menuTimeout = z.union([z.int().min(0).max(65_535), z.literal('none')], {
   error: 'must be a number of seconds up to 65535, or "none"',
 });

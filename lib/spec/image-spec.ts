@@ -20,7 +20,8 @@ import {
 } from './fields.ts';
 import { secureBootSpec } from './secure-boot-spec.ts';
 
-/** How the boot loader is installed: by the system's own program in a VM, or by this project from the system's boot.json. */
+/** How the boot loader is installed: by the system's own program in a VM, or by this project from the system's
+ *  boot.json. */
 const BOOT_LOADER_WAYS = ['switch-to-configuration', 'bootspec'] as const;
 const BOOT_LOADERS = ['grub', 'systemd-boot'] as const;
 export type BootLoader = (typeof BOOT_LOADERS)[number];
@@ -301,8 +302,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   postVM: 'program and arguments to run at the end, with the image in $diskImage and the output directory in $out',
 };
 
-/** The specification as a JSON Schema, for editors: its keys, values and defaults. Only parseImageSpec checks the rules between
- *  options, and strings that no pattern describes. */
+/** The specification as a JSON Schema, for editors: its keys, values and defaults. Only parseImageSpec checks the rules
+ *  between options, and strings that no pattern describes. */
 export function imageSpecJsonSchema(): Record<string, unknown> {
   const { $schema, properties, ...schema } = z.toJSONSchema(imageSpecSchema.strict(), {
     io: 'input',

@@ -27,8 +27,8 @@ export interface GivenAway {
   readonly entries: number;
 }
 
-/** The kernel clears the setuid and setgid bits of a file whose owner changes, so the files that have them are listed first. The lists
- *  stay with the executor, because names need not be UTF-8. @see chown(2) */
+/** The kernel clears the setuid and setgid bits of a file whose owner changes, so the files that have them are listed
+ *  first. The lists stay with the executor, because names need not be UTF-8. @see chown(2) */
 const NOTE_BITS = `
 noted=$(mktemp -d)
 find "$1" -type f -perm -4000 -print0 > "$noted/setuid"

@@ -44,8 +44,8 @@ export interface DiskSize extends TreeUsage {
   readonly additionalBytes: number;
   /** Used by the layout: partition table, alignment, boot partition. */
   readonly reservedBytes: number;
-  /** Added if the parts above leave too little room for metadata: ext4's journal and inode table, btrfs's metadata, the log
-   *  of xfs. */
+  /** Added if the parts above leave too little room for metadata: ext4's journal and inode table, btrfs's metadata, the
+   *  log of xfs. */
   readonly shortfallBytes: number;
   /** The size of the root filesystem: the sum of the parts above, except reservedBytes. */
   readonly filesystemBytes: number;
@@ -59,8 +59,8 @@ const INODE_BYTES = 256;
 /** mke2fs.conf(5): one inode for each 16 KiB. */
 const INODE_RATIO_BYTES = 16 * KIB;
 
-/** Computes the size of the disk for a staged tree: make-disk-image's formula, plus an inode count for mkfs and a minimum size that
- *  leaves room for the filesystem's metadata.
+/** Computes the size of the disk for a staged tree: make-disk-image's formula, plus an inode count for mkfs and a
+ *  minimum size that leaves room for the filesystem's metadata.
  *  @see nixpkgs issues 292737 and 473135 (out of inodes). Runs: nothing. */
 export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineStep({
   name: STEP,
@@ -144,8 +144,8 @@ function layoutBytes(type: PartitionTableType, bootSizeBytes: number): number {
   return (type === 'legacy+gpt' ? 2 * MIB : MIB) + tail;
 }
 
-/** An upper bound of ext4's metadata: journal, inode table, bitmaps, superblock copies, and group descriptors with those reserved for
- *  growing. */
+/** An upper bound of ext4's metadata: journal, inode table, bitmaps, superblock copies, and group descriptors with
+ *  those reserved for growing. */
 function metadataBytes(filesystemBytes: number, inodeCount: number): number {
   const groups = Math.ceil(filesystemBytes / (128 * MIB)) + 1;
   const inodeTable = roundUp(inodeCount * INODE_BYTES, BLOCK_BYTES) + groups * BLOCK_BYTES;
@@ -162,7 +162,8 @@ function metadataBytes(filesystemBytes: number, inodeCount: number): number {
   );
 }
 
-/** The size of the journal that mke2fs makes in a filesystem of this size. @see ext2fs_default_journal_size in e2fsprogs */
+/** The size of the journal that mke2fs makes in a filesystem of this size. @see ext2fs_default_journal_size in
+ *  e2fsprogs */
 function journalBytes(filesystemBytes: number): number {
   const blocks = filesystemBytes / BLOCK_BYTES;
   if (blocks < 32_768) return 1024 * BLOCK_BYTES;

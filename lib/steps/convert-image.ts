@@ -20,8 +20,8 @@ const schema = z.object({
   target: path,
   /** Default "raw". */
   format: z.enum(IMAGE_FORMATS).default('raw'),
-  /** Seconds since 1970. If given, equal disks give equal files, with identifiers derived from the content; not supported for
-   *  vhdx. */
+  /** Seconds since 1970. If given, equal disks give equal files, with identifiers derived from the content; not
+   *  supported for vhdx. */
   timestamp: timestamp.optional(),
 });
 
@@ -30,7 +30,8 @@ export interface ConvertImageOptions extends z.input<typeof schema> {}
 export interface ConvertedImage {
   readonly target: string;
   readonly format: ImageFormat;
-  /** The disk's size as a machine sees it, in bytes. vpc may be slightly larger than the source, because its size is in cylinders. */
+  /** The disk's size as a machine sees it, in bytes. vpc may be slightly larger than the source, because its size is in
+   *  cylinders. */
   readonly virtualBytes: number;
   /** The space that the file occupies on the host, in bytes. */
   readonly allocatedBytes: number;

@@ -18,8 +18,8 @@ const schema = z.object({
 
 export interface CopyBootCodeOptions extends z.input<typeof schema> {}
 
-/** Copies the boot code for BIOS from one disk to another: the code in the boot sector, and GRUB's core image in the gap after an MBR
- *  or in the BIOS boot partition. Runs: nothing. */
+/** Copies the boot code for BIOS from one disk to another: the code in the boot sector, and GRUB's core image in the
+ *  gap after an MBR or in the BIOS boot partition. Runs: nothing. */
 export const copyBootCode: Step<CopyBootCodeOptions, void> = defineStep({
   name: STEP,
   options: schema,

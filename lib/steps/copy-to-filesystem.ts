@@ -52,14 +52,15 @@ export function copyToFilesystemArgs(options: z.input<typeof schema>): string[] 
   ];
 }
 
-/** Errors that cptofs prints while exiting with status 0. Lines of the kernel (-p) start with a timestamp and are ignored. */
+/** Errors that cptofs prints while exiting with status 0. Lines of the kernel (-p) start with a timestamp and are
+ *  ignored. */
 const FAILURES =
   /^(?!\[\s*\d+\.\d+\]).*(error processing entry|unsupported entry type|unable to (open|create|symlink|chmod|set)|error (reading|writing)|fsimg lstat|can't mount|No space left on device).*$/m;
 
 /** Copies files into an ext4 filesystem inside an image with LKL's cptofs, without root and without mounting.
  *
- *  cptofs may exit with status 0 when the copy failed. So its output is searched for errors, sources whose names it cannot handle are
- *  refused, the image is synced, and then every entry is verified in the image by its type and size.
+ *  cptofs may exit with status 0 when the copy failed. So its output is searched for errors, sources whose names it
+ *  cannot handle are refused, the image is synced, and then every entry is verified in the image by its type and size.
  *  @throws {InvalidOptionsError} for sources whose names cptofs would treat as a pattern, or silently skip.
  *  @throws {ImageTooSmallError}, {ToolFailedError} when its output reports a failure.
  *  @throws {UnexpectedStateError} when an entry is missing from the image.

@@ -32,8 +32,8 @@ const OLD_NAMES = { folder: 'directory' } as const;
 
 export type ExtractFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Extracts all files of a filesystem in an image, without root. Returns every entry with its mode, owner and extended attributes, and
- *  writes the content to files on this host. makeFilesystem accepts the result as `files`.
+/** Extracts all files of a filesystem in an image, without root. Returns every entry with its mode, owner and extended
+ *  attributes, and writes the content to files on this host. makeFilesystem accepts the result as `files`.
  *  @throws {UnexpectedStateError} for devices and sockets. Runs: mcopy. */
 export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = defineStep({
   name: STEP,

@@ -25,9 +25,11 @@ const OLD_NAMES = { entries: 'files' } as const;
 
 export type FillBootFilesystemOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Writes a tree into a FAT inside an image, in the order of its paths, without root and without mounting. Existing files are kept.
+/** Writes a tree into a FAT inside an image, in the order of its paths, without root and without mounting. Existing
+ *  files are kept.
  *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written.
- *  @throws {UnexpectedStateError} for a type that a FAT cannot store, such as a symbolic link, and for a file that exists already.
+ *  @throws {UnexpectedStateError} for a type that a FAT cannot store, such as a symbolic link, and for a file that
+ *  exists already.
  *  Runs: mcopy, mdir, mmd. */
 export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineStep({
   name: STEP,

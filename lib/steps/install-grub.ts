@@ -49,7 +49,8 @@ const schema = z.object({
   store: path.optional(),
   /** The store paths in the image, which must contain the kernels and initrds. Default: not checked. */
   storePaths: z.array(z.string()).readonly().optional(),
-  /** The directory with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: `lib/grub` beside a directory of PATH. */
+  /** The directory with GRUB's platforms (`i386-pc`, `x86_64-efi` …); default: `lib/grub` beside a directory of
+   *  PATH. */
   grubDirectory: path.optional(),
   /** How long the menu waits; default: as the system is configured. */
   timeoutSeconds: menuTimeout.optional(),
@@ -70,19 +71,20 @@ export interface InstalledGrub {
   readonly bootFiles: readonly string[];
 }
 
-/** Installs GRUB into an image, from the systems' boot.json and the settings of their own installer (`boot.loader.grub`, read from the
- *  closure). Needs no VM and no root, and runs none of the system's code.
+/** Installs GRUB into an image, from the systems' boot.json and the settings of their own installer
+ *  (`boot.loader.grub`, read from the closure). Needs no VM and no root, and runs none of the system's code.
  *
- *  For BIOS, it writes the core image into the gap after an MBR or into the BIOS boot partition, and the boot sector that loads it. For
- *  EFI, it writes the loader to the removable media path, and also to the loader's own directory unless the system is configured for
- *  the removable path only. grub.cfg, modules, environment, state, fonts and pictures are where NixOS expects them (`/boot/grub`, and
- *  `/boot/kernels` where /boot is a separate filesystem), so that `nixos-rebuild boot` works in the machine. The menu is also shown on
- *  the kernel's serial console, unless the system configures GRUB's terminals.
+ *  For BIOS, it writes the core image into the gap after an MBR or into the BIOS boot partition, and the boot sector
+ *  that loads it. For EFI, it writes the loader to the removable media path, and also to the loader's own directory
+ *  unless the system is configured for the removable path only. grub.cfg, modules, environment, state, fonts and
+ *  pictures are where NixOS expects them (`/boot/grub`, and `/boot/kernels` where /boot is a separate filesystem), so
+ *  that `nixos-rebuild boot` works in the machine. The menu is also shown on the kernel's serial console, unless the
+ *  system configures GRUB's terminals.
  *  @throws {InvalidOptionsError} like installSystemdBoot.
  *  @throws {ImageTooSmallError} when the core image or the kernels do not fit: bytes needed and available.
  *  @throws {ToolMissingError} when grub-mkimage or the modules of a platform are missing.
- *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, cp, find, grub-mkimage, mcopy,
- *  mdir, mmd. */
+ *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, cp, find,
+ *  grub-mkimage, mcopy, mdir, mmd. */
 export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
   name: STEP,
   options: schema,

@@ -25,7 +25,8 @@ const schema = z.object({
   stagedRoot: path,
   /** The NixOS system: a path in the Nix store, or a link to one, such as `./result`. */
   toplevel: path,
-  /** The directory of a private store (`nix-build --store DIR`), which contains `nix/store`; default: the host's store. */
+  /** The directory of a private store (`nix-build --store DIR`), which contains `nix/store`; default: the host's
+   *  store. */
   store: path.optional(),
   /** A `closureInfo` directory (`store-paths`, `registration`), used instead of querying a Nix database. */
   closureInfo: path.optional(),
@@ -33,8 +34,8 @@ const schema = z.object({
   additionalPaths: z.array(path).readonly().default([]),
   /** A store path with the channel's sources, which a closureInfo must name; default: no channel. */
   channel: path.optional(),
-  /** Copy the store paths into the root; default true. If false, they are only registered there, and makeFilesystem reads them
-   *  from their store (`closure`). */
+  /** Copy the store paths into the root; default true. If false, they are only registered there, and makeFilesystem
+   *  reads them from their store (`closure`). */
   copyClosure: z.boolean().default(true),
   /** Seconds since 1970: the registration time of every store path. It also makes the database reproducible. */
   timestamp: timestamp.optional(),
@@ -102,9 +103,10 @@ const storeRule: CrossRule<z.output<typeof schema>> = ({ closureInfo, additional
       ]
     : [];
 
-/** Installs a system into a directory, like `nixos-install --no-bootloader --no-root-passwd --substituters ""` but without root:
- *  copies the closure of `toplevel` (unless `copyClosure` is false), registers it in a Nix database, and makes a generation of the
- *  `system` profile, the standard directories with their modes, `/etc/NIXOS`, and the channel if one is given.
+/** Installs a system into a directory, like `nixos-install --no-bootloader --no-root-passwd --substituters ""` but
+ *  without root: copies the closure of `toplevel` (unless `copyClosure` is false), registers it in a Nix database, and
+ *  makes a generation of the `system` profile, the standard directories with their modes, `/etc/NIXOS`, and the channel
+ *  if one is given.
  *  @throws {InvalidOptionsError} when `toplevel` is not in the store, or is not a NixOS system.
  *  @throws {NoSpaceError} when the host's disk is full.
  *  @see nixos-install(8), nix-env(1) --set, nix-store(1) --load-db. Runs: nix, nix-store, rsync, sqlite3. */
@@ -254,8 +256,8 @@ async function copyStorePaths(
   );
 }
 
-/** Makes a store path the current generation of a profile. `nix-env --set` would also leave a garbage collector root that names a
- *  directory of this host. @returns the number of the generation. */
+/** Makes a store path the current generation of a profile. `nix-env --set` would also leave a garbage collector root
+ *  that names a directory of this host. @returns the number of the generation. */
 async function addGeneration(directory: string, profile: string, storePath: string): Promise<number> {
   const generations = (await readdir(directory))
     .map((name) =>
@@ -317,7 +319,8 @@ async function makeStandardDirectories(root: string): Promise<void> {
   }
 }
 
-/** Refuses symbolic links in directories to which programs of this host write: a link from `contents` could lead out of the root. */
+/** Refuses symbolic links in directories to which programs of this host write: a link from `contents` could lead out of
+ *  the root. */
 async function refuseLinks(root: string): Promise<void> {
   const links: string[] = [];
   const look = async (directory: string): Promise<void> => {

@@ -55,14 +55,14 @@ export interface InstalledSystemdBoot {
   readonly defaultEntry: string;
 }
 
-/** Installs systemd-boot into the ESP of an image, with an entry for each generation and specialisation, from their boot.json and the
- *  settings of their own installer (`boot.loader.systemd-boot`, read from the closure). Needs no VM and no root, and runs none of the
- *  system's code. All files have the same paths and names as those of NixOS's installer, so that `nixos-rebuild boot` works in the
- *  machine. `loader/random-seed` is not written, because all machines of the image would share it; systemd creates one at the first
- *  boot.
- *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the closure; for
- *  initrdSecrets, which require the system's code to run; for NixOS options that only the system's own installer supports; for a
- *  system without systemd-boot.
+/** Installs systemd-boot into the ESP of an image, with an entry for each generation and specialisation, from their
+ *  boot.json and the settings of their own installer (`boot.loader.systemd-boot`, read from the closure). Needs no VM
+ *  and no root, and runs none of the system's code. All files have the same paths and names as those of NixOS's
+ *  installer, so that `nixos-rebuild boot` works in the machine. `loader/random-seed` is not written, because all
+ *  machines of the image would share it; systemd creates one at the first boot.
+ *  @throws {InvalidOptionsError} for a boot.json that is missing, malformed, of another version, or points outside the
+ *  closure; for initrdSecrets, which require the system's code to run; for NixOS options that only the system's own
+ *  installer supports; for a system without systemd-boot.
  *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
  *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mcopy, mdir, mmd. */
 export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystemdBoot> = defineStep({

@@ -18,8 +18,8 @@ const schema = z.object({
 
 export interface LinkBootDevicesOptions extends z.input<typeof schema> {}
 
-/** Makes each device that does not exist a link to the image's disk: a boot loader's installer writes to the device that it is
- *  configured for, whatever the disk is called in the builder VM. Runs: ln, mkdir, test. */
+/** Makes each device that does not exist a link to the image's disk: a boot loader's installer writes to the device
+ *  that it is configured for, whatever the disk is called in the builder VM. Runs: ln, mkdir, test. */
 export const linkBootDevices: Step<LinkBootDevicesOptions, void> = defineStep({
   name: STEP,
   options: schema,

@@ -15,7 +15,8 @@ const schema = z.object({
 
 export interface ListClosureFilesOptions extends z.input<typeof schema> {}
 
-/** Lists all files of a closure, for the option `files` of computeDiskSize and makeFilesystem, which otherwise list them themselves.
+/** Lists all files of a closure, for the option `files` of computeDiskSize and makeFilesystem, which otherwise list
+ *  them themselves.
  *  Runs: nothing. */
 export const listClosureFiles: Step<ListClosureFilesOptions, TreeEntry[]> = defineStep({
   name: STEP,

@@ -36,8 +36,8 @@ export function makeBootFilesystemArgs(options: MakeBootFilesystemOptions): stri
   ];
 }
 
-/** Makes a FAT filesystem in a partition of an image, without root and without mounting. mountBootFilesystem makes one on a device, and
- *  mounts it.
+/** Makes a FAT filesystem in a partition of an image, without root and without mounting. mountBootFilesystem makes one
+ *  on a device, and mounts it.
  *  @returns the volume ID and sizes, read back from the boot sector.
  *  @see mkfs.fat(8); UEFI specification 13.3. Runs: mkfs.vfat. */
 export const makeBootFilesystem: Step<MakeBootFilesystemOptions, FatFacts> = defineStep({

@@ -62,14 +62,15 @@ const schema = z.object({
   populateFrom: path.optional(),
   /** Store paths that are written as well, directly from their store. */
   closure: closureSource.optional(),
-  /** Entries that are written into an ext4 with their own modes and owners, as extractFilesystem and listClosureFiles return
-   *  them. */
+  /** Entries that are written into an ext4 with their own modes and owners, as extractFilesystem and listClosureFiles
+   *  return them. */
   files: treeEntries.optional(),
   /** Paths that root does not own; each includes everything below it. */
   owners: treeOwners.default([]),
   /** Extended attributes, only for ext4, as stageContents returns them. */
   attributes: treeAttributes.default([]),
-  /** Seconds since 1970 for all times in the filesystem; default: files keep their modification times, other times are now. */
+  /** Seconds since 1970 for all times in the filesystem; default: files keep their modification times, other times are
+   *  now. */
   timestamp: timestamp.optional(),
 });
 
@@ -90,14 +91,16 @@ export interface MadeFilesystem {
   readonly freeInodes: number | undefined;
 }
 
-/** The features of an ext4, independent of mke2fs.conf and of the version of e2fsprogs. GRUB 2.06 and Linux 4.19 support them.
+/** The features of an ext4, independent of mke2fs.conf and of the version of e2fsprogs. GRUB 2.06 and Linux 4.19
+ *  support them.
  *  @see ext4(5) */
 const EXT4_FEATURES = [
   ...['has_journal', 'ext_attr', 'resize_inode', 'dir_index', 'filetype', 'extent', '64bit', 'flex_bg'],
   ...['sparse_super', 'large_file', 'huge_file', 'dir_nlink', 'extra_isize', 'metadata_csum'],
 ];
 
-/** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. All extended options are in one -E, because only the last -E counts. */
+/** Arguments of mkfs.ext4: the offset in bytes, the size in KiB. All extended options are in one -E, because only the
+ *  last -E counts. */
 export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
   const { partition, label = 'nixos', uuid, hashSeed, inodeCount } = options;
   // mke2fs discards the range first, so that parts that it does not write (inode tables, journal) are zero and sparse.
@@ -122,15 +125,15 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
 
 /** Makes a filesystem in `partition` of `image`, overwriting its content, and fills it.
  *
- *  ext4 is made at its offset and filled file by file, directly from the sources. Root owns every file unless specified otherwise, and
- *  hard links and holes are kept. No root is needed. Other filesystems, whose tools do not support an offset, are made in a sparse file
- *  beside the image, whose data is then copied into the image.
+ *  ext4 is made at its offset and filled file by file, directly from the sources. Root owns every file unless specified
+ *  otherwise, and hard links and holes are kept, also when it does not run as root. Other filesystems, whose tools do
+ *  not support an offset, are made in a sparse file beside the image, whose data is then copied into the image.
  *  @returns UUID, label, size and inodes, read back from the superblock.
  *  @throws {ImageTooSmallError} when the tree does not fit: bytes and inodes needed and available.
  *  @throws {InvalidOptionsError} for options that the tools of the filesystem do not support.
  *  @throws {UnexpectedStateError} when the number of used inodes in an ext4 differs from that of the tree.
- *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, cp, fakeroot, filefrag, find, mkfs.btrfs,
- *  mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
+ *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, cp, fakeroot, filefrag, find,
+ *  mkfs.btrfs, mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
 export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defineStep({
   name: STEP,
   options: schema,
@@ -285,7 +288,8 @@ function checkInodes(filled: number, usedInodes: number): void {
     });
 }
 
-/** The error when the host's disk is full, not the image's filesystem: the bytes that remain to be written, and the free bytes. */
+/** The error when the host's disk is full, not the image's filesystem: the bytes that remain to be written, and the
+ *  free bytes. */
 async function hostIsFull(
   step: StepRunner,
   tree: Iterable<TreeEntry>,

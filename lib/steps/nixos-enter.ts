@@ -73,9 +73,9 @@ export function nixosEnterArgs(root: string, command: readonly string[], activat
   ];
 }
 
-/** Runs a command inside the installed system, like nixos-enter: in private mount, UTS and PID namespaces, with /dev, /sys and a new
- *  /proc, after `activate` and systemd-tmpfiles, whose failures are ignored. If /run and /tmp are empty, they are a tmpfs for the
- *  duration of the command. HOME is /tmp.
+/** Runs a command inside the installed system, like nixos-enter: in private mount, UTS and PID namespaces, with /dev,
+ *  /sys and a new /proc, after `activate` and systemd-tmpfiles, whose failures are ignored. If /run and /tmp are empty,
+ *  they are a tmpfs for the duration of the command. HOME is /tmp.
  *  @throws {UnexpectedStateError} when the root has no /etc/NIXOS, so that it is not a NixOS installation.
  *  @throws {ToolFailedError} when the command fails, with its output.
  *  @see nixos-enter(8). Runs: chroot, mkdir, mount, sh, test, unshare. */

@@ -91,8 +91,8 @@ export function partitionDiskArgs(image: string, type: PartitionTableType, bootS
 /** Without these options, sfdisk would wait for the kernel and udev, which do not know the image file. */
 const SFDISK = ['sfdisk', '--quiet', '--no-reread', '--no-tell-kernel'];
 
-/** Arguments of each sfdisk command that sets an identifier: that of the disk, and in a GPT those of the partitions. sgdisk could set
- *  all with one command, but it sleeps for a second and silently accepts malformed GUIDs. */
+/** Arguments of each sfdisk command that sets an identifier: that of the disk, and in a GPT those of the partitions.
+ *  sgdisk could set all with one command, but it sleeps for a second and silently accepts malformed GUIDs. */
 export function fixIdentifiersArgs(image: string, type: PartitionTableType, rootGPUID: string): string[][] {
   const { table, partitions } = PARTITION_LAYOUTS[type];
   const disk = [...SFDISK, '--disk-id', image, table === 'gpt' ? DETERMINISTIC_DISK_GUID : MBR_DISK_ID];
@@ -183,7 +183,8 @@ async function readPartitions(image: string, type: PartitionTableType): Promise<
   return namedPartitions(layout.table, found.diskId, partitions);
 }
 
-/** Reads the partition table. @returns a description of the problem when it is invalid, phrased to follow "a table that". */
+/** Reads the partition table. @returns a description of the problem when it is invalid, phrased to follow "a table
+ *  that". */
 async function readTable(image: string, table: 'gpt' | 'msdos' | 'none'): Promise<Gpt | Mbr | string> {
   await using disk = await open(image, 'r');
   const read: ReadBytes = (offsetBytes, bytes) => readAt(disk, offsetBytes, bytes);

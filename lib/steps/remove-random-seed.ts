@@ -13,8 +13,8 @@ const schema = z.object({
 
 export interface RemoveRandomSeedOptions extends z.input<typeof schema> {}
 
-/** Removes the `loader/random-seed` that `bootctl install` created, because all machines of the image would share it. systemd creates
- *  one at the first boot. @see bootctl(1), "random-seed". Runs: rm. */
+/** Removes the `loader/random-seed` that `bootctl install` created, because all machines of the image would share it.
+ *  systemd creates one at the first boot. @see bootctl(1), "random-seed". Runs: rm. */
 export const removeRandomSeed: Step<RemoveRandomSeedOptions, void> = defineStep({
   name: STEP,
   options: schema,

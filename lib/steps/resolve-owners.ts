@@ -25,10 +25,10 @@ export interface ResolvedOwner extends TreeOwner {
   readonly index: number;
 }
 
-/** Resolves user and group names to the IDs that the system declares, without running its code. makeFilesystem accepts the result as
- *  `owners`. chownContents looks names up in the installed system instead.
- *  @throws {InvalidOptionsError} for a name that the system does not declare, or declares without an ID, which NixOS then chooses
- *  at activation. Runs: nothing. */
+/** Resolves user and group names to the IDs that the system declares, without running its code. makeFilesystem accepts
+ *  the result as `owners`. chownContents looks names up in the installed system instead.
+ *  @throws {InvalidOptionsError} for a name that the system does not declare, or declares without an ID, which NixOS
+ *  then chooses at activation. Runs: nothing. */
 export const resolveOwners: Step<ResolveOwnersOptions, ResolvedOwner[]> = defineStep({
   name: STEP,
   options: schema,

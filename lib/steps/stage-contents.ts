@@ -17,9 +17,9 @@ const STEP = 'stageContents';
 const schema = z.object({
   /** The directory that becomes the image's root; created if it does not exist. */
   stagedRoot: path,
-  /** Files and directories to copy into it. If `source` contains `*`, `target` is a directory. A source directory is copied *onto*
-   *  `target`. Links are followed. A `mode` that makes a directory readable also makes it searchable. `user` and `group` are for
-   *  chownContents, because names are defined only in the image. */
+  /** Files and directories to copy into it. If `source` contains `*`, `target` is a directory. A source directory is
+   *  copied *onto* `target`. Links are followed. A `mode` that makes a directory readable also makes it searchable.
+   *  `user` and `group` are for chownContents, because names are defined only in the image. */
   contents: z.array(contentsEntry).readonly(),
 });
 
@@ -34,8 +34,8 @@ export interface StagedContents {
     readonly sources: readonly string[];
     readonly staged: readonly string[];
   }[];
-  /** Extended attributes of the sources (capabilities, ACLs, labels), by paths in the root. They are for makeFilesystem, because only
-   *  root could set most of them on staged files. */
+  /** Extended attributes of the sources (capabilities, ACLs, labels), by paths in the root. They are for
+   *  makeFilesystem, because only root could set most of them on staged files. */
   readonly attributes: readonly TreeAttribute[];
 }
 
@@ -146,7 +146,8 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
   },
 });
 
-/** Attributes by which a filesystem of this host describes its own files, such as compression or NFS ACLs. They are not copied.
+/** Attributes by which a filesystem of this host describes its own files, such as compression or NFS ACLs. They are not
+ *  copied.
  *  @see xattr(7), "Extended system attributes"; nfs4_acl(5); btrfs(5) */
 const OF_THE_HOST = /^(?:system|btrfs)\./;
 

@@ -29,8 +29,8 @@ export function tuneFilesystemArgs(name: string): string[] {
   return ['tune2fs', '-T', 'now', '-c', '0', '-i', '0', name];
 }
 
-/** Checks an ext4 filesystem and marks it as checked now, because resize2fs refuses a filesystem that was mounted since its last
- *  check. The check also replays the journal.
+/** Checks an ext4 filesystem and marks it as checked now, because resize2fs refuses a filesystem that was mounted since
+ *  its last check. The check also replays the journal.
  *  @see tune2fs(8), resize2fs(8). Runs: dd, e2fsck, tune2fs. */
 export const tuneFilesystem: Step<TuneFilesystemOptions, TunedFilesystem> = defineStep({
   name: STEP,
@@ -45,7 +45,8 @@ export const tuneFilesystem: Step<TuneFilesystemOptions, TunedFilesystem> = defi
     await using safe = await safeName(device);
     const { cwd } = safe;
     const name = offsetBytes === 0 ? safe.name : `${safe.name}?offset=${offsetBytes}`;
-    // Without -f, only a filesystem that was not unmounted cleanly is examined. Status 1 means that errors were corrected.
+    // Without -f, only a filesystem that was not unmounted cleanly is examined. Status 1 means that errors were
+    // corrected.
     await step.tryRun(['e2fsck', '-p', name], { answers: [1], cwd, what: `the filesystem of ${device} is damaged` });
     await step.run(tuneFilesystemArgs(name), { cwd });
     const from = [`if=${safe.name}`, `bs=${SECTOR_BYTES}`, `skip=${bytesToSectors(offsetBytes + SUPERBLOCK_AT)}`];

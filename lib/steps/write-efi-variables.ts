@@ -37,10 +37,11 @@ const OLD_NAMES = { entries: 'bootEntries' } as const;
 
 export type WriteEfiVariablesOptions = WithOldNames<z.input<typeof schema>, typeof OLD_NAMES>;
 
-/** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), like efibootmgr(8) in a running machine. The same entries
- *  give the same bytes.
+/** Writes a store of EFI variables with boot entries (Boot0000 …, BootOrder), like efibootmgr(8) in a running machine.
+ *  The same entries give the same bytes.
  *  @throws {UnexpectedStateError} when the template is not a store of variables, or is not empty.
- *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs: nothing. */
+ *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs:
+ *  nothing. */
 export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineStep({
   name: STEP,
   options: schema,

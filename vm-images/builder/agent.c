@@ -1,17 +1,17 @@
-/* The builder VM's init: sets the machine up, then runs commands that come over a virtio-serial port.
+/* The builder VM's init: sets the machine up, then runs commands that it receives over a virtio-serial port.
  *
- * A frame, both ways: 32-bit length of what follows the header, 8-bit type, 32-bit command id; all little-endian.
+ * Header of a frame, in both directions: 32-bit length of the body, 8-bit type, 32-bit command id; all little-endian.
  *   host to guest   R run: counted NUL-terminated strings: cwd, then argv, then environment (see parse_run)
  *                   I input: bytes for standard input      E end of input      K kill the command
  *   guest to host   Y ready: text about the machine        O stdout    S stderr
- *                   A input taken: 32-bit count of bytes that standard input took, so that the host may send more
+ *                   A input accepted: 32-bit count of bytes written to standard input, so that the host may send more
  *                   X exit: 32-bit exit status, 32-bit signal                  F failed to start: errno text
  *
- * Each command runs in a cgroup of its own: killing it, and its end, takes all that it started along. A command has
- * ended when its first process has: what outlives that is killed, so the pipes always come to their end.
+ * Each command runs in its own cgroup, so that killing it also kills its child processes. A command has ended when
+ * its first process has ended. Remaining processes are then killed, so that the pipes always reach their end.
  *
  * Kernel interfaces: cgroups(7), Documentation/admin-guide/cgroup-v2.rst (cgroup.kill, Linux 5.14), finit_module(2),
- * Documentation/admin-guide/devices.txt (vport). Parameters on the kernel command line: agent=probe powers off at once.
+ * Documentation/admin-guide/devices.txt (vport). Kernel parameter: agent=probe powers off immediately.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -44,7 +44,7 @@ struct command {
   int input_ended;
   int exited;
   int status;
-  char *pending; /* input that the command has not yet taken; the host's window bounds it */
+  char *pending; /* input that the command has not read yet; the host's window limits it */
   size_t pending_length, pending_done;
 };
 
@@ -80,13 +80,13 @@ static void write_all(int fd, const void *data, size_t length) {
       poll(&wait, 1, 1000);
       continue;
     }
-    if (count <= 0) die("the host went away: %s", strerror(errno));
+    if (count <= 0) die("lost the connection to the host: %s", strerror(errno));
     at += count;
     length -= count;
   }
 }
 
-/* One write for header and body: virtio-serial costs an exit for each. */
+/* Writes header and body at once, because each write to virtio-serial costs a VM exit. */
 static void send_frame(char type, uint32_t id, const void *body, uint32_t length) {
   static unsigned char buffer[HEADER + PIPE_READ];
   put32(buffer, length);
@@ -99,7 +99,7 @@ static void send_frame(char type, uint32_t id, const void *body, uint32_t length
 static void write_file(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return;
-  if (write(fd, text, strlen(text)) < 0) { /* the caller notices what it needs to */ }
+  if (write(fd, text, strlen(text)) < 0) { /* errors have no consequence here */ }
   close(fd);
 }
 
@@ -118,7 +118,7 @@ static void close_fd(int *fd) {
   *fd = -1;
 }
 
-/* Strings of a run frame: 32-bit counts of argv and of environment, then cwd, argv and environment, NUL-terminated. */
+/* The body of a run frame: 32-bit counts of argv and environment, then cwd, argv and environment, NUL-terminated. */
 static void start_command(uint32_t id, char *body, uint32_t length) {
   if (length < 8 || body[length - 1] != 0) die("malformed run frame");
   uint32_t argc = get32((unsigned char *)body), envc = get32((unsigned char *)body + 4);
@@ -202,14 +202,14 @@ static void acknowledge(struct command *command, uint32_t count) {
   send_frame('A', command->id, body, sizeof body);
 }
 
-/* Hands pending input to the command, as much as its pipe takes. */
+/* Writes pending input to the command, as much as its pipe accepts. */
 static void feed(struct command *command) {
   while (command->in >= 0 && command->pending_done < command->pending_length) {
     ssize_t count = write(command->in, command->pending + command->pending_done, command->pending_length - command->pending_done);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && errno == EAGAIN) return;
     if (count < 0) {
-      /* It does not read any more, as `head` does not: the rest is dropped, and the host told that it was taken. */
+      /* The command has closed its input, like `head`: the rest is dropped, and acknowledged to the host. */
       acknowledge(command, command->pending_length - command->pending_done);
       command->pending_done = command->pending_length;
       close_fd(&command->in);
@@ -254,7 +254,7 @@ static void handle_frame(char type, uint32_t id, char *body, uint32_t length) {
   }
 }
 
-/* Bytes from the port, cut into frames. */
+/* Reads from the port, and handles complete frames. */
 static void read_port(void) {
   static unsigned char *buffer;
   static size_t length, capacity;
@@ -308,7 +308,7 @@ static void finish(struct command *command) {
   send_frame('X', command->id, body, sizeof body);
   char cgroup[96];
   cgroup_path(cgroup, sizeof cgroup, command->id, "");
-  /* Killed processes leave the cgroup when they are reaped, which may be a moment from now. */
+  /* Killed processes leave the cgroup only when they are reaped. */
   for (int i = 0; i < 100 && rmdir(cgroup) != 0 && errno == EBUSY; i++) {
     waitpid(-1, NULL, WNOHANG);
     usleep(1000);
@@ -357,7 +357,7 @@ static int open_port(void) {
       directory = NULL;
     }
     if (directory) closedir(directory);
-    /* The port's name arrives from the host in a message of its own, after the device. */
+    /* The host sends the port's name in a separate message, after the device appears. */
     usleep(1000);
   }
   die("no virtio-serial port named nixos-disk-image");
@@ -379,7 +379,7 @@ static void set_up(void) {
   mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
   mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
   if (symlink("/proc/self/fd", "/dev/fd") || symlink("/proc/self/fd/0", "/dev/stdin") || symlink("/proc/self/fd/1", "/dev/stdout") ||
-      symlink("/proc/self/fd/2", "/dev/stderr")) { /* there already */ }
+      symlink("/proc/self/fd/2", "/dev/stderr")) { /* they exist already */ }
   load_modules();
   if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
     die("cannot mount cgroup2: %s", strerror(errno));
@@ -436,7 +436,7 @@ int main(void) {
     }
     if (fds[0].revents & POLLIN) read_port();
     else if (fds[0].revents & POLLHUP) {
-      /* The host is not connected: nothing to do until it is. */
+      /* The host is not connected. */
       usleep(10000);
     }
   }

@@ -1,5 +1,5 @@
-# Derivations out of a directory of inputs: inputs/debs holds packages of the distribution, inputs/bin/busybox a static busybox,
-# which is every derivation's builder.
+# Makes derivations from a directory of inputs: inputs/debs contains Debian packages, and inputs/bin/busybox is a static
+# busybox, which is the builder of every derivation.
 { inputs }:
 rec {
   system = "x86_64-linux";
@@ -12,7 +12,7 @@ rec {
   debs = input "debs";
   bin = input "bin";
 
-  # busybox takes its name for the applet to run, so it must be called just that.
+  # busybox runs the applet with its own file name, so the file must be named busybox.
   busybox = builtins.derivation {
     name = "busybox";
     inherit system;

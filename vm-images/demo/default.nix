@@ -1,8 +1,8 @@
-# A NixOS-shaped system out of a distribution's packages: what a NixOS toplevel has, so that images of it are built and
-# booted as NixOS's are, on machines that cannot reach a NixOS binary cache.
+# Builds systems with the structure of a NixOS toplevel from Debian packages, so that their images are built and booted
+# like those of NixOS, on machines that cannot reach a NixOS binary cache.
 #
 #   nix-build --argstr inputs DIR -A all
-# `packages` is a directory of packages for aarch64: with it, the systems are for that, and what builds them runs here.
+# `packages` is a directory of packages for aarch64. If given, the systems are cross-built for aarch64.
 {
   inputs,
   packages ? null,
@@ -53,7 +53,7 @@ let
   systemdBoot = run "systemd-boot" ./systemd-boot.sh { inherit (target) debs efi; };
   users = ./users;
 
-  # As NixOS hands it to update-users-groups: what the system declares, in a form that others read too.
+  # The users and groups that the system declares, in the format that NixOS passes to update-users-groups.
   strings = separator: text: builtins.filter builtins.isString (builtins.split separator text);
   fields = file: map (strings ":") (builtins.filter (line: line != "") (strings "\n" (builtins.readFile file)));
   usersGroups = builtins.toFile "users-groups.json" (
@@ -92,14 +92,14 @@ let
       loader ? "none",
       grubTargets ? [ ],
       esp ? "",
-      # What /boot is on: a label, or "" when it is part of the root.
+      # The label of the filesystem of /boot, or "" when it is part of the root.
       boot ? "",
       root ? "LABEL=nixos",
       label ? "${stateVersion}-${flavour}",
       moreParams ? [ ],
-      # Of boot.loader.grub, beside a timeout of 0.
+      # Settings of boot.loader.grub, in addition to a timeout of 0.
       grubSettings ? { },
-      # Names and their systems.
+      # Systems by name.
       specialisations ? { },
     }:
     let
@@ -131,7 +131,7 @@ let
         systemd-boot = ./system/install-systemd-boot.sh;
         none = ./system/no-bootloader.sh;
       };
-      # What NixOS's installer of GRUB is told, as builtins.toXML has it.
+      # The configuration of NixOS's GRUB installer, in the format of builtins.toXML.
       grubConfig = run "grub-config.xml" ./grub-config.sh {
         passAsFile = [ "config" ];
         config = builtins.toXML (
@@ -174,7 +174,7 @@ let
           kernelParams = builtins.concatStringsSep " " kernelParams;
         }
       );
-      # What the scripts' @names@ stand for. Only what a system needs is in its closure.
+      # The values of @names@ in scripts. A script refers only to what the system needs, to keep the closure small.
       variables = {
         inherit flavour loader esp boot users usersGroups;
         grubTargets = builtins.concatStringsSep " " grubTargets;
@@ -206,7 +206,7 @@ let
       }
     );
 
-  # With another entry in the menu, which tells the kernel one thing more.
+  # With a second menu entry, which has an additional kernel parameter.
   withSpecialisation =
     arguments:
     mkSystem (
@@ -258,7 +258,7 @@ let
       esp = "/boot";
       boot = "ESP";
     };
-    # For a host that has a loader of its own, which reads this menu.
+    # For a host with its own loader, which reads this menu.
     grub-menu = mkSystem {
       inherit flavour;
       loader = "grub";
@@ -318,7 +318,7 @@ let
 in
 {
   inherit systems;
-  # One output that names every system: FLAVOUR-VARIANT, a link each.
+  # An output with a link to every system, named FLAVOUR-VARIANT.
   all = run "systems" ./systems.sh {
     systems = builtins.concatStringsSep "\n" (
       builtins.concatMap (

@@ -1,10 +1,10 @@
-# /etc of the demo system: the files beside this, and systemd cut down to what a serial console in an emulator needs.
+# /etc of the demo system: files from the directory etc, and systemd with only the units that a serial console needs.
 cp -r "$source" "$out"
 chmod -R u+w "$out"
 cd "$out"
 mkdir -p systemd/system/multi-user.target.wants tmpfiles.d
 mask() { for unit; do ln -s /dev/null "systemd/system/$unit"; done; }
-# No udev: its first pass over the devices takes half of an emulated boot. devtmpfs makes the nodes.
+# Without udev, whose coldplug takes half of an emulated boot. devtmpfs creates the device nodes.
 mask systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket
 mask getty-static.service systemd-random-seed.service systemd-sysusers.service systemd-update-utmp.service \
   systemd-update-utmp-runlevel.service systemd-journal-flush.service systemd-journald-audit.socket \
@@ -35,5 +35,5 @@ TTYVHangup=yes
 IgnoreSIGPIPE=no
 SendSIGHUP=yes
 END
-# The packages' tmpfiles ask for a machine-id, which an image does not have while it is built.
+# The packages' tmpfiles.d files need a machine-id, which does not exist while the image is built.
 for file in "$userland"/usr/lib/tmpfiles.d/*; do ln -s /dev/null "tmpfiles.d/${file##*/}"; done

@@ -1,4 +1,4 @@
-# Puts values in the places of the @names@ of a script: as a program, or as part of a system.
+# Replaces the @names@ in a script by their values. Used as a program, or as part of a system.
 fill() {
   sed -e "s|@out@|$out|g" -e "s|@busybox@|$busybox|g" -e "s|@etc@|$etc|g" -e "s|@sw@|$sw|g" -e "s|@users@|$users|g" \
     -e "s|@usersGroups@|$usersGroups|g" -e "s|@flavour@|$flavour|g" -e "s|@grubTargets@|$grubTargets|g" -e "s|@esp@|$esp|g" \

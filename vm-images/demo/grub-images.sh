@@ -1,5 +1,5 @@
-# GRUB as finished images, for the system without grub-install: each looks for grub.cfg on the boot partition or the root.
-# Its own has another path, or the search would find that.
+# Prebuilt GRUB core images, for the system without grub-install. Each searches for grub.cfg on the boot partition or
+# the root. The embedded grub.cfg has another path, so that the search does not find it.
 mkdir -p "$out" "$NIX_BUILD_TOP/memory/embedded"
 cd "$NIX_BUILD_TOP"
 cat > memory/embedded/grub.cfg <<'END'

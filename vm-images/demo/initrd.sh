@@ -1,4 +1,4 @@
-# The initrd: busybox, the modules, and stage 1. Built to the same bytes each time.
+# The initrd: busybox, the modules, and stage 1. It is reproducible.
 root=$NIX_BUILD_TOP/root
 mkdir -p "$root/bin" "$root/lib" "$out"
 cp "$busybox/bin/busybox" "$root/bin/busybox"

@@ -1,4 +1,4 @@
-# systemd's EFI programs alone, where a systemd has them, so that a system's closure has no more of systemd than it runs.
+# Only systemd's EFI programs, at their paths in a systemd package, so that the closure does not contain the rest of systemd.
 directory=lib/systemd/boot/efi
 mkdir -p "$out/$directory"
 for program in "systemd-boot$efi.efi" "linux$efi.efi.stub"; do

@@ -1,4 +1,4 @@
-# What nixpkgs' system.build.toplevel has: everything that a boot, an activation and an installer look for.
+# A toplevel like nixpkgs' system.build.toplevel: all files that booting, activation and boot loader installers use.
 mkdir -p "$out/bin"
 cd "$out"
 ln -s "$linux/$kernel" kernel

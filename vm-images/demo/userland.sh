@@ -1,4 +1,4 @@
-# The packages as one merged /usr, without their maintainer scripts, documentation and translations.
+# All packages in one merged /usr, without maintainer scripts, documentation and translations.
 mkdir -p "$out"
 cd "$out"
 for directory in bin sbin lib lib64; do
@@ -17,7 +17,7 @@ rm -rf ../etc ../var ../opt ../run games local \
   share/grub lib/grub/*/monolithic bin/grub-mount bin/grub-mkfont lib/x86_64-linux-gnu/security/pam_userdb.so
 ln -sf bash bin/sh
 ln -sf gawk bin/awk
-# The package's link is absolute, and would lead out of the store.
+# The link in the package is absolute, and would point out of the store.
 ln -sf ../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
 ln -sfn /run/booted-system/kernel-modules/lib/modules lib/modules
 for verb in halt poweroff reboot shutdown; do ln -sf ../bin/systemctl "sbin/$verb"; done

@@ -4,8 +4,8 @@ import { PARTITION_LAYOUTS } from '../../formats/layouts.ts';
 import { InvalidOptionsError } from '../../run/errors.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 
-/** Moves files that are staged below the mount point of a boot partition out of the root, because the mounted partition would hide
- *  them. */
+/** Moves files that are staged below the mount point of a boot partition out of the root, because the mounted partition
+ *  would hide them. */
 export async function takeBootFiles(
   spec: ImageSpec,
   root: string,

@@ -4,16 +4,16 @@ import { writeEfiVariables } from '../../steps/write-efi-variables.ts';
 import type { BuildContext } from '../context.ts';
 import type { Job } from '../job.ts';
 
-/** Paths of loaders on an ESP, with the labels of boot entries that their installers make. The removable media path is last, because
- *  it is for machines without boot entries. */
+/** Paths of loaders on an ESP, with the labels of boot entries that their installers make. The removable media path is
+ *  last, because it is for machines without boot entries. */
 const EFI_LOADERS: readonly (readonly [pattern: RegExp, label: string])[] = [
   [/^EFI\/systemd\/systemd-boot\w+\.efi$/i, 'Linux Boot Manager'],
   [/^EFI\/[^/]+\/grub\w+\.efi$/i, 'NixOS-boot'],
   [/^EFI\/BOOT\/BOOT\w+\.EFI$/i, 'NixOS'],
 ];
 
-/** Makes a store of EFI variables with a boot entry for the loader on the ESP, however it was installed. The store has no boot entry if
- *  the plan installs no EFI loader. */
+/** Makes a store of EFI variables with a boot entry for the loader on the ESP, however it was installed. The store has
+ *  no boot entry if the plan installs no EFI loader. */
 export async function makeEfiVariables(
   { spec, plan, disk: { esp } }: Pick<Job, 'spec' | 'plan' | 'disk'>,
   image: string,

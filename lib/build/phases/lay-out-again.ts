@@ -13,8 +13,9 @@ import { partitionDisk } from '../../steps/partition-disk.ts';
 import type { Job } from '../job.ts';
 import { inodesFor } from './root.ts';
 
-/** Writes the result of the builder VM to a new disk, to make it reproducible: in the VM, a kernel wrote it in an unpredictable order and
- *  with the current time. All files except the store paths are extracted from the first disk. */
+/** Writes the result of the builder VM to a new disk, to make it reproducible: in the VM, a kernel wrote it in an
+ *  unpredictable order and with the current time. All files except the store paths are extracted from the first
+ *  disk. */
 export async function layOutAgain(
   { spec, root, raw, disk, system, rootUuid, timestamp, size, closure }: Job,
   image: string,

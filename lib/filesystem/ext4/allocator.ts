@@ -18,7 +18,8 @@ export interface BlockRange {
 /** A filesystem has no free block or inode. */
 export class FilesystemFullError extends Error {}
 
-/** Allocates the blocks and inodes of a filesystem that mkfs has just made, in ascending order, and finally writes the bitmaps. */
+/** Allocates the blocks and inodes of a filesystem that mkfs has just made, in ascending order, and finally writes the
+ *  bitmaps. */
 export class Ext4Allocator {
   readonly layout: Ext4Layout;
   readonly #region: Region;

@@ -42,10 +42,10 @@ export interface FilledExt4 {
   readonly inodes: number;
 }
 
-/** Fills an ext4 that mkfs.ext4 has just made with a tree, entry by entry in the tree's order: the same tree gives the same bytes.
- *  Inodes, blocks and directories are written by this process, each block once and in order; blocks of zeros become holes. A
- *  directory of several blocks gets an index (htree); a file with more than 65,000 hard links is split. Memory holds the entries of the
- *  directories on the current path, and the inodes of hard-linked files.
+/** Fills an ext4 that mkfs.ext4 has just made with a tree, entry by entry in the tree's order: the same tree gives the
+ *  same bytes. Inodes, blocks and directories are written by this process, each block once and in order; blocks of
+ *  zeros become holes. A directory of several blocks gets an index (htree); a file with more than 65,000 hard links is
+ *  split. Memory holds the entries of the directories on the current path, and the inodes of hard-linked files.
  *  @param tree must list a directory before its entries, and sort names by their bytes.
  *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
  *  @throws {FilesystemFullError} for a tree that does not fit.
@@ -236,8 +236,8 @@ class Filling {
     await this.#writeMapped(entry, inode, extents, entry.sizeBytes);
   }
 
-  /** Allocates and writes the blocks of a chunk that hold data, and short holes before them. @param first number of the chunk's first
-   *  block in the file. */
+  /** Allocates and writes the blocks of a chunk that hold data, and short holes before them. @param first number of the
+   *  chunk's first block in the file. */
   async #writeData(bytes: Buffer, first: number, extents: Extent[]): Promise<void> {
     for (const { start: dataStart, count: dataCount } of findData(bytes, first)) {
       const last = extents.at(-1);

@@ -10,12 +10,14 @@ import { readAt } from '../../host-files/read-at.ts';
 import { UnexpectedStateError } from '../../run/errors.ts';
 import { Ext4Volume } from './volume.ts';
 
-/** Opens the ext4 in a part of a raw disk image. @returns the reason, phrased to follow "the ext4", when it cannot be read. */
+/** Opens the ext4 in a part of a raw disk image. @returns the reason, phrased to follow "the ext4", when it cannot be
+ *  read. */
 export function openExt4(disk: FileHandle, { offsetBytes, sizeBytes }: Extent): Promise<Ext4Volume | string> {
   return Ext4Volume.open((at, bytes) => readAt(disk, offsetBytes + at, Math.max(0, Math.min(bytes, sizeBytes - at))));
 }
 
-/** Reads the superblock of an ext4 in a raw disk image. @throws {UnexpectedStateError} when it does not exist or is damaged. */
+/** Reads the superblock of an ext4 in a raw disk image. @throws {UnexpectedStateError} when it does not exist or is
+ *  damaged. */
 export async function readExt4Superblock(step: string, image: string, offsetBytes: number): Promise<Ext4Superblock> {
   await using disk = await open(image, 'r');
   return requireSuperblock(step, image, await readAt(disk, offsetBytes + SUPERBLOCK_AT, SUPERBLOCK_BYTES));

@@ -42,8 +42,8 @@ const LARGEST_ATTRIBUTE = 65_536;
 /** How many bytes of a directory are read at once. */
 const DIRECTORY_BYTES = 64 * 1024;
 
-/** Reads an untrusted ext2, ext3 or ext4: every number is clamped when it is read, no tree is followed deeper than is valid, and neither
- *  a file nor a directory is held in memory as a whole. The journal is not replayed.
+/** Reads an untrusted ext2, ext3 or ext4: every number is clamped when it is read, no tree is followed deeper than is
+ *  valid, and neither a file nor a directory is held in memory as a whole. The journal is not replayed.
  *  @see https://docs.kernel.org/filesystems/ext4/index.html */
 export class Ext4Volume {
   readonly superblock: Ext4Superblock;
@@ -84,7 +84,8 @@ export class Ext4Volume {
     return bytes.length < inodeBytes ? undefined : { inode, ...decodeInode(Buffer.from(bytes)) };
   }
 
-  /** Finds the node at a path, without following symbolic links. @param path bytes decoded as latin1, without a leading slash. */
+  /** Finds the node at a path, without following symbolic links. @param path bytes decoded as latin1, without a leading
+   *  slash. */
   async find(path: string): Promise<Ext4Node | undefined> {
     let at = await this.node(ROOT_INODE);
     for (const name of path.split('/').filter((part) => part !== '')) {
@@ -119,8 +120,10 @@ export class Ext4Volume {
       }
   }
 
-  /** Walks the whole tree level by level, starting with the root, whose path is ''. A directory that is linked twice is entered once.
-   *  @param leaveOut is called with a description of each part that is skipped: damaged directories, and too deep ones. */
+  /** Walks the whole tree level by level, starting with the root, whose path is ''. A directory that is linked twice is
+   *  entered once.
+   *  @param leaveOut is called with a description of each part that is skipped: damaged directories, and too deep
+   *  ones. */
   async *tree(leaveOut?: (what: string) => void): AsyncGenerator<PathNode> {
     const root = await this.node(ROOT_INODE);
     if (root === undefined) return;
@@ -150,7 +153,8 @@ export class Ext4Volume {
     }
   }
 
-  /** The positions of a file's written blocks, in the order of the file. `isCut` is true if its map is damaged or exceeds a limit. */
+  /** The positions of a file's written blocks, in the order of the file. `isCut` is true if its map is damaged or
+   *  exceeds a limit. */
   async extents(node: Ext4Node): Promise<{ readonly extents: readonly Extent[]; readonly isCut: boolean }> {
     if (isFastLink(node) || (node.flags & INLINE_DATA) !== 0) return { extents: [], isCut: false };
     const found: Extent[] = [];
@@ -213,7 +217,8 @@ export class Ext4Volume {
     return (await this.#read(first.physical * this.superblock.blockBytes, length)).toString('latin1');
   }
 
-  /** Extended attributes; ACLs are in the format of the system calls. system.data, the content of a small file, is omitted. */
+  /** Extended attributes; ACLs are in the format of the system calls. system.data, the content of a small file, is
+   *  omitted. */
   async attributes(node: Ext4Node): Promise<FileAttribute[]> {
     const { blockBytes } = this.superblock;
     const block =
@@ -240,7 +245,8 @@ export class Ext4Volume {
     return value;
   }
 
-  /** The content of a small file or directory that is stored in its inode (inline_data); undefined when it has blocks. */
+  /** The content of a small file or directory that is stored in its inode (inline_data); undefined when it has
+   *  blocks. */
   async #inline(node: Ext4Node): Promise<Buffer | undefined> {
     if ((node.flags & INLINE_DATA) === 0) return undefined;
     const more = readFromInode(node.room).find(({ name }) => name === 'system.data');
@@ -265,7 +271,8 @@ export class Ext4Volume {
     return true;
   }
 
-  /** Adds the blocks of an ext2/ext3 block map: twelve direct blocks, and indirect, double and triple indirect blocks. */
+  /** Adds the blocks of an ext2/ext3 block map: twelve direct blocks, and indirect, double and triple indirect
+   *  blocks. */
   async #addBlockMap({ map, sizeBytes }: Ext4Node, add: (extent: Extent) => boolean): Promise<boolean> {
     const { blockBytes } = this.superblock;
     const end = Math.ceil(sizeBytes / blockBytes);
@@ -312,7 +319,8 @@ export class Ext4Volume {
     return table > 0 && table < blocks ? table : undefined;
   }
 
-  /** Reads through a page cache, for small structures near others that are read next: inodes, descriptors, indirect blocks. */
+  /** Reads through a page cache, for small structures near others that are read next: inodes, descriptors, indirect
+   *  blocks. */
   async #cached(offsetBytes: number, bytes: number): Promise<Buffer> {
     const first = Math.floor(offsetBytes / PAGE_BYTES);
     if (Math.floor((offsetBytes + bytes - 1) / PAGE_BYTES) !== first) return this.#read(offsetBytes, bytes);

@@ -8,7 +8,7 @@ export interface FileAttribute {
   readonly value: Buffer;
 }
 
-/** e_name_index of each namespace. The two kinds of ACL have an index of their own, and an empty name. */
+/** e_name_index of each namespace. The two kinds of ACL have their own index and an empty name. */
 const NAMESPACES: readonly (readonly [prefix: string, index: number])[] = [
   ['system.posix_acl_access', 2],
   ['system.posix_acl_default', 3],
@@ -49,7 +49,8 @@ export function writeIntoInode(attributes: readonly FileAttribute[], room: Buffe
   return true;
 }
 
-/** Encodes an attribute block. @returns undefined when they do not fit. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#extended-attributes */
+/** Encodes an attribute block. @returns undefined when they do not fit. @see
+ *  https://docs.kernel.org/filesystems/ext4/dynamic.html#extended-attributes */
 export function attributeBlock(
   attributes: readonly FileAttribute[],
   physical: number,
@@ -73,7 +74,8 @@ export function attributeBlock(
   return block;
 }
 
-/** Writes the entries from `start` on, and their values from the end backwards; value offsets count from the start of `bytes`.
+/** Writes the entries from `start` on, and their values from the end backwards; value offsets count from the start of
+ *  `bytes`.
  *  @returns the hash of each entry. */
 function writeEntries(bytes: Buffer, start: number, entries: readonly Entry[], isHashed: boolean): number[] {
   let at = start;
@@ -121,7 +123,8 @@ const ACL_HEAD = 4;
 const NAMED_USER = 0x02;
 const NAMED_GROUP = 0x08;
 
-/** Converts an ACL from the format of the system calls, where each entry has an id, to ext4's, where only named users and groups do.
+/** Converts an ACL from the format of the system calls, where each entry has an id, to ext4's, where only named users
+ *  and groups do.
  *  @see Linux include/uapi/linux/posix_acl_xattr.h, fs/ext4/acl.h */
 function shortAcl(acl: Buffer): Buffer {
   const version = Buffer.alloc(ACL_HEAD);

@@ -7,7 +7,8 @@ export const ENTRY_TYPES = { file: 1, directory: 2, fifo: 5, symlink: 7 } as con
 
 export const LONGEST_NAME = 255;
 
-/** Bytes of a directory entry before its name: inode, entry length, name length, type. Entries are padded to 4 bytes. */
+/** Bytes of a directory entry before its name: inode, entry length, name length, type. Entries are padded to 4
+ *  bytes. */
 const ENTRY_HEAD = 8;
 const sizeOf = (nameBytes: number): number => (ENTRY_HEAD + nameBytes + 3) & ~3;
 /** "." and "..". */
@@ -152,8 +153,9 @@ function writeEntry(bytes: Buffer, at: number, inode: number, length: number, ty
   name.copy(bytes, at + ENTRY_HEAD);
 }
 
-/** Encodes the index: its root, which to old kernels is a block with "." and "..", and a second level where the root has too few
- *  entries for all leaves. @see https://docs.kernel.org/filesystems/ext4/dynamic.html#hash-tree-directories */
+/** Encodes the index: its root, which to old kernels is a block with "." and "..", and a second level where the root
+ *  has too few entries for all leaves. @see
+ *  https://docs.kernel.org/filesystems/ext4/dynamic.html#hash-tree-directories */
 function indexOf(hashes: readonly number[], inode: number, parent: number, seed: number): Buffer[] {
   const nodes = hashes.length <= ROOT_PAIRS ? 0 : Math.ceil(hashes.length / NODE_PAIRS);
   if (nodes > ROOT_PAIRS) throw new RangeError(`${hashes.length} blocks of names are more than an index can hold`);

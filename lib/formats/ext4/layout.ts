@@ -68,7 +68,8 @@ export function updateSuperblock(bytes: Buffer, freeBlocks: number, freeInodes: 
   bytes.writeUInt32LE(crc32c(~0, bytes.subarray(0, SUPERBLOCK_CHECKSUM)), SUPERBLOCK_CHECKSUM);
 }
 
-/** Whether a group has a backup of the superblock and the descriptors: 0, 1, and powers of 3, 5 and 7 (sparse_super). */
+/** Whether a group has a backup of the superblock and the descriptors: 0, 1, and powers of 3, 5 and 7
+ *  (sparse_super). */
 export function hasSuperblock(group: number): boolean {
   if (group <= 1) return true;
   return [3, 5, 7].some((base) => {
@@ -80,7 +81,8 @@ export function hasSuperblock(group: number): boolean {
 
 const UNINITIALIZED = { inodes: 1, blocks: 2 };
 
-/** The descriptors of all block groups. Their numbers are stored as a low and a high half. @see https://docs.kernel.org/filesystems/ext4/globals.html */
+/** The descriptors of all block groups. Their numbers are stored as a low and a high half. @see
+ *  https://docs.kernel.org/filesystems/ext4/globals.html */
 export class GroupDescriptors {
   readonly bytes: Buffer;
   readonly #layout: Ext4Layout;
@@ -119,7 +121,8 @@ export class GroupDescriptors {
     this.#setFlags(group, this.#flags(group) & ~UNINITIALIZED.blocks);
   }
 
-  /** Records an inode bitmap that has been written. @param used inodes, from the first on; @param directories among them. */
+  /** Records an inode bitmap that has been written. @param used inodes, from the first on; @param directories among
+   *  them. */
   setInodes(group: number, used: number, directories: number, bitmap: Buffer): void {
     const { inodesPerGroup, checksumSeed } = this.#layout;
     this.#setHalves(group, 0xe, 0x2e, inodesPerGroup - used);

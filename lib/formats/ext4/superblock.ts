@@ -14,7 +14,8 @@ const READ_ONLY = { sparseSuper: 0x1, metadataChecksums: 0x400, readOnly: 0x1000
 /** Blocks of 64 KiB. */
 const LARGEST_LOG_BLOCK = 6;
 
-/** The superblock of an ext2, ext3 or ext4. Counts are clamped, but otherwise not validated: the image may be damaged or hostile. */
+/** The superblock of an ext2, ext3 or ext4. Counts are clamped, but otherwise not validated: the image may be damaged
+ *  or hostile. */
 export interface Ext4Superblock {
   readonly type: 'ext2' | 'ext3' | 'ext4';
   /** Lower case. */
@@ -111,7 +112,8 @@ function textOf(bytes: Buffer): string {
 
 type Kind = 'u8' | 'u16' | 'u32' | 'hex' | 'text' | 'uuid' | 'time';
 
-/** Fields by their names in dumpe2fs: offset, bytes, kind. The low halves of 64-bit numbers; the high halves have no names.
+/** Fields by their names in dumpe2fs: offset, bytes, kind. The low halves of 64-bit numbers; the high halves have no
+ *  names.
  *  @see dumpe2fs(8) */
 const FIELDS: readonly (readonly [name: string, at: number, bytes: number, kind: Kind])[] = [
   ['Inode count', 0x0, 4, 'u32'],

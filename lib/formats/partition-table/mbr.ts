@@ -40,7 +40,8 @@ function entriesOf(sector: Buffer): Entry[] {
   });
 }
 
-/** Reads the primary partitions, and the logical partitions in each extended partition. @param head the disk's first sector. */
+/** Reads the primary partitions, and the logical partitions in each extended partition. @param head the disk's first
+ *  sector. */
 export async function readMbr(read: ReadBytes, head: Buffer): Promise<Mbr | undefined> {
   if (!hasMbr(head)) return undefined;
   const entries = entriesOf(head);
@@ -71,8 +72,8 @@ export async function readMbr(read: ReadBytes, head: Buffer): Promise<Mbr | unde
   return { diskId, partitions, damage };
 }
 
-/** Follows the chain of extended boot records, like the kernel: each has a partition and the position of the next record, relative to
- *  the start of the extended partition. @see sfdisk(8); block/partitions/msdos.c in Linux */
+/** Follows the chain of extended boot records, like the kernel: each has a partition and the position of the next
+ *  record, relative to the start of the extended partition. @see sfdisk(8); block/partitions/msdos.c in Linux */
 async function readLogical(
   read: ReadBytes,
   extended: Entry,

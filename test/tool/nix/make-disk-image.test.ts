@@ -170,27 +170,22 @@ test.each<[string, string, string, RegExp]>([
   ],
   ['a filesystem', '{ fsType = "ext3"; }', '{ }', /fsType: is "ext3"/],
   ['a format', '{ format = "iso"; }', '{ }', /format: is "iso"/],
-  ['a size', '{ bootSize = "lots"; }', '{ }', /bootSize: "lots" is no size/],
-  ['a disk', '{ diskSize = "20 GB"; }', '{ }', /diskSize: "20 GB" is neither/],
+  ['a size', '{ bootSize = "lots"; }', '{ }', /bootSize: "lots" is not a size/],
+  ['a disk', '{ diskSize = "20 GB"; }', '{ }', /diskSize: "20 GB" is not "auto"/],
   [
     'a boot partition behind the end',
     '{ partitionTableType = "efi"; diskSize = "200"; bootSize = "256M"; }',
     '{ }',
     /bootSize: the boot partition would end at 256M/,
   ],
-  ['deterministic without rootFSUID', '{ rootFSUID = null; rootFSHashSeed = null; }', '{ }', /rootFSUID: is needed/],
-  [
-    'touchEFIVars without a GPT',
-    '{ touchEFIVars = true; }',
-    '{ }',
-    /touchEFIVars: EFI variables can be used only with/,
-  ],
+  ['deterministic without rootFSUID', '{ rootFSUID = null; rootFSHashSeed = null; }', '{ }', /rootFSUID: is required/],
+  ['touchEFIVars without a GPT', '{ touchEFIVars = true; }', '{ }', /touchEFIVars: is supported only with/],
   ['onlyNixStore with a loader', '{ onlyNixStore = true; }', '{ }', /onlyNixStore: contents must be empty/],
   [
     'a user without a group',
     '{ contents = [ { source = "/x"; target = "/x"; user = "a"; } ]; }',
     '{ }',
-    /contents\[0\]: user and group must be given both or neither/,
+    /contents\[0\]: user and group must be given together/,
   ],
   [
     'a target that leaves the root',
@@ -202,13 +197,13 @@ test.each<[string, string, string, RegExp]>([
     'an owner on a FAT',
     '{ partitionTableType = "efi"; contents = [ { source = "/x"; target = "/boot/x"; mode = "600"; } ]; }',
     '{ }',
-    /goes onto a FAT/,
+    /is on a FAT/,
   ],
   [
     'a user that is not there',
     '{ contents = [ { source = "/x"; target = "/x"; user = "alice"; group = "users"; } ]; }',
     '{ users = { users = { }; groups.users.gid = 100; }; }',
-    /contents\[0\]\.user: the system declares no user alice/,
+    /contents\[0\]\.user: the system does not declare the user alice/,
   ],
   [
     'a user without a number',
@@ -218,13 +213,8 @@ test.each<[string, string, string, RegExp]>([
   ],
   ['reproducible with a vhdx', '{ format = "vhdx"; reproducible = true; }', '{ }', /reproducible: needs/],
   ['a label', '{ label = "a label of more than sixteen"; }', '{ }', /label: .* is longer than the 16 bytes/],
-  [
-    'secrets of the initrd',
-    '{ }',
-    '{ boot.initrd.secrets."/key" = "/key"; }',
-    /boot\.initrd\.secrets: .* only runs in a VM/,
-  ],
-  ['limine', '{ }', '{ boot.loader.limine.enable = true; }', /boot\.loader\.limine: its installer only runs in a VM/],
+  ['secrets of the initrd', '{ }', '{ boot.initrd.secrets."/key" = "/key"; }', /boot\.initrd\.secrets: .* needs a VM/],
+  ['limine', '{ }', '{ boot.loader.limine.enable = true; }', /boot\.loader\.limine: its installer needs a VM/],
   ['lanzaboote', '{ }', '{ boot.lanzaboote.enable = true; }', /boot\.lanzaboote\.enable/],
   [
     'GRUB without a place',
@@ -247,7 +237,7 @@ test.each<[string, string, string, RegExp]>([
     GRUB('users.root.hashedPasswordFile = "/run/x";'),
     /users\.root\.hashedPasswordFile/,
   ],
-  ['systemd-boot without EFI', '{ }', SYSTEMD_BOOT(), /"legacy" has no EFI, which systemd-boot needs/],
+  ['systemd-boot without EFI', '{ }', SYSTEMD_BOOT(), /"legacy" does not support EFI, which systemd-boot needs/],
   [
     'systemd-boot’s commands',
     '{ partitionTableType = "efi"; }',
@@ -258,7 +248,7 @@ test.each<[string, string, string, RegExp]>([
     'another ESP',
     '{ partitionTableType = "efixbootldr"; }',
     SYSTEMD_BOOT(),
-    /efiSysMountPoint: is \/boot, and the ESP of "efixbootldr" is \/efi/,
+    /efiSysMountPoint: is \/boot, but the ESP of "efixbootldr" is \/efi/,
   ],
 ])('when it is evaluated, refused: %s', async (_, args, config, message) => {
   expect(await refusal(args, config)).toMatch(message);

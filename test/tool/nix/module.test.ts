@@ -78,7 +78,7 @@ test.each([
   [
     'what cannot be done with it',
     '{ boot.loader.systemd-boot.enable = true; nixosDiskImage.partitionTableType = "legacy"; }',
-    /partitionTableType: "legacy" has no EFI/,
+    /partitionTableType: "legacy" does not support EFI/,
   ],
 ])('%s is told when it is evaluated', async (_, module, message) => {
   await expect(configured(module, 'config.system.build.image.drvPath')).rejects.toThrow(message);

@@ -127,7 +127,7 @@ test('a user that the system does not have is named', async () => {
   await writeFile(join(directory, 'file'), 'x');
   const contents = [{ source: join(directory, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
   await expect(buildImage(options(join(directory, 'out'), { contents }), context)).rejects.toThrow(
-    /cannot give \/srv\/file to bob:users in the installed system/,
+    /cannot change the owner of \/srv\/file to bob:users in the installed system/,
   );
   expect(await listed(join(directory, 'out'))).toEqual([]);
 });

@@ -1,5 +1,5 @@
 #!@busybox@/bin/sh
-# Makes the root filesystem around /nix: at boot, and in nixos-enter's chroot. Run again, it changes nothing.
+# Creates the root filesystem around /nix, at boot and in nixos-enter's chroot. It is idempotent.
 export PATH=@busybox@/bin
 umask 0022
 link() { ln -sfn "$1" "$2.new" && mv -T "$2.new" "$2"; }
@@ -32,7 +32,7 @@ done
 ln -sfn /proc/mounts /etc/mtab
 touch /etc/NIXOS
 
-# What is in @usersGroups@ too, for who asks without running this.
+# The same users and groups as in @usersGroups@, which tools read without running this script.
 echo "updating users and groups..."
 for file in passwd group; do [ -e "/etc/$file" ] || cat "@users@/$file" > "/etc/$file"; done
 if [ ! -e /etc/shadow ]; then

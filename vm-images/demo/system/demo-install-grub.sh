@@ -1,12 +1,12 @@
 #!@busybox@/bin/sh
-# Installs GRUB with its own grub-install, or (in the system without it) from finished images, and writes its menu where NixOS's
-# installer does.
+# Installs GRUB with grub-install, or from prebuilt images in the system without grub-install, and writes the menu to
+# the same path as NixOS's installer.
 set -eu
 export PATH=@busybox@/bin:@sw@/bin:@sw@/sbin
 profiles=/nix/var/nix/profiles
 install=${NIXOS_INSTALL_BOOTLOADER:-}
 
-# The path in the store as one name.
+# Converts a store path to a file name.
 copy_name() { file=$(readlink -f "$1"); echo "${file#/nix/store/}" | tr / -; }
 generations() { for link in $profiles/system-*-link; do number=${link#"$profiles"/system-}; echo "${number%-link}"; done | sort -rn; }
 place() { [ -e "$2" ] || { cp "$1" "$2.new"; mv "$2.new" "$2"; }; }
@@ -16,7 +16,8 @@ disk() { device=$(awk '$2 == "/" { print $1 }' /proc/mounts); echo "$device" | s
 le() { value=$1 count=$2; while [ "$count" -gt 0 ]; do printf "\\x$(printf %x $((value & 255)))"; value=$((value >> 8)); count=$((count - 1)); done; }
 poke() { dd of="$1" bs=1 seek="$2" conv=notrunc 2> /dev/null; }
 
-# The boot sector and the core image, where grub-install would put them: the gap behind an MBR, or the BIOS boot partition.
+# Writes the boot sector and the core image like grub-install: into the gap after an MBR, or into the BIOS boot
+# partition.
 embed_grub() {
   disk=$1
   sector=1
@@ -38,7 +39,7 @@ embed_grub() {
   rm /tmp/core.img
 }
 
-# title, toplevel
+# Arguments: title, toplevel
 entry() {
   kernel=$(readlink -f "$2/kernel")
   initrd=$(readlink -f "$2/initrd")
@@ -73,12 +74,12 @@ if [ "$install" = 1 ]; then
       i386-pc) grub-install "$@" --no-rs-codes "$(disk)" ;;
       *) grub-install "$@" --efi-directory=@esp@ --removable --no-nvram ;;
     esac
-    # Only what was installed: GRUB would try every filesystem that it knows of, and complain of each.
+    # Only installed modules: otherwise GRUB would try every filesystem module, and print an error for each missing one.
     printf 'ext2\nfat\nbtrfs\nxfs\nf2fs\n' > /boot/grub/$target/fs.lst
   done
 fi
 mkdir -p /boot/grub
-# On a partition of its own, /boot has copies of the kernels; else GRUB reads them from the store.
+# On a separate partition, /boot has copies of the kernels. Otherwise GRUB reads them from the store.
 if [ -n "@boot@" ]; then label=@boot@; else label=$(echo "@kernelParams@" | tr ' ' '\n' | sed -n 's/^root=LABEL=//p'); fi
 {
   printf 'serial --unit=0 --speed=115200\nterminal_input serial console\nterminal_output serial\nset default=0\nset timeout=0\n'

@@ -1,17 +1,17 @@
 #!@busybox@/bin/sh
-# Leaves on the ESP, and on XBOOTLDR where there is one, what bootctl and NixOS's own installer leave; but no random seed, which
-# every machine of an image would share.
+# Writes the same files to the ESP, and to XBOOTLDR if it exists, as bootctl and NixOS's installer, except the random
+# seed, which all machines of an image would share.
 set -eu
 export PATH=@busybox@/bin
 profiles=/nix/var/nix/profiles
 esp=@esp@
 
-# STORE-PATH-FILE of a store file.
+# Converts the path of a store file to STORE-PATH-FILE.
 copy_name() { file=$(readlink -f "$1"); name=${file#/nix/store/}; echo "${name%%/*}-${file##*/}"; }
 generations() { for link in $profiles/system-*-link; do number=${link#"$profiles"/system-}; echo "${number%-link}"; done | sort -n; }
 place() { [ -e "$2" ] || { cp "$1" "$2.new"; mv "$2.new" "$2"; }; }
 
-# number, name of the specialisation or nothing, toplevel
+# Arguments: number, name of the specialisation or "", toplevel
 entry() {
   kernel=$(copy_name "$3/kernel").efi
   initrd=$(copy_name "$3/initrd").efi

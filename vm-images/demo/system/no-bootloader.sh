@@ -1,3 +1,3 @@
 #!@busybox@/bin/sh
-# What a system runs that is configured without a boot loader.
+# The boot loader installer of a system without a boot loader.
 echo "This system is configured without a boot loader." >&2

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# Stage 1: finds the root filesystem that `root=` names, mounts it, and goes on to stage 2, which `init=` names.
+# Stage 1: finds the root filesystem by `root=`, mounts it, and starts stage 2, given by `init=`.
 export PATH=/bin
 /bin/busybox mkdir -p /proc /sys /dev /run /root-fs
 /bin/busybox --install -s /bin
@@ -26,7 +26,7 @@ for word in $(cat /proc/cmdline); do
   esac
 done
 [ -n "$init" ] || fail "there is no init= on the kernel command line"
-# Also what stage 2 mounts, as NixOS's boot.initrd.kernelModules may.
+# Includes modules for the filesystems that stage 2 mounts, like NixOS's boot.initrd.kernelModules.
 for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs; do modprobe -q "$module" 2> /dev/null; done
 
 attempts=0
@@ -43,7 +43,7 @@ while [ -z "$device" ]; do
 done
 echo "mounting $device ($root) on /..."
 mount_root() { mount ${type:+-t "$type"} "$device" /root-fs; }
-# Those that are modules take a second to load in an emulator.
+# Filesystem modules are loaded only if necessary, because each takes a second in an emulator.
 if ! mount_root 2> /dev/null; then
   for module in btrfs xfs; do modprobe -q $module; done
   mount_root || fail "cannot mount $device"

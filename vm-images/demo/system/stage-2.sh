@@ -14,7 +14,7 @@ mount_fat() {
 }
 [ -z "@boot@" ] || mount_fat "@boot@" /boot
 [ "@esp@" != /efi ] || mount_fat ESP /efi
-# A machine has its own from its first boot on.
+# Every machine creates its own at its first boot.
 [ -s /etc/machine-id ] || tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id
 if [ "@flavour@" = tiny ]; then
   echo "starting busybox init..."

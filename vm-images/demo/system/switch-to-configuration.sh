@@ -1,6 +1,6 @@
 #!@busybox@/bin/sh
-# switch-to-configuration boot: makes the newest generation the boot default; with NIXOS_INSTALL_BOOTLOADER=1 the loader itself is
-# installed too. As in NixOS, a script of the loader's own does it.
+# switch-to-configuration boot: makes the newest generation the boot default, and with NIXOS_INSTALL_BOOTLOADER=1 also
+# installs the boot loader. As in NixOS, it runs the installer script of the boot loader.
 set -eu
 export PATH=@busybox@/bin:@sw@/bin:@sw@/sbin
 case ${1:-} in

@@ -201,7 +201,7 @@ test('contents below the mount point of a boot partition are on that partition, 
 
   const owned = { ...one, user: 'root', group: 'root', mode: '600' };
   await expect(build({ contents: [owned] })).rejects.toThrow(
-    /contents\[0\]\.user: .*a FAT, which has no owners[\s\S]*\.mode/,
+    /contents\[0\]\.user: .*a FAT, which does not store owners[\s\S]*\.mode/,
   );
   const loader = { source: join(directory, 'one'), target: '/boot/EFI/BOOT/BOOTX64.EFI' };
   await expect(build({ contents: [loader] })).rejects.toThrow(/duplicate entry \/EFI\/BOOT\/BOOTX64\.EFI/);

@@ -199,6 +199,6 @@ test('extended attributes: in the inode, in a block of their own, and an ACL', a
   );
   const unknown = [{ target: '/ping', name: 'btrfs.compression', value: '00' }];
   await expect(makeFilesystem({ image, partition, files: entries, attributes: unknown })).rejects.toThrow(
-    /in a namespace that ext4 has/,
+    /in a namespace that ext4 supports/,
   );
 });

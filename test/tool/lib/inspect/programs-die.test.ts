@@ -77,7 +77,7 @@ test('a full directory for temporary files is a failure of the host', async () =
     const command = ['env', `TMPDIR=${full}`, process.execPath, packageFile('dist/cli/main.js'), ...argv];
     const { exitCode, stdout, stderr } = await inSmallTmpfs(full, '64k', command);
     expect(exitCode, stderr.toString('utf8')).toBe(EXIT.harness);
-    expect(stderr.toString('utf8')).toMatch(/no space left in the output of qemu-img/);
+    expect(stderr.toString('utf8')).toMatch(/no space left in the filesystem to which qemu-img writes/);
     // Nothing is left there, and nothing is said of the image.
     expect(stdout.toString('utf8')).toBe('');
   }

@@ -102,7 +102,7 @@ test('refuses a store path that is no system', async () => {
       .split('\n')
       .find((path) => path.endsWith('-busybox')) ?? '';
   await expect(installSystem({ stagedRoot: root, toplevel: busybox, store: demo.store })).rejects.toThrow(
-    /is no NixOS system/,
+    /is not a NixOS system/,
   );
 });
 
