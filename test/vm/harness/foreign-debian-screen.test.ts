@@ -27,5 +27,5 @@ test.each(['bios', 'efi'] as const)('without a serial console it is judged by it
 
   const trusted = await verifyBoot({ image: silent, firmware, login: false });
   expect(trusted.failure).toBeUndefined();
-  expect(trusted.warnings.join('\n')).toMatch(/judged by the screen/);
+  expect(trusted.warnings.join('\n')).toMatch(/based on the screen/);
 });

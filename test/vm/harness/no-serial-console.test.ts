@@ -17,5 +17,5 @@ test.each([
 
   const trusted = await verifyBoot({ image, firmware, login: false });
   expect(trusted.failure).toBeUndefined();
-  expect(trusted.warnings.join('\n')).toMatch(/judged by the screen/);
+  expect(trusted.warnings.join('\n')).toMatch(/based on the screen/);
 });

@@ -32,7 +32,7 @@ const GRUB: readonly (readonly [string, BootStage])[] = [
 test('an initrd that GRUB did not find is the cause, whether GRUB still waits or has started the kernel without it', () => {
   const waits = causeAfter(GRUB);
   expect(waits).toMatchObject({ name: 'grub-error', stage: 'loader' });
-  expect(waits.cause).toMatch(/^GRUB cannot load the system: error: file .*initrd\.efi' not found/);
+  expect(waits.cause).toMatch(/^GRUB cannot boot the entry: error: file .*initrd\.efi' not found/);
   const started = causeAfter([
     ...GRUB,
     ['[    5.900000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)', 'kernel'],

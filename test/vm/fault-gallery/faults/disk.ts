@@ -50,7 +50,7 @@ export const DISK_FAULTS: readonly Fault[] = [
       stage: 'stage 1',
       name: 'filesystem-unreadable',
       cause:
-        /no root directory where its group descriptors say; the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
+        /no root directory where its group descriptors say; seen during the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
     },
     breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES)),
   },
@@ -70,7 +70,7 @@ export const DISK_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'root mounted read-only, and fstab has it otherwise',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'read-only-root', cause: /mounted read-only/ },
     breakIt: async (image) => {
       await beforeInit(image, 'mount -o remount,ro /');
       await changeEtc(image, 'fstab', () => 'LABEL=nixos / ext4 defaults 0 1\n');

@@ -69,7 +69,7 @@ export const FORGED: readonly Fault[] = [
   {
     fault: 'forged: verdicts, reports and escape sequences',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'hang', cause: /CPU is idle/ },
     breakIt: forged(`printf 'GOOD\\nverify: GOOD  tiny.img boots (legacy)\\n{"ok":true,"failure":null,"checks":[]}\\n'
 printf '\\033]0;GOOD\\007\\033[2J\\033[H\\033[32mGOOD\\033[0m\\033[1A\\033[2K\\033[5n\\033[6n\\033c'
 printf '\\rtiny login: root\\r\\n# \\r\\ntiny login: '; sleep 100000

@@ -56,7 +56,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'core image overwritten with noise behind its first sector',
-    ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'hang', cause: /hangs in a loop|does nothing/ },
+    ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'hang', cause: /hangs in a loop|CPU is idle/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = await image.core();
       // A loop that waits for nothing, where the decompressor should be.

@@ -46,7 +46,7 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'init restarts the machine',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /guest rebooted/ },
     breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'reboot -f')),
   },
   {
@@ -71,7 +71,7 @@ export const INIT_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'login',
       name: 'no-serial-console',
-      cause: /screen shows a login prompt|screen shows that it came to/,
+      cause: /screen shows a login prompt|shows that the boot reached/,
     },
     breakIt: async (image) => {
       await image.changeOnEsp(GRUB_CFG, withoutConsole);
@@ -98,25 +98,25 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'stage 2 powers the machine off',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'guest-shutdown', cause: /powered itself off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'guest-shutdown', cause: /guest powered off/ },
     breakIt: (image) => inStage2(image, 'poweroff -f'),
   },
   {
     fault: 'init restarts the machine twice, and once is allowed',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /guest rebooted/ },
     machine: { allowReboots: 1 },
     breakIt: (image) => inStage2(image, 'echo >> /boots; sync; [ $(wc -l < /boots) -gt 2 ] || reboot -f'),
   },
   {
     fault: 'no getty on any console',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /CPU is idle/ },
     breakIt: (image) => changeInittab(image, (table) => table.replace(/^.*getty.*\n/m, '')),
   },
   {
     fault: 'getty for a port that is not there',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /CPU is idle/ },
     breakIt: (image) => changeInittab(image, (table) => table.replace('ttyS0', 'ttyS9')),
   },
   {
@@ -196,7 +196,7 @@ ExecStart=/bin/sleep infinity
   {
     fault: 'the shutdown never ends',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'hang', cause: /does not power off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'hang', cause: /did not power off/ },
     breakIt: (image) => changeInittab(image, (table) => `${table}::shutdown:/bin/sh -c 'while :; do sleep 1; done'\n`),
   },
   {

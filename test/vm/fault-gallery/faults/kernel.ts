@@ -8,7 +8,7 @@ import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
 export const KERNEL_FAULTS: readonly Fault[] = [
   {
     fault: 'initrd cut in half',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or truncated/ },
     breakIt: (image) => image.changeOnEsp(INITRD, half),
   },
   {
@@ -55,7 +55,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'stage 1',
       name: 'kernel-panic-init-died',
-      cause: /process 1 ended/,
+      cause: /process 1 \(init\) exited/,
     },
     breakIt: (image) => image.writeOnRoot(image.system('init'), 'not a program\n', '0100644'),
   },
@@ -96,7 +96,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'stage 1',
       name: 'kernel-panic-no-init',
-      cause: /init that can be started/,
+      cause: /no init that it could start/,
     },
     breakIt: (image) => anotherInit(image, 'not a program\n'),
   },

@@ -50,7 +50,7 @@ export const QUESTIONS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
-      cause: /answered, and asks again/,
+      cause: /answered but asks again/,
     },
     machine: { passphrase: 'wrong horse' },
     breakIt: async () => {},
@@ -63,7 +63,7 @@ export const QUESTIONS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
-      cause: /answered, and asks again/,
+      cause: /answered but asks again/,
     },
     machine: { passphrase: PASSPHRASE },
     breakIt: (image) =>

@@ -31,7 +31,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .linux',
-    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'uefi-shell', cause: /\.linux|no EFI loader/ },
+    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'uefi-shell', cause: /\.linux|no EFI boot loader/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.linux')),
   },
   {
