@@ -26,9 +26,9 @@ import { Machine } from './machine.ts';
 import { firmwareNamed, type MachineContext, type MachineOptions, type MachineSpec } from './machine-spec.ts';
 import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
 
-/** Starts a machine from a disk image on a private overlay: whatever it does, the image's bytes stay as they are.
- *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
- *  {HarnessError} when the host lacks something.
+/** Starts a machine from a disk image, on a private overlay, so that the image is never modified.
+ *  @throws {InvalidOptionsError} for an image that cannot be booted with these options; {ToolMissingError}, {FirmwareMissingError},
+ *  {HarnessError} if the host lacks something.
  *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
 export async function startMachine(options: MachineOptions, context: MachineContext = {}): Promise<Machine> {
   const spec: MachineSpec = { ...options, firmware: firmwareNamed(options.firmware) };
@@ -83,7 +83,7 @@ export async function startMachine(options: MachineOptions, context: MachineCont
 async function firmwareArgs(spec: MachineSpec, architecture: Architecture, directory: string): Promise<string[]> {
   if (spec.firmware === 'bios') return [];
   if (spec.firmware === 'direct') {
-    if (spec.kernel === undefined) throw new TypeError('the rules let no "direct" pass without a kernel');
+    if (spec.kernel === undefined) throw new TypeError('machineRules should have rejected "direct" without a kernel');
     return kernelArgs(spec.kernel.kernel, spec.kernel.initrd, spec.kernel.commandLine);
   }
   const firmware = await findUefiFirmware({ architecture });

@@ -87,7 +87,7 @@ describe.each([
     expect(told).toMatchObject([{ label: 'a.img, efi', isHere: !elsewhere }]);
     if (!elsewhere) expect(told[0]?.pid).toBe(holder.process.pid);
     expect(describeHolders(told)).toMatch(
-      elsewhere ? /^pid \d+ of another container \(a\.img, efi, for / : /^pid \d+ \(a\.img, efi, for /,
+      elsewhere ? /^pid \d+ in another container \(a\.img, efi, for / : /^pid \d+ \(a\.img, efi, for /,
     );
   });
 
@@ -97,7 +97,7 @@ describe.each([
     const attempt = admit(undefined, { places: 1, timeoutMs: 200 });
     await expect(attempt).rejects.toThrow(HarnessError);
     await expect(attempt).rejects.toThrow(
-      /^no place for another machine came free within 200 ms: pid \d+.*a\.img, efi/,
+      /^no place for another machine became free within 200 ms; places are held by pid \d+.*a\.img, efi/,
     );
   });
 });
