@@ -91,7 +91,7 @@ test('a process that is killed leaves no container', async () => {
 
 test('an image that is not there is named, with how to make it', async () => {
   await expect(containerExecutor({ image: 'nixos-disk-image-nowhere:1' })).rejects.toMatchObject({
-    message: expect.stringContaining('there is no image nixos-disk-image-nowhere:1'),
+    message: expect.stringContaining('the container image nixos-disk-image-nowhere:1 does not exist locally'),
     hint: expect.stringContaining('docker build'),
   });
 });
@@ -110,7 +110,7 @@ test('without a container engine, the command line says so in one sentence and w
     ...['--out', join(specification, '..')],
   ]);
   expect(result.stderr.toString()).toBe(
-    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to where one listens\n\nError code: E_HARNESS\n`,
+    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to its socket\n\nError code: E_HARNESS\n`,
   );
   expect(result.exitCode).toBe(3);
   expect(await readFile(specification, 'utf8')).toContain('toplevel');
