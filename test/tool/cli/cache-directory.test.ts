@@ -91,7 +91,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
     const { stdout, exitCode } = await run({ TMPDIR: file, HOME: '/dev/null' });
     expect(exitCode).toBe(3);
     expect(stdout).toMatch(
-      /^MISSING cache directory {5}there is no place for the cache directory: .*\n +set XDG_CACHE_HOME to/m,
+      /^MISSING cache directory {5}the cache directory cannot be created: .*\n +set XDG_CACHE_HOME to/m,
     );
   });
 });
@@ -125,7 +125,7 @@ describe('a user without an entry in passwd', () => {
     [
       'somebody else’s directory',
       `mkdir nixos-disk-image-${UID}; mount --bind /usr nixos-disk-image-${UID}`,
-      /is somebody else's/,
+      /belongs to another user/,
     ],
     ['a link', `ln -s /var/tmp nixos-disk-image-${UID}`, /is not a directory/],
   ])('is refused %s under that name', async (_, prepare, message) => {

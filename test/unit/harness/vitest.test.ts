@@ -22,8 +22,8 @@ describe.each([
 });
 
 test.each([
-  [undefined, /^toBoot: needs to be told where and how to boot: toBoot\(\{ firmware: 'efi' \}\)$/],
-  [{ firmware: 'efi', image: 'b.img' }, /^toBoot: image: is what expect\(\) is given/],
+  [undefined, /^toBoot: requires options with the firmware to boot: toBoot\(\{ firmware: 'efi' \}\)$/],
+  [{ firmware: 'efi', image: 'b.img' }, /^toBoot: image: is the argument of expect\(\)/],
 ])('toBoot refuses %j', async (expectation, message) => {
   const attempt = expect('a.img').toBoot(expectation as BootExpectation);
   await expect(attempt).rejects.toThrow(message);

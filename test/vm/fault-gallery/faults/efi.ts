@@ -86,7 +86,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'initrd cut in half (systemd-boot)',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or truncated/ },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'kernel', name: 'initrd-damaged', cause: /or truncated/ },
     breakIt: (image) => image.changeOnEsp(/nixos\/[^/]*initrd[^/]*\.efi$/i, half),
   },
   {
