@@ -4,7 +4,7 @@ import { makeCommand } from '../../../cli/commands/declare.ts';
 import { specificationOf } from '../../../cli/specification-flags.ts';
 import { imageSpecSchema, parseImageSpec } from '../../../lib/spec/image-spec.ts';
 
-/** The specification that a command line asks for. */
+/** Returns the specification from a command line. */
 function specificationFor(...argv: string[]): Record<string, unknown> {
   let specification: Record<string, unknown> = {};
   const declaration = {
@@ -18,7 +18,7 @@ function specificationFor(...argv: string[]): Record<string, unknown> {
   return specification;
 }
 
-test('every option of a specification has a flag, but for what only a file can say', () => {
+test('every option of a specification has a flag, except those that only a file can have', () => {
   const names = Object.keys(imageSpecSchema.shape).filter((name) => name !== 'contents' && name !== 'name');
   const flags = new Set(makeCommand(build, new AbortController().signal).options.map((one) => one.attributeName()));
   const lower = new Set([...flags].map((flag) => flag.toLowerCase()));
@@ -44,6 +44,6 @@ test.each<[string[], Record<string, unknown>]>([
     expect(() => parseImageSpec({ toplevel: '/x', fsType: 'ext4', ...expected })).not.toThrow(/no such option/);
 });
 
-test('what is no choice of an option is refused by the command line', () => {
+test('the command line refuses an invalid choice', () => {
   expect(() => specificationFor('--console-mode', '17')).toThrow(/Allowed choices are 0, 1, 2/);
 });

@@ -15,7 +15,7 @@ const descriptor = (over: object = {}): string =>
     ...over,
   });
 
-test('takes a plain UEFI descriptor for q35', () => {
+test('accepts a plain UEFI descriptor for q35', () => {
   expect(chooseFirmware('f', descriptor())).toMatchObject({
     code: '/code',
     variablesTemplate: '/vars',
@@ -36,7 +36,7 @@ test.each([
   expect(chooseFirmware('f', descriptor(over))).toBe(why);
 });
 
-test('says what is wrong with a file that is not a descriptor', () => {
+test('says why a file is not a descriptor', () => {
   expect(chooseFirmware('f', '{')).toBe('is not JSON');
   expect(chooseFirmware('f', '{}')).toMatch(/is not a firmware descriptor/);
 });
