@@ -6,7 +6,7 @@ import { FAULTS } from './faults.ts';
 import { type Gallery, openGallery } from './gallery.ts';
 import { GalleryTable } from './table.ts';
 
-// Good images, each broken in one way: the verifier must name the stage and the cause, and never only a deadline.
+// Good images, each broken in one way: the verdict must name the stage and the cause, not just a time limit.
 
 const table = new GalleryTable();
 const all = process.env.ALL_VERDICTS !== undefined;
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await gallery[Symbol.asyncDispose]();
-  // For docs/verify.md, when somebody measures.
+  // For the measurements in docs/verify.md.
   if (process.env.GALLERY_TABLE !== undefined) await table.write(process.env.GALLERY_TABLE);
 });
 
