@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../harness/cache-directory.ts';
 
-// What people read is plain English: these have a plainer form, given beside each.
+// Phrases that are not plain English, and what to say instead.
 
 const PHRASES: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bis no (?!longer|more|answer|init|shell)\w+/i, 'is not a …'],
