@@ -32,7 +32,7 @@ export class BootWatch {
   readonly #screen = new FailureWatcher('screen');
   /** The text after the last newline. */
   #rest = '';
-  /** The beginning of a line that a kernel message interrupted: its writer still waits behind it. */
+  /** The beginning of a line that a kernel message interrupted: the program that wrote it still waits on that line. */
   #cut = '';
   #lastLine = '';
   /** Whether the last line was printed after the boot loader, so that it may be a question. */
@@ -152,7 +152,7 @@ export class BootWatch {
     if (stamp === null) this.#cut = '';
     else this.#cut += line.slice(0, stamp.index);
     const whole = stamp === null || stamp.index === 0 ? line : line.slice(stamp.index);
-    // A question stays open while the kernel prints messages behind it.
+    // A question stays open while kernel messages follow it.
     const isOpen = stamp !== null && this.#isAsked && questionIn(this.#lastLine, true) !== undefined;
     if (line.trim() !== '' && this.#cut === '' && !isOpen) {
       this.#lastLine = line;

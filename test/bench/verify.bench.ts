@@ -104,7 +104,7 @@ test('the verdict on each image of the fault gallery', async () => {
       right ? `${failure.name}${after}` : `WRONG: ${failure?.name}`,
     );
   }
-  report('verdict behind the last sign (median of the gallery)', `${(median(afterMs) / 1000).toFixed(2)} s`, '≤ 0.3 s');
+  report('verdict after the last sign (median of the gallery)', `${(median(afterMs) / 1000).toFixed(2)} s`, '≤ 0.3 s');
 });
 
 test('the verdict on a good image compared with a manual boot', async () => {

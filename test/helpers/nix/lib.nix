@@ -58,7 +58,7 @@ let
       let
         digits = builtins.match "0*([0-9]+)" text;
       in
-      if digits == null then throw "toIntBase10: ${text} is no number" else builtins.fromJSON (builtins.head digits);
+      if digits == null then throw "toIntBase10: ${text} is not a number" else builtins.fromJSON (builtins.head digits);
     toList = value: if builtins.isList value then value else [ value ];
 
     # A source with only these files and directories of its root.

@@ -140,7 +140,7 @@ export class BrokenImage {
   /** Resolves a link in the system, because debugfs does not follow links. */
   async linkOfSystem(path: string): Promise<string> {
     const target = /Fast link dest: "(.*)"/.exec(await this.debugfs(`stat ${this.system(path)}`))?.[1];
-    if (target === undefined) throw new Error(`${path} is no link`);
+    if (target === undefined) throw new Error(`${path} is not a link`);
     return target;
   }
 

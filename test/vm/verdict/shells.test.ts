@@ -16,7 +16,7 @@ const prompt = (ps1: string): VerdictCase['guest'] => ({
 const PROMPTS: readonly (readonly [what: string, ps1: string])[] = [
   ['❯', '❯ '],
   ['➜ and the directory, with colours', String.raw`\033[1;32m➜  \033[36m~\033[00m `],
-  ['λ behind a title, and codes of a terminal behind it', String.raw`\033]0;small: ~\007λ \033[?2004h\033[=5u\033[5 q`],
+  ['λ after a title, followed by terminal codes', String.raw`\033]0;small: ~\007λ \033[?2004h\033[=5u\033[5 q`],
   ['two lines, and a shift-in at the end', String.raw`┌──(root㉿small)-[~]\r\n└─\033[1;31m#\033[0m \017`],
   ['nothing at all', ''],
   ["a login prompt's words", 'small login: '],

@@ -37,7 +37,7 @@ export function consoleProgram(script: string, more = ''): Record<string, string
   };
 }
 
-/** The real agetty and login instead of busybox's. @see agetty(8), login(1) */
+/** The real agetty and login, which replace those of busybox. @see agetty(8), login(1) */
 export function realLogin(agetty = ''): Record<string, string> {
   return consoleProgram(`exec /usr/sbin/agetty -l /usr/bin/login ${agetty} ttyS0 115200 vt220`);
 }

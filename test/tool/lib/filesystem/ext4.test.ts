@@ -132,7 +132,7 @@ test.each([
   ['an entry without its directory', [entry('a/b', 'symlink')], /"\/a\/b" into an ext4.*nothing makes \/a/s],
   ['a name of 256 bytes', [entry('n'.repeat(256), 'symlink')], /its name has 256 bytes/],
   ['a target of 4096 bytes', [entry('l', 'symlink', { target: 'x'.repeat(4096) })], /its target has 4096 bytes/],
-  ['a file in the place of lost+found', [entry('lost+found', 'symlink')], /it is a symlink/],
+  ['a symbolic link instead of lost+found', [entry('lost+found', 'symlink')], /it is a symlink/],
   ['the same path twice', [entry('a', 'symlink'), entry('a', 'fifo')], /duplicate entry \/a/],
   ['a time after 2446', [entry('a', 'symlink', { mtime: 2 ** 34 })], /its time is 17179869184 s since 1970/],
 ] as const)('%s is refused', async (_, entries, message) => {

@@ -94,7 +94,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       name: 'kernel-damaged',
       cause: /is no kernel/,
     },
-    breakIt: (image) => image.changeOnEsp(KERNEL, () => 'this is no kernel\n'.repeat(1000)),
+    breakIt: (image) => image.changeOnEsp(KERNEL, () => 'this is not a kernel\n'.repeat(1000)),
   },
   {
     fault: 'kernel cut in half',

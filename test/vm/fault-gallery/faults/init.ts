@@ -176,12 +176,12 @@ export const INIT_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'init',
       name: 'waits-for-job',
-      cause: /never\.service|Waits for ever/,
+      cause: /never\.service|Waits forever/,
     },
     breakIt: async (image) => {
       const etc = `${await image.linkOfSystem('etc')}/systemd/system`;
       const unit = `[Unit]
-Description=Waits for ever
+Description=Waits forever
 DefaultDependencies=no
 Before=serial-getty@ttyS0.service multi-user.target
 [Service]
