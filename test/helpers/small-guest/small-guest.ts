@@ -34,7 +34,8 @@ const FASTER = [
 ].join(' ');
 
 /** Returns the options of verifyBoot for a guest in a mode.
-@param directory the directory for its image; default: one that is removed after the test. A concurrent test must give one, because vitest then cannot tell which test it belongs to.
+ *  @param directory the directory for its image; default: one that is removed after the test. A concurrent test must give one,
+ *  because vitest then cannot tell which test it belongs to.
  *  Runs: fakeroot, busybox, cpio, mke2fs, sfdisk, grub-mkimage the first time; cp, cpio, debugfs each time. */
 export async function smallGuest(
   mode: GuestMode,

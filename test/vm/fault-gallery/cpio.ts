@@ -10,7 +10,8 @@ export interface CpioFile {
 const DIRECTORY = 0o040755;
 const PROGRAM = 0o100755;
 
-/** Builds an archive to append to an initrd: its files replace existing ones, and parent directories are created. @see Linux Documentation/driver-api/early-userspace/buffer-format.rst */
+/** Builds an archive to append to an initrd: its files replace existing ones, and parent directories are created. @see Linux
+ *  Documentation/driver-api/early-userspace/buffer-format.rst */
 function cpioArchive(files: readonly CpioFile[]): Buffer {
   const directories = new Set<string>();
   for (const { path } of files)

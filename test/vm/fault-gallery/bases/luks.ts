@@ -19,7 +19,9 @@ const MORE_BYTES = 32 * MIB;
 /** In load order. */
 const MODULES = ['crypto/ecb', 'crypto/xts', 'drivers/md/dm-mod', 'drivers/md/dm-crypt'];
 
-/** A shell script for the initrd that opens `$luks` as /dev/mapper/root with the prompts that users see: cryptsetup's, and those of programs that read the passphrase themselves. @see cryptsetup src/utils_tools.c; systemd src/cryptsetup/cryptsetup.c, src/shared/ask-password-api.c */
+/** A shell script for the initrd that opens `$luks` as /dev/mapper/root with the prompts that users see: cryptsetup's, and those of
+ *  programs that read the passphrase themselves. @see cryptsetup src/utils_tools.c; systemd src/cryptsetup/cryptsetup.c,
+ *  src/shared/ask-password-api.c */
 export const ASKING = {
   cryptsetup: 'until cryptsetup open --disable-locks --tries 1 "$luks" root; do :; done',
   systemd: asking({
