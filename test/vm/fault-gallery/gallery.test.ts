@@ -34,7 +34,7 @@ test.concurrent.each(
 
 test.concurrent.each(
   HARMLESS.filter(({ slow }) => all || slow !== true).map((one) => [`${one.fault}, ${one.firmware}`, one] as const),
-)('boots all the same: %s', async (_, harmless) => {
+)('boots in spite of it: %s', async (_, harmless) => {
   const report = await gallery.boot(harmless);
   expect(report.failure, report.console.slice(-15).join('\n')).toBeUndefined();
   expect(report.ok).toBe(true);
@@ -53,7 +53,7 @@ const GOOD = [
 ] as const;
 test.concurrent.each(
   all ? GOOD : GOOD.slice(0, 4),
-)('nothing is said of what they were before: %s, %s', async (base, firmware, options) => {
+)('the good image has no failure and no warning: %s, %s', async (base, firmware, options) => {
   const report = await verifyBoot({ image: await gallery.image(base), firmware, ...options });
   expect(report.failure).toBeUndefined();
   expect(report.warnings).toEqual([]);

@@ -327,7 +327,7 @@ test.each([
   ['btrfs', ['mkfs.btrfs', '-q']],
   ['xfs', ['mkfs.xfs', '-q']],
   ['f2fs', ['mkfs.f2fs', '-q']],
-])('deep: a sound %s is sound, and a damaged one is not', async (type, mkfs) => {
+])('deep: a valid %s causes no finding, and a damaged one does', async (type, mkfs) => {
   const image = await emptyDisk(320 * MIB);
   await run([...mkfs, image]);
   const found = async () => {
