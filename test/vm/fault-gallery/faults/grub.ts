@@ -77,7 +77,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'grub.cfg missing',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-prompt', cause: /no grub\.cfg/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-prompt', cause: /no usable grub\.cfg/ },
     breakIt: (image) => image.removeFromEsp(GRUB_CFG),
   },
   {
