@@ -9,27 +9,27 @@ import { isErrno } from '../lib/run/errno.ts';
 import { waitForLock } from '../lib/run/kernel-lock.ts';
 import { HarnessError } from './errors.ts';
 
-/** The one directory outside the checkout that the project writes to. */
+/** The only directory outside the checkout that the project writes to. */
 export interface CacheDirectory {
   readonly path: string;
-  /** Why it is not where it belongs; undefined when it is. */
+  /** Why it is not in the usual place, or which setting was ignored; otherwise undefined. */
   readonly note: string | undefined;
 }
 
 const NAME = 'nixos-disk-image';
 
 let known: { readonly of: string; readonly cache: CacheDirectory } | undefined;
-let tell = (note: string): void => process.emitWarning(note);
+let notify = (note: string): void => process.emitWarning(note);
 
-/** Who shows a note about the cache directory to the user; otherwise it is a warning of Node's. It is given at most once. */
+/** Sets the listener for a note about the cache directory, which is emitted at most once. Default: a warning from Node. */
 export function onCacheNote(listener: (note: string) => void): void {
-  tell = listener;
+  notify = listener;
 }
 
-/** Finds the cache directory: in XDG_CACHE_HOME, else in ~/.cache. Where that cannot be written to, a private one in the directory
- *  for temporary files, with a note.
- *  @throws {HarnessError} when there is no place for it at all.
- *  @see XDG Base Directory Specification: a path that is empty or relative counts as not set. */
+/** Finds the cache directory: in XDG_CACHE_HOME, else in ~/.cache. If that is not writable, it is a private directory in the
+ *  directory for temporary files, with a note.
+ *  @throws {HarnessError} if none can be used.
+ *  @see XDG Base Directory Specification: an empty or relative path counts as not set. */
 export function findCacheDirectory(): CacheDirectory {
   const { XDG_CACHE_HOME: xdg, HOME: home } = process.env;
   const of = JSON.stringify([xdg, home, tmpdir()]);
@@ -37,11 +37,11 @@ export function findCacheDirectory(): CacheDirectory {
   return known.cache;
 }
 
-/** The path of the cache directory, which is there and can be written to. */
+/** Returns the path of the cache directory, which exists and is writable. */
 export function cacheDirectory(): string {
   const before = known;
   const { path, note } = findCacheDirectory();
-  if (note !== undefined && known !== before) tell(`the cache is in ${path}: ${note}`);
+  if (note !== undefined && known !== before) notify(`the cache is in ${path}: ${note}`);
   return path;
 }
 
@@ -57,7 +57,7 @@ function chooseCacheDirectory(): CacheDirectory {
 
 interface WantedDirectory {
   readonly path: string | undefined;
-  /** The setting that it comes from. */
+  /** The setting that the path comes from. */
   readonly from?: string;
   readonly note: string | undefined;
 }
@@ -76,7 +76,7 @@ function wantedDirectory(): WantedDirectory {
   }
 }
 
-/** What is wrong with a directory, which is made where it is missing. */
+/** Creates a directory if it is missing. @returns why it cannot be used; undefined if it can. */
 function faultOf(path: string): string | undefined {
   try {
     makeDirectories(path);
@@ -87,19 +87,20 @@ function faultOf(path: string): string | undefined {
   }
 }
 
-/** Not `recursive`: below /proc, where mkdir(2) says ENOENT, Node would try for ever. */
+/** Creates a directory and its parents. Node's `recursive` would loop endlessly below /proc, where mkdir(2) fails with ENOENT. */
 function makeDirectories(path: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
   if (dirname(path) !== path) makeDirectories(dirname(path));
   try {
     mkdirSync(path);
   } catch (error) {
-    // Another process may have made it.
+    // Another process may have created it.
     if (!isErrno(error, 'EEXIST') || !statSync(path).isDirectory()) throw error;
   }
 }
 
-/** This user's alone. What somebody else made under its name beforehand is not used: its programs would be run. */
+/** Returns a directory of this user in the directory for temporary files. It refuses one that belongs to another user, because
+ *  programs from the cache are run. */
 function privateDirectory(): string {
   const uid = process.getuid?.() ?? 0;
   const path = join(tmpdir(), `${NAME}-${uid}`);
@@ -109,7 +110,7 @@ function privateDirectory(): string {
     const found = lstatSync(path);
     if (!found.isDirectory()) throw new HarnessError(`the cache directory ${path} is not a directory`, { hint });
     if (found.uid !== uid)
-      throw new HarnessError(`the cache directory ${path} is somebody else's: its owner is user ${found.uid}`, {
+      throw new HarnessError(`the cache directory ${path} belongs to another user (UID ${found.uid})`, {
         hint,
       });
     if ((found.mode & 0o777) !== 0o700) chmodSync(path, 0o700);
@@ -118,18 +119,18 @@ function privateDirectory(): string {
   } catch (cause) {
     if (cause instanceof HarnessError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new HarnessError(`there is no place for the cache directory: ${reason}`, { cause, hint });
+    throw new HarnessError(`the cache directory cannot be created: ${reason}`, { cause, hint });
   }
 }
 
-/** A file of the package's own sources, such as `vm-images/builder/agent.c`, from a checkout or from dist. */
+/** Returns the path of a file in this package, such as `vm-images/builder/agent.c`, from a checkout or from dist. */
 export function packageFile(path: string): string {
   const here = dirname(fileURLToPath(import.meta.url));
   const packageRoot = here.endsWith(join('dist', 'harness')) ? join(here, '..', '..') : join(here, '..');
   return join(packageRoot, path);
 }
 
-/** What a JSON file of the cache has; undefined when it is not there, is damaged, or is another version's. */
+/** Reads a JSON file from the cache; undefined if it is missing, is damaged or comes from another version. */
 export async function readCachedJson<S extends z.ZodType>(file: string, schema: S): Promise<z.output<S> | undefined> {
   try {
     return schema.safeParse(JSON.parse(await readFile(file, 'utf8'))).data;
@@ -138,15 +139,15 @@ export async function readCachedJson<S extends z.ZodType>(file: string, schema: 
   }
 }
 
-/** Writes a JSON file whole, or not at all. */
+/** Writes a JSON file atomically. */
 export async function writeCachedJson(file: string, value: unknown): Promise<void> {
   const made = `${file}.${process.pid}`;
   await writeFile(made, `${JSON.stringify(value, undefined, 1)}\n`);
   await rename(made, file);
 }
 
-/** The cached directory `name`, made by `make` into a private one when it is not there yet, or is not whole any longer: each file
- *  that was made must still be there with its size. Of several processes, one makes it, and the others wait. */
+/** Returns the cached directory `name`. `make` fills it if it does not exist or is no longer complete: each file must still have
+ *  its size. One process does that while others wait. */
 export async function cachedDirectory(name: string, make: (directory: string) => Promise<void>): Promise<string> {
   const target = join(cacheDirectory(), name);
   if (await isWhole(target)) return target;
@@ -158,7 +159,7 @@ export async function cachedDirectory(name: string, make: (directory: string) =>
   await mkdir(directory);
   await make(directory);
   const sizes = await sizesOf(directory);
-  // Without its list, the directory counts as damaged.
+  // Without its list of files, the directory counts as damaged.
   await rm(listOf(target), { force: true });
   await rename(target, join(work.path, 'damaged')).catch(() => undefined);
   await rename(directory, target);
@@ -179,7 +180,7 @@ async function isWhole(target: string): Promise<boolean> {
   return Object.entries(made).every(([path, size]) => found[path] === size);
 }
 
-/** The size of each file in a directory. */
+/** Returns the size of each file in a directory. */
 async function sizesOf(directory: string): Promise<Record<string, number>> {
   const sizes: Record<string, number> = {};
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {

@@ -2,12 +2,12 @@ import { DiskImageError, type DiskImageErrorOptions } from '../lib/run/errors.ts
 import { formatDuration } from '../lib/units.ts';
 import { ARCHITECTURES, type Architecture } from './qemu/architecture.ts';
 
-/** What every error about a machine shows: how far the boot came, and what the console showed last. */
+/** Evidence in every error about a machine: the stage that the boot reached and the end of the console. */
 export interface ConsoleEvidence {
   readonly stage?: string | undefined;
-  /** The last lines of the console, as a person would have seen them. */
+  /** The last lines of the console, as displayed by a terminal. */
   readonly lastLines: readonly string[];
-  /** The whole record. */
+  /** The file with the complete console output. */
   readonly logFile?: string | undefined;
 }
 
@@ -15,13 +15,13 @@ function evidenceText({ stage, lastLines, logFile }: ConsoleEvidence): string {
   return [
     ...(stage === undefined ? [] : [`Stage reached: ${stage}`]),
     lastLines.length === 0
-      ? 'The console showed nothing.'
+      ? 'The console printed nothing.'
       : `Last lines of the console:\n${lastLines.map((line) => `  ${line}`).join('\n')}`,
     ...(logFile === undefined ? [] : [`Whole console: ${logFile}`]),
   ].join('\n');
 }
 
-/** No descriptor names firmware that serves: the host lacks a package. */
+/** Thrown if no firmware descriptor on this host describes usable firmware: a package is missing. */
 export class FirmwareMissingError extends DiskImageError {
   readonly code = 'E_FIRMWARE_MISSING';
 
@@ -29,16 +29,16 @@ export class FirmwareMissingError extends DiskImageError {
     const { machine, firmwarePackage } = ARCHITECTURES[architecture];
     super(`no UEFI firmware for ${architecture} ${machine} machines was found`, {
       detail: [
-        `Descriptors were looked for in:`,
+        `Searched for firmware descriptors in:`,
         ...directories.map((directory) => `  ${directory}`),
         ...rejected.map((line) => `  ${line}`),
       ].join('\n'),
-      hint: `install it: apt-get install ${firmwarePackage} (Debian); with Nix, QEMU brings it along`,
+      hint: `install it: apt-get install ${firmwarePackage} (Debian); with Nix, QEMU includes it`,
     });
   }
 }
 
-/** QEMU ended while somebody waited for its guest: a crash, a kill, or a guest that powered itself off or reset. */
+/** Thrown if QEMU ended during a wait for its guest: it crashed or was killed, or the guest powered off or reset. */
 export class MachineExitedError extends DiskImageError {
   readonly code = 'E_MACHINE_EXITED';
   readonly evidence: ConsoleEvidence;
@@ -64,7 +64,8 @@ export class MachineExitedError extends DiskImageError {
 export interface MachineExit {
   readonly exitCode: number | undefined;
   readonly signal: string | undefined;
-  /** QMP's SHUTDOWN reason: "guest-shutdown", "guest-reset", "guest-panic", "host-qmp-quit"; undefined when QEMU died without one. */
+  /** The reason in QMP's SHUTDOWN event: "guest-shutdown", "guest-reset", "guest-panic", "host-qmp-quit"; undefined if QEMU died
+   *  without one. */
   readonly reason: string | undefined;
   readonly durationMs: number;
 }
@@ -75,7 +76,7 @@ function describeExit({ exitCode, signal, reason }: MachineExit): string {
   return `QEMU exited with status ${exitCode}`;
 }
 
-/** A deadline passed. */
+/** Thrown if a wait reached its time limit. */
 export class WaitTimeoutError extends DiskImageError {
   readonly code = 'E_WAIT_TIMEOUT';
   readonly evidence: ConsoleEvidence;
@@ -83,7 +84,7 @@ export class WaitTimeoutError extends DiskImageError {
   readonly timeoutMs: number;
 
   constructor(machine: string, waitedFor: string, timeoutMs: number, evidence: ConsoleEvidence) {
-    super(`${machine}: waited ${formatDuration(timeoutMs)} for ${waitedFor}, which did not come`, {
+    super(`${machine}: timed out after ${formatDuration(timeoutMs)} while waiting for ${waitedFor}`, {
       detail: evidenceText(evidence),
     });
     this.evidence = evidence;
@@ -92,12 +93,12 @@ export class WaitTimeoutError extends DiskImageError {
   }
 }
 
-/** The image does not boot. The harness is well. */
+/** Thrown if the image does not boot; the harness works. */
 export class BootFailedError extends DiskImageError {
   readonly code = 'E_BOOT_FAILED';
-  /** A word for programs, such as "kernel-panic": the name of a failure pattern or of a finding. */
+  /** An identifier for programs, such as "kernel-panic": the name of a failure pattern, a question or a finding. */
   readonly failure: string;
-  /** When what shows it was seen, in milliseconds since the machine was started. */
+  /** When the evidence was seen, in milliseconds since the start of the machine. */
   readonly seenAtMs: number | undefined;
   readonly stage: string;
   readonly reason: string;
@@ -126,12 +127,12 @@ export class BootFailedError extends DiskImageError {
   }
 }
 
-/** The guest is not as a check expects. The harness is well. */
+/** Thrown if the guest is not as a check expects; the harness works. */
 export class AssertionFailedError extends DiskImageError {
   readonly code = 'E_ASSERTION_FAILED';
 }
 
-/** The harness or the host failed: QEMU would not start, a socket did not come. */
+/** Thrown if the harness or the host failed: QEMU did not start, or a socket did not appear. */
 export class HarnessError extends DiskImageError {
   readonly code = 'E_HARNESS';
 }

@@ -2,12 +2,12 @@ import { writeFile } from 'node:fs/promises';
 import type { Reporter, TestModule } from 'vitest/node';
 import { renderHtml } from './report/html.ts';
 
-/** A reporter of vitest's that writes every boot of a test run to one HTML page, also of a run that was merged from shards:
+/** A vitest reporter that writes every boot of a test run to one HTML page, also for a run merged from shards:
  *
  *      vitest run --shard=1/2 --reporter=blob
  *      vitest --merge-reports --reporter=default --reporter=nixos-disk-image/harness/vitest-reporter
  *
- *  The page is `boots.html`, or what the option `outputFile` or NIXOS_DISK_IMAGE_BOOTS names. */
+ *  The page is `boots.html`, or the file in the option `outputFile` or the variable NIXOS_DISK_IMAGE_BOOTS. */
 export default class BootReporter implements Reporter {
   readonly #outputFile: string;
 

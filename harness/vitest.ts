@@ -11,13 +11,13 @@ import { type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';
 
 export { expect } from 'vitest';
 
-/** Starts a machine that ends, with its private files, when its test does. */
+/** Starts a machine that is ended, and its private files removed, at the end of the test. */
 export type StartTestMachine = (spec: MachineOptions) => Promise<Machine>;
 
-/** vitest's `test`, with a fixture `machine`: `const vm = await machine({ image, firmware: 'efi' })`. A test that times out
- *  ends its machines too. */
+/** vitest's `test` with a fixture `machine`: `const vm = await machine({ image, firmware: 'efi' })`. The machines also end if the
+ *  test times out. */
 export const test = base.extend<{ readonly machine: StartTestMachine }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest reads from it which other fixtures this one needs.
+  // biome-ignore lint/correctness/noEmptyPattern: vitest reads the required fixtures from this pattern.
   machine: async ({}, use) => {
     const started: Machine[] = [];
     const abort = new AbortController();
@@ -31,28 +31,28 @@ export const test = base.extend<{ readonly machine: StartTestMachine }>({
   },
 });
 
-/** What toBoot is told of a boot: where and how, and what must be true inside. */
+/** The options of toBoot: the machine, the login and the checks. */
 export type BootExpectation = Omit<VerifyBootOptions, 'image'>;
 
-/** A boot, and what the test that it belongs to expected of it. */
+/** A boot, and what its test expected. */
 export interface RecordedBoot extends BootReport {
   readonly expected?: BootExpected | undefined;
 }
 
 interface BootMatchers<R = unknown> {
-  /** The image boots, its checks pass, and it shuts down: `await expect(image).toBoot({ firmware: 'efi' })`. A test that times out
-   *  ends its machine. */
+  /** Asserts that the image boots, its checks pass and it shuts down: `await expect(image).toBoot({ firmware: 'efi' })`. The
+   *  machine also ends if the test times out. */
   toBoot(expectation: BootExpectation): Promise<R>;
-  /** The image does not boot, for this reason: the name of a failure pattern or of a finding, such as "no-boot-code". */
+  /** Asserts that the boot fails for this reason: the name of a failure pattern, a question or a finding, such as "no-boot-code". */
   toFailBooting(failure: string, expectation: BootExpectation): Promise<R>;
 }
 
 declare module 'vitest' {
   interface TaskMeta {
-    /** What became of the boots of a test, for vitest-reporter. */
+    /** The results of a test's boots, for vitest-reporter. */
     boots?: RecordedBoot[];
   }
-  // biome-ignore lint/suspicious/noExplicitAny: declarations merge only with the parameters that vitest's own has.
+  // biome-ignore lint/suspicious/noExplicitAny: a declaration merges only if it has the type parameters of vitest's own.
   interface Matchers<T = any> extends BootMatchers<T> {}
 }
 
@@ -64,7 +64,7 @@ expect.extend({
     return {
       pass: report.ok,
       message: () =>
-        report.ok ? `expected ${report.image} not to boot, and it does\n${renderText(report)}` : renderText(report),
+        report.ok ? `expected ${report.image} not to boot, but it boots\n${renderText(report)}` : renderText(report),
     };
   },
   async toFailBooting(image: unknown, failure: unknown, expectation: BootExpectation) {
@@ -91,7 +91,7 @@ expect.extend({
 
 type CurrentTest = Pick<RunnerTestCase, 'meta' | 'context'>;
 
-/** Boots it for as long as the test runs. What is wrong with the options is an error of the test's, also of one that expects no boot. */
+/** Boots the image for as long as the test runs. Invalid options fail the test, also if it expects the boot to fail. */
 async function bootFor(
   matcher: string,
   image: unknown,
@@ -101,9 +101,8 @@ async function bootFor(
   if (typeof image !== 'string' || image === '')
     throw wrong(matcher, 'image', `must be the path of a disk image; it is ${kindOf(image)}${suggestPath(image)}`);
   if (typeof expectation !== 'object' || expectation === null)
-    throw wrong(matcher, '', `needs to be told where and how to boot: ${matcher}({ firmware: 'efi' })`);
-  if ('image' in expectation)
-    throw wrong(matcher, 'image', 'is what expect() is given, and cannot be an option as well');
+    throw wrong(matcher, '', `requires options with the firmware to boot: ${matcher}({ firmware: 'efi' })`);
+  if ('image' in expectation) throw wrong(matcher, 'image', 'is the argument of expect() and cannot also be an option');
   return verifyBoot({ ...expectation, image }, { signal: task?.context.signal });
 }
 
@@ -116,13 +115,13 @@ function kindOf(value: unknown): string {
   return Array.isArray(value) ? 'an array' : typeof value === 'object' ? 'an object' : `${typeof value}`;
 }
 
-/** What buildImage returns is near at hand. */
+/** Suggests the `image` property to a test that passed the result of buildImage. */
 function suggestPath(value: unknown): string {
   const isBuilt = typeof value === 'object' && value !== null && 'image' in value;
   return isBuilt ? '; did you mean its "image"?' : '';
 }
 
-/** Puts a boot's report with the test that runs, where vitest-reporter finds it. */
+/** Attaches a boot's report to the current test, for vitest-reporter. */
 export function recordBoot(report: BootReport): BootReport {
   record(TestRunner.getCurrentTest(), report);
   return report;
@@ -132,7 +131,7 @@ function record(task: CurrentTest | undefined, boot: RecordedBoot): void {
   if (task !== undefined) task.meta.boots = [...(task.meta.boots ?? []), boot];
 }
 
-/** A check that a test writes down in place. @returns what was found, for the report. */
+/** Defines a check inline. `run` returns what it found, for the report. */
 export function check(name: string, run: (machine: Machine) => Promise<string | undefined>): BootCheck {
   return { name, run };
 }

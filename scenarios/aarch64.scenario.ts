@@ -1,7 +1,7 @@
 import { commandCheck } from '../harness/verify/checks.ts';
 import { scenario } from './scenario.ts';
 
-scenario('aarch64: built here without running anything of it, and booted to a login', {
+scenario('aarch64: built without running any aarch64 program, and boots to a login', {
   architecture: 'aarch64',
   system: 'tiny-systemd-boot',
   image: { partitionTableType: 'efi' },

@@ -7,7 +7,7 @@ scenario('configFile becomes /etc/nixos/configuration.nix', {
   image: { partitionTableType: 'efi', configFile: packageFile('vm-images/demo/default.nix') },
   boots: ['efi'],
   inside: [
-    equalCheck('its first line', 'head -n 1 /etc/nixos/configuration.nix | cut -c 1-21', '# A NixOS-shaped syst'),
-    equalCheck('its owner and mode', "stat -c '%U:%G %a' /etc/nixos/configuration.nix", 'root:root 644'),
+    equalCheck('the first line', 'head -n 1 /etc/nixos/configuration.nix | cut -c 1-21', '# A NixOS-shaped syst'),
+    equalCheck('the owner and mode', "stat -c '%U:%G %a' /etc/nixos/configuration.nix", 'root:root 644'),
   ],
 });

@@ -11,7 +11,7 @@ import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 const owner = (file: string, expected: string) =>
   equalCheck(`owner and mode of ${file}`, `stat -c '%U:%G %a' '${file}'`, expected);
 
-test('contents: modes, owners by name, globs, a directory onto its target', async () => {
+test('contents: modes, owners by name, globs, and a directory merged into its target', async () => {
   const source = await mkdtemp(join(tmpdir(), 'ndi-contents-'));
   onTestFinished(() => removeTree(source));
   await mkdir(join(source, 'site/deep'), { recursive: true });
@@ -37,12 +37,12 @@ test('contents: modes, owners by name, globs, a directory onto its target', asyn
       owner('/srv/secret file', 'root:wheel 640'),
       owner('/srv/keys/one.key', 'nobody:nogroup 600'),
       owner('/srv/three', 'alice:users 4711'),
-      equalCheck('what the glob matched', 'ls /srv/keys', 'one.key\ntwo.key'),
+      equalCheck('the files that the glob matched', 'ls /srv/keys', 'one.key\ntwo.key'),
       equalCheck('contents', 'cat /srv/site/deep/page', 'page'),
     ],
   } satisfies Scenario;
   const image = await buildScenario(description);
-  // Below the mount point of a boot partition they go onto it, where the VM mounted it, too.
+  // Contents below the mount point of the boot partition are on that partition, which the VM had mounted.
   const onBoot = ['mtype', '-i', `${image.built.image}@@${MIB}`, '::/site/deep/page'];
   expect((await localExecutor.run(onBoot)).stdout.toString('utf8')).toBe('page');
   await bootScenario(image, description, 'bios');

@@ -3,13 +3,13 @@ import { AssertionFailedError } from '../harness/errors.ts';
 import type { BootCheck } from '../harness/verify/checks.ts';
 import { bootScenario, buildScenario, type Scenario } from './scenario.ts';
 
-/** The firmware started the entry that was made, not what it found by itself on the disk. */
+/** Checks that the firmware started the boot entry from the variables, not a loader that it found by itself. */
 const startedBy = (label: string): BootCheck => ({
   name: 'boot entry',
   async run(machine) {
     const [line] = /BdsDxe: starting Boot[^\n]*/.exec(machine.console.text) ?? [];
     if (line?.includes(`Boot0000 "${label}" from HD(1,GPT`) !== true)
-      throw new AssertionFailedError(`the firmware should start Boot0000 "${label}", and said: ${line}`);
+      throw new AssertionFailedError(`the firmware should start Boot0000 "${label}" but printed: ${line}`);
     return line;
   },
 });
@@ -29,7 +29,7 @@ test.each<[string, string, Scenario]>([
       boots: ['efi'],
     },
   ],
-])('touchEFIVars: the firmware finds the entry that is kept beside the image: %s', async (_, label, description) => {
+])('touchEFIVars: the firmware starts the entry in the variables file beside the image: %s', async (_, label, description) => {
   const image = await buildScenario({ ...description, image: { ...description.image, touchEFIVars: true } });
   expect(image.built.efiVariables).toMatch(/\/efi-vars\.fd$/);
   const machine = { efiVariables: image.built.efiVariables };

@@ -3,9 +3,9 @@ import type { BootCheck } from '../harness/verify/checks.ts';
 import { GIB } from '../lib/units.ts';
 import { scenario } from './scenario.ts';
 
-/** The partition is enlarged to the disk's end, then the filesystem to the partition's, while it is mounted. */
+/** Grows the partition to the end of the disk, then the mounted filesystem to the end of the partition. */
 const growRoot: BootCheck = {
-  name: 'the root grows to the disk',
+  name: 'the root filesystem grows to the size of the disk',
   async run(machine) {
     const sizeKiB = async (): Promise<number> => Number((await machine.succeed('df -k / | tail -n 1')).split(/\s+/)[1]);
     const before = await sizeKiB();
@@ -20,7 +20,7 @@ const growRoot: BootCheck = {
   },
 };
 
-scenario('the disk is enlarged, and resize2fs in the guest takes it', {
+scenario('resize2fs in the guest grows the root to a larger disk', {
   system: 'demo-grub-bios',
   image: { partitionTableType: 'legacy' },
   boots: ['bios'],

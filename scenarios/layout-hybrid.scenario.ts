@@ -1,6 +1,6 @@
 import { layoutScenario } from './scenario.ts';
 
-layoutScenario('hybrid, GRUB: the same file in both modes', {
+layoutScenario('hybrid, GRUB: the same image in both modes', {
   system: 'demo-grub-hybrid',
   image: { partitionTableType: 'hybrid' },
   boots: ['bios', 'efi'],

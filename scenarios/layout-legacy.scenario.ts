@@ -5,7 +5,7 @@ layoutScenario('legacy, GRUB', {
   image: { partitionTableType: 'legacy' },
   boots: ['bios'],
 });
-layoutScenario('legacy, GRUB, the root found by UUID', {
+layoutScenario('legacy, GRUB, with the root found by UUID', {
   system: 'tiny-grub-bios-uuid',
   image: { partitionTableType: 'legacy' },
   boots: ['bios'],

@@ -4,7 +4,7 @@ import type { BootCheck } from '../harness/verify/checks.ts';
 import { localExecutor } from '../lib/run/local-executor.ts';
 import { bootScenario, buildScenario } from './scenario.ts';
 
-test('the machine-id is absent from the image, and different in two boots', async () => {
+test('the image has no machine ID, and each boot generates its own', async () => {
   const description = { system: 'demo-grub-bios', image: { partitionTableType: 'legacy' }, boots: ['bios'] } as const;
   const image = await buildScenario(description);
   const { built } = image;

@@ -24,18 +24,18 @@ import { removeTree } from '../lib/host-files/private-output.ts';
 import { buildAsNobody } from '../test/helpers/nobody.ts';
 import { type DemoSystems, prepareDemo } from '../vm-images/demo.ts';
 
-/** What a scenario says: which system becomes which image, how that image boots, and what must be true inside. */
+/** A system, the image to build from it, how that image boots, and assertions about the booted system. */
 export interface Scenario {
   /** A demo system: `demo-grub-bios`, `tiny-systemd-boot` … */
   readonly system: string;
   readonly image: Partial<BuildImageOptions>;
-  /** Of the system; default "x86_64". */
+  /** The architecture of the system; default "x86_64". */
   readonly architecture?: Architecture;
   readonly boots: readonly Firmware[];
-  /** Beside what is true of every boot. */
+  /** Checks in addition to those of every boot. */
   readonly inside?: readonly BootCheck[];
   readonly machine?: Partial<VerifyBootOptions>;
-  /** Built from boot.json by user nobody, who has neither KVM nor QEMU; default: with the builder VM. */
+  /** Whether the image is built from boot.json by the user nobody, without KVM and QEMU; default: with the builder VM. */
   readonly withoutVm?: boolean;
 }
 
@@ -44,7 +44,7 @@ export interface ScenarioImage {
   readonly demo: DemoSystems;
 }
 
-/** Builds the scenario's image in a directory of its own, which goes when the test has finished. */
+/** Builds the scenario's image in a private directory, which is removed after the test. */
 export async function buildScenario({
   system,
   image,
@@ -74,7 +74,7 @@ export async function buildScenario({
   return { built, demo };
 }
 
-/** Boots a scenario's image and checks what is true of every boot, and what the scenario adds. */
+/** Boots a scenario's image with the checks of every boot and those of the scenario. */
 export async function bootScenario(
   { built, demo }: ScenarioImage,
   { system, inside = [], machine = {}, withoutVm = false, architecture = 'x86_64' }: Scenario,
@@ -103,7 +103,7 @@ export async function bootScenario(
   return report;
 }
 
-/** What this project installed is what the system's own installer carries on with. */
+/** Checks that the system's own boot loader installer keeps the files that this project installed. */
 const checkSwitchesAgain: BootCheck = {
   name: 'switch-to-configuration boot runs again',
   async run(machine) {
@@ -118,19 +118,19 @@ const checkSwitchesAgain: BootCheck = {
         .join('\n');
     if (names(after) !== names(before))
       throw new AssertionFailedError(
-        `the boot partition: expected the same files, found before\n${before}\nafter\n${after}`,
+        `the boot partition: expected the same files before and after\n${before}\nfound\n${after}`,
       );
     return undefined;
   },
 };
 
-/** A scenario of a layout, both ways: its image made with the builder VM, and without. */
+/** Defines two tests for a layout: the image is built with the builder VM, and without a VM. */
 export function layoutScenario(name: string, description: Scenario): void {
   scenario(name, description);
   scenario(`${name}, without a VM`, { ...description, withoutVm: true });
 }
 
-/** A test for each scenario: one image, booted in every mode it can. */
+/** Defines a test that builds a scenario's image and boots it with each of its firmwares. */
 export function scenario(name: string, description: Scenario): void {
   test(name, async () => {
     const image = await buildScenario(description);

@@ -5,7 +5,7 @@ import { bootScenario, buildScenario } from './scenario.ts';
 test.each([
   'raw',
   'qcow2-compressed',
-] as const)('a 100 GiB disk takes no more room than what is in it: %s', async (format) => {
+] as const)('a 100 GiB disk occupies only the space of its contents: %s', async (format) => {
   const description = {
     system: 'tiny-systemd-boot',
     image: { partitionTableType: 'efi', diskSize: 100 * 1024, format },

@@ -1,4 +1,4 @@
-// Runs every tier and the scenarios, and ends with one line for the whole run: "12 passed, 0 failed, 1 skipped".
+// Runs every tier and the scenarios, and prints a total in the last line: "12 passed, 0 failed, 1 skipped".
 // Arguments go to vitest: npm test -- --project unit
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -35,7 +35,7 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 const skipped = summary.numPendingTests + summary.numTodoTests;
-// A file that could not be loaded has no test that failed.
+// A file that could not be loaded has no failed test.
 const brokenFiles = summary.testResults.filter(
   (file) => file.status === 'failed' && file.assertionResults.length === 0,
 ).length;

@@ -13,11 +13,11 @@ import { settleWithin } from '../qemu/qmp.ts';
 import { builderInitrd } from './builder-initrd.ts';
 import { type BuilderKernel, distributionKernel } from './builder-kernel.ts';
 
-/** Which accelerator machines use, and why. */
+/** The accelerator that machines use, and why. */
 export interface AcceleratorVerdict {
   readonly accelerator: 'kvm' | 'tcg';
   readonly reason: string;
-  /** How much longer an emulated machine takes here than on the host that the deadlines were set on; 1 or more. */
+  /** How many times slower an emulated machine is on this host than on the reference host of the time limits; 1 or more. */
   readonly slowness: number;
 }
 
@@ -27,20 +27,20 @@ const verdictSchema = z.object({
   slowness: z.number().min(1).max(100),
 });
 
-/** What the probe's kernel computes under TCG until it powers off, on the host that the deadlines were set on. */
+/** The CPU time of the probe under TCG on the reference host of the time limits. */
 const REFERENCE_MS = 4000;
 
-/** A kernel that works under KVM powers off within a second; one that hangs costs this much, once. */
+/** The time limit of the probe under KVM; a kernel that works powers off within a second. */
 const PROBE_TIMEOUT_MS = 8000;
 
 let decided: Promise<AcceleratorVerdict> | undefined;
 
-/** Chooses KVM only when a Linux kernel was seen to run under it: a /dev/kvm can exist, open, and hang every kernel.
- *  The verdict is kept for this boot of the host and this QEMU. `NIXOS_DISK_IMAGE_ACCEL=kvm|tcg` overrides it. */
+/** Chooses KVM only if a Linux kernel runs under it: /dev/kvm may exist and open, and still hang every kernel. The result is cached
+ *  for this boot of the host and this QEMU. `NIXOS_DISK_IMAGE_ACCEL=kvm|tcg` overrides it. */
 export function chooseAccelerator(signal?: AbortSignal): Promise<AcceleratorVerdict> {
   const forced = process.env.NIXOS_DISK_IMAGE_ACCEL;
   if (forced === 'kvm' || forced === 'tcg')
-    return Promise.resolve({ accelerator: forced, reason: 'NIXOS_DISK_IMAGE_ACCEL says so', slowness: 1 });
+    return Promise.resolve({ accelerator: forced, reason: 'set by NIXOS_DISK_IMAGE_ACCEL', slowness: 1 });
   decided ??= decide(signal).catch((error: unknown) => {
     decided = undefined;
     throw error;
@@ -48,7 +48,7 @@ export function chooseAccelerator(signal?: AbortSignal): Promise<AcceleratorVerd
   return decided;
 }
 
-/** The accelerator that is wanted, else the chosen one. */
+/** Returns the requested accelerator, or the one from chooseAccelerator. */
 export async function accelerate(
   wanted: 'kvm' | 'tcg' | undefined,
   signal?: AbortSignal,
@@ -67,22 +67,22 @@ async function decide(signal: AbortSignal | undefined): Promise<AcceleratorVerdi
   const known = await readCachedJson(file, verdictSchema);
   if (known !== undefined) return known;
   const kernel = await distributionKernel().catch(() => undefined);
-  // Not kept: there may be one next time.
-  if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to try KVM with', slowness: 1 };
+  // Not cached: there may be a kernel next time.
+  if (kernel === undefined) return { accelerator: 'tcg', reason: 'there is no kernel to test KVM with', slowness: 1 };
   const kvm = mayUse ? await probe('kvm', kernel, PROBE_TIMEOUT_MS, signal) : undefined;
   const tcg = kvm?.ran === true ? undefined : await probe('tcg', kernel, 10 * PROBE_TIMEOUT_MS, signal);
-  const reason = kvm?.what ?? '/dev/kvm is not there, or not for this user';
+  const reason = kvm?.what ?? '/dev/kvm does not exist, or this user may not use it';
   const verdict: AcceleratorVerdict = {
     accelerator: kvm?.ran === true ? 'kvm' : 'tcg',
     reason,
     slowness: Math.min(100, Math.max(1, (tcg?.computedMs ?? 0) / REFERENCE_MS)),
   };
-  // It holds, kept or not.
+  // The result is valid even if it cannot be cached.
   await writeCachedJson(file, verdict).catch(() => undefined);
   return verdict;
 }
 
-/** One file for this boot of the host, this QEMU, and those who may use KVM or not. */
+/** Returns the cache file for this boot of the host, this QEMU, and whether the user may use KVM. */
 async function verdictFile(mayUseKvm: boolean): Promise<string> {
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => 'unknown');
   const qemu = await stat(await requireTool('chooseAccelerator', 'qemu-system-x86_64'));
@@ -93,14 +93,14 @@ async function verdictFile(mayUseKvm: boolean): Promise<string> {
 }
 
 interface Probed {
-  /** Whether the kernel ran until it powered off. */
+  /** Whether the kernel ran and powered off. */
   readonly ran: boolean;
   readonly what: string;
-  /** Processor time of QEMU. */
+  /** CPU time of QEMU. */
   readonly computedMs: number;
 }
 
-/** Runs a kernel that powers off at once. */
+/** Boots a kernel that powers off immediately. */
 async function probe(
   accelerator: 'kvm' | 'tcg',
   kernel: BuilderKernel,
@@ -131,9 +131,9 @@ async function probe(
   const shown = await readFile(log, 'utf8').catch(() => '');
   if (ended && exit.exitCode === 0 && /reboot: Power down/.test(shown))
     return { ran: true, what: 'a Linux kernel ran and powered off under KVM', computedMs };
-  const last = (await console.lastLines(2)).join(' ').slice(0, 200) || 'nothing shown';
+  const last = (await console.lastLines(2)).join(' ').slice(0, 200) || 'no output';
   const what = ended
-    ? `no Linux kernel runs under KVM here: ${last}`
-    : `a Linux kernel hung under KVM for ${timeoutMs / 1000} s; last shown: ${last}`;
+    ? `no Linux kernel runs under KVM on this host: ${last}`
+    : `a Linux kernel hung under KVM for ${timeoutMs / 1000} s; last output: ${last}`;
   return { ran: false, what, computedMs };
 }

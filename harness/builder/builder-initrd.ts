@@ -11,8 +11,8 @@ import type { BuilderKernel } from './builder-kernel.ts';
 
 const STEP = 'builder initrd';
 
-/** Modules the builder VM needs, where the kernel does not have them built in: its disk and channel on either bus, the
- *  filesystems of an image. What a kernel lacks is left out; the machine says what it then cannot do. */
+/** Modules that the builder VM needs if they are not built into the kernel: drivers for its disk and channel on either bus, and the
+ *  filesystems of an image. Missing modules are skipped; the steps that need them then fail in the VM. */
 const MODULES = [
   'virtio_mmio',
   'virtio_pci',
@@ -27,10 +27,10 @@ const MODULES = [
   'nls_utf8',
 ];
 
-/** Filesystems that take a second to load in an emulator: the kernel asks for them when one is mounted. */
+/** Filesystem modules that take a second to load under TCG: the kernel loads them when such a filesystem is mounted. */
 const FILESYSTEM_MODULES = ['btrfs', 'xfs', 'f2fs'];
 
-/** Programs from this host that busybox has not, or has with other options. */
+/** Programs from this host that busybox lacks, or implements with fewer options. */
 const PROGRAMS = [
   'mount',
   'umount',
@@ -45,7 +45,7 @@ const PROGRAMS = [
   'tee',
 ];
 
-/** The builder VM's initrd, assembled from this host's tools and the kernel's modules; cached by what goes into it.
+/** Builds the builder VM's initrd from this host's tools and the kernel's modules; cached by its inputs.
  *  Runs: cc, busybox, ldd, cpio; xz or zstd for compressed modules. */
 export async function builderInitrd(kernel: BuilderKernel): Promise<string> {
   const agent = packageFile('vm-images/builder/agent.c');
@@ -81,7 +81,7 @@ async function addBusybox(root: string, busybox: string): Promise<void> {
     if (applet !== '' && applet !== 'busybox') await symlink('busybox', join(root, 'bin', applet));
 }
 
-/** Programs under their own names in /bin, with every library at the path it has on this host. */
+/** Copies programs to /bin, and their libraries to the same paths as on this host. */
 async function addPrograms(root: string, programs: readonly string[]): Promise<void> {
   const libraries = new Set<string>();
   for (const program of programs) {
@@ -101,7 +101,7 @@ async function addPrograms(root: string, programs: readonly string[]): Promise<v
   }
 }
 
-/** Modules in the order they are loaded in, uncompressed: finit_module(2) takes no compressed ones everywhere. */
+/** Adds modules in load order, uncompressed, because not every kernel loads compressed ones. @see finit_module(2) */
 async function addModules(root: string, modules: string): Promise<void> {
   const builtIn = new Set(
     (await readFile(join(modules, 'modules.builtin'), 'utf8').catch(() => '')).split('\n').map(moduleName),
@@ -139,7 +139,7 @@ async function addModules(root: string, modules: string): Promise<void> {
   const directory = join(root, 'lib/modules', basename(modules));
   await mkdir(directory, { recursive: true });
   await mkdir(join(root, 'sbin'), { recursive: true });
-  // What the kernel runs for `fs-btrfs`. @see Documentation/admin-guide/sysctl/kernel.rst, "modprobe"
+  // The kernel runs it to load `fs-btrfs`. @see Documentation/admin-guide/sysctl/kernel.rst, "modprobe"
   await symlink('../bin/busybox', join(root, 'sbin/modprobe'));
   for (const name of later)
     await writeFile(join(directory, `${name}.ko`), await decompress(join(modules, dependencies.get(name)?.file ?? '')));

@@ -8,18 +8,18 @@ import { findTool } from '../../lib/run/tools.ts';
 import { cachedDirectory } from '../cache-directory.ts';
 import { HarnessError } from '../errors.ts';
 
-/** A kernel for the builder VM, with its modules. */
+/** A kernel for the builder VM, and its modules. */
 export interface BuilderKernel {
   /** A bzImage. */
   readonly kernel: string;
-  /** `lib/modules/VERSION`, with modules.dep in it. */
+  /** The directory `lib/modules/VERSION`, which contains modules.dep. */
   readonly modules: string;
 }
 
 const STEP = 'builder kernel';
 
-/** The distribution's own kernel for clouds: downloaded and unpacked into the cache, not installed. No root needed.
- *  @throws {ToolFailedError} when the package cannot be downloaded.
+/** Downloads Debian's cloud kernel and unpacks it into the cache, without installing it or root privileges.
+ *  @throws {ToolFailedError} if the package cannot be downloaded.
  *  Runs: apt-cache, apt-get, dpkg-deb, busybox depmod. */
 export async function distributionKernel(): Promise<BuilderKernel> {
   const directory = await cachedDirectory('builder-kernel', async (work) => {
@@ -27,7 +27,7 @@ export async function distributionKernel(): Promise<BuilderKernel> {
     const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
     if (name === undefined)
       throw new HarnessError(`${STEP}: linux-image-cloud-amd64 is not in the package lists`, {
-        hint: 'apt-get update',
+        hint: 'run apt-get update',
       });
     await run(['apt-get', 'download', name], work);
     const file = (await readdir(work)).find((entry) => entry.endsWith('.deb'));
@@ -35,7 +35,7 @@ export async function distributionKernel(): Promise<BuilderKernel> {
     await run(['dpkg-deb', '--extract', file, 'package'], work);
     const version = name.replace(/^linux-image-/, '').replace(/-unsigned$/, '');
     await rename(join(work, 'package/boot', `vmlinuz-${version}`), join(work, 'vmlinuz'));
-    // busybox's: depmod itself is in a package that nothing else here needs.
+    // busybox has depmod, so the package kmod is not required.
     await run(['busybox', 'depmod', '-b', join(work, 'package'), version], work);
     await rename(join(work, 'package/lib'), join(work, 'lib'));
     await run(['rm', '-rf', file, 'package'], work);
@@ -45,11 +45,11 @@ export async function distributionKernel(): Promise<BuilderKernel> {
   return { kernel: join(directory, 'vmlinuz'), modules: join(directory, 'lib/modules', version) };
 }
 
-/** The kernel of a NixOS system itself, for hosts that have no Debian packages.
+/** Finds the kernel of a NixOS system, for hosts without Debian packages.
  *  @param toplevel the system's store path.
- *  @param store the private store's directory that holds it; default: the host's store. */
+ *  @param store the directory of the private store that contains it; default: the host's store. */
 export async function systemKernel(toplevel: string, store = '/'): Promise<BuilderKernel> {
-  // Links in a private store lead to where its paths will be, not to where they are.
+  // Links in a private store have targets without the store's directory.
   const follow = async (path: string): Promise<string> => join(store, await readlink(join(store, path)));
   const modules = join(await follow(join(toplevel, 'kernel-modules')), 'lib/modules');
   const version = (await readdir(modules))[0];
@@ -58,8 +58,8 @@ export async function systemKernel(toplevel: string, store = '/'): Promise<Build
   return { kernel: await follow(join(toplevel, 'kernel')), modules: join(modules, version) };
 }
 
-/** The kernel a builder VM uses when it is given none: the distribution's, or where that cannot be had, the system's.
- *  @throws {ToolFailedError} when there is neither. */
+/** Chooses a kernel for a builder VM: the distribution's, or the system's if that is not available.
+ *  @throws {ToolFailedError} if neither is available. */
 export async function defaultKernel(system: SystemLocation | undefined): Promise<BuilderKernel> {
   if (system === undefined) return distributionKernel();
   if ((await findTool('apt-get')) === undefined) return systemKernel(system.toplevel, system.store);
@@ -74,7 +74,7 @@ async function run(argv: readonly string[], cwd: string): Promise<string> {
   const result = await localExecutor.run(argv, { cwd });
   if (result.exitCode !== 0)
     throw commandFailure(STEP, localExecutor, result, {
-      hint: 'the kernel comes as a package of Debian: apt-get update, and look at the sources; or give a kernel of your own',
+      hint: 'the kernel is a Debian package: run apt-get update and check the APT sources, or pass the `kernel` option',
     });
   return result.stdout.toString('utf8');
 }

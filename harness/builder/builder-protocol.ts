@@ -1,18 +1,18 @@
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 
-/** The channel to the builder VM's agent (vm-images/builder/agent.c): frames of a 32-bit length, a type and a 32-bit
- *  command id, little-endian, over a virtio-serial port. */
+/** The channel to the builder VM's agent (vm-images/builder/agent.c): frames with a 32-bit length, a type and a 32-bit command ID,
+ *  little-endian, over a virtio-serial port. */
 
 const HEADER_BYTES = 9;
-/** Input sent ahead of what the command has taken: more would fill the guest's memory. */
+/** Bytes of input sent before the command has read them: more would fill the guest's memory. */
 const INPUT_WINDOW_BYTES = 256 * 1024;
 const INPUT_CHUNK_BYTES = 32 * 1024;
 
 interface CommandEnd {
   readonly exitCode: number | undefined;
   readonly signal: number | undefined;
-  /** Why it could not be started: "ENOENT", or the system's words. */
+  /** Why the program could not be started: "ENOENT", or the system's message. */
   readonly startFailure: string | undefined;
 }
 
@@ -37,7 +37,7 @@ export interface CommandRequest extends CommandHandlers {
 
 export interface StartedCommand {
   readonly ended: Promise<CommandEnd>;
-  /** Kills it, and all it started. */
+  /** Kills the command and its child processes. */
   kill(): void;
 }
 
@@ -61,7 +61,7 @@ export class AgentChannel {
     socket.on('error', () => {});
   }
 
-  /** Fails all that runs and all that comes: the machine is gone. */
+  /** Fails all current and future commands, because the machine has ended. */
   lose(error: Error): void {
     this.#lost ??= error;
     for (const command of this.#running.values()) command.reject(error);
@@ -85,7 +85,7 @@ export class AgentChannel {
     });
     this.#send('R', id, run);
     this.#sendInput(id, request.input).catch((error: unknown) => {
-      // The source of the input failed, not the machine.
+      // The input stream failed, not the machine.
       const command = this.#running.get(id);
       this.#send('K', id);
       this.#running.delete(id);
@@ -179,12 +179,12 @@ export class AgentChannel {
   }
 }
 
-/** Counts of argv and environment, then cwd, argv and environment, each ended by NUL. */
+/** Encodes a command: the counts of argv and environment, then cwd, argv and environment, each terminated by NUL. */
 function encodeRun({ argv, env, cwd }: CommandRequest): Buffer {
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const strings = [cwd, ...argv, ...variables];
   if (strings.some((text) => text.includes('\0')))
-    throw new RangeError('an argument holds a NUL character, which no program can be given');
+    throw new RangeError('an argument contains a NUL character, which cannot be passed to a program');
   const counts = Buffer.alloc(8);
   counts.writeUInt32LE(argv.length, 0);
   counts.writeUInt32LE(variables.length, 4);

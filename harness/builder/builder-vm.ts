@@ -31,25 +31,25 @@ import { builderInitrd } from './builder-initrd.ts';
 import { type BuilderKernel, defaultKernel } from './builder-kernel.ts';
 import { AgentChannel } from './builder-protocol.ts';
 
-/** Of x86-64, as this host's programs are. */
+/** x86-64 machines, because they run this host's programs. */
 const BUILDER_MACHINES = ['microvm', 'q35'] as const;
 
 export interface StartBuilderVmOptions {
-  /** A raw disk image; it becomes /dev/vda, and is written to. */
+  /** A raw disk image; the VM writes to it as /dev/vda. */
   readonly image: string;
   /** MiB; default 1024. */
   readonly memSizeMiB?: number | undefined;
   /** Default 1. */
   readonly cpus?: number | undefined;
-  /** A kernel and its modules; default: the distribution's, downloaded into the cache, or the `system`'s. */
+  /** A kernel and its modules; default: the distribution's, downloaded into the cache, or that of `system`. */
   readonly kernel?: BuilderKernel | undefined;
-  /** A NixOS system whose own kernel serves where there is no other. */
+  /** A NixOS system whose kernel is used if no other is available. */
   readonly system?: SystemLocation | undefined;
-  /** Default: KVM where a functional probe finds that it works, else TCG. */
+  /** Default: KVM if a probe shows that it works, otherwise TCG. */
   readonly accelerator?: 'kvm' | 'tcg' | undefined;
-  /** Default "microvm"; "q35" for kernels that cannot do without PCI. */
+  /** Default "microvm"; "q35" for kernels that require PCI. */
   readonly machine?: (typeof BUILDER_MACHINES)[number] | undefined;
-  /** Seconds since 1970: the time at which its clock starts; default: now. */
+  /** The start time of its clock, in seconds since 1970; default: now. */
   readonly clock?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -74,11 +74,11 @@ const optionsSchema = z.object({
   signal: abortSignal.optional(),
 });
 
-/** Starts a Linux microVM that has the image as /dev/vda and runs commands as root: an Executor.
+/** Starts a Linux microVM with the image as /dev/vda. It is an Executor that runs commands as root.
  *  @throws {InvalidOptionsError} before anything is started.
- *  @throws {MachineExitedError} when it does not come up, with the last lines of its console.
- *  @throws {ToolMissingError}, {ToolFailedError} when its kernel or initrd cannot be made.
- *  Runs: qemu-system-x86_64; once, what makes its kernel and initrd. */
+ *  @throws {MachineExitedError} with the last lines of its console if it does not start.
+ *  @throws {ToolMissingError}, {ToolFailedError} if its kernel or initrd cannot be made.
+ *  Runs: qemu-system-x86_64; once, the programs that make its kernel and initrd. */
 export async function startBuilderVm(input: StartBuilderVmOptions): Promise<BuilderVm> {
   const options = parseOptions(STEP, optionsSchema, input);
   const { signal, machine: type } = options;
@@ -127,7 +127,7 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
     throw new MachineExitedError(NAME, waitedFor, exit, { lastLines: await console.lastLines(LAST_LINES) });
   });
   died.catch(() => {});
-  // The guest may never be told that a write failed: QEMU stops it, or it had not waited for the write. So the machine ends.
+  // The guest may not notice that a write failed, because QEMU stops it or it did not wait for the write. So end the machine.
   const onQmpEvent = ({ event, data }: QmpEvent): void => {
     if (event !== 'BLOCK_IO_ERROR') return;
     diskFailure ??=
@@ -142,7 +142,7 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
   stack.defer(async () => (await qmp)?.[Symbol.dispose]());
   const socket = await connectUnixSocket(socketPath, 'virtio-serial', () => qemu.isAlive(), signal).catch(
     (error: unknown) => {
-      // A machine that is gone has a better story to tell.
+      // If the machine has ended, its error explains more.
       if (qemu.isAlive()) throw error;
       return died;
     },
@@ -155,8 +155,8 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
   return new BuilderVm(channel, qemu, console, stack.move(), performance.now() - startedAt);
 }
 
-/** The kernel's parameters. Under TCG the guest's TSC is the host's, and is told: measuring it hangs on a loaded host, and
- *  a wrong value makes the guest's clock run fast or slow. */
+/** Returns the kernel parameters. Under TCG they contain the frequency of the TSC, which is the host's: calibrating it hangs on a
+ *  loaded host, and a wrong value makes the guest's clock run fast or slow. */
 async function commandLine(accelerator: 'kvm' | 'tcg'): Promise<string> {
   const always = 'console=ttyS0 quiet panic=-1 reboot=t';
   if (accelerator === 'kvm') return always;
@@ -168,17 +168,17 @@ async function commandLine(accelerator: 'kvm' | 'tcg'): Promise<string> {
 /** The running builder VM. */
 export class BuilderVm implements Builder {
   readonly name = NAME;
-  /** Milliseconds from QEMU's start until commands could be run. */
+  /** Milliseconds from the start of QEMU until commands could run. */
   readonly readyMs: number;
   readonly console: SerialConsole;
   readonly #channel: AgentChannel;
   readonly #exited: Promise<unknown>;
-  /** QEMU's process id. */
+  /** QEMU's PID. */
   readonly pid: number;
   readonly #stack: CleanupStack;
   #stopped = false;
 
-  /** @internal startBuilderVm makes builder VMs. */
+  /** @internal Use startBuilderVm. */
   constructor(channel: AgentChannel, qemu: QemuProcess, console: SerialConsole, stack: CleanupStack, readyMs: number) {
     this.#channel = channel;
     this.#exited = qemu.exited;
@@ -188,7 +188,7 @@ export class BuilderVm implements Builder {
     this.readyMs = readyMs;
   }
 
-  /** The device of a partition of the image; of the whole disk where the layout has none ("none"). */
+  /** Returns the device of a partition of the image, or of the whole disk if the layout has no partitions ("none"). */
   device({ number }: { readonly number: number | undefined }): string {
     return `/dev/vda${number ?? ''}`;
   }
@@ -200,7 +200,7 @@ export class BuilderVm implements Builder {
 
   async run(argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     const [tool] = argv;
-    if (tool === undefined) throw new RangeError('run needs a program to run');
+    if (tool === undefined) throw new RangeError('run requires a program');
     if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
     const startedAt = performance.now();
     const stdout = new OutputCollector(options.onStdout, options.maxOutputBytes);
@@ -234,13 +234,13 @@ export class BuilderVm implements Builder {
     }
   }
 
-  /** Shuts the machine down; everything written is in the image file afterwards.
-   *  @throws {WaitTimeoutError} when it does not power off. */
+  /** Shuts the machine down; afterwards, all writes are in the image file.
+   *  @throws {WaitTimeoutError} if it does not power off. */
   async stop(): Promise<void> {
     if (this.#stopped) return;
     await this.run(['sync']);
     this.#stopped = true;
-    // The machine goes while the command runs: its end is not told.
+    // The machine ends while the command runs, so the command never returns.
     this.run(['poweroff', '-f']).catch(() => {});
     if (!(await settleWithin(this.#exited, STOP_TIMEOUT_MS)))
       throw new WaitTimeoutError(NAME, 'the machine to power off', STOP_TIMEOUT_MS, {
@@ -249,7 +249,7 @@ export class BuilderVm implements Builder {
     await this.#stack[Symbol.asyncDispose]();
   }
 
-  /** Ends the machine at once, as a power cut would. After `stop` there is nothing left to do. */
+  /** Kills the machine, like a power failure. Does nothing after `stop`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack[Symbol.asyncDispose]();
   }

@@ -15,20 +15,20 @@ import { abortSignal, path } from '../../lib/spec/fields.ts';
 import { HarnessError } from '../errors.ts';
 
 export interface ContainerExecutorOptions {
-  /** An image that has the programs: one made of vm-images/toolbox. Pulled when the engine has none of that name. */
+  /** A container image with the programs, such as one built from vm-images/toolbox. Pulled if the engine does not have it. */
   readonly image: string;
-  /** Directories of this host that are the same directories in there, beside the working directory, the one for temporary files and, where
-   *  there is one, /nix: where systems, contents and images are. */
+  /** Directories of this host to mount at the same paths, for systems, contents and images. The working directory, the directory
+   *  for temporary files and /nix, if it exists, are always mounted. */
   readonly directories?: readonly string[] | undefined;
-  /** Programs in it may make namespaces and mounts, which fsType btrfs and f2fs need. Default false. */
+  /** Whether programs may create namespaces and mounts, which fsType btrfs and f2fs need. Default false. */
   readonly namespaces?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Commands run in a container, as this user, on the same files. Ends with it. */
+/** An executor that runs commands in a container, as this user and on this host's files. */
 export interface ContainerExecutor extends Executor, AsyncDisposable {
   readonly seesHostFiles: true;
-  /** Ends the container, with all that runs in it. */
+  /** Stops the container and everything that runs in it. */
   stop(): Promise<void>;
 }
 
@@ -43,24 +43,24 @@ type Container = Awaited<ReturnType<ContainerRuntimeClient['container']['create'
 
 const NAME = 'containerExecutor';
 
-/** A directory that is not this host's, and that every user may write to. */
+/** A directory in the container that every user may write to. */
 const OWN_DIRECTORY = '/dev/shm';
 
-/** Programs ask who they run as. The image's passwd(5) does not have this host's users, and Nix then takes USER, and HOME if it
- *  belongs to whoever runs it: without them, it fails with "cannot figure out user name", "cannot determine user's home directory". */
+/** Programs look up the current user. The image's passwd(5) lacks this host's users. Nix then uses USER, and HOME if it belongs to
+ *  the user; without them it fails with "cannot figure out user name" or "cannot determine user's home directory". */
 const ENVIRONMENT = { HOME: `${OWN_DIRECTORY}/home`, USER: 'builder', LOGNAME: 'builder', LC_ALL: 'C.UTF-8' };
 
-/** Reads until this process is gone; then it ends, and the engine removes the container. */
+/** Reads standard input until this process ends; the engine then removes the container. */
 const LIVE = 'mkdir -p -m 700 "$HOME"; exec cat';
 
-/** The engine makes each command the leader of a session, whose number is in a file: $1; the rest is its argv. */
+/** Each command leads its own session. Writes the session's ID to the file $1 and runs the other arguments. */
 const RUN = 'echo $$ > "$1"; shift; exec "$@"';
 const KILL = 'until read -r group < "$1"; do sleep 0.05; done 2> /dev/null; kill -s KILL -- "-$group"';
 
-/** Starts a container in which every step that is given it as `executor` runs its programs: for hosts that have none, and for
- *  the same versions everywhere. It has no network, and ends when this process does, however that ends.
+/** Starts a container in which steps run their programs if it is passed as their `executor`: for hosts without the programs, or for
+ *  the same versions everywhere. The container has no network and ends with this process, however that ends.
  *  @throws {InvalidOptionsError} before anything is started.
- *  @throws {HarnessError} without a container engine, or without the image.
+ *  @throws {HarnessError} if there is no container engine or the image is not available.
  *  @see Docker Engine API, "Exec". Talks to: Docker or Podman, as testcontainers finds it (DOCKER_HOST). */
 export async function containerExecutor(options: ContainerExecutorOptions): Promise<ContainerExecutor> {
   const { image, signal, namespaces, directories: more } = parseOptions(NAME, optionsSchema, options);
@@ -87,17 +87,17 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
       },
     })
     .catch((cause: unknown) => {
-      throw new HarnessError(`${NAME}: the container engine cannot make a container of ${image}`, { cause });
+      throw new HarnessError(`${NAME}: the container engine cannot create a container from ${image}`, { cause });
     });
   stack.defer(() => remove(container));
   const lifeline = await container.attach({ stream: true, stdin: true, stdout: true, hijack: true });
   await container.start().catch((cause: unknown) => {
-    throw new HarnessError(`${NAME}: the container engine cannot start a container of ${image}: ${reason(cause)}`, {
+    throw new HarnessError(`${NAME}: the container engine cannot start a container from ${image}: ${reason(cause)}`, {
       cause,
     });
   });
   lifeline.resume();
-  // Whoever forgets to stop it may still exit.
+  // This process can exit even if the caller does not stop the container.
   (lifeline as { socket?: { unref(): void } }).socket?.unref();
   stack.defer(() => {
     lifeline.end();
@@ -123,7 +123,7 @@ async function engine(): Promise<ContainerRuntimeClient> {
   return getContainerRuntimeClient().catch((cause: unknown) => {
     throw new HarnessError(`${NAME}: no container engine answers`, {
       cause,
-      hint: 'install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to where one listens',
+      hint: 'install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to its socket',
     });
   });
 }
@@ -133,15 +133,18 @@ async function requireImage(client: ContainerRuntimeClient, image: string): Prom
   const name = ImageName.fromString(image);
   if (await client.image.exists(name)) return;
   await client.image.pull(name).catch((cause: unknown) => {
-    throw new HarnessError(`${NAME}: there is no image ${image}, and it cannot be pulled: ${reason(cause)}`, {
-      cause,
-      hint: `make it: docker build --tag ${image} vm-images/toolbox`,
-    });
+    throw new HarnessError(
+      `${NAME}: the container image ${image} does not exist locally and cannot be pulled: ${reason(cause)}`,
+      {
+        cause,
+        hint: `build it: docker build --tag ${image} vm-images/toolbox`,
+      },
+    );
   });
 }
 
 async function remove(container: Container): Promise<void> {
-  // The engine may be at it already: AutoRemove.
+  // The engine may already be removing it, because of AutoRemove.
   await container.remove({ force: true }).catch(() => {});
 }
 
@@ -153,7 +156,7 @@ async function runIn(
   options: RunOptions,
 ): Promise<RunResult> {
   const [tool] = argv;
-  if (tool === undefined) throw new RangeError('run needs a program to run');
+  if (tool === undefined) throw new RangeError('run requires a program');
   if (options.signal?.aborted) throw new AbortedError(tool, { cause: options.signal.reason });
   const startedAt = performance.now();
   const groupFile = `${OWN_DIRECTORY}/${randomUUID()}`;
@@ -208,7 +211,7 @@ function writableTo(collector: OutputCollector): Writable {
   });
 }
 
-/** What the command does not read is not told: it may end before. */
+/** Writes the command's input. Ignores write errors, because the command may end without reading all of it. */
 function feed(input: NonNullable<RunOptions['input']>, stream: NodeJS.ReadWriteStream): void {
   stream.on('error', () => {});
   if (input instanceof Readable) input.pipe(stream);

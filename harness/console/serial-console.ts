@@ -1,33 +1,32 @@
 import { stripVTControlCharacters } from 'node:util';
 import xterm from '@xterm/headless';
 
-/** Sequences and returns whose end has not come yet. */
+/** An escape sequence or carriage return at the end of a chunk that may be incomplete. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
 const CUT_SEQUENCE = /(?:\u001b(?:\[[0-?]*[ -/]*|[\]P^_X][^\u0007\u001b]{0,4000}\u001b?|[ -/]*)?|\r+)$/;
-/** Strings for a terminal: device control, titles, privacy messages. @see ECMA-48 8.3 */
+/** Control strings: device control, titles, privacy messages. @see ECMA-48 8.3 */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
 const STRINGS = /\u001b[\]P^_X][^\u0007\u001b]{0,4000}(?:\u0007|\u001b\\)/g;
-/** The cursor goes to the first column of some line. */
+/** Sequences that move the cursor to the first column of a line. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
 const TO_LINE_START = /\u001b\[(?:\d*(?:;0*1?)?[Hf]|\d*[EFJ])/g;
-/** Control sequences, colours with colons among them, and escapes of two or three characters. @see ECMA-48 5.4 */
+/** Control sequences, including colors with colons, and escape sequences of two or three characters. @see ECMA-48 5.4 */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are made of them.
 const SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[ -/]+[0-~]|[0-Z\\^-~])/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: this is what is removed.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the expression removes them.
 const OTHER_CONTROLS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/g;
 
-/** Characters of text kept for matching; older text is in the log file. */
+/** Characters of text to keep for matching; older text is in the log file. */
 const KEPT_CHARACTERS = 1024 * 1024;
 
-/** Bytes that wait for the screen before the machine does. */
+/** Bytes that the terminal may have pending before the machine is paused. */
 const FLOW_BYTES = 1024 * 1024;
 
-/** A machine's serial console: what it sent, as text and as a screen, and what is sent to it.
+/** A machine's serial console: its output as text and as a terminal screen, and its input.
  *
- *  Event-driven: each piece is looked at when it arrives. Matching goes forward, as expect(1)'s: a wait begins where the
- *  last match ended. */
+ *  Output is processed when it arrives. Matching moves forward, like expect(1): a wait starts at the end of the last match. */
 export class SerialConsole {
-  /** Columns of the pty and of the screen: wide, so that no prompt wraps. */
+  /** Columns of the pty and of the screen: so many that no prompt wraps. */
   static readonly columns = 200;
   static readonly rows = 50;
 
@@ -36,14 +35,14 @@ export class SerialConsole {
     rows: SerialConsole.rows,
     scrollback: 2000,
     allowProposedApi: true,
-    // It would print what it cannot parse, and a guest may send anything.
+    // xterm would log sequences that it cannot parse, and a guest may send anything.
     logLevel: 'off',
     windowOptions: { getWinSizeChars: true },
   });
   readonly #decoder = new TextDecoder();
   readonly #listeners = new Set<(text: string) => void>();
   #text = '';
-  /** How many characters were dropped from the front of #text. */
+  /** Characters dropped from the front of #text. */
   #dropped = 0;
   #matchedTo = 0;
   #heldEscape = '';
@@ -51,20 +50,20 @@ export class SerialConsole {
   readonly #send: (data: string) => void;
   readonly #flow: { readonly pause: () => void; readonly resume: () => void };
   #receivedBytes = 0;
-  /** Bytes that the screen has not taken yet. */
+  /** Bytes that the terminal has not processed yet. */
   #unshownBytes = 0;
   #paused = false;
   #heldLines: Promise<string[]> | undefined;
-  /** Whether the terminal answers what the guest asks it; not while commands are typed, which an answer would garble. */
+  /** Whether the terminal answers queries from the guest. Off while commands are typed, which an answer would garble. */
   answersQuestions = true;
 
-  /** @param flow stops and restarts what feeds it: a guest may send faster than a screen is drawn. */
+  /** @param flow pauses and resumes the source: a guest may send faster than the terminal processes. */
   constructor(send: (data: string) => void, flow = { pause: () => {}, resume: () => {} }) {
     this.#send = send;
     this.#flow = flow;
-    // Firmware turns wrapping off and leaves it so: what stands behind the last column would be lost.
+    // Firmware disables wrapping and does not enable it again: text beyond the last column would be lost.
     this.#terminal.parser.registerCsiHandler({ prefix: '?', final: 'l' }, (parameters) => parameters.includes(7));
-    // A terminal is asked questions (cursor position, size, attributes), and the guest waits for the answers.
+    // Guests query the terminal (cursor position, size, attributes) and wait for the answers.
     this.#terminal.onData((reply) => {
       if (this.answersQuestions) this.#send(reply);
     });
@@ -75,23 +74,23 @@ export class SerialConsole {
     return this.#lastByteAt;
   }
 
-  /** How much has come altogether. */
+  /** The number of bytes received. */
   get receivedBytes(): number {
     return this.#receivedBytes;
   }
 
-  /** All text kept, without escape sequences and carriage returns. */
+  /** The text kept so far, without escape sequences and carriage returns. */
   get text(): string {
     return this.#text;
   }
 
-  /** Called with each new piece of text. Returns what ends it. */
+  /** Calls the listener with each new piece of text. @returns a function that removes the listener. */
   onText(listener: (text: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** Takes what the machine sent. */
+  /** Processes output of the machine. */
   feed(data: Uint8Array): void {
     this.#lastByteAt = performance.now();
     this.#receivedBytes += data.length;
@@ -110,12 +109,12 @@ export class SerialConsole {
     this.#send(text);
   }
 
-  /** Forgets what was there: the next wait looks only at what comes from now on. */
+  /** Skips the text so far: the next wait matches only later text. */
   skip(): void {
     this.#matchedTo = this.#dropped + this.#text.length;
   }
 
-  /** The first match behind the last one, if it is there already; the next wait begins behind it. */
+  /** Finds the first match after the last one, if the text already has it; the next wait starts after it. */
   take(pattern: RegExp): RegExpExecArray | undefined {
     const from = Math.max(0, this.#matchedTo - this.#dropped);
     const match = new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')).exec(this.#text.slice(from));
@@ -124,17 +123,17 @@ export class SerialConsole {
     return match;
   }
 
-  /** Where the text now ends, for `since`. */
+  /** The current end of the text, for `since`. */
   mark(): number {
     return this.#dropped + this.#text.length;
   }
 
-  /** The text behind a mark, as far as it is kept. */
+  /** Returns the text after a mark, as far as it is kept. */
   since(mark: number): string {
     return this.#text.slice(Math.max(0, mark - this.#dropped));
   }
 
-  /** From here on the harness types: the lines that the guest showed until now are kept as they are. */
+  /** Keeps the current lines for `lastLines`, before the harness types commands. */
   holdLines(): void {
     this.#heldLines ??= this.#lines();
   }
@@ -143,7 +142,7 @@ export class SerialConsole {
     this.#heldLines = undefined;
   }
 
-  /** The last lines that are not empty, as a person would have seen them: not what the harness typed then. */
+  /** Returns the last non-empty lines, as displayed by a terminal, without commands that the harness typed after `holdLines`. */
   async lastLines(count: number): Promise<string[]> {
     return (await (this.#heldLines ?? this.#lines())).slice(-count);
   }
@@ -179,14 +178,14 @@ export class SerialConsole {
 
   #plain(chunk: string): string {
     const joined = this.#heldEscape + chunk;
-    // A sequence that was cut in two waits for its other half, and a carriage return for its newline.
+    // An incomplete sequence waits for its end, and a carriage return for its newline.
     const cut = CUT_SEQUENCE.exec(joined);
     this.#heldEscape = cut === null ? '' : joined.slice(cut.index);
     const whole = cut === null ? joined : joined.slice(0, cut.index);
     const plain = stripVTControlCharacters(
       whole.replace(STRINGS, '').replace(TO_LINE_START, '\n').replace(SEQUENCES, ''),
     );
-    // QEMU's newlines are \r\r\n. A return alone begins the line anew: what stands behind it is what can be seen.
+    // QEMU's newlines are \r\r\n. A carriage return alone restarts the line: the text after it is what a terminal shows.
     return plain.replace(/\r+\n/g, '\n').replaceAll('\r', '\n').replace(OTHER_CONTROLS, '');
   }
 }

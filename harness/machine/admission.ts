@@ -9,38 +9,38 @@ import { formatDuration } from '../../lib/units.ts';
 import { cacheDirectory, readCachedJson, writeCachedJson } from '../cache-directory.ts';
 import { HarnessError } from '../errors.ts';
 
-/** A place among the machines that run at once on this host. */
+/** A place among the machines that may run at once on this host. */
 export interface Place extends AsyncDisposable {
-  /** Milliseconds that it was waited for. */
+  /** Milliseconds spent waiting for the place. */
   readonly waitedMs: number;
 }
 
-/** Who has a place. */
+/** The holder of a place. */
 export interface PlaceHolder {
   readonly pid: number;
-  /** What runs there: an image and its firmware. */
+  /** What the holder runs: an image and its firmware. */
   readonly label: string;
-  /** Milliseconds since 1970 at which it was taken. */
+  /** When the place was taken, in milliseconds since 1970. */
   readonly since: number;
-  /** Whether its process id means something here: not that of another container. */
+  /** Whether the PID is valid here and not in another container. */
   readonly isHere: boolean;
 }
 
 export interface AdmitOptions {
   /** How many machines may run at once; default: NIXOS_DISK_IMAGE_MACHINES, or the number of processors. */
   readonly places?: number | undefined;
-  /** Milliseconds to wait for a place; default: as long as it takes. */
+  /** Milliseconds to wait for a place; default: no limit. */
   readonly timeoutMs?: number | undefined;
-  /** What is to run, for those who then wait for it: an image and its firmware. */
+  /** The label that waiting processes see: an image and its firmware. */
   readonly label?: string | undefined;
-  /** Called once, when there is no free place, with those who have them. */
+  /** Called once with the current holders if no place is free. */
   readonly onWait?: ((holders: readonly PlaceHolder[]) => void) | undefined;
 }
 
-/** Waits until fewer machines run than the host has processors, in all processes and containers that share the cache directory:
- *  machines that starve each other tell nothing about their images. The kernel frees the place of a process that dies.
+/** Waits for a place: at most as many machines run as the host has processors, in all processes and containers that share the cache
+ *  directory. Machines that starve each other say nothing about their images. The kernel frees the place of a process that dies.
  *  @throws {AbortedError}
- *  @throws {HarnessError} when no place came free in time. */
+ *  @throws {HarnessError} if no place became free in time. */
 export async function admit(
   signal?: AbortSignal,
   { places = machinesAtOnce(), timeoutMs, label = 'a machine', onWait }: AdmitOptions = {},
@@ -60,24 +60,24 @@ export async function admit(
   };
 }
 
-/** How many machines may run at once on this host.
- *  @throws {InvalidOptionsError} for a NIXOS_DISK_IMAGE_MACHINES that is not a number from 1 on. */
+/** Returns how many machines may run at once on this host.
+ *  @throws {InvalidOptionsError} if NIXOS_DISK_IMAGE_MACHINES is not a number of at least 1. */
 function machinesAtOnce(): number {
   const given = process.env.NIXOS_DISK_IMAGE_MACHINES;
   if (given === undefined || given === '') return availableParallelism();
   if (!/^[1-9]\d{0,3}$/.test(given))
     throw new InvalidOptionsError('environment', [
-      { path: 'NIXOS_DISK_IMAGE_MACHINES', message: `"${given}" is not a number of machines, 1 or more` },
+      { path: 'NIXOS_DISK_IMAGE_MACHINES', message: `"${given}" is not a number of machines (1 or more)` },
     ]);
   return Number(given);
 }
 
-/** For a person: "pid 812 (nixos.img, efi) for 12 s". */
+/** Formats the holders for a message: "pid 812 (nixos.img, efi, for 12 s)". */
 export function describeHolders(holders: readonly PlaceHolder[]): string {
   if (holders.length === 0) return 'other machines';
   return holders
     .map(({ pid, label, since, isHere }) => {
-      const who = isHere ? `pid ${pid}` : `pid ${pid} of another container`;
+      const who = isHere ? `pid ${pid}` : `pid ${pid} in another container`;
       return `${who} (${label}, for ${formatDuration(Math.max(0, Date.now() - since))})`;
     })
     .join(', ');
@@ -102,20 +102,22 @@ async function waitForOne(
   const deadline = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
   const either = AbortSignal.any([signal, deadline].filter((one) => one !== undefined));
   try {
-    // Those who wait for a place stand in line, so that each is waited for by one process at a time.
+    // Waiting processes queue up here, so that only one at a time waits for the places.
     using _line = await waitForLock(join(directory, 'line'), either);
     return await firstOf(files, either);
   } catch (cause) {
     if (signal?.aborted) throw new AbortedError('admit', { cause: signal.reason });
     if (deadline?.aborted !== true || timeoutMs === undefined) throw cause;
     throw new HarnessError(
-      `no place for another machine came free within ${formatDuration(timeoutMs)}: ${describeHolders(await readHolders(files))}`,
-      { hint: `as many machines run at once as there are places (${files.length}); wait for them, or allow more time` },
+      `no place for another machine became free within ${formatDuration(timeoutMs)}; places are held by ${describeHolders(await readHolders(files))}`,
+      {
+        hint: `at most ${files.length} machines run at once on this host: wait for one to end, or allow more time`,
+      },
     );
   }
 }
 
-/** Whichever lock comes free first; those that come free at the same moment are given back. */
+/** Returns the first lock that becomes free, and releases any others that become free at the same time. */
 async function firstOf(files: readonly string[], signal: AbortSignal): Promise<KernelLock> {
   const decided = new AbortController();
   const either = AbortSignal.any([signal, decided.signal]);
@@ -139,7 +141,8 @@ function holderFile(place: string): string {
 
 const holderSchema = z.object({ pid: z.number(), label: z.string(), since: z.number(), space: z.string() });
 
-/** Beside the lock, which is another user's file in some containers. Only whoever has the lock writes it. */
+/** Writes the holder's file beside the lock, which in some containers belongs to another user. Only the holder of the lock writes
+ *  it. */
 async function describe(place: string, label: string): Promise<void> {
   const holder = { pid: process.pid, label, since: Date.now(), space: await processSpace() };
   await writeCachedJson(holderFile(place), holder satisfies z.output<typeof holderSchema>);
@@ -150,7 +153,7 @@ async function readHolders(files: readonly string[]): Promise<PlaceHolder[]> {
   const holders = await Promise.all(files.map((file) => readCachedJson(holderFile(file), holderSchema)));
   return holders.flatMap((holder) => {
     if (holder === undefined) return [];
-    const { space, ...told } = holder;
-    return [{ ...told, isHere: space === here }];
+    const { space, ...shown } = holder;
+    return [{ ...shown, isHere: space === here }];
   });
 }

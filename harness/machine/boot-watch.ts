@@ -3,104 +3,104 @@ import { News } from '../verdict/news.ts';
 import { questionIn } from '../verdict/questions.ts';
 import { type BootStage, isBefore, KERNEL_PREFIX, type StageSeen, StageTracker } from '../verdict/stages.ts';
 
-/** Something that was typed without being told to, or as an answer that was given. */
+/** Keys that the harness typed by itself or as a configured answer. */
 export interface TypedKeys {
-  /** As JavaScript would write it: "\n" for Enter. A secret is not shown. */
+  /** The keys, "\n" for Enter. A secret is replaced by a note. */
   readonly keys: string;
-  /** The line that it was typed at. */
+  /** The line that they were typed at. */
   readonly line: string;
-  /** Milliseconds since the machine was started. */
+  /** Milliseconds since the start of the machine. */
   readonly atMs: number;
   readonly why: string;
 }
 
-/** Characters of a line; what comes behind them is a line of its own. */
+/** The longest line in characters; text after that is processed as another line. */
 const LONGEST_LINE = 4096;
 
 const KERNEL_LINE = new RegExp(KERNEL_PREFIX);
 
-/** Everything that is known of a boot from what its console and its screen show, line by line. */
+/** Collects what the console and the screen show of a boot: stages, failures, news and questions. */
 export class BootWatch {
-  /** As the console shows it. */
+  /** The stages that the console shows. */
   readonly stages: StageTracker;
-  /** As the screen and the processor show it. */
+  /** The stages that the screen and the processor show. */
   readonly elsewhere = new StageTracker();
   readonly news = new News();
-  /** In the order in which it was typed. */
+  /** In the order in which they were typed. */
   readonly typed: TypedKeys[] = [];
   readonly #console = new FailureWatcher('console');
   readonly #screen = new FailureWatcher('screen');
-  /** Behind the last newline. */
+  /** The text after the last newline. */
   #rest = '';
-  /** What a line of the kernel's cut in two: the cursor of whoever wrote it is still behind it. */
+  /** The beginning of a line that a kernel message interrupted: the program that wrote it still waits on that line. */
   #cut = '';
   #lastLine = '';
-  /** Whether the last line was printed after the boot loader had finished. */
+  /** Whether the last line was printed after the boot loader, so that it may be a question. */
   #isAsked = false;
   #newsCount = 0;
-  /** What was taken as a line before it ended. */
+  /** The unfinished line that `pause` has already processed. */
   #takenEarly = '';
   #lines = 0;
   #kernelParameters: string | undefined;
-  /** Until when a machine that has answered was well. */
+  /** The last time at which the machine was known to work. */
   #wellUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(onStage?: (seen: StageSeen) => void) {
     this.stages = new StageTracker(onStage);
   }
 
-  /** How far the boot came, whoever shows it. */
+  /** The stage that the boot reached, from the console, the screen or the processor. */
   get furthest(): BootStage | undefined {
     return this.screenStage ?? this.stages.reached;
   }
 
-  /** How far it came as only the screen or the processor shows it. */
+  /** The stage that the boot reached if only the screen or the processor shows it. */
   get screenStage(): BootStage | undefined {
     const { reached } = this.elsewhere;
     return reached !== undefined && isBefore(this.stages.reached, reached) ? reached : undefined;
   }
 
-  /** The line behind which the cursor stands, whoever else wrote in the middle of it; empty at the start of a line. */
+  /** The line with the cursor, without kernel messages that interrupted it; empty if the cursor is at the start of a line. */
   get prompt(): string {
     return this.#cut + this.#rest;
   }
 
-  /** The last line that has ended and is not empty; a question that ended its line, whatever the kernel said behind it. */
+  /** The last complete line that is not empty; a question that ended its line remains the last one if kernel messages follow. */
   get lastLine(): string {
     return this.#lastLine;
   }
 
-  /** Lines that have ended. */
+  /** The number of complete lines. */
   get lineCount(): number {
     return this.#lines;
   }
 
-  /** How often something new was said. */
+  /** How many times the console showed something new. */
   get newsCount(): number {
     return this.#newsCount;
   }
 
-  /** What the kernel said of its command line. */
+  /** The command line that the kernel printed. */
   get kernelParameters(): string | undefined {
     return this.#kernelParameters;
   }
 
-  /** Everything wrong that was seen, in order. */
+  /** All failures that were seen, in order. */
   get failures(): readonly FailureSeen[] {
     return [...this.#console.seen, ...this.#screen.seen];
   }
 
-  /** What ends a boot, and behind which the machine has not gone on. */
+  /** Fatal failures after which the machine has not continued. */
   get fatal(): readonly FailureSeen[] {
     return this.failures.filter((seen) => seen.pattern.severity === 'fatal' && !this.isOver(seen));
   }
 
-  /** Whether the machine has gone on after it. */
+  /** Returns whether the machine has continued after the failure. */
   isOver(seen: FailureSeen): boolean {
     return seen.atMs < this.#wellUntilMs || hasGoneOn(seen, this.furthest);
   }
 
-  /** Takes text of the console, without escape sequences. */
+  /** Processes text from the console, without escape sequences. */
   feed(text: string, atMs: number): void {
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop() ?? '';
@@ -112,7 +112,7 @@ export class BootWatch {
     if (this.#rest !== '') this.stages.line(this.#rest, atMs, false);
   }
 
-  /** Takes what the screen shows. */
+  /** Processes the lines on the screen. */
   feedScreen(lines: readonly string[], atMs: number): void {
     for (const line of lines) {
       this.elsewhere.line(line, atMs);
@@ -121,7 +121,7 @@ export class BootWatch {
     }
   }
 
-  /** Takes what stands behind the last newline as a line of its own, now that nothing more comes: a prompt, or dots that grow.
+  /** Processes the text after the last newline as a line when the output pauses: it is a prompt, or a growing row of dots.
    *  @param atMs when its last byte came. */
   pause(atMs: number): void {
     if (this.prompt === '') return;
@@ -130,12 +130,12 @@ export class BootWatch {
     if (this.news.line(this.prompt)) this.#newsCount += 1;
   }
 
-  /** The machine did what it was asked: what was seen before has not ended it. */
+  /** Records that the machine responded: earlier failures have not ended it. */
   isWell(atMs: number): void {
     this.#wellUntilMs = atMs;
   }
 
-  /** The machine starts again. */
+  /** Starts over, after a restart of the machine. */
   restart(): void {
     this.stages.restart();
     this.elsewhere.restart();
@@ -152,17 +152,17 @@ export class BootWatch {
     if (stamp === null) this.#cut = '';
     else this.#cut += line.slice(0, stamp.index);
     const whole = stamp === null || stamp.index === 0 ? line : line.slice(stamp.index);
-    // A question stays open while the kernel prints messages behind it.
+    // A question stays open while kernel messages follow it.
     const isOpen = stamp !== null && this.#isAsked && questionIn(this.#lastLine, true) !== undefined;
     if (line.trim() !== '' && this.#cut === '' && !isOpen) {
       this.#lastLine = line;
       this.#isAsked = !isBefore(this.furthest, 'stage 1');
     }
-    // What was asked and is still open is no line that has ended.
+    // A question that is still open is not a complete line.
     if (stamp !== null && stamp.index > 0) this.stages.line(line.slice(0, stamp.index), atMs);
     this.stages.line(whole, atMs);
     this.#console.line(line, atMs, this.furthest);
-    // Its end alone repeats nothing.
+    // The newline after an unfinished line is not a repetition.
     if (whole !== this.#takenEarly && this.news.line(whole)) this.#newsCount += 1;
     this.#takenEarly = '';
     const parameters = /Kernel command line: (.*)$/.exec(whole)?.[1];

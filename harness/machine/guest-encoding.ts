@@ -1,10 +1,10 @@
-/** How answers of a guest travel over its console, where only printable characters are safe. */
+/** An encoding for answers from a guest: only printable characters are safe on a console. */
 export interface Encoder {
   readonly program: string;
-  /** Encodes its standard input. */
+  /** The command that encodes its standard input. */
   readonly command: string;
   readonly decode: (text: string) => Buffer;
-  /** A line that is its own, and nobody else's. */
+  /** Matches an encoded line. */
   readonly line: RegExp;
 }
 
@@ -13,7 +13,7 @@ const fromHex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), '
 const BASE64_LINE = /^[A-Za-z0-9+/]{1,76}={0,2}$/;
 const HEX_LINE = /^[0-9a-f ]{1,120}$/;
 
-/** In the order in which they are preferred; od is in every POSIX system. */
+/** In order of preference; every POSIX system has od. */
 export const ENCODERS: readonly Encoder[] = [
   { program: 'base64', command: 'base64', decode: fromBase64, line: BASE64_LINE },
   { program: 'openssl', command: 'openssl base64', decode: fromBase64, line: BASE64_LINE },
@@ -22,14 +22,14 @@ export const ENCODERS: readonly Encoder[] = [
   { program: 'hexdump', command: 'hexdump -v -e "16/1 \\"%02x\\" \\"\\n\\""', decode: fromHex, line: HEX_LINE },
 ];
 
-/** The bytes that lines encode. Lines of others that came between are left out; a line that others wrote into makes it garbled,
- *  which length and checksum tell. */
+/** Decodes lines, and skips those that other programs printed in between. If another program wrote into a line, the length or the
+ *  checksum does not match. */
 export function decodeAnswer({ decode, line }: Encoder, lines: readonly string[]): Buffer {
   return decode(lines.filter((one) => line.test(one.trim())).join(''));
 }
 
-/** Bytes as formats for printf(1) in single quotes, each not longer than `characters`. Every shell has it built in, and its
- *  octal escapes name any byte. */
+/** Encodes bytes as formats for printf(1) in single quotes, each at most `characters` long. printf is built into every shell and
+ *  has octal escapes for any byte. */
 export function printfLiteral(bytes: Uint8Array, characters: number): string[] {
   const lines: string[] = [];
   let line = '';
@@ -41,7 +41,7 @@ export function printfLiteral(bytes: Uint8Array, characters: number): string[] {
       lines.push(line);
       line = '';
     }
-    // A format that begins with a dash is an option.
+    // A format that begins with a dash would be an option.
     line += line === '' && piece === '-' ? octal : piece;
   }
   lines.push(line);
@@ -54,7 +54,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
   return value >>> 0;
 });
 
-/** What cksum(1) prints of bytes. @see POSIX.1-2017, cksum, "the CRC" */
+/** Computes the checksum that cksum(1) prints. @see POSIX.1-2017, cksum, "the CRC" */
 export function posixCksum(bytes: Uint8Array): number {
   let crc = 0;
   const add = (byte: number): void => {

@@ -1,23 +1,23 @@
 import type { LiveMachine } from './live-machine.ts';
 
-/** An answer of the guest's shell: what it says of a file, and the lines that encode the file. */
+/** An answer from the guest's shell: the status of a command, and its output as a file. */
 export interface Frame {
   readonly status: number;
   readonly size: number;
   readonly checksum: string;
-  /** Between its beginning and its end, with what others printed there. */
+  /** The lines between the head and the end of the answer, including those that other programs printed there. */
   readonly lines: readonly string[];
 }
 
 const HEAD = /@([0-9a-f]{8}) (\d+) (\d+) ([0-9-]+)@/;
 
-/** More lines than an answer can have are noise. */
-const MOST_LINES = 20_000;
+/** More lines than an answer can have: the rest is noise. */
+const MAX_LINES = 20_000;
 
-/** Longest line that may still be part of an answer. */
+/** The longest line that may be part of an answer. */
 const LONGEST_LINE = 8192;
 
-/** Picks an answer out of what the console shows, line by line: in one pass, and keeping only what is asked for. */
+/** Finds an answer in the console's output, line by line in one pass. */
 export class FrameReader {
   #id = '';
   #rest = '';
@@ -51,7 +51,7 @@ export class FrameReader {
       this.#lines = [];
     } else if (this.#head !== undefined) {
       if (line.includes(`@${this.#id}.@`)) this.found = { ...this.#head, lines: this.#lines };
-      else if (this.#lines.length < MOST_LINES) this.#lines.push(line);
+      else if (this.#lines.length < MAX_LINES) this.#lines.push(line);
     }
   }
 }

@@ -1,68 +1,68 @@
-/** How long a machine may go on without saying anything new. */
+/** How long a machine may run without new output. */
 export interface HangBudget {
-  /** Milliseconds of computing in one place. */
+  /** Milliseconds of CPU time in the same place in memory. */
   readonly busyMs: number;
-  /** Milliseconds of doing nothing, or of saying the same again. */
+  /** Milliseconds of idleness, or of repeating the same output. */
   readonly idleMs: number;
 }
 
-/** What a machine did since it was last looked at. */
+/** What a machine did since the last look. */
 export interface Pulse {
-  /** By the clock. */
+  /** Elapsed time. */
   readonly passedMs: number;
-  /** Of all its threads. */
+  /** CPU time of all threads of QEMU. */
   readonly computedMs: number;
-  /** For a processor that the host gave to others. */
+  /** Time spent waiting for a CPU of the host. */
   readonly waitedMs: number;
-  /** Whether anything came from it that it had not said before. */
+  /** Whether it printed anything new. */
   readonly saidNews: boolean;
-  /** Whether anything came from it. */
+  /** Whether it printed anything. */
   readonly said: boolean;
-  /** The address that its processor was at, where that could be asked. */
+  /** The address of its current instruction, if QEMU reported it. */
   readonly address: bigint | undefined;
-  /** Whose memory its processor saw. */
+  /** The address space of its current process. */
   readonly space?: bigint | undefined;
-  /** Whether it read from its disk, or wrote to it. */
+  /** Whether it read from or wrote to its disk. */
   readonly usedDisk: boolean;
 }
 
-/** How a machine does not go on. */
+/** How a machine fails to make progress. */
 export type Standstill = 'loop' | 'idle' | 'repeats' | 'silent';
 
-/** In a loop, so many of the later addresses may be new, and so many of all may be different ones. */
+/** In a loop, at most these shares of the later addresses are new, and of all addresses are distinct. */
 const NEW_IN_LOOP = 0.2;
 const DIFFERENT_IN_LOOP = 0.5;
-const FEWEST_ADDRESSES = 20;
-/** A loop is in one process, or in the kernel on behalf of one. */
+const MIN_ADDRESSES = 20;
+/** A loop runs in one process, or in the kernel on behalf of one. */
 const SPACES_IN_LOOP = 2;
-const MOST_ADDRESSES = 400;
+const MAX_ADDRESSES = 400;
 const PAGE_BITS = 12n;
 
-/** One program may compute for so many times what a loop is given: a large key takes minutes to make in an emulator. Of one that
- *  stays in so few pages nothing is expected. */
+/** A program may compute for this many times the budget of a loop, because generating a large key takes minutes in an emulator. A
+ *  program that stays in this few pages may not. */
 const PROGRAM_FACTOR = 8;
 const TIGHT_PAGES = 2;
-/** Linux's own addresses are above it. */
+/** The Linux kernel's addresses are at or above this page. */
 const KERNEL_PAGES = 1n << 51n;
 
-/** A machine that works in silence for this many times what one in a loop is given is not believed to end. */
+/** A machine that computes in silence for this many times the budget of a loop is believed to hang. */
 const SILENT_FACTOR = 20;
 
-/** So many times it has said the same before it is taken for one that repeats itself, with long silences between. */
-const FEWEST_REPETITIONS = 2;
+/** How many repetitions, with long silences between them, show that a machine repeats itself. */
+const MIN_REPETITIONS = 2;
 
-/** A look that comes later than this many times its interval came late because the host stood still, not the machine. */
+/** A look later than this many intervals is late because the host was suspended. */
 const LATE = 3;
 
-/** Tells a machine that hangs from one that is slow: by what it does while it says nothing new, not by the clock. On a loaded
- *  host a machine that waits for a processor ages as slowly as it runs; on one that was suspended it does not age. */
+/** Distinguishes a machine that hangs from one that is slow, by what it does without new output, not by the clock. Time in which
+ *  the host gave the CPU to other processes, or was suspended, does not count. */
 export class HangWatch {
   readonly #intervalMs: number;
   busyMs = 0;
   idleMs = 0;
-  /** Of the time without news, that in which it repeated itself. */
+  /** The part of the time without new output in which it repeated itself. */
   repeatedMs = 0;
-  /** How often it repeated itself, and how long it has been silent since. */
+  /** How many times it repeated itself, and how long it has been silent since. */
   #repetitions = 0;
   #sinceRepetitionMs = 0;
   #pages: bigint[] = [];
@@ -72,7 +72,7 @@ export class HangWatch {
     this.#intervalMs = intervalMs;
   }
 
-  /** Milliseconds without news, of computing and of doing nothing. */
+  /** Milliseconds without new output, busy and idle. */
   get silentMs(): number {
     return this.busyMs + this.idleMs;
   }
@@ -87,8 +87,9 @@ export class HangWatch {
     this.#spaces.clear();
   }
 
-  /** @param early before the kernel runs: loaders and firmware wait for a key by computing, anywhere in memory.
-   *  @returns how the machine stands still, when it does. */
+  /** Evaluates one look at the machine.
+   *  @param early whether the kernel has not started yet: firmware and loaders wait for a key in a busy loop, anywhere in memory.
+   *  @returns how the machine fails to make progress; undefined if it may still make some. */
   look(pulse: Pulse, budget: HangBudget, early: boolean): Standstill | undefined {
     if (pulse.saidNews) {
       this.reset();
@@ -97,7 +98,7 @@ export class HangWatch {
     const passedMs = Math.min(pulse.passedMs, LATE * this.#intervalMs);
     const computedMs = Math.min(pulse.computedMs, passedMs);
     const busy = pulse.computedMs + pulse.waitedMs > pulse.passedMs / 2;
-    // A loader that reads its menu again and again reads from the disk, too.
+    // A loader that reads its menu in a loop also reads from the disk.
     const works = pulse.usedDisk && busy && !early;
     const livedMs = Math.max(0, passedMs - pulse.waitedMs);
     if (busy && !works) this.busyMs += computedMs;
@@ -111,7 +112,7 @@ export class HangWatch {
     if (busy && pulse.address !== undefined) {
       this.#pages.push(pulse.address >> PAGE_BITS);
       if (pulse.space !== undefined) this.#spaces.add(pulse.space);
-      if (this.#pages.length > MOST_ADDRESSES) this.#pages.shift();
+      if (this.#pages.length > MAX_ADDRESSES) this.#pages.shift();
     }
     if (this.repeatedMs > budget.idleMs || (this.#repeatsSeldom && this.silentMs > budget.idleMs)) return 'repeats';
     if (this.idleMs > budget.idleMs) return 'idle';
@@ -121,23 +122,23 @@ export class HangWatch {
     return this.repeatedMs > this.silentMs / 2 ? 'repeats' : 'loop';
   }
 
-  /** Whether it says the same from time to time, and still does: who said something twice and then computes is at work. */
+  /** Whether it still repeats itself from time to time. A machine that printed something twice and then computes is working. */
   get #repeatsSeldom(): boolean {
-    return this.#repetitions >= FEWEST_REPETITIONS && this.#sinceRepetitionMs < this.silentMs / 2;
+    return this.#repetitions >= MIN_REPETITIONS && this.#sinceRepetitionMs < this.silentMs / 2;
   }
 
-  /** Whether what computes is a program, and not the kernel, nor a few instructions. */
+  /** Returns whether a program computes, not the kernel and not just a few instructions. */
   #isProgram(): boolean {
     const inPrograms = this.#pages.filter((page) => page < KERNEL_PAGES);
     return inPrograms.length > this.#pages.length / 2 && new Set(inPrograms).size > TIGHT_PAGES;
   }
 
-  /** Whether the processor comes to no new places: what works goes through a program, what is in a loop stays in it. */
+  /** Returns whether the CPU reaches no new pages: code that works moves through a program, a loop stays in place. */
   #staysInPlace(): boolean {
     const half = Math.floor(this.#pages.length / 2);
-    // Nobody could be asked where it is.
+    // QEMU reported no addresses.
     if (this.#pages.length === 0) return true;
-    if (this.#pages.length < FEWEST_ADDRESSES) return false;
+    if (this.#pages.length < MIN_ADDRESSES) return false;
     const before = new Set(this.#pages.slice(0, half));
     const later = this.#pages.slice(half);
     if (this.#spaces.size > SPACES_IN_LOOP) return false;

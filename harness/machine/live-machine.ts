@@ -13,7 +13,7 @@ import { readScreen, type Screen, screenText } from './screen.ts';
 
 const LAST_LINES = 25;
 
-/** A guest that floods its console fills no disk: of a longer record only its head and its end are kept. */
+/** The longest log: of a longer one only the beginning and the end are kept, so that a guest cannot fill the disk. */
 const LOG_BYTES = 64 * 1024 * 1024;
 const LOG_HEAD_BYTES = 1024 * 1024;
 
@@ -21,16 +21,16 @@ export interface MachineParts {
   readonly name: string;
   readonly args: readonly string[];
   readonly directory: PrivateDirectory;
-  /** QEMU's own record of the console. */
+  /** QEMU's log of the console. */
   readonly recordFile: string;
-  /** Where the caller wants the console's record. */
+  /** The caller's file for the console log. */
   readonly logFile: string | undefined;
   readonly architecture: Architecture;
   readonly accelerator: 'kvm' | 'tcg';
-  /** How much longer everything takes than on an unloaded host of today; 1 or more. */
+  /** How many times slower this host is than a current, idle one; 1 or more. */
   readonly slowness: number;
   readonly hasScreen: boolean;
-  /** The kernel and the initrd are the caller's own, and so may be the root filesystem. */
+  /** Whether the caller supplies the kernel and the initrd, so that the root filesystem may be the initrd. */
   readonly isDirect: boolean;
   readonly commandTimeoutMs: number | undefined;
   readonly allowReboots: number;
@@ -39,36 +39,36 @@ export interface MachineParts {
   readonly answers: BootAnswers;
 }
 
-/** SerialConsole output that arrives within so many milliseconds of a restart was printed before it: QEMU's event is read sooner. */
+/** Console output that arrives within this time after QEMU's reset event was printed before the reset. */
 const LAST_WORDS_MS = 1000;
 
-/** QEMU with what is attached to it: the console and what is known from it, QMP, the record. Verbs are made of this. */
+/** A running QEMU with its console, the state of its boot, QMP and the logs. The methods of Machine are built on this. */
 export class LiveMachine {
   readonly parts: MachineParts;
   readonly context: MachineContext;
   readonly qemu: QemuProcess;
   readonly console: SerialConsole;
   readonly watch: BootWatch;
-  /** Milliseconds of performance.now() when QEMU was started. */
+  /** When QEMU was started, in milliseconds of performance.now(). */
   readonly startedAt: number;
   readonly exited: Promise<MachineExit>;
   readonly events: QmpEvent[] = [];
   readonly version: Promise<string>;
   exit: MachineExit | undefined;
   hostFull = false;
-  /** How often the guest restarted itself. */
+  /** How many times the guest rebooted. */
   reboots = 0;
-  /** It was told to restart. */
+  /** Whether the harness requested a reset. */
   expectsReset = false;
-  /** What had been read from the disk when the kernel was first seen. */
+  /** How many bytes had been read from the disk when the kernel started. */
   readBytesAtKernel = 0;
-  /** What looked like a login prompt and was not confirmed. */
+  /** A line that looked like a login prompt but could not be confirmed. */
   unconfirmedPrompt: string | undefined;
   readonly #qmp: Promise<QmpClient | undefined>;
   readonly #wakers = new Set<() => void>();
   readonly #log: WriteStream | undefined;
   #recordedBytes = 0;
-  /** When the guest restarted itself; undefined again once it has printed something. */
+  /** When the guest rebooted; undefined once it has printed something since. */
   #resetAt: number | undefined;
   #loggedBytes = 0;
   #picture: Buffer | undefined;
@@ -96,7 +96,7 @@ export class LiveMachine {
     });
     if (parts.logFile !== undefined) {
       this.#log = createWriteStream(parts.logFile, { flags: 'a' });
-      // A reader that has gone away ends no boot.
+      // A reader that disappears must not end the boot.
       this.#log.on('error', () => {});
     }
     this.#qmp = QmpClient.connect(
@@ -115,7 +115,7 @@ export class LiveMachine {
     );
     this.exited = qemu.exited.then(async (end) => {
       await this.#takeLost();
-      // The last event, which says why it ended, may be read after QEMU has gone.
+      // The last event, with the reason, may arrive after QEMU has ended.
       await (await this.#qmp)?.closed;
       const reason = this.events.findLast(({ event }) => event === 'SHUTDOWN')?.data.reason;
       this.exit = { ...end, reason: typeof reason === 'string' ? reason : undefined, durationMs: this.now };
@@ -144,7 +144,7 @@ export class LiveMachine {
     return machine;
   }
 
-  /** Milliseconds since the machine was started. */
+  /** Milliseconds since the start of the machine. */
   get now(): number {
     return performance.now() - this.startedAt;
   }
@@ -153,7 +153,7 @@ export class LiveMachine {
     return this.context.signal;
   }
 
-  /** Called whenever something has happened. Returns what ends it. */
+  /** Calls `waker` after every event. @returns a function that removes it. */
   onWake(waker: () => void): () => void {
     this.#wakers.add(waker);
     return () => this.#wakers.delete(waker);
@@ -163,7 +163,7 @@ export class LiveMachine {
     for (const waker of this.#wakers) waker();
   }
 
-  /** Types what nobody told the harness to type here, and notes it. */
+  /** Types keys that the caller did not request at this point, and records them. */
   type(keys: string, why: string, shown = keys): void {
     const { passphrase } = this.parts.answers;
     const at = this.watch.prompt || this.watch.lastLine;
@@ -178,12 +178,12 @@ export class LiveMachine {
     return client.execute(command, args);
   }
 
-  /** QEMU's registers as its monitor prints them; empty when they cannot be had. */
+  /** Returns the CPU registers as QEMU's monitor prints them; empty if they are not available. */
   async registers(): Promise<string> {
     return `${await this.qmp('human-monitor-command', { 'command-line': 'info registers' }).catch(() => '')}`;
   }
 
-  /** How much the machine has read from its disk, and written to it, and how often. */
+  /** Returns the bytes read from the disk, and the number of read and write operations. */
   async diskUse(): Promise<{ readonly readBytes: number; readonly operations: number } | undefined> {
     const stats = (await this.qmp('query-blockstats').catch(() => undefined)) as BlockStats[] | undefined;
     const disk = stats?.find(({ 'node-name': node }) => node === 'disk')?.stats;
@@ -196,7 +196,7 @@ export class LiveMachine {
     return readScreen((command, args) => this.qmp(command, args), this.parts.directory.path);
   }
 
-  /** Looks at the screen for what the console does not show. */
+  /** Reads the screen for text that the console does not show. */
   async lookAtScreen(): Promise<void> {
     const screen = await this.screenshot().catch(() => undefined);
     if (screen === undefined || this.#picture?.equals(screen.png)) return;
@@ -210,7 +210,7 @@ export class LiveMachine {
     this.wake();
   }
 
-  /** What an error shows of this machine. */
+  /** Collects the evidence for an error about this machine. */
   async evidence(): Promise<ConsoleEvidence> {
     const onlyScreen = this.watch.screenStage !== undefined || this.watch.fatal.some(({ on }) => on === 'screen');
     const screenLines = this.#screenText.split('\n').filter((line) => line !== '');
@@ -224,7 +224,7 @@ export class LiveMachine {
     };
   }
 
-  /** Ends the machine if it runs, and removes its private files. */
+  /** Ends the machine if it is running, and removes its private files. */
   async end(): Promise<void> {
     this.qemu.kill();
     await this.exited;
@@ -236,7 +236,7 @@ export class LiveMachine {
     await this.parts.directory[Symbol.asyncDispose]();
   }
 
-  /** What the loader read is not the system's. */
+  /** Records how much the loader has read, which does not count for the system. */
   #noteKernel(): void {
     this.diskUse()
       .then((use) => {
@@ -259,7 +259,7 @@ export class LiveMachine {
     this.context.onConsole?.(data);
   }
 
-  /** The pty may lose what came last before QEMU ended; its record has it. @see microsoft/node-pty 85 */
+  /** Takes from QEMU's log what the pty lost when QEMU ended. @see microsoft/node-pty 85 */
   async #takeLost(): Promise<void> {
     const { size } = await stat(this.parts.recordFile).catch(() => ({ size: 0 }));
     const lost = size - this.#recordedBytes;
@@ -272,19 +272,19 @@ export class LiveMachine {
 
   #take(event: QmpEvent): void {
     this.events.push(event);
-    // QEMU stops a machine whose disk cannot grow: that is the host's failure, and no wait would end.
+    // QEMU stops a machine whose overlay cannot grow: the host failed, and no wait would end.
     if (event.event === 'BLOCK_IO_ERROR' && event.data.nospace === true) this.hostFull = true;
-    // A kernel asks in several ways for one restart.
+    // A kernel may request one reboot in several ways.
     if (event.event === 'RESET' && event.data.guest === true && !this.expectsReset && this.#resetAt === undefined) {
       this.#resetAt = performance.now();
       this.reboots += 1;
-      // Failures that led to the restart do not count.
+      // Failures that led to the reboot do not count.
       this.watch.isWell(this.now);
     }
     this.wake();
   }
 
-  /** The restarted guest has printed something: its boot is followed from the start, and the next restart may be one too many. */
+  /** Follows the new boot after a reboot. If no further reboot is allowed, the next one ends the machine. */
   #beginAnew(): void {
     this.#resetAt = undefined;
     this.watch.restart();

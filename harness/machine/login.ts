@@ -7,41 +7,41 @@ import type { LiveMachine } from './live-machine.ts';
 import { Processor } from './processor.ts';
 import { type BootWaitOptions, type Quiet, waitUntil } from './wait.ts';
 
-/** How often a name is given to what looks like a login prompt. */
-const MOST_ATTEMPTS = 5;
-/** The same while only root may log in. */
-const MOST_EARLY_ATTEMPTS = 60;
+/** How many times a user name is typed at a login prompt. */
+const MAX_ATTEMPTS = 5;
+/** The same while only root can log in. */
+const MAX_EARLY_ATTEMPTS = 60;
 
-/** Silence behind a prompt: more would have come by then. */
+/** Silence after a prompt, after which no more output is expected. */
 const PROMPT_MS = 40;
-/** How long whoever asked for a login has to ask again after Enter, when the machine does nothing. */
+/** How long a prompt may take to reappear after Enter on an idle machine. */
 const AGAIN_IDLE_MS = 4000;
-/** Silence of an idle machine after which a line that is not known is taken for what it looks like. */
+/** Silence of an idle machine after which an unknown line is taken for a prompt. */
 const WAITS_MS = 700;
-/** The same on a machine that computes. */
+/** The same on a busy machine. */
 const COMPUTES_MS = 6000;
-/** Silence of an idle machine without a prompt. */
+/** Silence of an idle machine after which no prompt is expected. */
 const NO_PROMPT_MS = 3000;
 
-/** What a system reads from its root filesystem before it asks for a login; an initrd that only looks for disks reads less. */
+/** How much a system reads from its root filesystem before it asks for a login; an initrd that only looks for disks reads less. */
 const ROOT_BYTES = 512 * 1024;
 
-/** Ends of a line behind which a shell waits; not ">", behind which many programs ask, nor a percentage. */
+/** The end of a shell prompt; not ">", which many programs use for questions, nor a percentage. */
 const SHELL_PROMPT = /(?<!(?:^|[^\p{L}-])\d+(?:[.,]\d+)? ?)%\s*$|[#$❯➜→λ»›⟩]\s*$/u;
 
-/** How most shells' prompts end. Such a line is believed sooner than another. */
+/** The end of most shells' prompts, which is accepted sooner than others. */
 const USUAL_PROMPT = /[#$] ?$/;
 const USUAL_PROMPT_MS = 150;
 
-/** How long an idle machine has whose only prompt was none. */
+/** How long a machine may stay idle after a prompt that could not be confirmed. */
 const UNCONFIRMED_MS = 15_000;
 
 const SHELL_ATTEMPTS = 4;
 
 export type ConsoleOffers = 'login' | 'shell';
 
-/** Waits until the console offers a login, or a shell without one. A prompt is one only behind the system's init, at the end of
- *  the output, and when it comes again after Enter. */
+/** Waits until the console offers a login, or a shell without one. A prompt counts only after the start of the system's init, at
+ *  the end of the output, and if it reappears after Enter. */
 export async function waitForOffer(
   machine: LiveMachine,
   timeoutMs: number,
@@ -49,7 +49,7 @@ export async function waitForOffer(
   { loginFollows }: { readonly loginFollows: boolean },
 ): Promise<ConsoleOffers> {
   const { watch, console } = machine;
-  /** What has come when something was found to be no prompt. */
+  /** The number of bytes received when a line was found not to be a prompt. */
   let rejectedAt = -1;
   for (;;) {
     const seen = await waitUntil(
@@ -66,7 +66,7 @@ export async function waitForOffer(
       },
     );
     const atMs = console.lastByteAt - machine.startedAt;
-    // Whoever logs in is asked where he is.
+    // A login checks later where its shell runs.
     if (!loginFollows && !(await isPastInitrd(machine))) {
       machine.unconfirmedPrompt = watch.prompt.trim();
       rejectedAt = console.receivedBytes;
@@ -75,14 +75,14 @@ export async function waitForOffer(
     if (seen === 'shell') return 'shell';
     const prompt = watch.prompt;
     const lines = watch.lineCount;
-    machine.type('\n', 'to see whether the login prompt comes again');
+    machine.type('\n', 'to check that the login prompt reappears');
     const again = await waitUntil(
       machine,
       ({ silentMs, idleMs }) => {
         if (watch.lineCount > lines && asksForLogin(watch.prompt) && silentMs >= PROMPT_MS) return true;
         return idleMs > AGAIN_IDLE_MS ? false : undefined;
       },
-      'the login prompt to come again after Enter',
+      'the login prompt to reappear after Enter',
       timeoutMs,
       { hang: 'as usual', ...options },
     );
@@ -92,25 +92,25 @@ export async function waitForOffer(
       return 'login';
     }
     machine.unconfirmedPrompt = prompt.trim();
-    // What came in its place may be a shell.
+    // Other output after Enter may be from a shell.
     if (watch.prompt === prompt || asksForLogin(watch.prompt)) rejectedAt = console.receivedBytes;
   }
 }
 
-/** What the last line looks like. */
+/** Classifies the last line. */
 function offerAt({ watch, parts }: LiveMachine, { silentMs, idleMs }: Quiet): ConsoleOffers | undefined {
   const { prompt, furthest } = watch;
   if (prompt === '' || silentMs < PROMPT_MS) return undefined;
   if (asksForLogin(prompt)) return 'login';
-  // A loader's prompt ends in the same way, and a shell in the initrd has given up.
+  // A loader's prompt looks the same, and a shell in the initrd means that the boot failed.
   if (isBefore(furthest, parts.isDirect ? 'kernel' : 'init') && idleMs < NO_PROMPT_MS) return undefined;
   if (isBefore(furthest, 'kernel') || idleMs < WAITS_MS || !SHELL_PROMPT.test(prompt)) return undefined;
   const question = questionIn(prompt, false);
   return question === undefined || question.name === 'asks-a-question' ? 'shell' : undefined;
 }
 
-/** Whether the initrd is over. Where no init says that it starts, by what the machine has read from its disk since its kernel
- *  runs: an initrd that only prints a prompt reads nothing. */
+/** Returns whether the initrd has finished: whether the machine has read as much from its disk since its kernel started as a system
+ *  needs. An initrd that only prints a prompt reads almost nothing. */
 async function isPastInitrd(machine: LiveMachine): Promise<boolean> {
   const { watch, parts } = machine;
   if (parts.isDirect) return true;
@@ -120,8 +120,8 @@ async function isPastInitrd(machine: LiveMachine): Promise<boolean> {
   return use === undefined || use.readBytes - machine.readBytesAtKernel >= ROOT_BYTES;
 }
 
-/** Gives a user's name and password to the login that asks for them, in whatever language, and waits for what comes behind.
- *  @throws {BootFailedError} when the login is refused. */
+/** Types a user name and a password at the login's prompts, in any language, and waits for a shell.
+ *  @throws {BootFailedError} if the login is refused. */
 export async function logIn(
   machine: LiveMachine,
   user: string,
@@ -139,21 +139,21 @@ export async function logIn(
     const next = (what: string): Promise<Waiting> =>
       waitUntil(machine, (quiet) => waitingAt(machine, quiet, lines), what, timeoutMs, waiting);
     console.write(`${user}\n`);
-    let found = await next(`what comes behind the name ${user}`);
+    let found = await next(`a response to the user name ${user}`);
     if (found === 'password') {
       if (password === undefined) throw await failed(machine, loginCause('asks-for-password', user, watch.prompt));
       lines = watch.lineCount;
       mark = console.mark();
       console.write(`${password}\n`);
-      found = await next('the shell behind the password');
-      // It was typed, so it is asked for something else, or again.
+      found = await next('a response to the password');
+      // The password was typed, so the login asks for another one, or for the same one again.
       if (found === 'password') throw await failed(machine, loginCause('refused', user, watch.prompt));
       if (found === 'login' && !saysNotYet(console.since(mark)))
         throw await failed(machine, loginCause('refused', user, refusalIn(console.since(mark)) ?? ''));
     }
     if (found === 'shell') return;
     const said = console.since(mark);
-    if (saysNotYet(said) && early < MOST_EARLY_ATTEMPTS) {
+    if (saysNotYet(said) && early < MAX_EARLY_ATTEMPTS) {
       early += 1;
       await waitUntil(machine, ({ silentMs }) => (silentMs > 1000 ? true : undefined), 'the login', timeoutMs, waiting);
       continue;
@@ -161,9 +161,9 @@ export async function logIn(
     const refusal = refusalIn(said);
     if (refusal !== undefined) throw await failed(machine, loginCause('refused', user, refusal));
     attempts += 1;
-    if (attempts < MOST_ATTEMPTS) continue;
+    if (attempts < MAX_ATTEMPTS) continue;
     const { prompt } = watch;
-    // The prompt of a shell may look like that of a login.
+    // A shell's prompt may look like a login prompt.
     if (await computes(machine, timeoutMs, { hang: 'as usual', ...options })) return;
     throw await failed(machine, loginCause('asks-again', user, prompt));
   }
@@ -171,9 +171,9 @@ export async function logIn(
 
 type Waiting = 'login' | 'password' | 'shell';
 
-/** For what the guest waits, once it waits. */
+/** Returns what the guest waits for; undefined if it does not wait yet. */
 function waitingAt({ watch }: LiveMachine, { silentMs, idleMs }: Quiet, lines: number): Waiting | undefined {
-  // What was typed is echoed first.
+  // The guest echoes typed keys first.
   if (watch.lineCount === lines || silentMs < PROMPT_MS) return undefined;
   const { prompt } = watch;
   if (asksForLogin(prompt)) return silentMs > 2 * PROMPT_MS ? 'login' : undefined;
@@ -182,18 +182,18 @@ function waitingAt({ watch }: LiveMachine, { silentMs, idleMs }: Quiet, lines: n
   const waits = idleMs > (USUAL_PROMPT.test(prompt) ? USUAL_PROMPT_MS : WAITS_MS) || silentMs > COMPUTES_MS;
   if (prompt.trim() !== '') {
     const question = questionIn(prompt, false);
-    // Nothing is typed at a question but the password that is expected.
+    // Type nothing at a question except the expected password.
     if (!waits || (question !== undefined && (question.standsMs === undefined || /[?？]\s*$/.test(prompt))))
       return undefined;
-    // In a language that is not known here, a password is asked for at the end of a line, too.
+    // In an unknown language, a password prompt also ends with a colon.
     return /[:：]\s*$/.test(prompt) ? 'password' : 'shell';
   }
   if (questionIn(watch.lastLine, true) !== undefined) return undefined;
   return idleMs > NO_PROMPT_MS || silentMs > 2 * COMPUTES_MS ? 'shell' : undefined;
 }
 
-/** Makes sure that a shell takes what is typed: replaces the one that is there, whichever it is, by sh, and has it compute.
- *  @throws {BootFailedError} where nothing does. */
+/** Replaces the user's shell with sh, and verifies that it runs commands: it must compute a sum.
+ *  @throws {BootFailedError} if no shell does. */
 export async function findShell(
   machine: LiveMachine,
   user: string,
@@ -204,7 +204,8 @@ export async function findShell(
   const waiting: BootWaitOptions = { hang: 'as usual', ...options };
   for (let attempt = 0; attempt < SHELL_ATTEMPTS; attempt += 1) {
     const lines = watch.lineCount;
-    // fish, zsh and nushell know "exec" too; where it is not allowed, the shell computes as well. A backslash keeps an alias out.
+    // fish, zsh and nushell also have "exec". If it is not allowed, the shell itself may compute the sum. A backslash bypasses an
+    // alias.
     console.write(attempt % 2 === 0 ? 'exec sh\n' : '\\exec sh\n');
     await waitUntil(
       machine,
@@ -221,11 +222,11 @@ export async function findShell(
   throw await failed(machine, loginCause('no-shell', user, watch.prompt || watch.lastLine));
 }
 
-/** Whether a shell reads what is typed: it is asked for a sum. */
+/** Returns whether a shell runs commands: it must compute a sum. */
 async function computes(machine: LiveMachine, timeoutMs: number, options: BootWaitOptions): Promise<boolean> {
   const { console } = machine;
   const [a, b] = [randomInt(100_000, 999_999), randomInt(100_000, 999_999)];
-  // If a word comes before it, "echo" is an alias for something else.
+  // A word before the sum means that "echo" is an alias.
   const answer = new RegExp(`(?<![A-Za-z] ?)=${a + b}=`);
   console.skip();
   console.write(`echo "=$((${a}+${b}))="\n`);

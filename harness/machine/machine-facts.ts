@@ -10,9 +10,9 @@ import type { LiveMachine } from './live-machine.ts';
 import type { Screen } from './screen.ts';
 import { tolerated } from './wait.ts';
 
-/** What is known of a running machine, and can be asked of QEMU. */
+/** The read-only state of a running machine, from its console and from QEMU. */
 export abstract class MachineFacts {
-  /** @internal QEMU and what is attached to it. */
+  /** @internal QEMU with its console and QMP. */
   protected readonly live: LiveMachine;
 
   protected constructor(live: LiveMachine) {
@@ -34,47 +34,47 @@ export abstract class MachineFacts {
   get qemu(): QemuProcess {
     return this.live.qemu;
   }
-  /** Milliseconds of performance.now() when QEMU was started. */
+  /** When QEMU was started, in milliseconds of performance.now(). */
   get startedAt(): number {
     return this.live.startedAt;
   }
-  /** How it ended; settles when it has. */
+  /** Resolves when the machine has ended, with how it ended. */
   get exited(): Promise<MachineExit> {
     return this.live.exited;
   }
-  /** How far the boot came, as the console shows it. */
+  /** The stages that the console shows. */
   get stages(): StageTracker {
     return this.live.watch.stages;
   }
-  /** How far the boot came as the screen shows it, where that is further than the console. */
+  /** The stage that the boot reached according to the screen or the processor, if it is later than the console's. */
   get screenStage(): BootStage | undefined {
     return this.live.watch.screenStage;
   }
-  /** What the console, and the screen where it was looked at, have shown of things that are wrong, in order. */
+  /** Failures that the console and the screen have shown, in order. */
   get failures(): readonly FailureSeen[] {
     return tolerated(this.live);
   }
-  /** Of those, the ones behind which the machine has not gone on. */
+  /** The failures after which the machine has not continued. */
   get unsettled(): readonly FailureSeen[] {
     return this.failures.filter((seen) => !this.live.watch.isOver(seen));
   }
-  /** Every key that was typed without being told to, or as an answer that was given. */
+  /** Keys that the harness typed by itself or as a configured answer. */
   get typed(): readonly TypedKeys[] {
     return this.live.watch.typed;
   }
-  /** The kernel's parameters, as it printed them. */
+  /** The kernel parameters, as the kernel printed them. */
   get kernelParameters(): string | undefined {
     return this.live.watch.kernelParameters;
   }
-  /** How often the guest restarted itself. */
+  /** How many times the guest rebooted. */
   get reboots(): number {
     return this.live.reboots;
   }
-  /** Milliseconds a wait lasts when it is not told: emulated machines are ten times as slow. */
+  /** The default time limit of a wait in milliseconds. */
   get defaultTimeoutMs(): number {
     return this.live.parts.commandTimeoutMs ?? this.bootTimeoutMs;
   }
-  /** Milliseconds until a machine that goes on has to be there. */
+  /** The time limit of a boot in milliseconds; longer under TCG. */
   get bootTimeoutMs(): number {
     return (this.accelerator === 'kvm' ? 60_000 : 300_000) * this.live.parts.slowness;
   }
@@ -90,28 +90,28 @@ export abstract class MachineFacts {
     return uefi === undefined ? undefined : readFile(uefi.variablesFile);
   }
 
-  /** How much the guest has read from its disk since its kernel runs, in bytes; undefined when QEMU does not tell. */
+  /** Returns how many bytes the guest has read from its disk since its kernel started; undefined if QEMU does not report it. */
   async readSinceKernel(): Promise<number | undefined> {
     const use = await this.live.diskUse();
     return use === undefined ? undefined : use.readBytes - this.live.readBytesAtKernel;
   }
 
-  /** Takes a picture of the screen, and in a text mode reads it. */
+  /** Takes a screenshot, with its text if the screen is in a text mode. */
   async screenshot(): Promise<Screen> {
     return this.live.screenshot();
   }
 
-  /** A QMP command, for what has no verb here. */
+  /** Runs a QMP command, for features without a method here. */
   async qmp(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
     return this.live.qmp(command, args);
   }
 
-  /** "7.2.22 (Debian 1:7.2+dfsg-7)"; empty when QEMU was gone before it could be asked. */
+  /** Returns QEMU's version, such as "7.2.22 (Debian 1:7.2+dfsg-7)"; empty if QEMU ended before it reported it. */
   async qemuVersion(): Promise<string> {
     return this.live.version;
   }
 
-  /** What an error shows of this machine. */
+  /** Collects the evidence for an error about this machine. */
   async evidence(): Promise<ConsoleEvidence> {
     return this.live.evidence();
   }

@@ -10,10 +10,10 @@ const milliseconds = z
   .max(2 ** 31 - 1);
 const path = z.string().min(1, 'must be the path of a file');
 
-/** @see Systemd's credential names: a file name of at most 255 bytes. */
+/** A file name of at most 255 bytes. @see systemd.system-credentials(7) */
 const credentialName = z.string().regex(/^[^/\0=:]{1,255}$/, 'must be a name without "/", ":" and "="');
 
-/** What a machine is started from; strict where it is parsed, so that nothing that is asked for is ignored. */
+/** The options of a machine. Parsed strictly, so that unknown options are errors. */
 export const machineSpecSchema = z.object({
   image: path,
   format: z.enum(IMAGE_FORMATS).exclude(['qcow2-compressed']).optional(),
@@ -57,7 +57,7 @@ export const machineSpecSchema = z.object({
     .optional(),
 });
 
-/** What contradicts each other. */
+/** Finds options that contradict each other. */
 export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
   const issues: OptionIssue[] = [];
   const wrong = (where: string, message: string): void => void issues.push({ path: where, message });
@@ -65,15 +65,15 @@ export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
   if (architecture !== 'x86_64') {
     const contradicts = (where: string, message: string): void =>
       wrong(where, `contradicts architecture "${architecture}": ${message}`);
-    if (firmware === 'bios') contradicts('firmware', 'only x86 has a legacy BIOS');
-    if (spec.accelerator === 'kvm') contradicts('accelerator', 'another architecture is emulated');
-    if (spec.diskInterface === 'ahci') contradicts('diskInterface', 'the machine has no AHCI');
+    if (firmware === 'bios') contradicts('firmware', 'only x86-64 has a BIOS');
+    if (spec.accelerator === 'kvm') contradicts('accelerator', 'KVM cannot run it on this host');
+    if (spec.diskInterface === 'ahci') contradicts('diskInterface', 'the virt machine has no AHCI controller');
   }
   if (firmware === 'direct' && spec.kernel === undefined) wrong('kernel', 'is required for firmware "direct"');
   if (firmware !== undefined && firmware !== 'direct' && spec.kernel !== undefined)
-    wrong('kernel', `contradicts firmware "${firmware}": only "direct" starts a kernel of yours`);
+    wrong('kernel', `contradicts firmware "${firmware}": only "direct" starts a given kernel`);
   if (firmware !== undefined && firmware !== 'efi' && spec.efiVariables !== undefined)
-    wrong('efiVariables', `contradicts firmware "${firmware}": only "efi" has such a store`);
+    wrong('efiVariables', `contradicts firmware "${firmware}": only "efi" has EFI variables`);
   const { secureBoot } = spec;
   if (secureBoot !== undefined && secureBoot !== false) {
     if (firmware !== undefined && firmware !== 'efi')

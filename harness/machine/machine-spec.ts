@@ -7,91 +7,91 @@ import type { HangBudget } from './hang-watch.ts';
 
 export type Firmware = 'bios' | 'efi' | 'direct';
 
-/** As options name it: "legacy" is the old name of "bios", taken until the next minor version. */
+/** The firmware in options: "legacy" is the old name of "bios", accepted until the next minor version. */
 export type FirmwareName = Firmware | 'legacy';
 
 export function firmwareNamed(name: FirmwareName): Firmware {
   return name === 'legacy' ? 'bios' : name;
 }
 
-/** A kernel that QEMU starts itself, for images without a loader. */
+/** A kernel that QEMU starts directly, for images without a boot loader. */
 export interface DirectKernel {
   readonly kernel: string;
   readonly initrd?: string | undefined;
-  /** The kernel's parameters, `init=` included. */
+  /** The kernel parameters, including `init=`. */
   readonly commandLine: string;
 }
 
 export interface MachineSpec {
-  /** A disk image in any format of make-disk-image; only read. */
+  /** A disk image in any format of make-disk-image; never written to. */
   readonly image: string;
-  /** Default: told from the file's magic number. */
+  /** Default: detected from the file's magic number. */
   readonly format?: DiskFormat | undefined;
-  /** Default "x86_64"; verifyBoot tells it from the image's EFI loaders. "aarch64" has firmware "efi" or "direct", and is always
-   *  emulated. */
+  /** Default "x86_64"; verifyBoot detects it from the image's EFI loaders. "aarch64" supports the firmware "efi" and "direct" and
+   *  is always emulated. */
   readonly architecture?: Architecture | undefined;
-  /** "bios" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
+  /** "bios" is SeaBIOS, "efi" is OVMF, "direct" starts `kernel` without a boot loader. */
   readonly firmware: Firmware;
   readonly kernel?: DirectKernel | undefined;
   /** Default "virtio". */
   readonly diskInterface?: DiskInterface | undefined;
-  /** The machine's disk is enlarged to this many bytes; default: as large as the image. */
+  /** The size of the machine's disk in bytes, if larger than the image; default: the image's size. */
   readonly diskBytes?: number | undefined;
   /** A qcow2 file that keeps what the machine writes; made where it is not there, else gone on with. Default: a private one, which goes
    *  with the machine. */
   readonly overlay?: string | undefined;
-  /** Bytes of a sector of the machine's disk; verifyBoot tells it from the image's partition table. Default 512. */
+  /** The sector size of the machine's disk in bytes; default 512. verifyBoot detects it from the image's partition table. */
   readonly sectorBytes?: 512 | 4096 | undefined;
   /** MiB; default 1024. */
   readonly memoryMiB?: number | undefined;
   /** Default 1. */
   readonly cpus?: number | undefined;
-  /** Default: KVM where a functional probe finds that it works, else TCG. */
+  /** Default: KVM if a probe shows that it works, otherwise TCG. */
   readonly accelerator?: 'kvm' | 'tcg' | undefined;
   readonly machine?: MachineType | undefined;
-  /** A store of EFI variables, such as efi-vars.fd, of which the machine has its own copy; the firmware then starts what
-   *  BootOrder says. Default: an empty one, and the firmware starts the disk. */
+  /** A file with EFI variables, such as efi-vars.fd; the machine uses a copy, and the firmware boots according to BootOrder.
+   *  Default: empty variables, and the firmware boots from the disk. */
   readonly efiVariables?: string | undefined;
   /** The firmware must enforce Secure Boot: by the keys in `efiVariables`, or else by its own (Microsoft's, as a rule). "setup-mode": it
    *  has no keys, and the image enrolls them when it is booted. `enroll`: by these certificates in PEM. Default: where
    *  `efiVariables` has keys. */
   readonly secureBoot?: SecureBootOption | undefined;
-  /** Ports of this host's loopback that lead to ports of the guest; default: none, and no network at all. */
+  /** Ports on this host's loopback interface to forward to the guest; default: none, and no network. */
   readonly forwardPorts?: readonly { readonly hostPort: number; readonly guestPort: number }[] | undefined;
-  /** What systemd-boot (254 and newer) adds to the kernel's parameters, told through SMBIOS; others do not look there. */
+  /** Kernel parameters, passed through SMBIOS, that systemd-boot (254 and newer) adds; other loaders ignore them. */
   readonly kernelParameters?: string | undefined;
-  /** Milliseconds that a command in the guest may take; default 60 s under KVM, 300 s under TCG. */
+  /** The time limit of a command in the guest in milliseconds; default: 60 s under KVM, 300 s under TCG. */
   readonly commandTimeoutMs?: number | undefined;
-  /** For messages; default: the image's name and the firmware. */
+  /** The machine's name in messages; default: the image's name and the firmware. */
   readonly name?: string | undefined;
-  /** Where the console's record is written, as it comes; default: only with the machine's private files, which go when it ends. */
+  /** A file for the console log, written as output arrives; default: a private file that is removed when the machine ends. */
   readonly logFile?: string | undefined;
-  /** Credentials of systemd's, by name, through SMBIOS. @see systemd.system-credentials(7) */
+  /** systemd credentials by name, passed through SMBIOS. @see systemd.system-credentials(7) */
   readonly credentials?: Readonly<Record<string, string>> | undefined;
-  /** How often the guest may restart itself before the login; default 0: a restart ends the machine. */
+  /** How many times the guest may reboot before the login; default 0: a reboot ends the machine. */
   readonly allowReboots?: number | undefined;
-  /** Typed where the boot asks for the passphrase of an encrypted disk. */
+  /** Typed when the boot asks for the passphrase of an encrypted disk. */
   readonly passphrase?: string | undefined;
-  /** What is typed, with Enter, where the console waits at a line that matches. */
+  /** Text to type, followed by Enter, when the console waits at a line that matches. */
   readonly answers?: readonly BootAnswer[] | undefined;
 }
 
 export type SecureBootOption = boolean | 'setup-mode' | { readonly enroll: readonly string[] };
 
-/** What startMachine and verifyBoot take. */
+/** The options of startMachine and verifyBoot. */
 export interface MachineOptions extends Omit<MachineSpec, 'firmware'> {
-  /** "bios" is SeaBIOS, "efi" OVMF, "direct" starts `kernel` without firmware or loader. */
+  /** "bios" is SeaBIOS, "efi" is OVMF, "direct" starts `kernel` without a boot loader. */
   readonly firmware: FirmwareName;
 }
 
-/** An answer to a question of the guest's. */
+/** An answer to a question from the guest. */
 export interface BootAnswer {
-  /** The line behind which the cursor stands contains this text, or matches. */
+  /** The line with the cursor contains this text, or matches it. */
   readonly pattern: string | RegExp;
   readonly text: string;
 }
 
-/** What a machine may be answered. */
+/** The answers that may be typed at a machine's questions. */
 export interface BootAnswers {
   readonly passphrase: string | undefined;
   readonly answers: readonly BootAnswer[];
@@ -100,27 +100,27 @@ export interface BootAnswers {
 export interface MachineContext {
   readonly signal?: AbortSignal | undefined;
   readonly onStage?: ((seen: StageSeen) => void) | undefined;
-  /** What the machine sends to its console, byte for byte. */
+  /** Called with the machine's console output, byte for byte. */
   readonly onConsole?: ((data: Uint8Array) => void) | undefined;
-  /** Called by verifyBoot when other machines have all places, with those that have them. */
+  /** Called by verifyBoot with the current holders if other machines hold all places. */
   readonly onWait?: ((holders: readonly PlaceHolder[]) => void) | undefined;
 }
 
 export interface WaitOptions {
-  /** Milliseconds; default: the machine's own, which is longer under TCG. */
+  /** The time limit in milliseconds; default: the machine's, which is longer under TCG. */
   readonly timeoutMs?: number | undefined;
-  /** Give up on a machine that computes this long, or does nothing this long, without showing anything; "as usual" is by the
-   *  stage of the boot and the accelerator. Default: it may, except while it boots. */
+  /** How long the machine may be busy or idle without new output; "as usual" chooses by the boot's stage and the accelerator.
+   *  Default: no limit, except while the machine boots. */
   readonly hang?: HangBudget | 'as usual' | undefined;
-  /** The image is known not to boot: the first sign of it is believed. */
+  /** Whether the image is known not to boot, so that the first sign of failure is believed. */
   readonly doomed?: boolean | undefined;
-  /** Whether the image's loader entries name a serial console; default: not known. */
+  /** Whether the image's loader entries name a serial console; default: unknown. */
   readonly serialConsole?: boolean | undefined;
 }
 
-/** What a command in the guest did. */
+/** The result of a command in the guest. */
 export interface GuestResult {
   readonly exitCode: number;
-  /** Standard output and standard error, in the order they came. */
+  /** Standard output and standard error, in the order of arrival. */
   readonly output: string;
 }

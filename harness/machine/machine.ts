@@ -11,29 +11,29 @@ import { waitUntil } from './wait.ts';
 
 const LAST_LINES = 25;
 
-/** A running machine, with the verbs of NixOS's own test driver. */
+/** A running machine, with the methods of the NixOS test driver. */
 export class Machine extends MachineFacts implements AsyncDisposable {
   #shell: GuestShell | undefined;
   #user = 'root';
-  /** How that is done; empty for somebody who may not. */
+  /** The command that powers the guest off; empty if the user may not run one. */
   #powerOff: string | undefined;
 
-  /** @internal startMachine makes machines. */
+  /** @internal Use startMachine. */
   static async start(parts: MachineParts, context: MachineContext): Promise<Machine> {
     return new Machine(await LiveMachine.start(parts, context));
   }
 
-  /** Whether somebody is logged in and commands can be run. */
+  /** Whether a user is logged in, so that commands can run. */
   get isLoggedIn(): boolean {
     return this.#shell !== undefined;
   }
-  /** Who is logged in. */
+  /** The user who is logged in. */
   get user(): string {
     return this.#user;
   }
-  /** Waits until the console shows `pattern` behind the last match.
-   *  @throws {BootFailedError} when the console shows a failure; {MachineExitedError} when the machine ends;
-   *  {WaitTimeoutError}; {AbortedError}. */
+  /** Waits until the console shows `pattern` after the last match.
+   *  @throws {BootFailedError} if the console shows a failure; {MachineExitedError} if the machine ends; {WaitTimeoutError};
+   *  {AbortedError}. */
   async waitForConsoleText(pattern: RegExp | string, options: WaitOptions = {}): Promise<string> {
     const regexp = typeof pattern === 'string' ? new RegExp(pattern.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')) : pattern;
     const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
@@ -46,23 +46,23 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     );
   }
 
-  /** Waits for the login prompt, or for a shell that opens without one: a prompt is one when it stands at the end of the output,
-   *  behind the system's init, and comes again after Enter. A machine that hangs is told from one that is slow: see HangWatch.
-   *  @throws {BootFailedError} where the boot stops, or asks a question that is not answered. */
+  /** Waits for the login prompt, or for a shell without a login. A prompt counts only after the start of the system's init, at the
+   *  end of the output, and if it reappears after Enter. HangWatch decides whether a silent machine hangs.
+   *  @throws {BootFailedError} if the boot stops, or asks a question without a configured answer. */
   async waitForLoginPrompt(
     options: WaitOptions = {},
     { loginFollows = false }: { readonly loginFollows?: boolean } = {},
   ): Promise<ConsoleOffers> {
-    // Long: what counts is whether it goes on.
+    // The limit is long, because a boot that hangs is detected earlier.
     const timeoutMs = options.timeoutMs ?? 3 * this.bootTimeoutMs;
     const offer = await waitForOffer(this.live, timeoutMs, options, { loginFollows });
     this.console.skip();
     return offer;
   }
 
-  /** Logs in on the serial console, unless a shell is open there already; afterwards commands can be run. The user's shell may be
-   *  any that knows `exec sh`, in any language.
-   *  @throws {BootFailedError} when the login is refused, asks for something else, or leads to no shell. */
+  /** Logs in on the serial console, unless a shell is already open there, so that commands can run. Works with every shell that has
+   *  `exec sh`, in any language.
+   *  @throws {BootFailedError} if the login is refused, asks for anything else, or leads to no shell. */
   async login(user = 'root', password?: string, options: WaitOptions = {}): Promise<void> {
     const offer = await this.waitForLoginPrompt(options, { loginFollows: true });
     const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
@@ -73,17 +73,17 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     this.stages.note('login', performance.now() - this.startedAt);
   }
 
-  /** Runs a shell command in the guest, where somebody is logged in. It returns when the command ends, whatever it left in the
-   *  background.
-   *  @returns its exit status and everything it printed.
-   *  @throws {WaitTimeoutError} when it does not end; it is interrupted, and the next command runs. */
+  /** Runs a shell command in the guest; logs in as root first if no user is logged in. Does not wait for processes that the command
+   *  leaves in the background.
+   *  @returns its exit status and its output.
+   *  @throws {WaitTimeoutError} if it does not end in time; it is interrupted, and the next command can run. */
   async execute(command: string, options: WaitOptions = {}): Promise<GuestResult> {
     return (await this.#guest(options)).execute(command, options.timeoutMs ?? this.defaultTimeoutMs);
   }
 
   /** Runs a command that must succeed.
-   *  @returns what it printed, without the last newline.
-   *  @throws {AssertionFailedError} with its output. */
+   *  @returns its output without the last newline.
+   *  @throws {AssertionFailedError} with its output if it fails. */
   async succeed(command: string, options: WaitOptions = {}): Promise<string> {
     const { exitCode, output } = await this.execute(command, options);
     if (exitCode !== 0)
@@ -94,7 +94,7 @@ export class Machine extends MachineFacts implements AsyncDisposable {
   }
 
   /** Runs a command that must fail.
-   *  @throws {AssertionFailedError} when it succeeds. */
+   *  @throws {AssertionFailedError} if it succeeds. */
   async fail(command: string, options: WaitOptions = {}): Promise<string> {
     const { exitCode, output } = await this.execute(command, options);
     if (exitCode === 0)
@@ -102,8 +102,8 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     return output.replace(/\n$/, '');
   }
 
-  /** Runs a command in the guest again and again, a second of the guest's time between, until it succeeds.
-   *  @returns what it printed then. @throws {WaitTimeoutError} with what it printed last. */
+  /** Repeats a command in the guest every second, by the guest's clock, until it succeeds.
+   *  @returns its output. @throws {WaitTimeoutError} with the output of the last attempt. */
   async waitUntilSucceeds(command: string, options: WaitOptions = {}): Promise<string> {
     const timeoutMs = options.timeoutMs ?? this.defaultTimeoutMs;
     const until = performance.now() + timeoutMs;
@@ -119,7 +119,7 @@ export class Machine extends MachineFacts implements AsyncDisposable {
   }
 
   /** Waits until a systemd unit is active.
-   *  @throws {AssertionFailedError} as soon as it has failed, with its log. */
+   *  @throws {AssertionFailedError} with its log as soon as it has failed. */
   async waitForUnit(unit: string, options: WaitOptions = {}): Promise<void> {
     const state = await this.waitUntilSucceeds(
       `s=$(systemctl show --property=ActiveState --value -- ${quote(unit)}); echo "$s"; [ "$s" = active ] || [ "$s" = failed ]`,
@@ -132,9 +132,9 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     });
   }
 
-  /** Brings a file of the guest's to this host, byte for byte.
-   *  @returns its contents, or how many bytes were written to `target`.
-   *  @throws {AssertionFailedError} when it cannot be read. */
+  /** Copies a file from the guest to this host.
+   *  @returns its contents, or the number of bytes written to `target`.
+   *  @throws {AssertionFailedError} if it cannot be read. */
   async copyFromGuest(path: string): Promise<Buffer>;
   async copyFromGuest(path: string, target: string, options?: WaitOptions): Promise<number>;
   async copyFromGuest(path: string, target?: string, options: WaitOptions = {}): Promise<Buffer | number> {
@@ -143,8 +143,8 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     return target === undefined ? fetchBytes(shell, path, timeoutMs) : fetchFile(shell, path, target, timeoutMs);
   }
 
-  /** Writes a file in the guest: bytes, or the contents of a file of this host's, for `{ file }`.
-   *  @returns how many bytes it has. */
+  /** Writes a file in the guest: from bytes or text, or with `{ file }` from a file on this host.
+   *  @returns the number of bytes written. */
   async copyToGuest(
     source: Uint8Array | string | { readonly file: string },
     path: string,
@@ -158,17 +158,17 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     this.console.write(text);
   }
 
-  /** Keeps the whole machine as it is now, memory and disk, under a name. @see QMP snapshot-save */
+  /** Saves a snapshot of the machine, memory and disk, under a name. @see QMP snapshot-save */
   async save(tag: string): Promise<void> {
     await saveSnapshot(this.live, tag, this.bootTimeoutMs);
   }
 
-  /** Puts the machine back to where it was saved: a warm start, without a boot. */
+  /** Restores a snapshot of the machine, without a boot. */
   async restore(tag: string): Promise<void> {
     await restoreSnapshot(this.live, tag, this.bootTimeoutMs);
   }
 
-  /** Restarts the guest in order and waits for its login prompt. */
+  /** Reboots the guest and waits for its login prompt. */
   async reboot(options: WaitOptions = {}): Promise<void> {
     const shell = this.#shell;
     this.#shell = undefined;
@@ -178,7 +178,7 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     await this.waitForLoginPrompt(options);
   }
 
-  /** Whether somebody is logged in who may power the guest off: root, or who may become it without a password. */
+  /** Returns whether the user who is logged in may power the guest off: root, or a user with sudo without a password. */
   async mayPowerOff(): Promise<boolean> {
     if (this.#shell === undefined || this.live.exit !== undefined) return false;
     const question =
@@ -187,8 +187,8 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     return this.#powerOff !== '';
   }
 
-  /** Shuts the guest down and waits until it is off: by a command where that is allowed, else by the power button.
-   *  @throws {WaitTimeoutError} when it does not power off; {BootFailedError} when it fails at that. */
+  /** Shuts the guest down and waits until it is off: by a command if the user may run it, otherwise by the power button.
+   *  @throws {WaitTimeoutError} if it does not power off; {BootFailedError} if it shows a failure. */
   async shutdown(options: WaitOptions = {}): Promise<MachineExit> {
     const live = this.live;
     if (live.exit !== undefined) return live.exit;
@@ -201,20 +201,20 @@ export class Machine extends MachineFacts implements AsyncDisposable {
     return exit;
   }
 
-  /** Pulls the plug. */
+  /** Kills the machine, like a power failure. */
   async crash(): Promise<MachineExit> {
     this.qemu.kill();
     return this.exited;
   }
 
-  /** Ends the machine if it runs, and removes its private files. */
+  /** Ends the machine if it is running, and removes its private files. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.live.end();
   }
 
   async #guest(options: WaitOptions): Promise<GuestShell> {
     if (this.#shell === undefined) await this.login('root', undefined, options);
-    if (this.#shell === undefined) throw new HarnessError(`${this.name}: nobody is logged in`);
+    if (this.#shell === undefined) throw new HarnessError(`${this.name}: no user is logged in`);
     return this.#shell;
   }
 }

@@ -1,15 +1,15 @@
 import { isBefore } from '../verdict/stages.ts';
 import type { LiveMachine } from './live-machine.ts';
 
-/** Samples in a row after which a kernel is believed to do nothing else. */
+/** Consecutive samples in the kernel after which it is believed to be stuck. */
 const IN_A_ROW = 3;
 
-/** What a machine's processor and disk do, as QEMU tells: for machines that say nothing. */
+/** Observes a machine's CPU and disk through QEMU, for machines that print nothing. */
 export class Processor {
   readonly #machine: LiveMachine;
-  /** Where it was at the last look. */
+  /** The address of the instruction at the last look. */
   address: bigint | undefined;
-  /** Whose memory it saw then: another process has another. */
+  /** The address space at the last look, which differs between processes. */
   space: bigint | undefined;
   /** Whether the disk was used between the last two looks. */
   usedDisk = false;
@@ -21,12 +21,12 @@ export class Processor {
     this.#machine = machine;
   }
 
-  /** Whether it has been in the kernel, at work, each time that `sample` looked. */
+  /** Whether the CPU was busy in the kernel at each recent `sample`. */
   get isInKernel(): boolean {
     return this.#inKernel >= IN_A_ROW;
   }
 
-  /** Looks where it is, and notes when it has come to a kernel. */
+  /** Reads the CPU's address and the disk's counters, and records the kernel stage if the CPU runs a kernel. */
   async look(): Promise<void> {
     const machine = this.#machine;
     const [registers, disk] = await Promise.all([machine.registers(), machine.diskUse()]);
@@ -39,7 +39,7 @@ export class Processor {
     if (isBefore(machine.watch.furthest, 'kernel')) machine.watch.elsewhere.note('kernel', machine.now);
   }
 
-  /** Looks once more, if no look is on its way, whether it is in the kernel and at work there. */
+  /** Samples whether the CPU is busy in the kernel, unless a sample is already in progress. */
   sample(): void {
     if (this.#sampling) return;
     this.#sampling = true;
@@ -62,18 +62,18 @@ interface Where {
   /** Firmware and loaders run at low addresses, in the most privileged mode. */
   readonly isKernel: boolean;
   readonly isUser: boolean;
-  /** It has nothing to do until an interrupt comes. */
+  /** Whether it waits for an interrupt. */
   readonly waits: boolean;
 }
 
-/** From QEMU's `info registers`. */
+/** Parses the output of QEMU's `info registers`. */
 function parseRegisters(text: string): Where | undefined {
   const [, digits = ''] = /(?:RIP| PC)=([0-9a-f]{16})/.exec(text) ?? [];
   if (digits === '') return undefined;
   const [, flags = '0'] = /RFL=([0-9a-f]+)/.exec(text) ?? [];
   const [, root] = / CR3=([0-9a-f]{16})/.exec(text) ?? [];
   return {
-    // Without the number of the process's context, and the bit that tells its two page tables apart.
+    // Without the process-context identifier, and the bit that distinguishes the two page tables of a process.
     space: root === undefined ? undefined : BigInt(`0x${root}`) >> 13n,
     address: BigInt(`0x${digits}`),
     isKernel: digits.startsWith('ffff'),

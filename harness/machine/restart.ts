@@ -1,17 +1,21 @@
 import type { LiveMachine } from './live-machine.ts';
 import { waitUntil } from './wait.ts';
 
-/** Has a guest restart, and waits until it has.
- *  @param tell tells the guest to; without it, the machine is reset. */
-export async function restart(machine: LiveMachine, timeoutMs: number, tell: (() => void) | undefined): Promise<void> {
-  // A machine here ends at a reset: one that resets itself for ever would be no boot.
+/** Restarts a guest and waits for its reset.
+ *  @param requestReboot makes the guest reboot; without it, QEMU resets the machine. */
+export async function restart(
+  machine: LiveMachine,
+  timeoutMs: number,
+  requestReboot: (() => void) | undefined,
+): Promise<void> {
+  // By default a reset ends the machine, because an endless loop of resets would never boot.
   machine.expectsReset = true;
   await machine.qmp('set-action', { reboot: 'reset' });
   const before = machine.events.length;
   const isReset = (): true | undefined =>
     machine.events.slice(before).some(({ event }) => event === 'RESET') ? true : undefined;
-  if (tell === undefined) await machine.qmp('system_reset');
-  else tell();
+  if (requestReboot === undefined) await machine.qmp('system_reset');
+  else requestReboot();
   await waitUntil(machine, isReset, 'the guest to reset', timeoutMs);
   await machine.qmp('set-action', { reboot: 'shutdown' });
   machine.expectsReset = false;

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { findTool } from '../../lib/run/tools.ts';
 
-/** What a machine's screen shows. */
+/** A screenshot of a machine. */
 export interface Screen {
-  /** A PNG picture. */
+  /** A PNG image. */
   readonly png: Buffer;
   readonly width: number;
   readonly height: number;
-  /** In a text mode of the VGA: its lines, which need no reading from a picture, and those that were scrolled away. */
+  /** In a VGA text mode, the lines in video memory, including those that were scrolled away. */
   readonly lines: readonly string[] | undefined;
 }
 
@@ -19,21 +19,21 @@ const TEXT_MEMORY = 0xb8000;
 const TEXT_MEMORY_BYTES = 32 * 1024;
 const COLUMNS = 80;
 
-/** Takes a picture of the screen, and in a text mode its characters from the VGA's memory.
- *  @param directory for QEMU to put files in. @see QMP screendump, pmemsave */
+/** Takes a screenshot, and in a text mode reads the characters from VGA memory.
+ *  @param directory where QEMU writes temporary files. @see QMP screendump, pmemsave */
 export async function readScreen(qmp: Qmp, directory: string): Promise<Screen> {
   const picture = join(directory, 'screen.png');
   await qmp('screendump', { filename: picture, format: 'png' });
   const png = await readFile(picture);
   await rm(picture);
   const [width, height] = [png.readUInt32BE(16), png.readUInt32BE(20)];
-  // 80 characters of 9 or 8 pixels, 25 lines of 16.
+  // 80 characters of 9 or 8 pixels, 25 lines of 16 pixels.
   const isText = (width === 720 || width === 640) && height === 400;
   return { png, width, height, lines: isText ? await readText(qmp, directory) : undefined };
 }
 
-/** All that the VGA's memory holds: a driver scrolls by moving where the screen begins in it, so what was scrolled away is there
- *  too, in order. */
+/** Reads all text in VGA memory: a driver scrolls by moving the start of the screen, so lines that were scrolled away are still
+ *  there, in order. */
 async function readText(qmp: Qmp, directory: string): Promise<string[]> {
   const dump = join(directory, 'screen.bin');
   await qmp('pmemsave', { val: TEXT_MEMORY, size: TEXT_MEMORY_BYTES, filename: dump });
@@ -49,7 +49,7 @@ async function readText(qmp: Qmp, directory: string): Promise<string[]> {
   ).filter((line) => line !== '');
 }
 
-/** What a screen shows, as lines, and whether the last of them is a login prompt. */
+/** Returns the lines on a screen, and whether they show a login prompt. */
 export async function screenText(screen: Screen): Promise<{ readonly lines: string[]; readonly showsPrompt: boolean }> {
   if (screen.lines !== undefined)
     return { lines: [...screen.lines], showsPrompt: screen.lines.some((line) => /\blogin: ?$/.test(line)) };
@@ -57,16 +57,16 @@ export async function screenText(screen: Screen): Promise<{ readonly lines: stri
   return { lines, showsPrompt: endsWithPrompt(lines) };
 }
 
-/** Whether what was read from a picture ends with a login prompt. It is read with mistakes, and half of the time the cursor stands
- *  behind the prompt: an underscore, or a block that is read as any character. */
+/** Returns whether text from character recognition ends with a login prompt. It has mistakes, and a blinking cursor after the
+ *  prompt may be recognized as any character. */
 export function endsWithPrompt(lines: readonly string[]): boolean {
   return /\blogin\b.{0,4}$/.test(lines.join('\n').trimEnd());
 }
 
-/** The lines of a picture, where tesseract(1) is there to read them; else none. */
+/** Recognizes the lines in a picture with tesseract(1); returns none if it is not installed. */
 async function readPicture(png: Buffer): Promise<string[]> {
   if ((await findTool('tesseract')) === undefined) return [];
-  // With several threads it takes four times as long where the processors are busy. @see tesseract's manual page, OMP_THREAD_LIMIT
+  // With several threads it takes four times as long on a busy host. @see tesseract(1), OMP_THREAD_LIMIT
   const env = { OMP_THREAD_LIMIT: '1' };
   const { stdout } = await localExecutor.run(['tesseract', '-', '-', '--psm', '6'], { input: png, env });
   return stdout.toString('utf8').split('\n');

@@ -3,12 +3,12 @@ import { HarnessError } from '../errors.ts';
 import type { LiveMachine } from './live-machine.ts';
 import { waitUntil } from './wait.ts';
 
-/** Keeps a whole machine, memory and disk, in its overlay. @see QMP snapshot-save */
+/** Saves a machine's memory and disk in its overlay. @see QMP snapshot-save */
 export async function saveSnapshot(machine: LiveMachine, tag: string, timeoutMs: number): Promise<void> {
   await runJob(machine, 'snapshot-save', tag, timeoutMs);
 }
 
-/** @see QMP snapshot-load */
+/** Restores a machine's memory and disk from its overlay. @see QMP snapshot-load */
 export async function restoreSnapshot(machine: LiveMachine, tag: string, timeoutMs: number): Promise<void> {
   await runJob(machine, 'snapshot-load', tag, timeoutMs);
   machine.console.skip();

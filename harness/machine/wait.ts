@@ -12,86 +12,85 @@ import type { LiveMachine } from './live-machine.ts';
 import type { WaitOptions } from './machine-spec.ts';
 import { Processor } from './processor.ts';
 
-/** How often a wait looks whether the machine has become quiet. */
+/** The interval at which a wait checks whether the console has become silent. */
 const TICK_MS = 50;
-/** How often it looks at what a machine does. */
+/** The interval at which it looks at the CPU and the disk. */
 const LOOK_MS = 500;
-/** Silence after which the screen is looked at, and then each time. */
+/** Silence after which the screen is read, and the interval of further readings. */
 const SCREEN_MS = 2000;
-/** While the machine computes, the screen is not read again for this many times the duration of the last reading, which may take
+/** While the machine is busy, the pause between readings of the screen as a multiple of the last one's duration, which may be
  *  seconds. */
 const SCREEN_REST = 10;
-/** How long a machine may do nothing whose screen shows a login, until none is expected on the serial port: gettys start one after
- *  the other. Less than NUDGE_MS, at which its idleness begins anew. */
+/** How long a machine with a login on the screen may stay idle before none is expected on the serial port: gettys start one after
+ *  another. Less than NUDGE_MS, which resets the idle time. */
 const ELSEWHERE_MS = 6000;
-/** What is looked through for a loader's menu. */
+/** The characters at the end of the console that are searched for a loader's menu. */
 const RECENT_CHARACTERS = 4000;
-/** A boot that shows more than this has lost itself. */
+/** More output than this is a flood, not a boot. */
 const FLOOD_BYTES = 16 * 1024 * 1024;
 
-/** Silence after which a line is taken as it stands. */
+/** Silence after which an unfinished line is processed. */
 const PAUSE_MS = 80;
-/** Silence behind something fatal, after which the machine is believed not to go on: at once when it does nothing, or when its
- *  kernel is in a loop; later when it computes. */
+/** Silence after a fatal failure that confirms it: short if the machine is idle or its kernel loops, longer if it computes. */
 const SETTLED_MS = 250;
 const COMPUTING_MS = 2000;
-/** The same for what units and programs print. */
+/** The same for failures that units and programs print. */
 const UNITS_SETTLED_MS = 1500;
 const UNITS_COMPUTING_MS = 12_000;
 
-/** Silence behind a question that the table knows. */
+/** Silence after a question in the table. */
 const QUESTION_MS = 700;
-/** Silence behind a loader's wish for a key. */
+/** Silence after a loader asks for a key. */
 const LOADER_KEY_MS = 13_000;
-/** Silence that is longer than any after which a loader goes on by itself. */
+/** Longer than any silence after which a loader continues by itself. */
 const LONGEST_PAUSE_MS = 90_000;
-/** How often the same question is answered. */
-const MOST_ANSWERS = 3;
-/** Silence behind an answer, after which it counts as not taken. */
+/** How many times the same question is answered. */
+const MAX_ANSWERS = 3;
+/** Silence after an answer after which it counts as ignored. */
 const UNANSWERED_MS = 20_000;
 
-/** Silence of an idle machine that has come to its init, after which Enter is pressed: a getty then says its prompt again. */
+/** Silence of an idle machine with a running init after which the harness presses Enter, so that a getty repeats its prompt. */
 const NUDGE_MS = 8000;
-/** The same where a line was seen in the middle of a prompt. */
+/** The same if another line interrupted a prompt. */
 const LOST_PROMPT_MS = 1000;
-const MOST_NUDGES = 3;
-/** How long the guest may take to echo that Enter. */
+const MAX_NUDGES = 3;
+/** How long the guest may take to echo the Enter. */
 const NUDGE_ECHO_MS = 2000;
 
-/** A systemd job with a limit ends by itself then; it may take a moment to say so. */
+/** How long systemd may take to report a job that reached its limit. */
 const JOB_GRACE_MS = 15_000;
 
 export interface BootWaitOptions extends WaitOptions {
-  /** Looks for questions: those of the table, or any line that looks like one. Default: no. */
+  /** Detects questions: only those in the table, or any line that looks like one. Default: none. */
   readonly questions?: 'known' | 'all' | undefined;
-  /** Whether Enter may be typed where a prompt was lost. */
+  /** Whether Enter may be typed if a prompt was lost. */
   readonly nudges?: boolean | undefined;
-  /** Milliseconds of doing nothing that are enough, where the stage of the boot allows more. */
+  /** The most idle time in milliseconds, if the usual budget allows more. */
   readonly idleMs?: number | undefined;
 }
 
-/** How long a machine may be silent, by what runs on it. Healthy boots compute for up to 6 s in silence under TCG. A quiet
- *  systemd waits 90 s for a device. */
+/** Returns how long a machine may be silent, by the stage of its boot. Healthy boots compute in silence for up to 6 s under TCG;
+ *  systemd may wait silently for a device for 90 s. */
 function usualBudget(machine: LiveMachine, speed: HostSpeed): HangBudget {
   const { accelerator, slowness } = machine.parts;
   const early = isBefore(machine.watch.furthest, 'kernel');
   const factor = Math.max(slowness, speed.slowness);
-  // SYSLINUX does not show how long its prompt still waits.
+  // SYSLINUX does not show the remaining time at its prompt.
   if (early && /\bboot:\s*$/.test(machine.watch.prompt)) return { busyMs: 60_000, idleMs: 60_000 };
   if (early && waitsUnseenInGrub(machine)) return { busyMs: 40_000 * factor, idleMs: 40_000 };
   const busyMs = (accelerator === 'kvm' ? 10_000 : early ? 15_000 : 25_000) * factor;
   return { busyMs, idleMs: early ? 15_000 : 120_000 };
 }
 
-/** Whether GRUB runs, and does not show that it waits: for a hidden menu's timeout, or after a message. It measures its clock within
- *  a millisecond, so that a second of it may be several on a loaded host. @see GRUB grub-core/kern/i386/tsc_pmtimer.c */
+/** Returns whether GRUB may be waiting invisibly: for the timeout of a hidden menu, or after a message. It calibrates its clock
+ *  within a millisecond, so one of its seconds may take several on a loaded host. @see GRUB grub-core/kern/i386/tsc_pmtimer.c */
 function waitsUnseenInGrub({ console }: LiveMachine): boolean {
   const recent = console.text.slice(-RECENT_CHARACTERS);
   return recent.includes('GRUB') && loaderMenuIn(recent) === undefined;
 }
 
-/** The one wait. Races what is waited for against everything that can end a machine, or a boot: a failure that it does not go on
- *  from, a question that nobody answers, a standstill, a flood, its end, an abort, a full host, and the deadline.
+/** Waits until `check` returns a value. All waits use this function: it also ends on a confirmed failure, an unanswered question, a
+ *  hang, a flood of output, the end of the machine, an abort, a full disk on the host, and the time limit.
  *  @throws {BootFailedError}, {MachineExitedError}, {WaitTimeoutError}, {NoSpaceError}, {AbortedError}. */
 export async function waitUntil<T>(
   machine: LiveMachine,
@@ -116,11 +115,11 @@ export async function waitUntil<T>(
   throw await explain(machine, found, what, options.serialConsole);
 }
 
-/** What a check may ask of the machine's silence. */
+/** The machine's silence, for a check. */
 export interface Quiet {
-  /** Milliseconds since the last byte. */
+  /** Milliseconds since the last byte of output. */
   readonly silentMs: number;
-  /** Milliseconds for which it has done nothing and shown nothing. */
+  /** Milliseconds for which the machine was both idle and silent. */
   readonly idleMs: number;
 }
 
@@ -147,10 +146,11 @@ class Wait<T> {
   #screenLookMs = 0;
   #nudges = 0;
   #nudgedAt = Number.NEGATIVE_INFINITY;
-  /** What was answered last, and how much had come then. */
+  /** The last answered line, and how much output had come by then. */
   #answered: { readonly line: string; readonly bytes: number; readonly lines: number } | undefined;
   readonly #answers = new Map<string, number>();
-  /** For each failure that may be temporary: how long the machine had waited for a processor when it was first seen. */
+  /** For each failure from which the machine may continue: how long it had waited for a CPU of the host when the failure was first
+   *  seen. */
   readonly #waitedAt = new Map<FailureSeen, number>();
   #finish: (result: { value: T } | Ended) => void = () => {};
 
@@ -225,7 +225,7 @@ class Wait<T> {
     const { computedMs } = processTimes(qemu.pid);
     const passed = now - this.#lastTickAt;
     const isIdle = computedMs - this.#computedMs < passed * 0.3;
-    // A tick that comes late is a pause of the host. A short burst of work is QEMU's own: it takes pictures of the screen.
+    // A late tick means that the host was paused. A short burst of work is QEMU's own, for a screenshot.
     if (this.#silentMs < passed) this.#idleMs = 0;
     else if (isIdle) this.#idleMs += Math.min(passed, 4 * TICK_MS);
     else this.#idleMs = Math.max(0, this.#idleMs - 4 * passed);
@@ -251,35 +251,35 @@ class Wait<T> {
     }
   }
 
-  /** Whether the machine has not gone on behind something fatal. */
+  /** Returns whether the machine has not continued after a fatal failure. */
   #isConfirmed(seen: FailureSeen): boolean {
     const { goesOnWithinMs, by, unfinished } = seen.pattern;
     const silentMs = this.#silentMs;
     if (this.#options.doomed === true) return silentMs > PAUSE_MS;
-    // Whoever reads from the disk goes on.
+    // A loader that reads from the disk continues.
     if (by === 'loader' && this.#processor.usedDisk) return false;
     if (by === 'loader' && silentMs > COMPUTING_MS && this.#cameBackToMenu(seen)) return true;
-    // Without the time for which the host gave the processor to others: a loader counts its seconds by computing.
+    // A loader counts seconds by computing: time in which the host gave the CPU to other processes does not count.
     if (goesOnWithinMs !== undefined)
       return silentMs > SETTLED_MS && this.#machine.now - seen.atMs - this.#waitedSince(seen) > goesOnWithinMs;
     if (by === 'init') return silentMs > (this.#idleMs > UNITS_SETTLED_MS ? UNITS_SETTLED_MS : UNITS_COMPUTING_MS);
     if (silentMs < SETTLED_MS) return false;
     if (by === 'kernel') {
       this.#processor.sample();
-      // A kernel that panicked runs nothing but itself, and takes no interrupts for long.
+      // A panicked kernel runs only its own code and does not wait for interrupts for long.
       return this.#processor.isInKernel || silentMs > COMPUTING_MS * 3;
     }
     return unfinished === true || this.#idleMs > SETTLED_MS - TICK_MS * 2 || silentMs > COMPUTING_MS;
   }
 
-  /** Whether the loader shows its menu behind something that it said, and counts no seconds there. */
+  /** Returns whether the loader shows its menu after the failure, without a countdown. */
   #cameBackToMenu({ line }: FailureSeen): boolean {
     const recent = this.#machine.console.text.slice(-RECENT_CHARACTERS);
     const at = recent.lastIndexOf(line);
     return at >= 0 && loaderMenuIn(recent.slice(at + line.length)) !== undefined;
   }
 
-  /** Milliseconds for which the host gave the processor to others since something was first looked at. */
+  /** Returns how long the machine has waited for a CPU of the host since this method first saw the failure, in milliseconds. */
   #waitedSince(seen: FailureSeen): number {
     const { waitedMs } = processTimes(this.#machine.qemu.pid);
     const before = this.#waitedAt.get(seen);
@@ -293,34 +293,34 @@ class Wait<T> {
     const line = unfinished ? watch.prompt : watch.lastLine;
     const silentMs = this.#silentMs;
     if (silentMs < PAUSE_MS || line.trim() === '' || asksForLogin(line)) return;
-    // What was typed may be echoed behind it.
+    // The guest may echo the answer after the line.
     const same = this.#answered !== undefined && line.startsWith(this.#answered.line);
-    // The same line is another question only when the guest has said something since.
+    // The same line is a new question only if the guest has printed something since.
     if (same && this.#answered?.lines === watch.lineCount && silentMs < UNANSWERED_MS) return;
     const answer = unfinished && parts.answers.answers.find(({ pattern }) => matches(pattern, line));
     if (answer && !(same && this.#answered?.bytes === console.receivedBytes)) {
-      if (silentMs > SETTLED_MS && this.#answer(line, answer.text, 'an answer that was given')) return;
+      if (silentMs > SETTLED_MS && this.#answer(line, answer.text, 'a configured answer')) return;
     }
     const question = questionIn(line, !unfinished);
     if (question === undefined) return;
     const standsMs = question.standsMs ?? QUESTION_MS;
     if (silentMs < (question.answer === undefined ? standsMs : Math.min(standsMs, QUESTION_MS))) return;
     if (!this.#waitsFor(question, unfinished)) return;
-    if (question.answer === 'enter' && this.#answer(line, '', 'the console wants Enter')) return;
+    if (question.answer === 'enter' && this.#answer(line, '', 'the console waits for Enter')) return;
     if (question.answer === 'passphrase' && parts.answers.passphrase !== undefined)
-      if (this.#answer(line, parts.answers.passphrase, 'the passphrase that was given')) return;
+      if (this.#answer(line, parts.answers.passphrase, 'the configured passphrase')) return;
     if (silentMs < standsMs) return;
-    // What went wrong before it is why it asks.
+    // A failure before the question is the reason for it.
     const [fatal] = watch.fatal;
     if (fatal !== undefined) this.#finish({ how: 'fatal', fatal });
     else this.#finish({ how: 'question', question, line, answered: this.#answers.has(line) });
   }
 
-  /** Whether the machine waits at a question, or only says something like it. */
+  /** Returns whether the machine waits at the question, and did not only print a similar line. */
   #waitsFor(question: Question, unfinished: boolean): boolean {
     const { furthest } = this.#machine.watch;
     const isKnown = question.standsMs === undefined || question.name !== 'asks-a-question';
-    // Firmware and loaders wait for a key by computing.
+    // Firmware and loaders wait for a key in a busy loop.
     if (isBefore(furthest, 'kernel')) {
       if (question.name === 'asks-a-question') return isKnown && this.#silentMs > LOADER_KEY_MS && !this.#mayGoOn;
       return unfinished || this.#silentMs > COMPUTING_MS;
@@ -330,11 +330,11 @@ class Wait<T> {
     return this.#idleMs > Math.min(question.standsMs ?? COMPUTING_MS, this.#silentMs) * 0.8;
   }
 
-  /** @returns whether it was typed; not when it was often enough. */
+  /** Types an answer. @returns false if the question was already answered as often as allowed. */
   #answer(line: string, text: string, why: string): boolean {
     const { watch, console } = this.#machine;
     const times = this.#answers.get(line) ?? 0;
-    if (times >= MOST_ANSWERS) return false;
+    if (times >= MAX_ANSWERS) return false;
     this.#answers.set(line, times + 1);
     this.#answered = { line, bytes: console.receivedBytes, lines: watch.lineCount };
     this.#machine.type(`${text}\n`, why, text === '' ? '\n' : `(${why})\n`);
@@ -351,7 +351,7 @@ class Wait<T> {
     const { computedMs, waitedMs } = processTimes(qemu.pid);
     const last = this.#lastLook;
     this.#lastLook = { at, computedMs, waitedMs, news: watch.newsCount, bytes: console.receivedBytes };
-    // On a loaded host the clock runs and the machine does not.
+    // On a loaded host, time in which the machine waits for a CPU does not count.
     if (at - this.#startedAt - (waitedMs - this.#waitedBefore) > this.#timeoutMs) this.#finish({ how: 'deadline' });
     if (hang === undefined) return;
     const early = isBefore(watch.furthest, 'kernel');
@@ -362,7 +362,7 @@ class Wait<T> {
         computedMs: computedMs - last.computedMs,
         waitedMs: waitedMs - last.waitedMs,
         saidNews: watch.newsCount !== last.news,
-        // What was typed is echoed.
+        // The echo of typed keys is not output.
         said: console.receivedBytes !== last.bytes && at - this.#nudgedAt > NUDGE_ECHO_MS,
         address: this.#processor.address,
         space: this.#processor.space,
@@ -380,12 +380,12 @@ class Wait<T> {
       this.#lookedAtScreenAt = at;
       await machine.lookAtScreen();
       this.#screenLookMs = performance.now() - at;
-      // Nobody who shows a prompt on the screen and nothing here for that long has a console here.
+      // A system with a prompt on the screen that stays silent here for that long has no serial console.
       if (watch.screenStage === 'login' && this.#hang.idleMs > ELSEWHERE_MS) this.#finish({ how: 'screen' });
     }
   }
 
-  /** Whether something fatal was said that the machine may still go on from: that has a time of its own. */
+  /** Whether there is a fatal failure after which the machine may still continue within a time of its own. */
   get #mayGoOn(): boolean {
     return this.#machine.watch.fatal.some(({ pattern }) => pattern.goesOnWithinMs !== undefined);
   }
@@ -403,7 +403,7 @@ class Wait<T> {
 
   #nudge(): void {
     const { watch } = this.#machine;
-    if (this.#options.nudges !== true || this.#nudges >= MOST_NUDGES) return;
+    if (this.#options.nudges !== true || this.#nudges >= MAX_NUDGES) return;
     if (isBefore(watch.furthest, 'init') || watch.prompt.trim() !== '') return;
     const isLost = /\blogin: ?\S/.test(watch.lastLine);
     if (this.#hang.idleMs < (isLost ? LOST_PROMPT_MS : NUDGE_MS)) return;
@@ -411,7 +411,7 @@ class Wait<T> {
     this.#nudges += 1;
     this.#nudgedAt = performance.now();
     this.#hang.idleMs = 0;
-    this.#machine.type('\n', 'the console is silent: a getty says its prompt again');
+    this.#machine.type('\n', 'the console is silent; Enter makes a getty repeat its prompt');
   }
 }
 
@@ -421,7 +421,7 @@ function matches(pattern: string | RegExp, line: string): boolean {
     : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, '')).test(line);
 }
 
-/** The error for a boot that did not end well. */
+/** Creates the error for a failed boot. */
 async function explain(
   machine: LiveMachine,
   end: BootEnd,
@@ -447,7 +447,7 @@ async function explain(
   return new BootFailedError(parts.name, stage, cause, evidence, { name, seenAtMs });
 }
 
-/** What was seen to be wrong, without what an emulated machine on a loaded host shows though it is well. */
+/** The failures that were seen, except those that healthy guests print when they are emulated on a loaded host. */
 export function tolerated({ watch, parts }: LiveMachine): FailureSeen[] {
   return watch.failures.filter(({ pattern }) => pattern.harmlessUnderTcg !== true || parts.accelerator === 'kvm');
 }

@@ -1,17 +1,17 @@
 import type { EfiArchitecture } from '../../lib/inspect/efi-boot.ts';
 
-/** What a machine is, by the instructions that it runs. */
+/** A machine's instruction set. */
 export type Architecture = 'x86_64' | 'aarch64';
 
 interface ArchitectureFacts {
   readonly qemu: string;
-  /** QEMU's machine that is as a server of today. */
+  /** The QEMU machine type that resembles a current server. */
   readonly machine: 'q35' | 'virt';
-  /** How firmware descriptors name that machine. */
+  /** The prefix of that machine's name in firmware descriptors. */
   readonly firmwareMachine: string;
-  /** Debian's package of UEFI firmware. */
+  /** The Debian package with UEFI firmware. */
   readonly firmwarePackage: string;
-  /** In the names of EFI loaders: BOOTX64.EFI. @see UEFI Specification, "Removable Media Boot Behavior" */
+  /** The suffix in the names of EFI loaders: BOOTX64.EFI. @see UEFI Specification, "Removable Media Boot Behavior" */
   readonly efi: EfiArchitecture;
   /** The kernel's name for the machine's serial port. */
   readonly serialPort: string;
@@ -28,7 +28,7 @@ export const ARCHITECTURES: Readonly<Record<Architecture, ArchitectureFacts>> = 
   },
 };
 
-/** The machine that starts EFI loaders of a name. */
+/** Returns the architecture that runs EFI loaders with this suffix. */
 export function architectureOf(efi: EfiArchitecture): Architecture {
   return efi === ARCHITECTURES.aarch64.efi ? 'aarch64' : 'x86_64';
 }

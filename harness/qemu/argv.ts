@@ -1,4 +1,4 @@
-/** QEMU's command line from small pure functions. Block devices go as JSON, which has no separators to escape. */
+/** QEMU's command line from small pure functions. Block devices are JSON, which has no separators to escape. */
 
 import { type DiskFormat, FORMATS_WITH_BACKING } from '../../lib/formats/image-formats.ts';
 
@@ -8,7 +8,7 @@ export type DiskInterface = 'virtio' | 'ahci' | 'nvme';
 /** A block device graph. @see BlockdevOptions in the QEMU QMP Reference Manual */
 export type Blockdev = Readonly<Record<string, unknown>>;
 
-/** An option's value with the separators of QEMU's option lists escaped. @see qemu(1), "-name" and QemuOpts */
+/** Escapes the separators of QEMU's option lists in a value. @see qemu(1), "-name" and QemuOpts */
 export function escapeOptionValue(value: string): string {
   return value.replaceAll(',', ',,');
 }
@@ -23,7 +23,7 @@ export interface MachineArgsOptions {
   readonly smm?: boolean;
 }
 
-/** The machine itself: nothing by default, no display, no network; a reset ends it. */
+/** The machine itself, without default devices, display or network; a reset ends QEMU. */
 export function machineArgs({ type, accelerator, memoryMiB, cpus, name, smm = false }: MachineArgsOptions): string[] {
   return [
     ...['-name', `guest=${escapeOptionValue(name)}`],
@@ -40,24 +40,24 @@ export function machineArgs({ type, accelerator, memoryMiB, cpus, name, smm = fa
 
 const MACHINES: Readonly<Record<MachineType, string>> = {
   q35: 'q35,graphics=off',
-  // Under TCG it needs the old timers: without a PIT the kernel cannot calibrate its TSC on a loaded host.
+  // Under TCG the kernel needs the PIT to calibrate its TSC on a loaded host.
   microvm: 'microvm,pit=on,pic=on,rtc=on,acpi=on,auto-kernel-cmdline=on,isa-serial=on',
   virt: 'virt',
 };
 
-/** Under TCG a user's system gets every feature there is to emulate; the builder VM only what it needs, which is faster.
- *  Without rdrand the kernel has no entropy yet when mkfs asks for some. */
+/** Under TCG, a user's system gets every CPU feature that QEMU emulates; the builder VM gets only what it needs, which is faster.
+ *  Without rdrand the kernel has no entropy when mkfs needs it. */
 function cpuModel(type: MachineType, accelerator: 'kvm' | 'tcg'): string {
   if (accelerator === 'kvm') return 'host';
-  // Signing pointers by the architecture's own algorithm takes half of the time that is emulated.
+  // Emulating the architected pointer authentication algorithm takes half of the CPU time.
   return { q35: 'max', microvm: 'qemu64,+rdrand', virt: 'max,pauth-impdef=on' }[type];
 }
 
-/** The first serial port on QEMU's own terminal, which is the pty; QEMU writes the record itself. */
+/** The first serial port on QEMU's terminal, which is the pty. QEMU writes the log file. */
 export function consoleArgs(logFile: string): string[] {
   return [
     '-chardev',
-    // Appended, so that the harness can shorten it.
+    // Append mode lets the harness truncate the file.
     `stdio,id=console,signal=off,logfile=${escapeOptionValue(logFile)},logappend=on`,
     '-serial',
     'chardev:console',
@@ -74,10 +74,10 @@ export function qmpArgs(socket: string): string[] {
   ];
 }
 
-/** A raw or other image file, as a block node. */
+/** A block node for an image file. */
 export function imageNode(file: string, format: string, options: { readonly readOnly?: boolean } = {}): Blockdev {
   const readOnly = options.readOnly === true ? { 'read-only': true } : {};
-  // Zeros that a guest writes and blocks that it discards become holes, so a raw image stays sparse.
+  // Zeros that the guest writes and blocks that it discards become holes, so a raw image stays sparse.
   const sparse = options.readOnly === true ? {} : { discard: 'unmap', 'detect-zeroes': 'unmap' };
   return { driver: format, ...readOnly, ...sparse, file: { driver: 'file', filename: file, ...readOnly, ...sparse } };
 }
@@ -104,8 +104,8 @@ export function overlayNode(
   };
 }
 
-/** A disk the machine boots from. Where the host's disk is full QEMU stops the machine, and QMP tells of it.
- *  @param options.bootFirst tells the firmware to start from it, whatever its variables say; default true. */
+/** The disk that the machine boots from. If the host's disk is full, QEMU stops the machine and sends a QMP event.
+ *  @param options.bootFirst makes the firmware boot from this disk regardless of its variables; default true. */
 export function diskArgs(
   node: Blockdev,
   diskInterface: DiskInterface,
@@ -148,24 +148,24 @@ export function uefiFirmwareArgs(
   ];
 }
 
-/** A kernel that QEMU loads itself. */
+/** A kernel that QEMU loads directly. */
 export function kernelArgs(kernel: string, initrd: string | undefined, commandLine: string): string[] {
   return ['-kernel', kernel, ...(initrd === undefined ? [] : ['-initrd', initrd]), '-append', commandLine];
 }
 
-/** A screen to look at when the serial console stays silent. "graphics=off" leaves the firmware on the serial port. */
+/** A screen to read if the serial console stays silent. The firmware still uses the serial port because of "graphics=off". */
 export function screenArgs(): string[] {
   return ['-device', 'VGA,id=screen'];
 }
 
-/** A network that leads nowhere but from ports of this host's loopback into the guest; by default none. */
+/** An isolated network with ports forwarded from this host's loopback interface; none without ports. */
 export function networkArgs(ports: readonly { readonly hostPort: number; readonly guestPort: number }[]): string[] {
   if (ports.length === 0) return [];
   const forwards = ports.map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`).join('');
   return ['-netdev', `user,id=network,restrict=on${forwards}`, '-device', 'virtio-net-pci,netdev=network,romfile='];
 }
 
-/** Strings that systemd reads: what its boot loader adds to the kernel's parameters, and system credentials.
+/** SMBIOS strings for systemd: kernel parameters that systemd-boot adds, and system credentials.
  *  @see systemd-boot(7), "SMBIOS Type 11 Strings"; systemd.system-credentials(7) */
 export function smbiosArgs(
   kernelParameters: string | undefined,
@@ -173,7 +173,7 @@ export function smbiosArgs(
 ): string[] {
   const strings = [
     ...(kernelParameters === undefined ? [] : [`io.systemd.boot.kernel-cmdline-extra=${kernelParameters}`]),
-    // In base64, for a value may hold any character.
+    // Base64, because a value may contain any character.
     ...Object.entries(credentials).map(
       ([name, value]) => `io.systemd.credential.binary:${name}=${Buffer.from(value).toString('base64')}`,
     ),
@@ -181,7 +181,7 @@ export function smbiosArgs(
   return strings.flatMap((text) => ['-smbios', `type=11,value=${escapeOptionValue(text)}`]);
 }
 
-/** Entropy from the host: a guest that waits for its own boots late. */
+/** Entropy from the host: a guest that waits for its own boots slowly. */
 export function entropyArgs(type: MachineType = 'q35'): string[] {
   return [
     '-object',
@@ -196,7 +196,7 @@ export function clockArgs(seconds: number): string[] {
   return ['-rtc', `base=${new Date(seconds * 1000).toISOString().slice(0, 19)}`];
 }
 
-/** A virtio-serial port that is a socket on this host. */
+/** A virtio-serial port connected to a socket on this host. */
 export function portArgs(socket: string, portName: string, type: MachineType): string[] {
   return [
     ...['-chardev', `socket,id=port,path=${escapeOptionValue(socket)},server=on,wait=off`],

@@ -6,7 +6,7 @@ import { findTool } from '../../lib/run/tools.ts';
 import { FirmwareMissingError } from '../errors.ts';
 import { ARCHITECTURES, type Architecture } from './architecture.ts';
 
-/** A firmware descriptor, as far as it is used here. @see docs/interop/firmware.json in QEMU */
+/** The fields of a firmware descriptor that are used here. @see docs/interop/firmware.json in QEMU */
 const descriptorSchema = z.object({
   description: z.string().default(''),
   'interface-types': z.array(z.string()),
@@ -21,7 +21,7 @@ const descriptorSchema = z.object({
 });
 type Descriptor = z.output<typeof descriptorSchema>;
 
-/** UEFI firmware in two flash files: the code is shared and read-only, each machine has its own copy of the variables. */
+/** UEFI firmware in two flash files: shared, read-only code, and variables of which each machine gets its own copy. */
 export interface UefiFirmware {
   readonly description: string;
   readonly descriptor: string;
@@ -47,8 +47,8 @@ const FEATURES: Readonly<
   enrolled: { needed: ['secure-boot', 'enrolled-keys'], unwanted: [] },
 };
 
-/** Directories of descriptors, the first that has a file of a name wins: the user's, the host's, the distribution's, and
- *  the one that belongs to the QEMU on the PATH, which is how Nix installs it. */
+/** The directories of descriptors in order of precedence for a file name: the user's, the host's, the distribution's, and the one
+ *  beside the QEMU in PATH, which is how Nix installs it. */
 async function firmwareDirectories(architecture: Architecture): Promise<string[]> {
   const qemu = await findTool(ARCHITECTURES[architecture].qemu);
   const ofQemu = qemu === undefined ? [] : [join(dirname(await realpath(qemu)), '..', 'share', 'qemu', 'firmware')];
@@ -62,7 +62,8 @@ async function firmwareDirectories(architecture: Architecture): Promise<string[]
   ];
 }
 
-/** The user's, where there is one: an empty or relative setting counts as not set, and a user may have no entry in passwd. */
+/** The user's configuration directory, if there is one: an empty or relative setting counts as not set, and the user may have no
+ *  entry in passwd. */
 function configDirectory(): string | undefined {
   const { XDG_CONFIG_HOME: xdg = '' } = process.env;
   if (isAbsolute(xdg)) return xdg;
@@ -102,7 +103,7 @@ export async function findUefiFirmware({
   throw new FirmwareMissingError(architecture, searched, rejected);
 }
 
-/** The firmware of one descriptor, or why it does not serve. */
+/** Returns the firmware of one descriptor, or why it cannot be used. */
 export function chooseFirmware(
   file: string,
   text: string,
@@ -113,10 +114,10 @@ export function chooseFirmware(
   try {
     json = JSON.parse(text);
   } catch {
-    return 'is no JSON';
+    return 'is not JSON';
   }
   const parsed = descriptorSchema.safeParse(json);
-  if (!parsed.success) return `is no descriptor: ${parsed.error.issues[0]?.message}`;
+  if (!parsed.success) return `is not a firmware descriptor: ${parsed.error.issues[0]?.message}`;
   const descriptor: Descriptor = parsed.data;
   if (!descriptor['interface-types'].includes('uefi')) return 'is not UEFI';
   const { machine, firmwareMachine } = ARCHITECTURES[architecture];
@@ -132,7 +133,7 @@ export function chooseFirmware(
   if (odd !== undefined) return odd;
   const { device, executable, 'nvram-template': template } = descriptor.mapping;
   if (device !== 'flash' || executable === undefined || template === undefined)
-    return 'is not flash with a template for its variables';
+    return 'is not flash firmware with a template for its variables';
   return {
     description: descriptor.description,
     descriptor: file,

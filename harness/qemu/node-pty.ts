@@ -1,8 +1,8 @@
 import { HarnessError } from '../errors.ts';
 
-/** node-pty, whose native part is compiled when it is installed: which `npm install --ignore-scripts` leaves out, and which another
- *  version of Node may not be able to load.
- *  @throws {HarnessError} with what to do. */
+/** Loads node-pty. Its native part is compiled at installation: `npm install --ignore-scripts` skips that, and another version of
+ *  Node may not be able to load it.
+ *  @throws {HarnessError} with the command that compiles it. */
 export async function loadNodePty(): Promise<typeof import('node-pty')> {
   return import('node-pty').catch((cause: unknown) => {
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** How much a process has computed, and how much it waited for a processor that others had. Milliseconds.
+/** The CPU time of a process, and the time that it was runnable but waited for a CPU, in milliseconds.
  *  @see proc(5) and the kernel's Documentation/scheduler/sched-stats.rst, "/proc/<pid>/schedstat" */
 export interface ProcessTimes {
   readonly computedMs: number;
@@ -16,7 +16,7 @@ export function processTimes(pid: number): ProcessTimes {
       waited += delay ?? 0;
     }
   } catch {
-    // It has ended, or the host's kernel does not tell: then waits last as long as the clock says.
+    // The process has ended, or the host's kernel has no schedstat: then waits are measured by the clock alone.
   }
   return { computedMs: computed / 1e6, waitedMs: waited / 1e6 };
 }

@@ -8,15 +8,15 @@ import { loadNodePty } from './node-pty.ts';
 export interface QemuProcess {
   readonly pid: number;
   readonly argv: readonly string[];
-  /** Settles when it has ended; never rejects. */
+  /** Resolves when QEMU has ended; never rejects. */
   readonly exited: Promise<{ readonly exitCode: number | undefined; readonly signal: string | undefined }>;
   isAlive(): boolean;
   write(data: string): void;
   kill(): void;
-  /** Reads nothing more until it is resumed; the guest waits. */
+  /** Stops reading output until `resume`; the guest waits. */
   pause(): void;
   resume(): void;
-  /** Of its terminal. A size of nothing, as of a terminal that does not know its own, is ignored. */
+  /** Resizes the terminal. Ignores a size of zero, which a terminal of unknown size reports. */
   resize(columns: number, rows: number): void;
 }
 
@@ -29,13 +29,13 @@ const SIGNALS: Readonly<Record<number, string>> = {
   15: 'SIGTERM',
 };
 
-/** Starts QEMU under node-pty. Closing the pty ends it, so it does not outlive this process, however that ends. */
+/** Starts QEMU on a pty. Closing the pty ends QEMU, so that it never outlives this process. */
 export async function startQemu(
   args: readonly string[],
   onData: (data: Uint8Array) => void,
   architecture: Architecture = 'x86_64',
 ): Promise<QemuProcess> {
-  // node-pty does not fail for a program that is not there: it prints a line and exits 1.
+  // node-pty does not fail for a missing program: the pty prints a line and exits with status 1.
   const program = await requireTool('startQemu', ARCHITECTURES[architecture].qemu);
   const { spawn: spawnPty } = await loadNodePty();
   const pty = spawnPty(program, [...args], {
@@ -47,14 +47,14 @@ export async function startQemu(
     encoding: null,
   });
   let alive = true;
-  // With `encoding: null` the data are Buffers, whatever the types say.
+  // With `encoding: null` the data are Buffers, although the type says string.
   pty.onData((data) => onData(data as unknown as Buffer));
   const kill = (): void => {
     if (!alive) return;
     try {
       process.kill(pty.pid, 'SIGKILL');
     } catch {
-      // It has just ended.
+      // QEMU has just ended.
     }
   };
   const callOff = killOnExit(kill);
@@ -85,7 +85,7 @@ export async function startQemu(
       try {
         pty.resize(columns, rows);
       } catch {
-        // It has just ended.
+        // QEMU has just ended.
       }
     },
   };

@@ -5,11 +5,11 @@ import { z } from 'zod';
 import { AbortedError } from '../../lib/run/errors.ts';
 import { HarnessError } from '../errors.ts';
 
-/** An event that QEMU sent. @see QEMU QMP Reference Manual */
+/** An event from QEMU. @see QEMU QMP Reference Manual */
 export interface QmpEvent {
   readonly event: string;
   readonly data: Readonly<Record<string, unknown>>;
-  /** On this host's clock, milliseconds of performance.now(). */
+  /** When it was received, in milliseconds of performance.now(). */
   readonly receivedAt: number;
 }
 
@@ -27,12 +27,12 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** QEMU's machine protocol on a private socket: one JSON object a line. */
+/** A client for QMP, the QEMU Machine Protocol, on a private socket: one JSON object per line. */
 export class QmpClient implements Disposable {
   readonly #socket: Socket;
   readonly #waiting = new Map<number, Waiting>();
   readonly #onEvent: (event: QmpEvent) => void;
-  /** Resolves when QEMU has closed the connection, behind the last event. */
+  /** Resolves when QEMU has closed the connection, after the last event. */
   readonly closed: Promise<void>;
   #nextId = 1;
   #rest = '';
@@ -52,7 +52,7 @@ export class QmpClient implements Disposable {
     });
   }
 
-  /** Connects, as soon as QEMU listens, and negotiates. `alive` ends the attempts when QEMU is gone. */
+  /** Connects as soon as QEMU listens, and negotiates capabilities. Gives up when `alive` returns false. */
   static async connect(
     path: string,
     onEvent: (event: QmpEvent) => void,
@@ -66,9 +66,9 @@ export class QmpClient implements Disposable {
   }
 
   /** Runs a QMP command.
-   *  @throws {HarnessError} when QEMU refuses it, or is gone. */
+   *  @throws {HarnessError} if QEMU refuses the command or has ended. */
   execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new HarnessError(`QMP ${command}: QEMU is gone`));
+    if (this.#closed) return Promise.reject(new HarnessError(`QMP ${command}: QEMU has ended`));
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, {
@@ -110,8 +110,8 @@ export class QmpClient implements Disposable {
   }
 }
 
-/** Connects to a socket that QEMU is about to listen on. QEMU tells nobody when it does, so this tries, at growing
- *  distances, as long as QEMU lives. */
+/** Connects to a socket that QEMU is about to listen on. QEMU does not announce when it does, so this retries at growing intervals
+ *  while QEMU runs. */
 export async function connectUnixSocket(
   path: string,
   what: string,
@@ -142,7 +142,7 @@ export async function connectUnixSocket(
   });
 }
 
-/** Resolves after `milliseconds`, or when `promise` settles, whichever is first. */
+/** Waits until `promise` settles or `milliseconds` have passed. @returns whether it settled. */
 export async function settleWithin(promise: Promise<unknown>, milliseconds: number): Promise<boolean> {
   const timer = new AbortController();
   try {

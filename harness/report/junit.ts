@@ -9,10 +9,10 @@ const builder = new XMLBuilder({
   suppressEmptyNode: true,
 });
 
-/** Characters that XML 1.0 has no way to write. A console may show any. */
+/** Characters that XML 1.0 cannot contain; a console may print any. */
 const NOT_XML = /[^\t\n\r\u0020-\ud7ff\ue000-\ufffd]/g;
 
-/** Reports as JUnit XML, as CI systems read it: a suite for each boot; the boot itself and every check is a test case.
+/** Renders reports as JUnit XML for CI systems: a suite for each boot, with a test case for the boot and for each check.
  *  @see https://github.com/testmoapp/junitxml */
 export function renderJunit(reports: readonly BootReport[]): string {
   const suites = reports.map((report) => {

@@ -5,11 +5,11 @@ import { formatDuration } from '../../lib/units.ts';
 import type { BootReport } from '../verify/boot-report.ts';
 import { firmwareName } from './text.ts';
 
-/** Lines of a console that a summary shows of a boot that failed. */
+/** Console lines in the summary of a failed boot. */
 const LINES = 15;
 
-/** Reports as GitHub-flavored Markdown, for the summary of a CI job: a table of the boots, and the end of the console of each that
- *  failed. What a guest printed stays text. */
+/** Renders reports as GitHub-flavored Markdown for the summary of a CI job: a table of the boots, and the end of the console of
+ *  each failed one. Output from a guest is escaped. */
 export function renderMarkdown(reports: readonly BootReport[], name: string): string {
   const isGood = reports.every(({ ok }) => ok);
   const head = ['Firmware', 'Verdict', 'Time', 'Cause'].map((title): PhrasingContent[] => [text(title)]);

@@ -3,12 +3,12 @@ import type { BootReport } from '../verify/boot-report.ts';
 const FIRMWARE_NAMES = { bios: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;
 
-/** What booted it, and the architecture where that is not the usual one. */
+/** Returns the firmware's name, with the architecture unless it is x86-64. */
 export function firmwareName({ firmware, architecture }: BootReport): string {
   return `${FIRMWARE_NAMES[firmware]}${architecture === 'x86_64' ? '' : `, ${architecture}`}`;
 }
 
-/** A boot's verdict with its timeline, for a terminal. */
+/** Renders a boot's verdict and timeline for a terminal. */
 export function renderText(report: BootReport): string {
   const lines = [
     `${report.ok ? 'GOOD' : 'BAD '}  ${report.image}  ${firmwareName(report)}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}`,
@@ -28,7 +28,7 @@ export function renderText(report: BootReport): string {
   }
   for (const { keys, line, why } of report.typed)
     lines.push(`  typed ${JSON.stringify(keys)} at "${line.trim()}": ${why}`);
-  if (report.reboots > 0) lines.push(`  note  the guest restarted itself ${times(report.reboots)}, which was allowed`);
+  if (report.reboots > 0) lines.push(`  note  the guest rebooted ${times(report.reboots)}, as allowed`);
   for (const { code, message } of report.ignored) lines.push(`  ignored (${code}): ${message}`);
   for (const warning of report.warnings) lines.push(`  note  ${warning}`);
   if (report.failure !== undefined) {
@@ -39,7 +39,7 @@ export function renderText(report: BootReport): string {
   return lines.join('\n');
 }
 
-/** "once", "2 times" */
+/** Formats a count: "once", "2 times". */
 export function times(count: number): string {
   return count === 1 ? 'once' : `${count} times`;
 }

@@ -1,6 +1,7 @@
 import { type BootStage, isBefore, KERNEL_PREFIX } from './stages.ts';
 
-/** Who prints a line. Each is silent for good once a later stage was seen: what then looks like theirs is somebody's quotation. */
+/** The programs that print to the console. `last` is the last stage in which a program still prints: in a later stage, a line that
+ *  looks like its own is quoted by another program. */
 const SPEAKERS = {
   bios: { source: 'SeaBIOS src/boot.c', last: 'loader' },
   uefi: { source: 'edk2', last: 'loader' },
@@ -14,52 +15,53 @@ const SPEAKERS = {
 
 type Speaker = keyof typeof SPEAKERS;
 
-/** What a console shows when something is wrong: one table, each with who says it and the stage it belongs to. */
+/** A line on the console that means that something is wrong: one row of the table. */
 export interface FailurePattern {
-  /** A word for programs: "kernel-panic". */
+  /** An identifier for programs: "kernel-panic". */
   readonly name: string;
-  /** In one line. Of the kernel's lines without level and time. A group `device` names the device that it is about. */
+  /** Matches one line; kernel lines are matched without their level and time. A group `device` captures the device that the line is
+   *  about. */
   readonly shows: RegExp;
   readonly by: Speaker;
-  /** Undefined: the stage that the boot had reached. */
+  /** The stage that failed; undefined for the stage that the boot had reached. */
   readonly stage: BootStage | undefined;
-  /** `fatal`: the boot has failed for good, if the machine does not go on. `error`: it goes on, and its verdict is bad.
-   *  `warning`: worth knowing, and the reason of what follows from it. */
+  /** `fatal`: the boot has failed, unless the machine continues. `error`: the machine continues, but the verdict is bad.
+   *  `warning`: reported, and given as the reason for failures that it explains. */
   readonly severity: 'fatal' | 'error' | 'warning';
-  /** In a sentence, for the report. */
+  /** The sentence in the report. */
   readonly cause: string;
-  /** The failures of which this is the reason, when it was seen before them. */
+  /** Failures that this one explains if it was seen before them. */
   readonly explains?: readonly string[];
-  /** What is no reason of anything when this was seen behind it: the boot would not have come so far. */
+  /** Failures that explain nothing if this one was seen after them: the boot would not have reached it. */
   readonly refutes?: readonly string[];
-  /** Good boots show it as well: reported only as the reason of something else. */
+  /** Healthy boots print this line too: it is reported only as the reason for another failure. */
   readonly quiet?: boolean;
-  /** Only where the cursor stays behind it: a prompt. */
+  /** Matches only an unfinished line: a prompt with the cursor after it. */
   readonly unfinished?: boolean;
-  /** Milliseconds after which the machine may still go on by itself. Default: it says nothing more. */
+  /** Milliseconds within which the machine may still continue by itself. Default: the program prints nothing more. */
   readonly goesOnWithinMs?: number;
-  /** A long one goes on in the next line. */
+  /** A long message continues on the next line. */
   readonly wraps?: boolean;
-  /** The line before it says what happened. */
+  /** The line before this one says what happened. */
   readonly withLineBefore?: boolean;
-  /** A boot that comes so far shows that it meant nothing. */
+  /** A boot that reaches this stage shows that the line was harmless. */
   readonly harmlessFrom?: BootStage;
-  /** Emulated machines on a loaded host show it without being at fault. */
+  /** Healthy guests print this line when they are emulated on a loaded host. */
   readonly harmlessUnderTcg?: boolean;
-  /** Where it is printed. */
+  /** The source code that prints the line. */
   readonly source: string;
 }
 
 export interface FailureSeen {
   readonly pattern: FailurePattern;
-  /** The line that shows it. */
+  /** The matching line. */
   readonly line: string;
   readonly atMs: number;
-  /** How far the boot had come. */
+  /** The stage that the boot had reached. */
   readonly reached: BootStage | undefined;
-  /** The block device that it is about, as the kernel names it: "vda2". */
+  /** The kernel's name for the block device that the line is about: "vda2". */
   readonly device: string | undefined;
-  /** Where it was seen. */
+  /** Where the line was shown. */
   readonly on: 'console' | 'screen';
 }
 
@@ -71,52 +73,52 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'boot-failed',
     ...{ shows: /^Boot failed: /, by: 'bios', stage: 'firmware', severity: 'warning', quiet: true },
-    cause: 'the BIOS could not start a disk',
+    cause: 'the BIOS could not boot from a disk',
     explains: ['no-bootable-device'],
     source: 'SeaBIOS src/boot.c',
   },
   {
     name: 'no-bootable-device',
     ...{ shows: /^No bootable device\b/, by: 'bios', stage: 'firmware', severity: 'fatal' },
-    cause: 'the BIOS found no boot sector that it can start on the disk',
+    cause: 'the BIOS found no valid boot sector on the disk',
     source: 'SeaBIOS src/boot.c',
   },
   {
     name: 'no-bootable-device',
-    // What mkfs.vfat puts into a boot sector.
+    // mkfs.vfat writes this program into the boot sector.
     ...{ shows: /^This is not a bootable disk/, by: 'loader', stage: 'loader', severity: 'fatal' },
-    cause: 'the boot sector of the partition starts nothing',
+    cause: "the partition's boot sector holds mkfs.vfat's placeholder, not a boot loader",
     source: 'dosfstools src/mkfs.fat.c',
   },
   {
     name: 'secure-boot-refused',
     shows: /BdsDxe: failed to (?:load|start) .*(?:Access Denied|Security Violation)/,
     ...{ by: 'uefi', stage: 'firmware', severity: 'fatal' },
-    cause: 'the firmware refused to start the loader: its signature is not one that Secure Boot trusts',
+    cause: 'the firmware refused to start the boot loader: Secure Boot does not trust its signature',
     source: 'edk2 MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c',
   },
   {
     name: 'uefi-shell',
-    // The shell runs a startup.nsh after five seconds, if there is one.
+    // The shell runs startup.nsh, if there is one, after five seconds.
     ...{ shows: /UEFI Interactive Shell/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
     goesOnWithinMs: 7000,
-    cause: 'the firmware found no EFI loader that starts, and went to its shell',
+    cause: 'the firmware found no EFI boot loader that it could start and opened its shell',
     source: 'edk2 ShellPkg',
   },
   {
     name: 'uefi-shell',
     ...{ shows: /^(?:Shell|FS\d+:\\)> ?$/, by: 'uefi', stage: 'firmware', severity: 'fatal', unfinished: true },
-    cause: 'the firmware found no EFI loader that starts, and waits in its shell',
+    cause: 'the firmware found no EFI boot loader that it could start and waits in its shell',
     source: 'edk2 ShellPkg',
   },
   {
     name: 'no-boot-option',
     ...{ shows: /BdsDxe: No bootable option or device was found/, by: 'uefi', stage: 'firmware', severity: 'fatal' },
-    cause: 'the firmware found no EFI loader on the disk',
+    cause: 'the firmware found no EFI boot loader on the disk',
     source: 'edk2 MdeModulePkg/Universal/BdsDxe',
   },
   {
-    // Alone it says little: GRUB goes on after a search that found nothing.
+    // Alone it means little: GRUB continues after a search that found nothing.
     name: 'grub-message',
     ...{
       shows: /error: (?!no suitable video mode).+/,
@@ -133,30 +135,30 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'grub-rescue',
     ...{ shows: /grub rescue> ?$/, by: 'loader', stage: 'loader', severity: 'fatal', unfinished: true },
-    cause: "GRUB's core image cannot find its modules: the rescue prompt",
+    cause: 'GRUB cannot find its modules and stopped at the rescue prompt',
     source: 'GRUB grub-core/kern/rescue_reader.c',
   },
   {
     name: 'grub-prompt',
     ...{ shows: /(?:^|\s)grub> ?$/, by: 'loader', stage: 'loader', severity: 'fatal', unfinished: true },
-    cause: 'GRUB found no grub.cfg that it can use: its prompt',
+    cause: 'GRUB found no usable grub.cfg and stopped at its prompt',
     source: 'GRUB grub-core/normal/main.c',
   },
   {
     name: 'grub-error',
     ...{ shows: /Failed to boot both default and fallback entries/, by: 'loader', stage: 'loader', severity: 'fatal' },
-    cause: 'GRUB cannot load the system',
+    cause: 'GRUB cannot boot the entry',
     source: 'GRUB grub-core/normal/menu.c',
   },
   {
     name: 'grub-error',
-    // It goes on by itself after ten seconds of its own clock, which it measures within a millisecond: of an emulated machine they
-    // were 10 to 25 s.
+    // GRUB continues by itself after ten seconds of its own clock, which it calibrates within a millisecond: in an emulated machine
+    // the ten seconds took 10 to 25 s.
     ...{ shows: /Press any key to continue\.\.\./, by: 'loader', stage: 'loader', severity: 'fatal' },
     goesOnWithinMs: 60_000,
-    // Where the kernel was loaded and the initrd was not, it starts the kernel then.
+    // If the kernel was loaded but the initrd was not, GRUB then starts the kernel.
     explains: ['kernel-panic-no-root'],
-    cause: 'GRUB cannot load the system',
+    cause: 'GRUB cannot boot the entry',
     source: 'GRUB grub-core/normal/menu.c, grub_wait_after_message',
   },
   {
@@ -171,15 +173,15 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /^(?!.*(?:BdsDxe: |EFI\\systemd\\drivers|random seed|ignoring)).*(?:Error (?:preparing|loading|opening|reading|registering|executing)|Failed to (?:open|load|start|execute|prepare|install|read|boot)|Unable to (?:open|load|find))/i,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
-    // It stalls for three seconds so that the message can be read, and then shows its menu or returns to the firmware.
+    // systemd-boot waits three seconds so that the user can read the message, then shows its menu or returns to the firmware.
     goesOnWithinMs: 5000,
-    cause: 'the boot loader cannot start the entry',
+    cause: 'the boot loader cannot start the boot entry',
     source: 'systemd src/boot/boot.c, src/boot/stub.c',
   },
   {
     name: 'efi-stub',
     ...{ shows: /EFI stub: ERROR: /, by: 'stub', stage: 'kernel', severity: 'warning' },
-    cause: "the kernel's EFI stub failed",
+    cause: "the kernel's EFI stub reported an error",
     explains: [...NO_INIT, ...STOPS],
     source: 'Linux drivers/firmware/efi/libstub',
   },
@@ -187,10 +189,10 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     name: 'syslinux',
     shows:
       /Failed to load (?:COM32 file|ldlinux)|Could not find (?:kernel|ramdisk) image: |No DEFAULT or UI configuration directive found!|^Loading \S+ ?(?:\.\.\.)? ?failed: |^Booting kernel failed: |Invalid or corrupt kernel image|No configuration file found/,
-    // At its prompt it may still time out to another entry.
+    // The prompt may still time out and boot another entry.
     goesOnWithinMs: 3000,
     ...{ by: 'loader', stage: 'loader', severity: 'fatal' },
-    cause: 'SYSLINUX cannot load the system',
+    cause: 'SYSLINUX cannot load its configuration, the kernel or the initrd',
     source: 'SYSLINUX core/elflink/load_env32.c, com32/elflink/ldlinux',
   },
   {
@@ -201,27 +203,27 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
       by: 'loader',
     },
     ...{ stage: 'loader', severity: 'fatal' },
-    cause: "SYSLINUX's boot sector cannot read what it is to start",
+    cause: "SYSLINUX's boot code cannot find or read its next stage",
     source: 'SYSLINUX core/diskstart.inc, mbr/mbr.S',
   },
   {
     name: 'kernel-halted',
     ...{ shows: /-- System halted/, by: 'stub', stage: 'kernel', severity: 'fatal', withLineBefore: true },
-    cause: 'the kernel image cannot be decompressed',
+    cause: 'the kernel could not decompress itself',
     source: 'Linux arch/x86/boot/compressed/misc.c',
   },
   {
     name: 'halted',
     ...{ shows: /^reboot: System halted/, by: 'kernel', stage: undefined, severity: 'fatal' },
-    cause: 'the machine halted, and stays on',
+    cause: 'the guest halted without powering off',
     source: 'Linux kernel/reboot.c',
   },
   {
     name: 'initrd-damaged',
     ...{ shows: /^Initramfs unpacking failed/, by: 'kernel', stage: 'kernel', severity: 'warning' },
-    // The kernel says it of zeros behind the initrd as well, as unified kernel images have them.
+    // The kernel also prints this for zeros after the initrd, which unified kernel images have.
     harmlessFrom: 'init',
-    cause: 'the initrd is damaged or cut off',
+    cause: 'the initrd is damaged or truncated',
     explains: [...NO_INIT, ...STOPS],
     source: 'Linux init/initramfs.c',
   },
@@ -229,21 +231,21 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     name: 'kernel-panic-no-root',
     ...{ shows: /^Kernel panic - not syncing: VFS: Unable to mount root fs/, by: 'kernel', stage: 'kernel' },
     severity: 'fatal',
-    cause: 'the kernel has no initrd that it can use, and cannot mount a root by itself',
+    cause: 'the kernel has no usable initrd and cannot mount the root filesystem by itself',
     source: 'Linux init/do_mounts.c',
   },
   {
     name: 'kernel-panic-no-init',
     shows: /^Kernel panic - not syncing: (?:No working init found|Requested init)/,
     ...{ by: 'kernel', stage: 'stage 1', severity: 'fatal' },
-    cause: 'there is no init that can be started',
+    cause: 'the kernel found no init that it could start',
     source: 'Linux init/main.c',
   },
   {
     name: 'kernel-panic-init-died',
     ...{ shows: /^Kernel panic - not syncing: Attempted to kill init!/, by: 'kernel', stage: undefined },
     severity: 'fatal',
-    cause: 'process 1 ended',
+    cause: 'process 1 (init) exited',
     source: 'Linux kernel/exit.c',
   },
   {
@@ -264,7 +266,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /^(?:BUG: (?!soft lockup|workqueue lockup)|Oops: |general protection fault|kernel BUG at |Internal error: |[\w ,-]+: [0-9a-f]{4} \[#\d+\])/,
     ...{ by: 'kernel', stage: undefined, severity: 'error' },
-    cause: 'the kernel hit a bug of its own',
+    cause: 'the kernel reported an internal error (oops)',
     explains: ['kernel-panic', 'kernel-panic-init-died', ...STOPS],
     source: 'Linux arch/x86/kernel/dumpstack.c',
   },
@@ -273,14 +275,14 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /^(?:watchdog: )?(?:BUG: soft lockup|BUG: workqueue lockup|rcu: INFO: .*stall|INFO: task .* blocked for more than)/,
     ...{ by: 'kernel', stage: undefined, severity: 'error', harmlessUnderTcg: true },
-    cause: 'a processor or a task of the guest made no progress',
+    cause: 'a CPU or a task in the guest made no progress',
     source: 'Linux kernel/watchdog.c, kernel/rcu, kernel/hung_task.c',
   },
   {
     name: 'out-of-memory',
     ...{ shows: /^Out of memory: Killed process/, by: 'kernel', stage: undefined },
     severity: 'error',
-    cause: 'the machine has too little memory: a process was killed for it',
+    cause: 'the machine has too little memory: the kernel killed a process',
     explains: ['kernel-panic-init-died', 'kernel-panic', 'kernel-panic-memory', 'emergency', ...STOPS],
     source: 'Linux mm/oom_kill.c',
   },
@@ -289,7 +291,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /^(?:blk_update_request: |critical \w+ error, )?(?:I\/O error, dev (?<device>\w+)|Buffer I\/O error on dev(?:ice)? (?<device2>[\w-]+)|(?:[\w/-]+: )?attempt to access beyond end of device)/,
     ...{ by: 'kernel', stage: undefined, severity: 'error' },
-    cause: 'the disk cannot be read where the system is',
+    cause: 'the kernel cannot read from or write to the disk',
     explains: [...NO_INIT, 'mount-failed', ...STOPS],
     source: 'Linux block/blk-core.c',
   },
@@ -297,18 +299,18 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     name: 'gpt-damaged',
     shows: /^(?:GPT: ?(?:Primary|Alternate|Use GNU Parted)|Alternate GPT is invalid|Primary GPT is invalid)/,
     ...{ by: 'kernel', stage: 'kernel', severity: 'warning' },
-    cause: 'the kernel finds one of the two GPTs damaged or misplaced',
+    cause: 'the kernel found the primary or the backup GPT damaged or misplaced',
     source: 'Linux block/partitions/efi.c',
   },
   {
     name: 'filesystem-not-mountable',
     shows:
       /^(?:EXT4-fs \((?<device>[^)]*)\): (?:VFS: Can't find|bad geometry|(?!Remounting).*(?:corrupted|checksum|invalid|failed))|XFS \((?<device2>[^)]*)\): .*(?:Corruption|[Bb]ad (?:magic|CRC)|SB validate failed|last sector read failed|[Nn]eeds repair)|BTRFS (?:critical|error) \(device (?<device3>[^):]*)[^)]*\):? (?:.*failed|device total_bytes|superblock|.*(?:corrupt|unsupported))|F2FS-fs \((?<device4>[^)]*)\): (?:Can't find|Failed to|Magic Mismatch|Invalid)|SQUASHFS error: |erofs: \(device (?<device5>[^)]*)\): (?:.*[Ff]ailed|cannot find valid)|FAT-fs \((?<device6>[^)]*)\): (?:bogus|Can't find a valid FAT|invalid media)|bcachefs \((?<device7>[^):]*)[^)]*\): (?:.*error|insufficient devices))/,
-    // The kernel tries one type after the other where it is not told which.
+    // Without a filesystem type, the kernel tries one type after another.
     ...{ by: 'kernel', stage: 'stage 1', severity: 'warning', quiet: true },
     cause: 'a filesystem cannot be mounted',
     explains: [...NO_INIT, 'mount-failed', 'in-initrd', ...STOPS],
-    // The modules of the initrd are there.
+    // The kernel has loaded filesystem modules from the initrd.
     refutes: ['initrd-damaged'],
     source:
       'Linux fs/ext4/super.c, fs/xfs, fs/btrfs/disk-io.c, fs/f2fs, fs/squashfs, fs/erofs, fs/fat/inode.c, fs/bcachefs',
@@ -327,7 +329,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     name: 'root-device-missing',
     shows: /Gave up waiting for (?:root|suspend).*device|dracut-initqueue.*timeout|No root device specified/,
     ...{ by: 'initrd', stage: 'stage 1', severity: 'warning', quiet: true },
-    cause: 'stage 1 did not find the device of the root filesystem',
+    cause: 'stage 1 did not find the root device',
     explains: [...NO_ROOT, 'in-initrd', ...STOPS],
     source: 'initramfs-tools scripts/local; dracut',
   },
@@ -336,7 +338,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /Timed out waiting for device |ALERT! +.*does not exist|stage 1: .*was not found|Waiting for root device .*\.\.\.|Failed to mount .* as root file system|VFS: Cannot open root device|Mounting .* on \/root failed: /,
     ...{ by: 'initrd', stage: 'stage 1', severity: 'warning' },
-    cause: 'stage 1 did not find the device of the root filesystem',
+    cause: 'stage 1 did not find the root device',
     explains: [...NO_ROOT, 'in-initrd', ...STOPS],
     source: 'NixOS stage-1-init.sh; systemd; initramfs-tools scripts/local; dracut',
   },
@@ -345,7 +347,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /stage 2 init script \([^)]*\) not found|stage 1: .*(?:init|closure).*(?:not found|not there|is no)|run-init: |Failed to switch root: |Failed to execute \/.*init|No init found\. Try passing init=|Target filesystem doesn't have requested |not found in new root\. Launching emergency/,
     ...{ by: 'initrd', stage: 'stage 1', severity: 'warning' },
-    cause: 'the system that the loader asked for is not on the root filesystem',
+    cause: 'the init of the selected system is not on the root filesystem',
     explains: [...NO_INIT, 'in-initrd', ...STOPS],
     source: 'NixOS stage-1-init.sh; klibc run-init; initramfs-tools init; systemd',
   },
@@ -353,7 +355,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     name: 'stage-1-failed',
     ...{ shows: /An error occurred in stage 1 of the boot process/, by: 'initrd', stage: 'stage 1' },
     severity: 'fatal',
-    cause: 'stage 1 could not mount the root filesystem and start the system',
+    cause: 'stage 1 could not mount the root filesystem or start the system',
     source: 'NixOS stage-1-init.sh',
   },
   {
@@ -368,21 +370,21 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     name: 'activation-failed',
     ...{ shows: /^Activation script snippet '[^']*' failed|^stage 2: .*activat.*failed/, by: 'activation' },
     ...{ stage: 'stage 2', severity: 'error' },
-    cause: "a part of the system's activation script failed",
+    cause: "a snippet of the system's activation script failed",
     explains: ['kernel-panic-init-died', 'emergency', ...STOPS],
     source: 'NixOS activation-script.nix',
   },
   {
     name: 'no-space',
     ...{ shows: /No space left on device/, by: 'init', stage: 'init', severity: 'warning', quiet: true },
-    cause: 'a filesystem of the guest is full',
+    cause: 'a filesystem in the guest is full',
     explains: ['kernel-panic-init-died', 'emergency', 'init-froze', 'root-full', ...STOPS],
     source: 'errno(3) ENOSPC',
   },
   {
     name: 'read-only',
     ...{ shows: /Read-only file system/, by: 'init', stage: 'init', severity: 'warning', quiet: true },
-    cause: 'a filesystem of the guest is mounted read-only',
+    cause: 'a filesystem in the guest is read-only',
     explains: ['kernel-panic-init-died', 'emergency', 'init-froze', 'read-only-root', ...STOPS],
     source: 'errno(3) EROFS',
   },
@@ -394,7 +396,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
       stage: undefined,
       severity: 'fatal',
     },
-    cause: 'systemd gave up',
+    cause: 'systemd hit a fatal error and froze',
     source: 'systemd src/core/crash-handler.c',
   },
   {
@@ -402,7 +404,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
     shows:
       /^You are in (?:emergency|rescue) mode|^Cannot open access to console, the root account is locked|^(?:Give root password|Enter root password|Press Enter) for (?:maintenance|login|system maintenance)|^\([^)]*(?:Control|Ctrl|Strg)(?:-|\+| et )D[^)]*\)|\(Repair filesystem\) \d+ # ?$/,
     ...{ by: 'init', stage: undefined, severity: 'fatal' },
-    cause: 'the system went into emergency mode',
+    cause: 'the system entered emergency mode',
     source: 'systemd src/sulogin-shell; util-linux sulogin(8)',
   },
   {
@@ -415,7 +417,7 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   {
     name: 'device-timeout',
     ...{ shows: /\[ ?TIME ?\] Timed out waiting for device /, by: 'init', stage: undefined, severity: 'warning' },
-    cause: 'a device that the system waits for does not come',
+    cause: 'a device that systemd waited for did not appear',
     explains: ['emergency', 'waits-for-job', 'hang'],
     source: 'systemd src/core/device.c',
   },
@@ -428,37 +430,37 @@ export const FAILURE_PATTERNS: readonly FailurePattern[] = [
   },
 ];
 
-/** A guest may show the same thing for ever. */
-const MOST_SEEN = 40;
+/** The most failures that are kept: a guest may print them endlessly. */
+const MAX_FAILURES = 40;
 
-/** Processors write the kernel's log in turns: an older line may follow a newer one, by so many seconds. */
+/** CPUs take turns to write to the kernel log: a line may be older than the one before it by this many seconds. */
 const CLOCK_SECONDS = 2;
 
-/** A line of a terminal of 80 columns is at least so long when it goes on in the next one. */
+/** The shortest line that an 80-column terminal may have wrapped. */
 const WRAPPED_COLUMNS = 70;
 
-/** Characters of a line that a report shows. */
-const LONGEST_TOLD = 400;
+/** The longest line in a report, in characters. */
+const LONGEST_LINE = 400;
 
 const OF_KERNEL = new RegExp(KERNEL_PREFIX);
 
-/** Follows lines and notes what they show: each pattern once, in the order of the table where several match at once. */
+/** Collects the failures in a stream of lines: each pattern once, in the order of the table if several match one line. */
 export class FailureWatcher {
   readonly seen: FailureSeen[] = [];
   readonly #on: 'console' | 'screen';
   #before = '';
-  /** Whose line was as long as a terminal is wide. */
+  /** The pattern whose line may continue on the next one. */
   #wrapped: FailurePattern | undefined;
-  /** The time before the kernel's last line, in seconds; undefined while it writes none. Then what has none is not the kernel's, and
-   *  what has an earlier one is somebody's copy. */
+  /** The time stamp of the last kernel line, in seconds; undefined while the kernel prints none. Once it prints them, a line
+   *  without one is not the kernel's, and a line with an earlier one is a copy. */
   #kernelTime: number | undefined;
 
   constructor(on: 'console' | 'screen' = 'console') {
     this.#on = on;
   }
 
-  /** Takes a line, or the part of one behind which the cursor stays.
-   *  @param reached how far the boot has come. */
+  /** Processes a line, or an unfinished one with the cursor after it.
+   *  @param reached the stage that the boot has reached. */
   line(line: string, atMs: number, reached: BootStage | undefined, finished = true): void {
     const stamp = OF_KERNEL.exec(line);
     const time = stamp === null ? undefined : Number(/\d+\.\d+/.exec(stamp[0])?.[0]);
@@ -471,21 +473,21 @@ export class FailureWatcher {
     if (goesOn) this.#wrapped = undefined;
     for (const pattern of FAILURE_PATTERNS) {
       if (pattern.unfinished === true && finished) continue;
-      // A kernel's line is whole: what stands at its end tells one panic from another.
+      // The end of a kernel line distinguishes one panic from another: it must be complete.
       if (pattern.by === 'kernel' && !finished) continue;
       if (reached !== undefined && isBefore(SPEAKERS[pattern.by].last, reached)) continue;
       const text = pattern.by === 'kernel' ? ofKernel : stamp?.index === 0 && pattern.by !== 'init' ? undefined : line;
       if (wrapped === pattern) {
         const last = this.seen.at(-1);
         if (last?.pattern === pattern)
-          this.seen.splice(-1, 1, { ...last, line: `${last.line} ${line.trim()}`.slice(0, LONGEST_TOLD) });
+          this.seen.splice(-1, 1, { ...last, line: `${last.line} ${line.trim()}`.slice(0, LONGEST_LINE) });
         continue;
       }
       const match = text === undefined ? null : pattern.shows.exec(text);
       if (match === null || !this.#isNew(pattern)) continue;
-      const told = pattern.withLineBefore === true ? `${this.#before} ${line.trim()}` : (text ?? line);
+      const shown = pattern.withLineBefore === true ? `${this.#before} ${line.trim()}` : (text ?? line);
       this.seen.push({
-        ...{ pattern, line: told.trim().slice(0, LONGEST_TOLD), atMs, reached, on: this.#on },
+        ...{ pattern, line: shown.trim().slice(0, LONGEST_LINE), atMs, reached, on: this.#on },
         device: Object.values(match.groups ?? {}).find((device) => device !== undefined),
       });
       if (pattern.wraps === true && finished && line.length >= WRAPPED_COLUMNS) this.#wrapped = pattern;
@@ -493,14 +495,14 @@ export class FailureWatcher {
     if (finished && line.trim() !== '') this.#before = line.trim();
   }
 
-  /** The machine starts again, and its kernel's clock with it. */
+  /** Resets the kernel's clock after a restart of the machine. */
   restart(): void {
     this.#kernelTime = undefined;
   }
 
   #isNew(pattern: FailurePattern): boolean {
-    if (this.seen.length >= MOST_SEEN && pattern.severity !== 'fatal') return false;
-    // One panic is one: the more special pattern stands before the general one.
+    if (this.seen.length >= MAX_FAILURES && pattern.severity !== 'fatal') return false;
+    // A specific pattern for a panic precedes the general one: the panic counts once.
     const isPanic = pattern.name === 'kernel-panic';
     return !this.seen.some(
       (one) => one.pattern === pattern || (isPanic && one.pattern.name.startsWith('kernel-panic')),
@@ -508,19 +510,19 @@ export class FailureWatcher {
   }
 }
 
-/** Whether the boot has come further than whoever printed this could have: what looked like its end was not. */
+/** Returns whether the boot has passed the last stage of the program that printed the failure, so that the failure did not end it. */
 export function hasGoneOn({ pattern, reached }: FailureSeen, furthest: BootStage | undefined): boolean {
   if (furthest === undefined || !isBefore(reached, furthest)) return false;
   const { last } = SPEAKERS[pattern.by];
   return last === 'login' || isBefore(last, furthest);
 }
 
-/** Whether the boot came too far for this to have meant anything. */
+/** Returns whether the boot has reached the stage from which the failure is harmless. */
 export function isHarmless({ pattern }: FailureSeen, furthest: BootStage | undefined): boolean {
   return pattern.harmlessFrom !== undefined && !isBefore(furthest, pattern.harmlessFrom);
 }
 
-/** Why something happened: what was seen before it and explains it. */
+/** Finds the failure that explains `name` among those that were seen before it. */
 export function reasonFor(name: string, seen: readonly FailureSeen[]): FailureSeen | undefined {
   const reasons = seen.filter(
     ({ pattern }, index) =>

@@ -1,25 +1,25 @@
-/** Lines that are remembered: a boot has thousands, a flood has any number. */
+/** The most lines to remember: a boot prints thousands, a flood any number. */
 const REMEMBERED = 20_000;
 
-/** A job that systemd waits for, as its status line names it, with the time it has had and its limit.
+/** systemd's status line for a job that it waits for, with the elapsed time and the limit.
  *  @see systemd src/core/manager.c, manager_print_jobs_in_progress */
 const JOB =
   /(?:A [\w/-]+ job is running for (?<unit>.+?)|Job (?<job>\S+)\/[\w-]+ running) \((?<had>[^()/]*)\/ (?<limit>[^()]*)\)/;
 
 export interface WaitingJob {
   readonly unit: string;
-  /** Milliseconds after which systemd gives it up; undefined: never. */
+  /** Milliseconds until systemd gives up on the job; undefined for never. */
   readonly limitMs: number | undefined;
 }
 
-/** The job that a line of systemd's names. */
+/** Parses the job from a status line of systemd. */
 function jobIn(line: string): WaitingJob | undefined {
   const { job, unit = job, limit = '' } = JOB.exec(line)?.groups ?? {};
   if (unit === undefined) return undefined;
   return { unit, limitMs: /no limit/.test(limit) ? undefined : durationMs(limit) };
 }
 
-/** "1min 30s", as systemd writes durations. */
+/** Parses a duration as systemd prints it: "1min 30s". */
 function durationMs(text: string): number | undefined {
   const units: Readonly<Record<string, number>> = { h: 3_600_000, min: 60_000, s: 1000, ms: 1 };
   const parts = [...text.matchAll(/([\d.]+)\s*(h|min|ms|s)\b/g)];
@@ -27,24 +27,24 @@ function durationMs(text: string): number | undefined {
   return parts.reduce((sum, [, number, unit = 's']) => sum + Number(number) * (units[unit] ?? 0), 0);
 }
 
-/** Tells what a console says for the first time from what it repeats. Numbers that count and dots that grow are no news. */
+/** Distinguishes new console output from repeated output. Counting numbers and growing rows of dots are not new. */
 export class News {
   readonly #known = new Set<string>();
-  /** The last line that had been said before. */
+  /** The last line, if it was printed before. */
   #repeated: string | undefined;
   #job: WaitingJob | undefined;
 
-  /** What the console repeats; undefined since something new was said. */
+  /** The line that the console repeats; undefined if its last line was new. */
   get repeated(): string | undefined {
     return this.#repeated;
   }
 
-  /** The job that systemd last said to wait for; undefined since something new was said. */
+  /** The job that systemd waits for; undefined if another line was printed since. */
   get job(): WaitingJob | undefined {
     return this.#job;
   }
 
-  /** Takes a line, or the part of one that is there. @returns whether it says something new. */
+  /** Processes a line, or the beginning of one. @returns whether it is new. */
   line(line: string): boolean {
     const text = gist(line);
     if (text === '') return false;
@@ -71,9 +71,9 @@ export class News {
 /** "The highlighted entry will be executed automatically in 5s.", "Boot in 4 s.", "Automatic boot in 3 seconds..." */
 const COUNTDOWN = /\bin \d+ ?s(?:ec(?:ond)?s?)?\b/i;
 
-/** A line without its numbers, and what is drawn by repeating it: dots, bars, asterisks, a wheel. */
+/** Reduces a line to what identifies it: without numbers and without progress drawings (dots, bars, asterisks, a spinner). */
 function gist(line: string): string {
-  // What counts down ends by itself.
+  // A countdown ends by itself, so its numbers are new.
   if (COUNTDOWN.test(line)) return line.slice(0, 500).trim();
   return line
     .slice(0, 500)

@@ -1,26 +1,26 @@
-/** How far a boot has come, told from the lines of its console. One table: what each stage shows first. */
+/** The stages of a boot, recognized from the console's lines: a table has what each stage prints first. */
 
 export const BOOT_STAGES = ['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init', 'login'] as const;
 export type BootStage = (typeof BOOT_STAGES)[number];
 
-/** Whether one stage comes before another; no stage at all comes before each. */
+/** Returns whether one stage comes before another; undefined comes before every stage. */
 export function isBefore(stage: BootStage | undefined, other: BootStage): boolean {
   return stage === undefined || BOOT_STAGES.indexOf(stage) < BOOT_STAGES.indexOf(other);
 }
 
 interface StageMark {
   readonly stage: BootStage;
-  /** In one line. */
+  /** Matches one line. */
   readonly shows: RegExp;
   readonly source: string;
 }
 
-/** A line of the kernel's log, with the level and the time that stand before it. @see printk.time */
+/** The level and the time at the start of a kernel line. @see printk.time */
 export const KERNEL_PREFIX = String.raw`(?:<\d+>)?\[ {0,6}\d{1,7}\.\d{6}\](?:\[[^\]]{1,12}\])? `;
 
 const OF_KERNEL = `^(?:${KERNEL_PREFIX})?`;
 
-/** There is none for "login": a prompt is believed only when it comes again after Enter. */
+/** "login" has no mark: a prompt counts only if it reappears after Enter. */
 const MARKS: readonly StageMark[] = [
   {
     stage: 'firmware',
@@ -79,20 +79,21 @@ const MARKS: readonly StageMark[] = [
   },
 ];
 
-/** systemd says the same when it starts in the initrd and on the root; in the initrd it says so a line or two later.
+/** systemd prints the same line when it starts in the initrd and on the root filesystem; in the initrd, a later
+ *  line says so.
  *  @see systemd src/core/main.c, log_full "running in system mode", "Running in initrd." */
 const SYSTEMD_STARTS = /systemd\[1\]: systemd \d.* running in system mode/;
 const SYSTEMD_GOES_ON = /systemd\[1\]: (?!systemd \d|Detected |Running in initrd)/;
 
-/** A stage and when its first sign was seen. */
+/** A stage, and when the boot reached it. */
 export interface StageSeen {
   readonly stage: BootStage;
-  /** Milliseconds since the machine was started. */
+  /** Milliseconds since the start of the machine. */
   readonly atMs: number;
 }
 
-/** Follows the lines of a console and notes each stage once. Stages only go forward: a later one seen first closes the
- *  earlier ones, which a silent loader never shows. */
+/** Collects the stages in a stream of console lines, each once. Stages only advance: a silent loader, for example, is skipped when
+ *  the kernel prints its first line. */
 export class StageTracker {
   readonly seen: StageSeen[] = [];
   #systemdStarted = false;
@@ -106,12 +107,12 @@ export class StageTracker {
     return this.seen.at(-1)?.stage;
   }
 
-  /** When a stage was first seen; undefined when it was not. */
+  /** When a stage was first seen; undefined if it was not. */
   at(stage: BootStage): number | undefined {
     return this.seen.find((one) => one.stage === stage)?.atMs;
   }
 
-  /** Notes a stage that is known otherwise, such as a login that succeeded. */
+  /** Records a stage that was detected in another way, such as a login that succeeded. */
   note(stage: BootStage, atMs: number): void {
     const last = this.reached;
     if (last !== undefined && BOOT_STAGES.indexOf(stage) <= BOOT_STAGES.indexOf(last)) return;
@@ -120,16 +121,16 @@ export class StageTracker {
     this.#onStage(seen);
   }
 
-  /** The machine starts again. */
+  /** Forgets all stages, after a restart of the machine. */
   restart(): void {
     this.seen.length = 0;
     this.#systemdStarted = false;
   }
 
-  /** Takes a line, or the part of one that is there. */
+  /** Processes a line, or the beginning of one. */
   line(line: string, atMs: number, finished = true): void {
     for (const { stage, shows } of MARKS) {
-      // What one stage shows, another may quote later.
+      // A later stage may quote an earlier one.
       if (isBefore(this.reached, stage) && shows.test(line)) this.note(stage, atMs);
     }
     if (SYSTEMD_STARTS.test(line)) this.#systemdStarted = true;

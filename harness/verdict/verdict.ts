@@ -5,50 +5,50 @@ import type { WaitingJob } from './news.ts';
 import { loaderMenuIn, type Question } from './questions.ts';
 import { BOOT_STAGES, type BootStage, isBefore } from './stages.ts';
 
-/** Why a boot is bad. The one place where a cause becomes a sentence. */
+/** Why a boot failed. The sentences of all causes are written in this file and in the two tables, failures and questions. */
 export interface Cause {
-  /** A word for programs: of a failure pattern, a question, a finding, or one of those below. */
+  /** An identifier for programs: the name of a failure pattern, a question or a finding, or one of those in this file. */
   readonly name: string;
-  /** Of the boot; "image" for what is seen without booting; "checks" or "shutdown" behind the boot itself. */
+  /** A stage of the boot, "image" for what is found without booting, or "checks" or "shutdown" after the boot. */
   readonly stage: string;
   readonly cause: string;
-  /** When what shows it was seen, in milliseconds since the machine was started: the last byte before a silence. */
+  /** When the evidence was seen, in milliseconds since the start of the machine: for a silence, when the last byte came. */
   readonly seenAtMs?: number | undefined;
 }
 
-/** How a wait for a boot ended, when it did not end well. */
+/** How the wait for a boot failed. */
 export type BootEnd =
   | { readonly how: 'fatal'; readonly fatal: FailureSeen }
   | { readonly how: 'standstill'; readonly standstill: 'loop' | 'idle' | 'repeats' | 'silent' }
   | { readonly how: 'question'; readonly question: Question; readonly line: string; readonly answered: boolean }
   | { readonly how: 'flood' }
-  /** A login prompt on the screen, and none on the console. */
+  /** A login prompt on the screen but none on the console. */
   | { readonly how: 'screen' }
   | { readonly how: 'exit'; readonly reason: string | undefined; readonly restartedItself: boolean };
 
-/** What was known of a machine when its boot ended. */
+/** The state of a machine when its boot failed. */
 export interface BootFacts {
-  /** How far it came, whoever shows it. */
+  /** The stage that the boot reached, from the console, the screen or the processor. */
   readonly stage: BootStage | undefined;
-  /** How far it came as only the screen shows it. */
+  /** The stage that the boot reached if only the screen or the processor shows it. */
   readonly screenStage: BootStage | undefined;
   readonly failures: readonly FailureSeen[];
-  /** What the console repeats, and the job that systemd waits for. */
+  /** The line that the console repeats, and the job that systemd waits for. */
   readonly repeated: string | undefined;
   readonly job: WaitingJob | undefined;
-  /** A line that looks like a login prompt and was not confirmed. */
+  /** A line that looks like a login prompt but could not be confirmed. */
   readonly unconfirmedPrompt: string | undefined;
   readonly serialPort: string;
-  /** Whether the image's loader entries name a serial console; undefined when that is not known. */
+  /** Whether the image's loader entries name a serial console; undefined if that is not known. */
   readonly serialConsole: boolean | undefined;
-  /** The end of what the console showed. */
+  /** The end of the console's output. */
   readonly recent: string;
-  /** Milliseconds from the machine's start to its last byte. */
+  /** Milliseconds from the start of the machine to its last byte. */
   readonly lastByteMs: number;
 }
 
-/** The meaning of a failure and its most telling line: GRUB's error, for instance, not the "Press any key" that follows. */
-const told = ({ pattern, line }: FailureSeen, failures: readonly FailureSeen[]): string => {
+/** Describes a failure with its most useful line: GRUB's error, for example, not the "Press any key" that follows it. */
+const describe = ({ pattern, line }: FailureSeen, failures: readonly FailureSeen[]): string => {
   const reason = reasonFor(pattern.name, failures);
   return `${pattern.cause}: ${reason?.pattern.quiet === true ? reason.line : line}`;
 };
@@ -58,7 +58,7 @@ const because = (name: string, failures: readonly FailureSeen[]): string => {
   return reason === undefined ? '' : `${reason.pattern.cause}: ${reason.line}; `;
 };
 
-/** The first reason that was seen, not the last consequence. */
+/** Finds the cause of a failed boot: the first reason that was seen, not its last consequence. */
 export function causeOf(end: BootEnd, facts: BootFacts): Cause {
   const stage = facts.stage ?? 'firmware';
   const seenAtMs = facts.lastByteMs;
@@ -70,44 +70,44 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
       const { name, cause } = end.question;
       if (facts.unconfirmedPrompt !== undefined && /^asks-(?:a-question|for-password)$/.test(name))
         return unconfirmed(facts, facts.unconfirmedPrompt);
-      const refused = end.answered ? '; it was answered, and asks again' : '';
+      const refused = end.answered ? '; it was answered but asks again' : '';
       return { name, stage, seenAtMs, cause: `${cause}: ${end.line.trim()}${refused}` };
     }
     case 'screen':
-      return noSerialConsole(facts, 'the screen shows a login prompt, and the serial console does not');
+      return noSerialConsole(facts, 'the screen shows a login prompt but the serial console does not');
     case 'flood':
       return {
         ...{ name: 'console-flood', stage, seenAtMs },
-        cause: 'the console shows more than any boot has to say, and no login',
+        cause: 'the guest floods the console with output and shows no login prompt',
       };
     case 'standstill': {
       if (facts.screenStage !== undefined && !isBefore(facts.screenStage, 'kernel') && facts.serialConsole !== true)
         return noSerialConsole(
           facts,
-          `the screen or the processor shows that it came to "${facts.screenStage}", and the serial console does not`,
+          `the screen or the processor shows that the boot reached "${facts.screenStage}" but the serial console does not`,
         );
       if (facts.unconfirmedPrompt !== undefined) return unconfirmed(facts, facts.unconfirmedPrompt);
       const menu = isBefore(facts.stage, 'kernel') ? loaderMenuIn(facts.recent) : undefined;
       if (menu !== undefined)
         return {
           ...{ name: 'loader-menu', stage: 'loader', seenAtMs },
-          cause: `${because('loader-menu', failures)}the boot loader shows its menu, and starts nothing by itself: ${menu}`,
+          cause: `${because('loader-menu', failures)}the boot loader waits in its menu and does not boot an entry by itself: ${menu}`,
         };
       if (facts.job !== undefined)
         return {
           ...{ name: 'waits-for-job', stage, seenAtMs },
-          cause: `${because('waits-for-job', failures)}systemd waits for ${facts.job.unit}${facts.job.limitMs === undefined ? ', without a limit' : ''}`,
+          cause: `${because('waits-for-job', failures)}systemd waits for ${facts.job.unit}${facts.job.limitMs === undefined ? ' without a time limit' : ''}`,
         };
       if (end.standstill === 'repeats' && facts.repeated !== undefined)
         return {
           ...{ name: 'repeats-itself', stage, seenAtMs },
-          cause: `${because('repeats-itself', failures)}the machine says the same again and again: ${facts.repeated}`,
+          cause: `${because('repeats-itself', failures)}the console repeats the same output: ${facts.repeated}`,
         };
       const how = {
-        loop: 'the machine computes and shows nothing more: it hangs in a loop',
-        silent: 'the machine computes for minutes and shows nothing more',
-        idle: 'the machine does nothing and shows nothing more',
-        repeats: 'the machine says nothing new',
+        loop: 'the machine hangs in a loop: its CPU is busy and the console shows nothing new',
+        silent: 'the machine hangs: its CPU has been busy for minutes and the console shows nothing new',
+        idle: 'the machine hangs: its CPU is idle and the console shows nothing new',
+        repeats: 'the machine hangs: the console shows nothing new',
       }[end.standstill];
       const reason = reasonFor('hang', failures);
       return {
@@ -120,16 +120,14 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
     case 'exit': {
       if (end.reason === 'guest-reset') {
         const own = end.restartedItself
-          ? 'the guest restarted itself before the login'
-          : 'the machine reset itself without a word: a triple fault, or a kernel that could not run';
+          ? 'the guest rebooted before the login'
+          : 'the machine reset without a message: a triple fault, or a kernel that cannot run on it';
         return { name: 'machine-reset', stage, seenAtMs, cause: `${because('machine-reset', failures)}${own}` };
       }
       if (end.reason === 'guest-panic')
         return { name: 'kernel-panic', stage: 'kernel', seenAtMs, cause: 'the kernel panicked' };
       const cause =
-        end.reason === 'guest-shutdown'
-          ? 'the machine powered itself off before the login'
-          : `the machine ended: ${end.reason}`;
+        end.reason === 'guest-shutdown' ? 'the guest powered off before the login' : `the machine ended: ${end.reason}`;
       return { name: end.reason ?? 'machine-ended', stage, seenAtMs, cause };
     }
   }
@@ -138,32 +136,32 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
 function unconfirmed({ stage, lastByteMs }: BootFacts, prompt: string): Cause {
   return {
     ...{ name: 'login-prompt-unconfirmed', stage: stage ?? 'firmware', seenAtMs: lastByteMs },
-    cause: `a line looks like a login prompt and is not one: it does not come again after Enter, or the system's init did not start: ${prompt}`,
+    cause: `a line looks like a login prompt but is not confirmed: it did not reappear after Enter, or the system's init did not start: ${prompt}`,
   };
 }
 
 function causeOfFailure(fatal: FailureSeen, { stage = 'firmware', failures }: BootFacts): Cause {
   const { pattern, atMs } = fatal;
-  const where = fatal.on === 'screen' ? ' (on the screen; the serial console shows nothing of it)' : '';
+  const where = fatal.on === 'screen' ? ' (on the screen, not on the serial console)' : '';
   const reason = reasonFor(pattern.name, failures);
-  const own = `${told(fatal, failures)}${where}`;
-  // A quiet one says what happened, and is not a failure of its own.
+  const own = `${describe(fatal, failures)}${where}`;
+  // A quiet failure only adds its line to the other one.
   if (reason === undefined || reason.pattern.quiet === true)
     return { name: pattern.name, stage: pattern.stage ?? stage, cause: own, seenAtMs: atMs };
   return {
     ...{ name: reason.pattern.name, stage: reason.pattern.stage ?? stage, seenAtMs: atMs },
-    cause: `${told(reason, failures)}; then ${own}`,
+    cause: `${describe(reason, failures)}; then ${own}`,
   };
 }
 
 function noSerialConsole({ stage, serialPort, lastByteMs }: BootFacts, seen: string): Cause {
   return {
     ...{ name: 'no-serial-console', stage: stage ?? 'firmware', seenAtMs: lastByteMs },
-    cause: `${seen}: the kernel has no console=${serialPort} in its parameters, or nobody serves a login there`,
+    cause: `${seen}: the kernel parameters have no console=${serialPort}, or no getty runs on that port`,
   };
 }
 
-/** A login that did not lead to a shell. */
+/** Describes a login that did not lead to a shell. */
 export function loginCause(
   how: 'asks-for-password' | 'refused' | 'asks-again' | 'no-shell',
   user: string,
@@ -172,20 +170,20 @@ export function loginCause(
   const shown = line.trim() === '' ? '' : `: ${line.trim()}`;
   switch (how) {
     case 'asks-for-password':
-      return { name: 'login-refused', cause: `the login of ${user} asks for a password${shown}` };
+      return { name: 'login-refused', cause: `the login as ${user} asks for a password${shown}` };
     case 'refused':
-      return { name: 'login-refused', cause: `the login of ${user} was refused${shown}` };
+      return { name: 'login-refused', cause: `the login as ${user} was refused${shown}` };
     case 'asks-again':
       return {
         name: 'login-refused',
-        cause: `the name ${user} was given several times, and the login asks for it again${shown}`,
+        cause: `the login asks for a user name again after each attempt as ${user}${shown}`,
       };
     case 'no-shell':
-      return { name: 'no-shell', cause: `behind the login of ${user} there is no shell that runs commands${shown}` };
+      return { name: 'no-shell', cause: `the login as ${user} leads to no shell that runs commands${shown}` };
   }
 }
 
-/** Where a shell is that is not in the image's own system. */
+/** Describes a shell that does not run in the image's own system. */
 export function insideCause(
   how: 'in-initrd' | 'foreign-root' | 'foreign-init',
   found: string,
@@ -193,7 +191,7 @@ export function insideCause(
 ): Pick<Cause, 'name' | 'cause'> {
   const own = {
     'in-initrd': "the login leads to a shell in the initrd, not in the image's system",
-    'foreign-root': 'the root filesystem that the login leads to is not on this disk',
+    'foreign-root': 'the root filesystem of the login shell is not on this disk',
     'foreign-init': "process 1 is not the init of the image's system",
   }[how];
   return { name: how, cause: `${because(how, failures)}${own}: ${found}` };
@@ -208,24 +206,24 @@ export function secureBootCause(how: 'secure-boot-setup-mode' | 'secure-boot-off
   return { name: how, stage: 'init', cause: `it boots, but ${own}${found}` };
 }
 
-/** What is wrong with the root filesystem of a system that booted. */
+/** Describes a problem with the root filesystem of a system that booted. */
 export function rootCause(how: 'root-full' | 'read-only-root', found: string, failures: readonly FailureSeen[]): Cause {
   const own = {
     'root-full': 'the root filesystem is full',
-    'read-only-root': 'the root filesystem is mounted read-only, and is meant to be written to',
+    'read-only-root': 'the root filesystem is read-only and should be writable',
   }[how];
-  return { name: how, stage: 'init', cause: `it boots, but ${because(how, failures)}${own}: ${found}` };
+  return { name: how, stage: 'init', cause: `the image boots, but ${because(how, failures)}${own}: ${found}` };
 }
 
-/** An error that did not end the boot. */
+/** Describes an error that did not end the boot. */
 export function errorCause({ pattern, line, atMs, reached }: FailureSeen): Cause {
   return {
     ...{ name: pattern.name, stage: pattern.stage ?? reached ?? 'init', seenAtMs: atMs },
-    cause: `it boots, but ${pattern.cause}: ${line}`,
+    cause: `the image boots, but ${pattern.cause}: ${line}`,
   };
 }
 
-/** Checks that did not hold. */
+/** Describes failed checks. */
 export function checkCause(wrong: readonly { readonly name: string; readonly message: string | undefined }[]): Cause {
   return {
     ...{ name: 'check-failed', stage: 'checks' },
@@ -237,7 +235,7 @@ export function shutdownCause(found: string): Cause {
   return { name: 'unclean-shutdown', stage: 'shutdown', cause: `the guest did not power off cleanly: ${found}` };
 }
 
-/** What kept the guest from powering off. */
+/** Describes a failure that kept the guest from powering off. */
 export function shutdownFailure({
   failure: name,
   reason,
@@ -247,54 +245,63 @@ export function shutdownFailure({
   readonly reason: string;
   readonly seenAtMs: number | undefined;
 }): Cause {
-  return { name, stage: 'shutdown', seenAtMs, cause: `the guest does not power off: ${reason}` };
+  return { name, stage: 'shutdown', seenAtMs, cause: `the guest did not power off: ${reason}` };
 }
 
-/** More was typed, or less, than the guest takes in the time that it was given. */
+/** Describes a wait that reached its time limit. */
 export function timeoutCause(stage: string, waitedFor: string, timeoutMs: number): Cause {
-  return { name: 'timeout', stage, cause: `waited ${formatDuration(timeoutMs)} for ${waitedFor}, which did not come` };
+  return {
+    name: 'timeout',
+    stage,
+    cause: `timed out after ${formatDuration(timeoutMs)} while waiting for ${waitedFor}`,
+  };
 }
 
-/** What looks wrong and was not: the machine went on. */
+/** Describes a failure that did not end the boot, as a warning. */
 export function describeWarning({ pattern, line }: FailureSeen): string {
-  return pattern.severity === 'fatal' ? `the boot went on after: ${line}` : `${pattern.cause}: ${line}`;
+  return pattern.severity === 'fatal' ? `the boot continued after: ${line}` : `${pattern.cause}: ${line}`;
 }
 
 /** A warning for a line that looks like a kernel message and that a program printed. */
 export function describeForeign({ line }: FailureSeen): string {
-  return `printed by a program, for the kernel's own log does not have it: ${line}`;
+  return `printed by a program, not by the kernel, whose log does not contain it: ${line}`;
 }
 
-/** What is known of the image explains where a boot stops; and a boot that stops nowhere does not make the image good. */
+/** Replaces a boot's cause with the finding of the image inspection that explains it, if there is one. */
 export function blame<C extends Cause>(cause: C, findings: readonly Finding[]): C {
   const failedAt = BOOT_STAGES.find((stage) => stage === cause.stage);
   if (failedAt === undefined) return cause;
-  // What cannot work stops a boot there or before; what is only wrong, there or later.
+  // A fatal finding stops the boot at its stage or before; an error, at its stage or later.
   const reason =
     findings.find(({ severity, stage }) => severity === 'fatal' && !isBefore(stage, failedAt)) ??
     findings.find(({ severity, stage }) => severity === 'error' && !isBefore(failedAt, stage));
   if (reason === undefined) return cause;
-  return { ...cause, name: reason.code, stage: reason.stage, cause: `${reason.message}; the boot: ${cause.cause}` };
+  return {
+    ...cause,
+    name: reason.code,
+    stage: reason.stage,
+    cause: `${reason.message}; seen during the boot: ${cause.cause}`,
+  };
 }
 
-/** A finding of an image that boots in spite of it. */
+/** Describes a finding in an image that boots in spite of it. */
 export function findingCause({ code, message }: Finding): Cause {
-  return { name: code, stage: 'image', cause: `it boots here, but ${message}` };
+  return { name: code, stage: 'image', cause: `the image boots here, but ${message}` };
 }
 
-/** The root filesystem's device, as far as it is known. */
+/** The devices of the root filesystem; empty if they are not known. */
 export interface RootDevices {
-  /** As the kernel names them: "vda2", "dm-0", and what they are on. */
+  /** The kernel's names, with those of the underlying devices: "dm-0", "vda2". */
   readonly devices: readonly string[];
 }
 
-/** Whether something seen concerns the root filesystem: what is not about a device does, and all does while the root is unknown. */
+/** Returns whether a failure may concern the root filesystem. It does if it names no device, or while the root devices are unknown. */
 export function concernsRoot({ device }: FailureSeen, root: RootDevices | undefined): boolean {
-  if (device === undefined || root === undefined || root.devices.length === 0) return !isNoDisk(device);
+  if (device === undefined || root === undefined || root.devices.length === 0) return !cannotHoldRoot(device);
   return root.devices.some((one) => one === device || one.startsWith(device));
 }
 
-/** Floppy, optical and loop devices hold no root of a disk image. */
-function isNoDisk(device: string | undefined): boolean {
+/** Returns whether the device cannot hold the root of a disk image, such as a floppy, optical or loop device. */
+function cannotHoldRoot(device: string | undefined): boolean {
   return device !== undefined && /^(?:fd|sr|loop|zram|ram)\d/.test(device);
 }

@@ -7,7 +7,7 @@ import type { Cause } from '../verdict/verdict.ts';
 export interface CheckReport {
   readonly name: string;
   readonly ok: boolean;
-  /** What was found, or what is wrong. */
+  /** What the check found, or why it failed. */
   readonly message: string | undefined;
   readonly durationMs: number;
 }
@@ -16,44 +16,44 @@ export interface BootFailure extends Cause {
   readonly lastLines: readonly string[];
 }
 
-/** A failure or a finding that was to be tolerated. */
+/** A failure or a finding that the `ignore` option tolerates. */
 export interface IgnoredFailure {
-  /** Its name, as --ignore was given it. */
+  /** Its name in the `ignore` option. */
   readonly code: string;
   readonly message: string;
 }
 
-/** What became of a boot. */
+/** The result of a boot. */
 export interface BootReport {
   readonly image: string;
   readonly firmware: Firmware;
-  /** Of the machine. */
+  /** The machine's architecture. */
   readonly architecture: Architecture;
   readonly accelerator: 'kvm' | 'tcg';
-  /** Everything held: nothing is wrong with the image that can be seen, it booted, all checks passed, it shut down cleanly. */
+  /** True if nothing was found wrong with the image, it booted, all checks passed and it shut down cleanly. */
   readonly ok: boolean;
-  /** When each stage was first seen, in milliseconds since QEMU was started. */
+  /** When each stage was first seen, in milliseconds since the start of QEMU. */
   readonly timeline: readonly StageSeen[];
   readonly stageReached: BootStage | undefined;
   readonly checks: readonly CheckReport[];
   readonly failure: BootFailure | undefined;
-  /** What was wrong and was to be tolerated. */
+  /** Failures and findings that the `ignore` option tolerated. */
   readonly ignored: readonly IgnoredFailure[];
-  /** What is worth knowing and does not make the verdict bad. */
+  /** Problems that do not make the verdict bad. */
   readonly warnings: readonly string[];
-  /** Every key that was typed without being told to, or as an answer that was given, with the line it was typed at. */
+  /** Keys that the harness typed by itself or as a configured answer, each with the line that it was typed at. */
   readonly typed: readonly TypedKeys[];
-  /** How often the guest restarted itself, which was allowed. */
+  /** How many times the guest rebooted, as allowed. */
   readonly reboots: number;
-  /** Whether the guest powered off when it was told to. */
+  /** Whether the guest powered off on request. */
   readonly cleanShutdown: boolean;
   readonly durationMs: number;
-  /** Milliseconds until fewer machines ran than the host has processors. */
+  /** Milliseconds spent waiting because the host already ran as many machines as it has processors. */
   readonly waitedMs: number;
   readonly qemuVersion: string;
   readonly qemuArgv: readonly string[];
-  /** The console's last lines as a person would have seen them. */
+  /** The console's last lines, as displayed by a terminal. */
   readonly console: readonly string[];
-  /** The screen at the login, or at the failure: a PNG picture in base64. */
+  /** The screen at the login or at the failure: a PNG image in base64. */
   readonly screenshot: string | undefined;
 }

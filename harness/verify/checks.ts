@@ -6,22 +6,22 @@ import { quote } from '../machine/guest-shell.ts';
 import type { Machine } from '../machine/machine.ts';
 import type { FirmwareName } from '../machine/machine-spec.ts';
 
-/** Something that must be true inside a booted machine. */
+/** An assertion about a booted machine. */
 export interface BootCheck {
-  /** In a few words, for the report. */
+  /** A few words for the report. */
   readonly name: string;
-  /** @throws {AssertionFailedError} when it is not.
+  /** @throws {AssertionFailedError} if the assertion fails.
    *  @returns what was found, for the report. */
   readonly run: (machine: Machine) => Promise<string | undefined>;
 }
 
-/** The kernel was started by the firmware it was meant to be: /sys/firmware/efi is there exactly under EFI. */
+/** Checks which firmware started the kernel: /sys/firmware/efi exists only under EFI. */
 export function checkFirmwareMode(firmware: FirmwareName): BootCheck {
   const expected = firmware === 'efi' ? 'efi' : 'no efi';
   return equalCheck('firmware mode', '[ -d /sys/firmware/efi ] && echo efi || echo no efi', expected);
 }
 
-/** The kernel was given `init=` of this system, and it is the current one. */
+/** Checks that the kernel got this system's `init=` parameter and that /run/current-system is this system. */
 export function checkCurrentSystem(toplevel: string): BootCheck {
   return {
     name: 'current system',
@@ -36,8 +36,7 @@ export function checkCurrentSystem(toplevel: string): BootCheck {
   };
 }
 
-/** The root filesystem is the one that was made: the device with this UUID and label is what is mounted on `/`. UUID in
- *  lower case. */
+/** Checks that the device with this UUID and this label is mounted on `/`. The UUID is in lower case. */
 export function checkRootFilesystem(expected: {
   readonly uuid?: string | undefined;
   readonly label?: string | undefined;
@@ -46,7 +45,7 @@ export function checkRootFilesystem(expected: {
     name: 'root filesystem',
     async run(machine) {
       const number = (file: string): string => `echo $(( 0x$(stat -c %t ${file}) * 256 + 0x$(stat -c %T ${file}) ))`;
-      // A btrfs has a device number of its own; /dev/root is no device.
+      // A btrfs has its own device number, and /dev/root is not a device.
       const source = String.raw`sed -n 's|^[^ ]* [^ ]* [^ ]* [^ ]* / .* - [^ ]* \([^ ]*\) .*|\1|p' /proc/self/mountinfo`;
       const mounted = await machine.succeed(
         `s=$(${source} | tail -n 1); if [ -b "$s" ]; then ${number('$s')}; else stat -c %d /; fi`,
@@ -56,7 +55,7 @@ export function checkRootFilesystem(expected: {
         ['LABEL', expected.label],
       ]) {
         if (value === undefined) continue;
-        // findfs is in util-linux and in busybox; the name of the device in /proc/mounts may be /dev/root.
+        // util-linux and busybox both have findfs; /proc/mounts may name the device /dev/root.
         const device = await machine.succeed(`d=$(readlink -f $(findfs ${tag}=${value})) && ${number('$d')}`);
         if (device !== mounted)
           throw mismatch(`the device number of the filesystem with ${tag} ${value}`, `${mounted}, which is /`, device);
@@ -66,7 +65,7 @@ export function checkRootFilesystem(expected: {
   };
 }
 
-/** Every path of the Nix store has the contents that its database says. */
+/** Checks that every path in the Nix store has the contents that the Nix database has a hash of. */
 export const checkStoreContents: BootCheck = {
   name: 'store contents',
   async run(machine) {
@@ -75,7 +74,7 @@ export const checkStoreContents: BootCheck = {
   },
 };
 
-/** No systemd unit has failed. */
+/** Checks that no systemd unit has failed. */
 export const checkFailedUnits: BootCheck = {
   name: 'failed units',
   async run(machine) {
@@ -85,7 +84,7 @@ export const checkFailedUnits: BootCheck = {
   },
 };
 
-/** The root filesystem was found clean: it is not marked as having errors, and is mounted for writing. */
+/** Checks that the root filesystem has no recorded errors and is mounted read-write. */
 export const checkRootClean: BootCheck = {
   name: 'root filesystem clean',
   async run(machine) {
@@ -93,19 +92,19 @@ export const checkRootClean: BootCheck = {
       String.raw`sed -n 's|^[^ ]* [^ ]* [^ ]* [^ ]* / \([^ ]*\) .*|\1|p' /proc/self/mountinfo | tail -n 1`,
     );
     if (!mounted.split(',').includes('rw')) throw mismatch('the mount options of /', 'rw', mounted);
-    // The kernel counts them for ext4; other filesystems refuse to mount.
+    // The kernel counts errors of ext4; other filesystems with errors do not mount.
     const errors = await machine.succeed('cat /sys/fs/ext4/*/errors_count 2>/dev/null | sort -n | tail -n 1');
     if (errors !== '' && errors !== '0') throw mismatch('errors counted by ext4', '0', errors);
     return mounted;
   },
 };
 
-/** The root partition can grow to the end of a disk that is larger than the image: nothing lies behind it. Give the machine
- *  more with `diskBytes`. */
+/** Checks that no partition follows the root partition, so that it can grow on a disk that is larger than the image. `diskBytes`
+ *  makes the machine's disk larger. */
 export const checkRootGrowable: BootCheck = {
   name: 'root growable',
   async run(machine) {
-    // From sysfs: the partition of / and those that begin behind it, in sectors.
+    // From sysfs: the partition of / and those that start after it, in sectors.
     const script = String.raw`
       d=$(sed -n 's|^[^ ]* [^ ]* \([0-9:]*\) [^ ]* / .*|\1|p' /proc/self/mountinfo | tail -n 1)
       p=$(readlink -f /sys/dev/block/$d); [ -e $p/partition ] || { echo whole disk; exit 0; }
@@ -114,25 +113,25 @@ export const checkRootGrowable: BootCheck = {
       echo $end $disk $behind`;
     const found = await machine.succeed(script);
     const [end, disk, behind] = found.split(' ');
-    if (behind === '1') throw mismatch('partitions behind the root partition', 'none', `one behind sector ${end}`);
+    if (behind === '1') throw mismatch('partitions after the root partition', 'none', `one after sector ${end}`);
     return disk === undefined ? found : `ends at sector ${end} of ${disk}`;
   },
 };
 
-/** The machine made an id of its own: none came with the image. @see machine-id(5) */
+/** Checks that the machine generated its own ID and did not get one from the image. @see machine-id(5) */
 export function checkFreshMachineId(inImage?: string): BootCheck {
   return {
     name: 'machine id',
     async run(machine) {
       const id = await machine.succeed('cat /etc/machine-id');
       if (!/^[0-9a-f]{32}$/.test(id)) throw mismatch('/etc/machine-id', '32 hexadecimal digits', id);
-      if (id === inImage) throw mismatch('/etc/machine-id', 'another than the image has', id);
+      if (id === inImage) throw mismatch('/etc/machine-id', 'a different ID from the one in the image', id);
       return id;
     },
   };
 }
 
-/** Files have these owners and modes. Owners by number or name, modes in octal. */
+/** Checks the owners and modes of files: owners as numbers or names, modes in octal. */
 export function checkOwnership(
   expected: readonly { readonly path: string; readonly owner: string; readonly mode?: string | undefined }[],
 ): BootCheck {
@@ -153,16 +152,17 @@ export function checkOwnership(
   };
 }
 
-/** Secure Boot is on or off, as the firmware told the kernel. @see efivars; SecureBoot has four bytes of attributes and one */
+/** Checks whether Secure Boot is on, from the SecureBoot variable: four bytes of attributes and a byte with the value. @see
+ *  efivarfs in the Linux documentation */
 export function checkSecureBoot(expected: 'on' | 'off'): BootCheck {
   const variable = '/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c';
   const command = `mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null; v=$(od -An -tu1 ${variable} 2>/dev/null | tr -d ' \n'); case $v in *1) echo on;; *) echo off;; esac`;
   return equalCheck('secure boot', command, expected);
 }
 
-/** The login prompt came within a time that earlier boots took, give or take. Only ratios to a baseline from the same host mean
- *  something: the file keeps one for each image name, firmware and accelerator, and is made at the first boot.
- *  @param tolerance how many times as long it may take; default 1.5. */
+/** Checks that the login prompt came about as fast as in earlier boots. The baseline file has one time for each image name,
+ *  firmware and accelerator; the first boot creates it. Compare only times from the same host.
+ *  @param tolerance the allowed factor over the baseline; default 1.5. */
 export function checkTimeToLogin(baselineFile: string, tolerance = 1.5): BootCheck {
   return {
     name: 'time to login',
@@ -178,7 +178,7 @@ export function checkTimeToLogin(baselineFile: string, tolerance = 1.5): BootChe
       const baseline = baselines[key];
       if (baseline === undefined) {
         await writeFile(baselineFile, `${JSON.stringify({ ...baselines, [key]: Math.round(atMs) }, undefined, 2)}\n`);
-        return `${formatDuration(atMs)}, the first: now the baseline`;
+        return `${formatDuration(atMs)}, saved as the baseline`;
       }
       if (atMs > baseline * tolerance)
         throw mismatch('time to login', `at most ${tolerance} × ${formatDuration(baseline)}`, formatDuration(atMs));
@@ -187,7 +187,7 @@ export function checkTimeToLogin(baselineFile: string, tolerance = 1.5): BootChe
   };
 }
 
-/** A shell command whose output must be `expected`. */
+/** Checks that a shell command prints `expected`. */
 export function equalCheck(name: string, command: string, expected: string): BootCheck {
   return {
     name,
@@ -199,7 +199,7 @@ export function equalCheck(name: string, command: string, expected: string): Boo
   };
 }
 
-/** A shell command that must succeed. */
+/** Checks that a shell command succeeds. */
 export function commandCheck(command: string): BootCheck {
   return { name: command, run: (machine) => machine.succeed(command) };
 }

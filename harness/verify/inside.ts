@@ -3,8 +3,8 @@ import type { Machine } from '../machine/machine.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
 import { type Cause, insideCause, type RootDevices, rootCause } from '../verdict/verdict.ts';
 
-/** Asks where a shell is: what is mounted, what runs as process 1, which block devices there are. Only what every shell has built in,
- *  and cat, readlink, stat and df where there are any. */
+/** The script that finds out where the shell runs: what is mounted, what runs as process 1, which block devices exist. It uses
+ *  shell built-ins, and cat, readlink, stat and df where they exist. */
 const QUESTION = String.raw`
 exec 2> /dev/null
 say() { printf '\n[%s]\n' "$1"; }
@@ -28,7 +28,7 @@ while read -r a a a a point a; do [ "$point" = / ] && line=$a; done < /proc/self
 source=\${line##* - }; source=\${source#* }; source=\${source%% *}; readlink -f "$source"
 `.replaceAll('\\$', '$');
 
-/** A mount, as /proc/self/mountinfo has it. @see proc_pid_mountinfo(5) */
+/** A line of /proc/self/mountinfo. @see proc_pid_mountinfo(5) */
 interface Mount {
   readonly device: string;
   readonly point: string;
@@ -45,33 +45,33 @@ interface Block {
   readonly slaves: readonly string[];
 }
 
-/** What was found of where a shell is. */
+/** Where the shell runs. */
 export interface Inside {
   readonly cause: Cause | undefined;
   readonly warnings: readonly string[];
-  /** The devices that the root filesystem is on. */
+  /** The devices of the root filesystem. */
   readonly root: RootDevices;
 }
 
 const FIRST_NAMESPACE = ['pid:[4026531836]'];
 
-/** Of a program that is read from the disk, what is read at least. */
+/** The least that the kernel reads from the disk to start a program. */
 const PROGRAM_BYTES = 8 * 1024;
 
-/** What an initrd has no need to read. */
+/** More than an initrd reads from the disk. */
 const ROOT_BYTES = 512 * 1024;
 
-/** Filesystems that cannot be written to. */
+/** Filesystems that are always read-only. */
 const READ_ONLY_TYPES = new Set(['squashfs', 'erofs', 'iso9660', 'cramfs', 'romfs', 'udf']);
 const IN_MEMORY = new Set(['rootfs', 'ramfs', 'tmpfs']);
 const OVER_NETWORK = /^(?:nfs4?|cifs|smb3|9p|virtiofs|ceph|fuse\.sshfs)$/;
 
-/** Asks whoever is logged in where he is: in the image's own system, on this machine's disk, and not in its initrd. */
+/** Checks that the login shell runs in the image's own system, on this machine's disk, and not in the initrd. */
 export async function lookInside(machine: Machine, isDirect: boolean): Promise<Inside> {
   const { output } = await machine.execute(QUESTION);
-  const told = parseSections(output);
-  const mounts = parseMounts(told.get('mounts') ?? '');
-  const blocks = parseBlocks(told.get('blocks') ?? '');
+  const sections = parseSections(output);
+  const mounts = parseMounts(sections.get('mounts') ?? '');
+  const blocks = parseBlocks(sections.get('blocks') ?? '');
   const disk = new Disk(mounts, blocks);
   const readBytes = await machine.readSinceKernel();
   const root = mounts.findLast(({ point }) => point === '/');
@@ -80,33 +80,33 @@ export async function lookInside(machine: Machine, isDirect: boolean): Promise<I
     warnings: [],
     root: { devices: [] },
   });
-  if (root === undefined) return fail('in-initrd', '/proc/self/mountinfo names no root filesystem');
-  const source = told.get('source') || root.source;
+  if (root === undefined) return fail('in-initrd', '/proc/self/mountinfo lists no root filesystem');
+  const source = sections.get('source') || root.source;
   const devices = disk.under(root, source);
-  const first = (section: string): string => (told.get(section) ?? '').split('\n')[0]?.trim() ?? '';
+  const first = (section: string): string => (sections.get(section) ?? '').split('\n')[0]?.trim() ?? '';
   if (!isDirect) {
     const how = `/ is a ${root.type} (${root.source})`;
     if (root.type === 'rootfs' || root.type === 'ramfs' || first('release') === 'initrd') return fail('in-initrd', how);
-    // The first namespace has a number that is fixed. @see include/linux/proc_ns.h, PROC_PID_INIT_INO
+    // The number of the first namespace is fixed. @see include/linux/proc_ns.h, PROC_PID_INIT_INO
     if (![...FIRST_NAMESPACE, ''].includes(first('processes')))
-      return fail('foreign-init', 'the shell is in a PID namespace of its own, and does not see process 1');
+      return fail('foreign-init', 'the shell runs in its own PID namespace and does not see process 1');
     const [here, there] = [first('here'), first('there')];
     if (here !== '' && there !== '' && here !== there)
-      return fail('foreign-init', `process 1 (${first('init')}) has another root directory than the shell`);
+      return fail('foreign-init', `process 1 (${first('init')}) has a different root directory from the shell's`);
     const initType = first('initType');
     if (IN_MEMORY.has(initType) && root.type !== 'tmpfs')
-      return fail('foreign-init', `${first('init')}, which runs as process 1, is in a ${initType}`);
+      return fail('foreign-init', `process 1 (${first('init')}) was started from a ${initType}`);
     if (OVER_NETWORK.test(root.type)) return fail('foreign-root', how);
-    // A root in memory has its system on the disk, and an overlay or a loop may hide what it is on.
+    // With a root in memory, the system must be on the disk. An overlay or a loop device may hide the disk.
     const onDisk = root.type === 'tmpfs' ? disk.hasSystem && !IN_MEMORY.has(initType) : disk.holds(root, source);
     if (!(onDisk ?? (disk.hasDisk && (await readsFromDisk(machine, readBytes)))))
       return fail(root.type === 'tmpfs' ? 'in-initrd' : 'foreign-root', how);
   }
-  return { ...judgeRoot(root, told, machine.failures), root: { devices } };
+  return { ...judgeRoot(root, sections, machine.failures), root: { devices } };
 }
 
-/** Whether what an overlay hides is on the disk: whether process 1's program is read from there once it is forgotten. For those who
- *  may not have it forgotten, whether as much was read as a system is. */
+/** Returns whether the system under an overlay is on the disk: whether process 1's program is read from it again after the cache
+ *  was dropped. If the user may not drop the cache, returns whether as much was read as a system needs. */
 async function readsFromDisk(machine: Machine, readBytes: number | undefined): Promise<boolean> {
   const forget = 'sync; echo 3 > /proc/sys/vm/drop_caches && cat /proc/1/exe > /dev/null';
   const { exitCode } = await machine.execute(`(${forget}) 2> /dev/null`);
@@ -115,8 +115,8 @@ async function readsFromDisk(machine: Machine, readBytes: number | undefined): P
   return now === undefined || readBytes === undefined || now - readBytes >= PROGRAM_BYTES;
 }
 
-/** Finds the failures that look like kernel messages and are not in the kernel's log: a program printed them. Finds none when the log
- *  cannot be read, or no longer has its beginning. @see dmesg(1) */
+/** Finds failures that look like kernel messages but are not in the kernel log, because a program printed them. Finds none if the
+ *  log cannot be read or has lost its beginning. @see dmesg(1) */
 export async function notOfKernel(machine: Machine, seen: readonly FailureSeen[]): Promise<ReadonlySet<FailureSeen>> {
   const suspects = seen.filter(({ pattern, on }) => pattern.by === 'kernel' && on === 'console');
   if (suspects.length === 0) return new Set();
@@ -136,23 +136,23 @@ export async function notOfKernel(machine: Machine, seen: readonly FailureSeen[]
 /** Only the beginning of a line is searched for, because a log may wrap or truncate long lines. */
 const LONGEST_SEARCHED = 80;
 
-/** Whether the root filesystem can be used as it is meant to be. */
+/** Checks that the root filesystem is writable, if it should be, and has free space. */
 function judgeRoot(
   root: Mount,
-  told: ReadonlyMap<string, string>,
+  sections: ReadonlyMap<string, string>,
   failures: readonly FailureSeen[],
 ): Pick<Inside, 'cause' | 'warnings'> {
   const isReadOnly = root.options.includes('ro');
-  if (isReadOnly && !READ_ONLY_TYPES.has(root.type) && wantsWriting(told.get('fstab') ?? ''))
+  if (isReadOnly && !READ_ONLY_TYPES.has(root.type) && wantsWriting(sections.get('fstab') ?? ''))
     return {
       cause: rootCause(
         'read-only-root',
-        `${root.source} (${root.type}) is mounted ro, and /etc/fstab does not say so`,
+        `${root.source} (${root.type}) is mounted read-only although /etc/fstab does not ask for it`,
         failures,
       ),
       warnings: [],
     };
-  const available = Number((told.get('space') ?? '').trim().split('\n').at(-1)?.trim().split(/\s+/).at(-3));
+  const available = Number((sections.get('space') ?? '').trim().split('\n').at(-1)?.trim().split(/\s+/).at(-3));
   if (!isReadOnly && !READ_ONLY_TYPES.has(root.type) && available === 0) {
     const found = `df shows no free space on / (${root.source})`;
     if (failures.some(({ pattern }) => pattern.name === 'no-space'))
@@ -162,7 +162,7 @@ function judgeRoot(
   return { cause: undefined, warnings: [] };
 }
 
-/** Whether fstab(5) has the root filesystem mounted for writing. Without a line for it nobody remounts it. */
+/** Returns whether /etc/fstab mounts the root filesystem read-write. Without a line for it, it is not remounted. */
 function wantsWriting(fstab: string): boolean {
   for (const line of fstab.split('\n')) {
     const [device = '', point, , options = 'defaults'] = line.trim().split(/\s+/);
@@ -172,7 +172,7 @@ function wantsWriting(fstab: string): boolean {
   return false;
 }
 
-/** Which mounts are on this machine's disk. */
+/** The mounts that are on this machine's disk. */
 class Disk {
   readonly #mounts: readonly Mount[];
   readonly #blocks: ReadonlyMap<string, Block>;
@@ -182,7 +182,7 @@ class Disk {
     this.#blocks = new Map(blocks.map((block) => [block.name, block]));
   }
 
-  /** Whether the system's programs are mounted from it. */
+  /** Whether the system's programs are mounted from the disk. */
   get hasSystem(): boolean {
     return this.#mounts.some(
       (mount) =>
@@ -190,8 +190,8 @@ class Disk {
     );
   }
 
-  /** Whether what is mounted comes from it, directly or below an overlay, a loop, a device mapper; undefined where an overlay hides
-   *  what it is on. */
+  /** Returns whether a mount is on the disk, directly or through an overlay, a loop device or a device mapper; undefined if an
+   *  overlay hides its lower layers. */
   holds(mount: Mount, source: string): boolean | undefined {
     if (mount.type !== 'overlay') return this.under(mount, source).length > 0;
     const lower = mount.options
@@ -205,7 +205,7 @@ class Disk {
     return seen.length === 0 ? undefined : seen.some((one) => one === true);
   }
 
-  /** The mount that a path is in; not `/` itself, for what was there before is hidden by it. */
+  /** Finds the mount that contains a path. `/` does not count, because it hides what was mounted there before. */
   #holderOf(path: string, self: Mount): Mount | undefined {
     return this.#mounts
       .filter((mount) => mount !== self && mount.point !== '/' && `${path}/`.startsWith(`${mount.point}/`))
@@ -217,7 +217,7 @@ class Disk {
     return [...this.#blocks.keys()].some(isPhysical);
   }
 
-  /** The block devices that a mount is on, down to the disk; none when it is not on one. */
+  /** Finds the block devices under a mount, down to the disk; none if the mount is not on a disk. */
   under(mount: Mount, source: string): string[] {
     if (mount.type === 'zfs') return this.hasDisk ? [...this.#blocks.keys()].filter(isPhysical) : [];
     const named = [...this.#blocks.values()].find(
@@ -226,7 +226,7 @@ class Disk {
         source === `/dev/${name}` ||
         (mapperName !== '' && source === `/dev/mapper/${mapperName}`),
     );
-    // A bcachefs or a btrfs of several devices names them all.
+    // A bcachefs or btrfs with several devices lists them all.
     const several = source.split(':').flatMap((one) => this.#blocks.get(one.replace(/^\/dev\//, '')) ?? []);
     const found = named === undefined ? several : [named];
     const devices = found.flatMap((block) => this.#down(block, new Set()));
@@ -254,7 +254,7 @@ class Disk {
   }
 }
 
-/** A disk or a partition of one: not what only lies in memory, on other devices or in a drive for media. */
+/** Returns whether a device is a disk or a partition, not in memory, on other devices, or a drive for removable media. */
 function isPhysical(name: string): boolean {
   return !/^(?:loop|ram|zram|sr|fd|dm-|md|nbd|mtdblock)/.test(name);
 }
@@ -279,7 +279,7 @@ function parseMounts(text: string): Mount[] {
     const [, , device, , point, options] = own.split(' ');
     const [type, source, superOptions = ''] = filesystem.split(' ');
     if (device === undefined || point === undefined || type === undefined || source === undefined) return [];
-    // What either the mount or the filesystem forbids cannot be done.
+    // Read-only if the mount or the filesystem is.
     const both = [...(options ?? '').split(','), ...superOptions.split(',')];
     const mode = both.includes('ro') ? 'ro' : 'rw';
     const others = both.filter((option) => option !== 'ro' && option !== 'rw');
@@ -287,7 +287,7 @@ function parseMounts(text: string): Mount[] {
   });
 }
 
-/** A blank, tab, newline or backslash is written in octal. */
+/** Decodes the octal escapes for space, tab, newline and backslash. */
 function unescapeMount(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -4,7 +4,7 @@ import { type Cause, checkCause } from '../verdict/verdict.ts';
 import type { CheckReport } from './boot-report.ts';
 import type { BootCheck } from './checks.ts';
 
-/** Runs checks one after the other. One that does not end in time is interrupted, and the next one runs. */
+/** Runs checks one after another. A check that times out is interrupted and the next one runs. */
 export async function runChecks(checks: readonly BootCheck[], machine: Machine, reports: CheckReport[]): Promise<void> {
   for (const check of checks) {
     const startedAt = performance.now();

@@ -2,7 +2,7 @@ import { BootFailedError, WaitTimeoutError } from '../errors.ts';
 import type { Machine } from '../machine/machine.ts';
 import { type Cause, shutdownCause, shutdownFailure } from '../verdict/verdict.ts';
 
-/** How long a guest has to react to its power button, when it was not told to power off. */
+/** How long a guest has to react to its power button if no command can power it off. */
 const POWER_BUTTON_MS = 15_000;
 
 export interface ShutDown {
@@ -12,7 +12,7 @@ export interface ShutDown {
   readonly warning: string | undefined;
 }
 
-/** Has the guest power off: by a command of whoever may give it, else by its power button, to which not every guest reacts. */
+/** Powers the guest off: by a command if the user may run it, otherwise by the power button, to which not every guest reacts. */
 export async function shutDown(
   machine: Machine,
   timeoutMs: number | undefined,
@@ -39,7 +39,7 @@ export async function shutDown(
     }
     if (mayPowerOff || !(error instanceof WaitTimeoutError)) throw error;
     await machine.crash();
-    const warning = 'the guest does not react to its power button, and was switched off';
+    const warning = 'the guest did not react to its power button and was killed';
     return { clean: false, cause: undefined, warning };
   }
 }

@@ -43,16 +43,16 @@ import { lookAtSecureBoot } from './secure-boot.ts';
 import { shutDown } from './shut-down.ts';
 
 export interface VerifyBootOptions extends MachineOptions {
-  /** Who logs in on the serial console; default root without a password. `false`: a login prompt is enough, on the serial
-   *  console or on the screen, and no checks are run. */
+  /** The user who logs in on the serial console; default: root without a password. `false`: a login prompt on the serial console or
+   *  on the screen is enough, and no checks run. */
   readonly login?: { readonly user: string; readonly password?: string | undefined } | false | undefined;
-  /** What must be true inside. */
+  /** Assertions about the booted system. */
   readonly checks?: readonly BootCheck[] | undefined;
-  /** Milliseconds until the login prompt must be there; default: as long as the boot goes on. */
+  /** Milliseconds until the login prompt must appear; default: as long as the boot makes progress. */
   readonly timeoutMs?: number | undefined;
-  /** Names of failures and findings that make no verdict; the report lists those that were there. */
+  /** Names of failures and findings that do not make the verdict bad; the report lists those that occurred. */
   readonly ignore?: readonly string[] | undefined;
-  /** What inspectImage found; default: it is asked. */
+  /** The result of inspectImage; default: verifyBoot calls it. */
   readonly inspection?: ImageInspection | undefined;
 }
 
@@ -72,17 +72,17 @@ const optionsSchema = machineSpecSchema.extend({
 
 const CONSOLE_LINES = 400;
 
-/** How long a machine may be silent whose image is known to be broken. SeaBIOS speaks at once; OVMF computes for up to 6 s
- *  under TCG before its first byte, and so does Linux now and then. */
+/** How long a machine may be silent if its image is known to be broken. SeaBIOS prints at once; under TCG, OVMF needs up to 6 s for
+ *  its first byte, and Linux sometimes is silent as long. */
 const DOOMED_EARLY: HangBudget = { busyMs: 2500, idleMs: 2500 };
 const DOOMED: HangBudget = { busyMs: 12_000, idleMs: 8000 };
-/** The same for a kernel that was not told of the serial console. */
+/** The same for a kernel without a serial console in its parameters. */
 const UNHEARD: HangBudget = { busyMs: 25_000, idleMs: 20_000 };
 
-/** Looks at an image, boots it on a private overlay over a pty, logs in on the serial console, asks where that is, runs checks and
- *  shuts down. Waits before while as many machines run as the host has processors.
- *  @returns a report also when the guest is wrong: an image that does not boot is a result, not an exception.
- *  @throws {InvalidOptionsError}; what startMachine throws, when it is the harness or the host that fails. */
+/** Inspects an image, boots it on a private overlay, logs in on the serial console, checks where the login shell runs, runs the
+ *  checks and shuts the guest down. Waits first if the host already runs as many machines as it has processors.
+ *  @returns a report, also for an image that does not boot.
+ *  @throws {InvalidOptionsError}, and the errors of startMachine if the harness or the host fails. */
 export async function verifyBoot(given: VerifyBootOptions, context: MachineContext = {}): Promise<BootReport> {
   const options = { ...given, firmware: firmwareNamed(given.firmware) };
   parseOptions('verifyBoot', optionsSchema, withoutUndefined(options), [
@@ -112,7 +112,7 @@ export async function verifyBoot(given: VerifyBootOptions, context: MachineConte
   const sectorBytes = spec.sectorBytes ?? (inspection?.sectorBytes === 4096 ? 4096 : undefined);
   await using machine = await startMachine({ ...spec, architecture, sectorBytes }, context);
   const boot = new Boot(machine, inspection, findings, tolerance);
-  // Waiting for a place took its share of the time that there is.
+  // The time limit includes the wait for a place.
   const remainingMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - place.waitedMs);
   await boot.run({ login, checks, timeoutMs: remainingMs, isDirect: spec.firmware === 'direct' });
   return {
@@ -126,7 +126,7 @@ export async function verifyBoot(given: VerifyBootOptions, context: MachineConte
   };
 }
 
-type Told = Omit<BootReport, 'image' | 'firmware' | 'architecture' | 'waitedMs' | 'qemuVersion' | 'qemuArgv'>;
+type BootResult = Omit<BootReport, 'image' | 'firmware' | 'architecture' | 'waitedMs' | 'qemuVersion' | 'qemuArgv'>;
 
 interface BootTask {
   readonly login: { readonly user: string; readonly password?: string | undefined } | false;
@@ -135,7 +135,7 @@ interface BootTask {
   readonly isDirect: boolean;
 }
 
-/** One boot, and what becomes of it. */
+/** One boot and its result. */
 class Boot {
   readonly #machine: Machine;
   readonly #inspection: ImageInspection | undefined;
@@ -145,10 +145,10 @@ class Boot {
   readonly #warnings: string[] = [];
   #failure: BootFailure | undefined;
   #root: RootDevices | undefined;
-  /** Failures that look like kernel messages, and that a program printed. */
+  /** Failures that look like kernel messages but that a program printed. */
   #foreign: ReadonlySet<FailureSeen> = new Set();
   #cleanShutdown = false;
-  /** The shell is not in the image's own system: there is nothing to check, and nobody who powers it off. */
+  /** Whether the shell runs outside the image's own system: checks mean nothing there, and it cannot power the guest off. */
   #isElsewhere = false;
   #screenshot: string | undefined;
   #lines: readonly string[] = [];
@@ -170,7 +170,7 @@ class Boot {
     try {
       const waiting = this.#waiting(timeoutMs);
       if (login !== false) await machine.login(login.user, login.password, waiting);
-      // An open shell is asked where it is, for its prompt alone says nothing.
+      // The prompt of an open shell does not say where the shell runs.
       else if ((await machine.waitForLoginPrompt(waiting)) === 'shell') await machine.login('root', undefined, waiting);
       await this.#look();
       if (machine.isLoggedIn) await this.#lookInside(isDirect);
@@ -192,7 +192,7 @@ class Boot {
     } catch (error) {
       await this.#look();
       if (login === false && error instanceof BootFailedError && machine.screenStage === 'login')
-        this.#warnings.push(`${error.reason}; judged by the screen`);
+        this.#warnings.push(`${error.reason}; the verdict is based on the screen`);
       else await this.#fail(error);
     }
     this.#judge();
@@ -200,7 +200,7 @@ class Boot {
       this.#failure = { ...this.#failure, lastLines: (await machine.evidence()).lastLines };
   }
 
-  result(): Told {
+  result(): BootResult {
     const machine = this.#machine;
     return {
       accelerator: machine.accelerator,
@@ -220,7 +220,7 @@ class Boot {
     };
   }
 
-  /** How long this image may be silent. */
+  /** Returns the wait options for this image: how long it may be silent. */
   #waiting(timeoutMs: number | undefined): WaitOptions {
     const doomed = this.#findings.find(({ severity }) => severity === 'fatal');
     const isEarly = this.#inspection?.table !== undefined && doomed !== undefined && isBefore(doomed.stage, 'kernel');
@@ -258,7 +258,7 @@ class Boot {
     if (cause !== undefined && !this.#tolerance.covers(cause)) this.#failure ??= { ...cause, lastLines: [] };
   }
 
-  /** The guest's failure. What is not the guest's is thrown on. */
+  /** Records an error as the guest's failure. Rethrows an error of the harness or the host. */
   async #fail(error: unknown): Promise<void> {
     const machine = this.#machine;
     const stage = machine.stages.reached ?? 'firmware';
@@ -269,7 +269,7 @@ class Boot {
     }
     if (error instanceof MachineExitedError) {
       const { reason } = error.exit;
-      // QEMU itself does not get on with a damaged container.
+      // QEMU exits on a damaged container format.
       const container = this.#findings.find(({ code }) => code === 'container-damaged');
       if (reason === undefined && container === undefined) throw error;
       const cause =
@@ -293,7 +293,7 @@ class Boot {
     throw error;
   }
 
-  /** What is known of the image and was seen of the boot, held together. */
+  /** Combines the findings about the image with what the boot showed. */
   #judge(): void {
     const machine = this.#machine;
     if (this.#failure !== undefined) this.#failure = blame(this.#failure, this.#findings);
@@ -328,7 +328,7 @@ const NOTHING_SEEN = {
   ...{ serialPort: '', serialConsole: undefined, recent: '', lastByteMs: 0 },
 };
 
-/** What was said to be no failure. */
+/** The failures and findings that the caller tolerates. */
 class Tolerance {
   readonly ignored: IgnoredFailure[] = [];
   readonly #codes: ReadonlySet<string>;
@@ -337,7 +337,7 @@ class Tolerance {
     this.#codes = new Set(codes);
   }
 
-  /** Those that count. */
+  /** Filters out the tolerated findings. */
   findings(all: readonly Finding[]): Finding[] {
     return all.filter(({ code, message, severity }) => severity === 'warning' || !this.#covers(code, message));
   }
@@ -361,7 +361,7 @@ function efiName(architecture: Architecture | undefined): EfiArchitecture | unde
   return architecture === undefined ? undefined : ARCHITECTURES[architecture].efi;
 }
 
-/** The machine that the image has an EFI loader for; a legacy BIOS is x86's. */
+/** Chooses the architecture of the image's EFI loader; a BIOS machine is always x86-64. */
 export function architectureFor(
   firmware: MachineSpec['firmware'],
   inspection: ImageInspection | undefined,
@@ -369,7 +369,7 @@ export function architectureFor(
   return firmware === 'efi' && inspection !== undefined ? architectureOf(inspection.efi.architecture) : 'x86_64';
 }
 
-/** Also for firmware that the image is not made for, when somebody asks for it. */
+/** The findings for one firmware, even if the image is not made for it. */
 function findingsFor({ findings, bios, efi }: ImageInspection, firmware: MachineSpec['firmware']): Finding[] {
   const ofFirmware = firmware === 'bios' ? bios.findings : efi.findings;
   return [
@@ -393,7 +393,7 @@ async function secureBootStore(
   return { file, [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };
 }
 
-/** An option that is given as undefined is not given. */
+/** Removes options whose value is undefined. */
 function withoutUndefined(options: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

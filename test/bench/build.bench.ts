@@ -22,7 +22,8 @@ import { formatBytes, MIB } from '../../lib/units.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 import { MEASURE, median, report, timed } from './table.ts';
 
-// Machines differ and are shared: what counts are ratios within one run. Nothing here fails for being slow; the table says.
+// Machines differ and are shared, so only ratios within one run count. Nothing here fails for being slow; the table has the
+// results.
 
 async function directory(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'ndi-bench-'));
@@ -33,7 +34,7 @@ async function directory(): Promise<string> {
 const NIX_CONFIG = 'substituters =\nbuild-users-group =\nexperimental-features = nix-command\n';
 const quote = (words: readonly string[]): string => words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
 
-test('the host part of a build beside the same commands in plain shell', async () => {
+test('the host part of a build, compared with the same commands in a shell script', async () => {
   const { store, systems } = await prepareDemo();
   const toplevel = systems['demo-grub-hybrid'] ?? '';
   const layout = { partitionTableType: 'hybrid', bootSize: '128M' } as const;
@@ -126,7 +127,7 @@ test('the builder VM', async () => {
 test('a match on the console', async () => {
   const image = join(await directory(), 'disk.img');
   await createDisk({ image, sizeBytes: 16 * MIB });
-  // From the last byte before the match to the wait's return.
+  // From the last received byte to the return of the wait.
   const delays: number[] = [];
   for (let round = 0; round < 5; round += 1) {
     await using machine = await startMachine({ image, firmware: 'bios' });
@@ -173,7 +174,7 @@ test('memory of node', async () => {
   }
 });
 
-/** A directory of about 1 GB in 20,000 files, their sizes spread as in a real store: most are small, few large. */
+/** A directory with about 1 GB in 20,000 files, with sizes distributed as in a real store: most are small, few are large. */
 async function largeTree(directory: string): Promise<void> {
   const block = randomBytes(4 * MIB);
   let seed = 1;
@@ -211,7 +212,7 @@ async function bareMke2fs(tree: string, image: string, bytes: number, inodes: nu
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
 }
 
-test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone and beside the VM way', async () => {
+test('1 GB in 20,000 files: a complete image without a VM, compared with mke2fs -d alone and with the VM way', async () => {
   const demo = await prepareDemo();
   const work = await directory();
   const store = join(work, 'store');
@@ -282,10 +283,10 @@ test('1 GB in 20,000 files: a whole image without a VM, beside mke2fs -d alone a
 const ONE_DIRECTORY = '70,000 directories in one';
 const MILLION = '1,000,000 files';
 const SPARSE = 'one sparse file of 20 GiB';
-/** Measured in seconds: mke2fs looks through the whole directory for every entry, and a sparse file takes no time worth a ratio. */
+/** Measured in seconds: mke2fs searches the whole directory for every entry, and a sparse file takes too little time for a ratio. */
 const SECONDS: Readonly<Record<string, string>> = { [ONE_DIRECTORY]: '≤ 10 s', [SPARSE]: '≤ 5 s' };
 
-/** What node may need at most. */
+/** The most memory that Node may need. */
 const MEMORY: Readonly<Record<string, string>> = {
   '300,000 files': '≤ 150 MiB',
   [ONE_DIRECTORY]: '≤ 150 MiB',
@@ -337,7 +338,7 @@ test.each([
       for (let at = 0; at < 20 * 1024 ** 3; at += 1024 ** 3) await handle.write('data', at);
     },
   ],
-] as const)('%s: size, disk, filesystem beside mke2fs -d alone', async (what, make) => {
+] as const)('%s: size, disk and filesystem, compared with mke2fs -d alone', async (what, make) => {
   const work = await directory();
   const root = join(work, 'root');
   await make(root);
@@ -357,7 +358,7 @@ test.each([
   };
   const ratios: number[] = [];
   let seconds = 0;
-  // Minutes each.
+  // Each takes minutes.
   const rounds = what === MILLION ? 1 : 3;
   for (let round = 0; round < rounds; round += 1) {
     const oursMs = await timed(ours);
@@ -387,7 +388,7 @@ test.each([
   );
 });
 
-/** The same steps in a process of their own: the package, a tree, an image. */
+/** The same steps in a separate process: the package, a tree, an image. */
 const STEPS = `
 const [library, root, image] = process.argv.slice(2);
 const steps = await import(library);

@@ -9,7 +9,7 @@ import { report, timed } from './table.ts';
 
 const SCENARIOS = ['config-file', 'layout-legacy.scenario', 'layout-none', 'machine-id'];
 
-/** Runs a part of the scenarios, one after the other. @returns how long each took, and starting vitest, in seconds. */
+/** Runs some of the scenarios, one after another. @returns the time of each, and of vitest's start, in seconds. */
 async function shard(directory: string, part: string): Promise<{ readonly tests: number[] }> {
   const file = join(directory, `${part.replace('/', '-')}.json`);
   const result = await localExecutor.run(

@@ -13,7 +13,7 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - startedAt;
 }
 
-/** Prints the most memory that a process had, in KiB. */
+/** Prints the peak memory of a process in KiB. */
 export const MEASURE = `import { readFileSync } from 'node:fs';
 process.on('exit', () => console.error('VmHWM ' + /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]));
 `;

@@ -27,13 +27,13 @@ beforeAll(async () => {
   image = await demoImage('tiny-grub-hybrid', { partitionTableType: 'hybrid', ...way });
 });
 
-test('looking at an image', async () => {
+test('inspecting an image', async () => {
   const ms: number[] = [];
   for (let round = 0; round < 5; round += 1) ms.push(await timed(() => inspectImage({ image: image.image })));
   report('inspectImage (median of 5)', `${median(ms).toFixed(0)} ms`, '');
 });
 
-test('from the prompt in QEMU’s log to the login seen', async () => {
+test('from the prompt in QEMU’s log to the detected login', async () => {
   const delays: number[] = [];
   for (let round = 0; round < 3; round += 1) {
     const logFile = join(await mkdtemp(join(tmpdir(), 'ndi-bench-')), 'console.log');
@@ -49,13 +49,13 @@ test('from the prompt in QEMU’s log to the login seen', async () => {
     await machine.waitForLoginPrompt();
     const seen = performance.now();
     watcher.close();
-    // Where the log was not read first, the prompt was seen before it.
+    // If the log was read later, the prompt was detected before it.
     delays.push(Math.max(0, seen - Math.min(inLog, seen)));
   }
   report('login seen − prompt in QEMU’s log (worst of 3)', `${Math.max(...delays).toFixed(1)} ms`, '≤ 20 ms');
 });
 
-test('a warm start beside a boot', async () => {
+test('a snapshot restore compared with a boot', async () => {
   await using machine = await startMachine({ image: image.image, firmware: 'bios' });
   const boot = await timed(() => machine.login());
   const save = await timed(() => machine.save('login'));
@@ -104,10 +104,10 @@ test('the verdict on each image of the fault gallery', async () => {
       right ? `${failure.name}${after}` : `WRONG: ${failure?.name}`,
     );
   }
-  report('verdict behind the last sign (median of the gallery)', `${(median(afterMs) / 1000).toFixed(2)} s`, '≤ 0.3 s');
+  report('verdict after the last sign (median of the gallery)', `${(median(afterMs) / 1000).toFixed(2)} s`, '≤ 0.3 s');
 });
 
-test('the verdict on a good image beside a boot by hand', async () => {
+test('the verdict on a good image compared with a manual boot', async () => {
   const toPrompt: number[] = [];
   const toTheEnd: number[] = [];
   for (let round = 0; round < 5; round += 1) {
@@ -152,9 +152,9 @@ test('two firmwares of one image', async () => {
   report('both firmwares at once ÷ one after the other (median of 3)', median(ratios).toFixed(2), '≤ 0.75 on 2 cores');
 });
 
-test.each([0, 6, 12])('boots of good images beside %i busy loops', { timeout: 7_200_000 }, async (loops) => {
+test.each([0, 6, 12])('boots of good images with %i busy loops on the host', { timeout: 7_200_000 }, async (loops) => {
   const boots = Number(process.env.BOOTS ?? 20);
-  // Each in a session of its own: the kernel gives a session one share. They end with this process.
+  // Each has its own session, because the kernel schedules sessions fairly. They end with this process.
   const load = Array.from({ length: loops }, () =>
     spawn('sh', ['-c', `while kill -0 ${process.pid}; do :; done`], { detached: true, stdio: 'ignore' }),
   );

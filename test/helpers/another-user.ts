@@ -7,7 +7,7 @@ import { removeTree } from '../../lib/host-files/private-output.ts';
 import type { RunResult } from '../../lib/run/executor.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 
-/** $1 work directory, $2 checkout, $3 commands that prepare; the rest is a command. */
+/** $1 is the work directory, $2 the checkout, $3 commands for preparation; the rest is a command. */
 const SCRIPT = `
 work=$1 checkout=$2 prepare=$3
 shift 3
@@ -18,13 +18,13 @@ exec "$@"
 `;
 
 export interface AnotherUserOptions {
-  /** The whole environment, beside PATH and TMPDIR: an empty directory of theirs. */
+  /** The environment, in addition to PATH and TMPDIR, which is an empty directory of the user. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Commands of root's, run in that TMPDIR, in a mount namespace that ends with the program. */
+  /** Commands that root runs in that TMPDIR, in a mount namespace that ends with the program. */
   readonly prepare?: string;
 }
 
-/** Runs the command line as a user who has no entry in passwd(5). */
+/** Runs the command line as a user without an entry in passwd(5). */
 export async function cliAs(
   uid: number,
   args: readonly string[],

@@ -5,14 +5,14 @@ import { packageFile } from '../../harness/cache-directory.ts';
 
 export interface Child {
   readonly process: ChildProcess;
-  /** What it printed first. */
+  /** Its first output. */
   readonly line: string;
-  /** Kills it and all in its PID namespace, where it has one, and waits until all of that is gone. */
+  /** Kills it, and all processes in its PID namespace if it has one, and waits until they have ended. */
   kill(): Promise<void>;
 }
 
-/** Runs a program of the built package in another process, until it has printed something: `await import(DIST + '…')`.
- *  @param elsewhere in a PID namespace of its own, where ids mean something else, as in a container. */
+/** Runs a program that uses the built package in another process, until it prints something: `await import(DIST + '…')`.
+ *  @param elsewhere whether it runs in its own PID namespace, as in a container. */
 export async function startChild(script: string, { elsewhere = false } = {}): Promise<Child> {
   const asRoot = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
   const [program = '', ...args] = [
@@ -21,7 +21,7 @@ export async function startChild(script: string, { elsewhere = false } = {}): Pr
     `const DIST = ${JSON.stringify(packageFile('dist/'))};\n${script}\nsetInterval(() => {}, 1000);`,
   ];
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  // Of everything that has its standard output.
+  // Waits for every process that has its standard output.
   const closed = once(child, 'close');
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { packageFile } from '../../harness/cache-directory.ts';
 
 export interface CodeBlock {
-  /** Of README.md and docs, from the checkout. */
+  /** The path of README.md or a document, from the checkout. */
   readonly file: string;
   readonly language: string;
   readonly text: string;
 }
 
-/** Every fenced block of the README and the docs. */
+/** Every fenced code block in the README and the docs. */
 export function codeBlocks(): CodeBlock[] {
   const docs = readdirSync(packageFile('docs')).filter((name) => name.endsWith('.md'));
   return ['README.md', ...docs.map((name) => join('docs', name))].flatMap((file) =>
@@ -19,7 +19,7 @@ export function codeBlocks(): CodeBlock[] {
   );
 }
 
-/** The test that runs each block, by how the block begins. test/unit/docs.test.ts holds it against the blocks there are. */
+/** The test that runs each block, by the beginning of the block. test/unit/docs.test.ts compares the list with the blocks. */
 export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string])[] = [
   ['npm run quickstart', 'test/unit/docs.test.ts'],
   ["nix-build '<nixpkgs/nixos>'", 'test/vm/docs.test.ts'],
@@ -55,7 +55,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['qemu-img convert -O qcow2 changes.qcow2', 'test/vm/cli/run.test.ts'],
 ];
 
-/** The block that begins so. */
+/** Returns the block with this beginning. */
 export function codeBlock(beginning: string): CodeBlock {
   const found = codeBlocks().filter(({ text }) => text.startsWith(beginning));
   if (found.length !== 1 || found[0] === undefined)
@@ -63,7 +63,7 @@ export function codeBlock(beginning: string): CodeBlock {
   return found[0];
 }
 
-/** The commands of a block for a shell, a line each, without comments. */
+/** Returns the commands of a shell block, one per line, without comments. */
 export function commandsOf({ text }: CodeBlock): string[] {
   return text
     .replaceAll(/\\\n\s*/g, '')

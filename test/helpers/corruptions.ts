@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import { crc32c } from '../../lib/formats/crc32c.ts';
 import type { SmallDisk } from './small-disk.ts';
 
-/** Numbers that depend on a seed alone. */
+/** A pseudorandom number generator with a seed. */
 export class Random {
   #state: number;
 
@@ -11,7 +11,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** From 0 to `end` - 1. @see mulberry32 */
+  /** Returns a number from 0 to `end` - 1. @see mulberry32 */
   below(end: number): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = this.#state;
@@ -25,28 +25,28 @@ export class Random {
   }
 }
 
-/** Bytes that are written over an image's. */
+/** Bytes to write into an image. */
 export interface Patch {
   readonly at: number;
   readonly bytes: Buffer;
 }
 
-/** Parts of an image whose bytes mean something. */
+/** A part of an image with metadata. */
 export interface Region {
   readonly name: string;
   readonly at: number;
   readonly size: number;
-  /** Makes checksums right again, so that what is wrong is believed. */
+  /** Updates checksums, so that readers accept the corrupted data. */
   readonly mend?: (image: Buffer) => Patch[];
 }
 
 const SECTOR = 512;
 
-/** Where a disk with a GPT, GRUB's boot sector, an ESP and an ext4 has what. @param bytes of the image. */
+/** The regions of a disk with a GPT, GRUB's boot sector, an ESP and an ext4. @param bytes the image. */
 export function regionsOf({ esp, root }: Pick<SmallDisk, 'esp' | 'root'>, bytes: Buffer): Region[] {
   const fat = {
     reserved: bytes.readUInt16LE(esp + 14) * SECTOR,
-    // FAT12 and FAT16 have the length of a table here, FAT32 there.
+    // FAT12 and FAT16 have the length of a table at one offset, FAT32 at another.
     table: (bytes.readUInt16LE(esp + 22) || bytes.readUInt32LE(esp + 36)) * SECTOR,
     root: bytes.readUInt16LE(esp + 17) * 32,
   };
@@ -72,7 +72,7 @@ export function regionsOf({ esp, root }: Pick<SmallDisk, 'esp' | 'root'>, bytes:
   ];
 }
 
-/** The same for the tables of a qcow2 container. @see docs/interop/qcow2.txt in QEMU */
+/** The regions of a qcow2 container's tables. @see docs/interop/qcow2.txt in QEMU */
 export const QCOW2_REGIONS: readonly Region[] = [
   { name: 'qcow2 header', at: 0, size: 112 },
   { name: 'qcow2 tables', at: 65_536, size: 4 * 65_536 },
@@ -95,7 +95,7 @@ function mendSuperblock(image: Buffer, root: number): Patch[] {
   return [{ at: root + 1024 + 0x3fc, bytes: checksum }];
 }
 
-/** A corruption of a region: bits, bytes and numbers at the edges of what they can be, in one to eight places. */
+/** Corrupts a region in one to eight places: flipped bits, random bytes, and numbers at the limits of their range. */
 export function corrupt(random: Random, region: Region, image: Buffer): Patch[] {
   const changed = Buffer.from(image.subarray(region.at, region.at + region.size));
   for (let times = 1 + random.below(8); times > 0; times -= 1) {
@@ -115,7 +115,7 @@ export function corrupt(random: Random, region: Region, image: Buffer): Patch[] 
   return [...patches, ...region.mend(mended)];
 }
 
-/** Writes patches into a file, has it looked at, and writes back what was there. */
+/** Writes patches into a file, runs a function on it, and restores the original bytes. */
 export async function withPatches<T>(file: string, patches: readonly Patch[], look: () => Promise<T>): Promise<T> {
   await using handle = await open(file, 'r+');
   const before: Patch[] = [];

@@ -2,7 +2,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { afterEach, expect } from 'vitest';
 import { STEPS } from '../../lib/all-steps.ts';
 
-// In every test: a step runs the programs that it says it runs, and no other. What its caller named by a path is the caller's.
+// Checks in every test that a step runs only the programs that it declares. Programs that the caller named by a path are exempt.
 
 const declared = new Map(STEPS.map(({ name, runs }) => [name, runs]));
 const undeclared = new Set<string>();

@@ -8,7 +8,7 @@ import type { PartitionTableType } from '../../lib/formats/layouts.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { prepareDemo } from '../../vm-images/demo.ts';
 
-/** The smallest demo system that boots from each layout. */
+/** The smallest demo system for each layout. */
 export const SYSTEM_OF_LAYOUT: Readonly<Record<PartitionTableType, string>> = {
   legacy: 'tiny-grub-bios',
   'legacy+boot': 'tiny-grub-bios-boot',
@@ -19,7 +19,7 @@ export const SYSTEM_OF_LAYOUT: Readonly<Record<PartitionTableType, string>> = {
   none: 'tiny-none',
 };
 
-/** An image of a demo system for all tests of a file, removed after them. */
+/** Builds an image of a demo system for all tests in a file, and removes it after them. */
 export async function demoImage(system: string, options: Partial<BuildImageOptions>): Promise<BuiltImage> {
   const { store, systems } = await prepareDemo();
   const outDir = await mkdtemp(join(tmpdir(), 'ndi-image-'));

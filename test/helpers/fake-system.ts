@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 
 export const HASH = '0123456789abcdfghijklmnpqrsvwxyz'.slice(0, 32);
 
-/** A store path of a made-up store. */
+/** Returns a fictitious store path. */
 export const storePath = (name: string): string => `/nix/store/${HASH}-${name}`;
 
 export interface FakeSystem {
@@ -14,7 +14,7 @@ export interface FakeSystem {
 
 const TOPLEVEL = storePath('nixos-system-fake');
 
-/** A boot.json of one system. */
+/** Returns the boot.json of a system. */
 export function bootJson(more: object = {}, specialisations: object = {}): Record<string, unknown> {
   return {
     'org.nixos.bootspec.v1': {
@@ -31,7 +31,7 @@ export function bootJson(more: object = {}, specialisations: object = {}): Recor
   };
 }
 
-/** A store of its own in a directory, with what a loader is installed from, and nothing that could run. */
+/** Creates a private store with the files from which a loader is installed, but no programs. */
 export async function fakeSystem(
   store: string,
   {

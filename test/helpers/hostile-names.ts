@@ -1,4 +1,4 @@
-/** Names that some program or shell reads as more than a file's. A command in one makes a file "ran". */
+/** File names with a special meaning to some program or shell. A command in one creates a file "ran". */
 export const HOSTILE_NAMES: readonly string[] = [
   'x$(touch ran).img',
   'x`touch ran`.img',

@@ -1,4 +1,4 @@
-/** Arguments of nixpkgs' make-disk-image, all of them. @see nixos/lib/make-disk-image.nix */
+/** All arguments of nixpkgs' make-disk-image. @see nixos/lib/make-disk-image.nix */
 export const MAKE_DISK_IMAGE_OPTIONS = [
   ...['pkgs', 'lib', 'config', 'diskSize', 'additionalSpace', 'bootSize', 'contents', 'partitionTableType'],
   ...['installBootLoader', 'touchEFIVars', 'OVMF', 'efiFirmware', 'efiVariables', 'fsType', 'label', 'configFile'],
@@ -6,5 +6,5 @@ export const MAKE_DISK_IMAGE_OPTIONS = [
   ...['rootGPUID', 'rootFSUID', 'rootFSHashSeed', 'populateRootWith', 'copyChannel', 'additionalPaths'],
 ];
 
-/** Of them, those that mean something in a Nix expression only: nix/make-disk-image.nix has them. */
+/** The arguments that only make sense in a Nix expression; nix/make-disk-image.nix has them. */
 export const NIX_ONLY = new Set(['pkgs', 'lib', 'config', 'OVMF', 'efiFirmware']);

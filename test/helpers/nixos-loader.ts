@@ -1,14 +1,14 @@
 import { execa } from 'execa';
 import { storePath } from './fake-system.ts';
 
-/** The installers of boot loaders as NixOS puts them into a system's closure: the shapes of its files, with other words in them.
+/** Boot loader installers like those in a NixOS system's closure: files with the same structure and different contents.
  *  @see nixos/modules/system/boot/loader in nixpkgs */
 
 const TOPLEVEL = storePath('nixos-system-fake');
 const COREUTILS = storePath('coreutils-9.5');
 const BASH = storePath('bash-5.2');
 
-/** Values as builtins.toXML writes them: by Nix itself. Runs: nix-instantiate. */
+/** Converts values with builtins.toXML. Runs: nix-instantiate. */
 async function toXml(value: unknown): Promise<string> {
   const expression = `builtins.fromJSON ${JSON.stringify(JSON.stringify(value)).replaceAll('$', '\\$')}`;
   const env = { NIX_CONFIG: 'build-users-group =\n', NIX_STATE_DIR: '/tmp', NIX_REMOTE: 'dummy://' };
@@ -16,7 +16,7 @@ async function toXml(value: unknown): Promise<string> {
   return `${stdout}\n`;
 }
 
-/** What is in `…-grub-config.xml` of a system that sets nothing but a device. */
+/** The contents of `…-grub-config.xml` for a system that sets only a device. */
 export const GRUB_CONFIG = {
   efiSysMountPoint: '/boot',
   devices: ['/dev/sda'],
@@ -70,14 +70,14 @@ const EFI = {
 export const GRUB_EFI_CONFIG = { ...GRUB_CONFIG, ...EFI, devices: ['nodev'], grub: '', grubTarget: '' };
 export const GRUB_BOTH_CONFIG = { ...GRUB_CONFIG, ...EFI };
 
-/** switch-to-configuration as a program that was wrapped to be told its installer. */
+/** switch-to-configuration with a wrapper that sets its installer. */
 function switchTo(installer: string): Record<string, string> {
   return {
     [`${TOPLEVEL}/bin/switch-to-configuration`]: `\x7fELF\0--set\0OUT\0${TOPLEVEL}\0INSTALL_BOOTLOADER\0${installer}\0PRE_SWITCH_CHECK\0${storePath('pre-switch-checks')}\0`,
   };
 }
 
-/** A system whose loader is GRUB. @returns files of its store, for fakeSystem. */
+/** A system with GRUB. @returns the files in its store, for fakeSystem. */
 export async function grubFiles(
   config: Partial<typeof GRUB_CONFIG> = {},
   { before = '', after = '' }: { before?: string; after?: string } = {},
@@ -106,13 +106,13 @@ export interface SystemdBootConfig {
   readonly boot?: string;
   /** Lines of the script that copies extra files. */
   readonly copies?: string;
-  /** Commands behind the builder. */
+  /** Commands after the builder. */
   readonly after?: string;
-  /** Entries named by hash, since 26.05. */
+  /** Whether entries are named by hash, as since 26.05. */
   readonly byHash?: boolean;
 }
 
-/** A system whose loader is systemd-boot. @returns files of its store, for fakeSystem. */
+/** A system with systemd-boot. @returns the files in its store, for fakeSystem. */
 export function systemdBootFiles(config: SystemdBootConfig = {}): Record<string, string> {
   const { timeout = '5', editor = true, consoleMode = 'keep', configurationLimit = 0, byHash = false } = config;
   const { esp = '/boot', boot = esp, copies = '', after = '', rebootForBitlocker = false, bootCounting } = config;
@@ -144,13 +144,13 @@ ${byHash ? `BOOT_COUNTING_TRIES = "${bootCounting ?? 3}"\nBOOT_COUNTING = "${boo
   };
 }
 
-/** A line that copies a file, as NixOS writes it of extraFiles. */
+/** A line that copies a file, as NixOS generates it from extraFiles. */
 export function installLine(source: string, directory: string, name: string): string {
   const from = source === '/dev/null' ? `-D ${source}` : `-Dp "${source}"`;
   return `${COREUTILS}/bin/install ${from} "${directory}/"${/^[\w./-]+$/.test(name) ? name : `'${name}'`}\n`;
 }
 
-/** A system that is configured without a loader, or with one of its own. */
+/** A system without a loader, or with a custom one. */
 export function otherInstallerFiles(name: string): Record<string, string> {
   return { ...switchTo(storePath(name)), [storePath(name)]: `#!${BASH}/bin/bash\n` };
 }

@@ -9,17 +9,17 @@ import { localExecutor } from '../../lib/run/local-executor.ts';
 
 const NOBODY = '65534';
 
-/** In a mount namespace: a /dev without kvm, and nothing that may be written to but the output. $1 work directory, $2 checkout,
- *  $3 store, $4 umask, $5 whether the store is copied in another order; the rest is a command. */
+/** Sets up a mount namespace with a /dev without kvm, where only the output is writable. $1 is the work directory, $2 the checkout,
+ *  $3 the store, $4 the umask, $5 whether the store is copied in another order; the rest is a command. */
 const AS_NOBODY = `
 work=$1 checkout=$2 store=$3 mask=$4 shuffle=$5
 shift 5
 mount --bind "$checkout" "$work/checkout"
 if [ "$shuffle" = yes ]; then
-  # A tmpfs lists its files in the order in which they were made.
+  # A tmpfs lists its files in the order of their creation.
   mount -t tmpfs store "$work/store"
   cd "$store"
-  # A program that reads the database meanwhile makes and removes files beside it.
+  # A program that reads the database at the same time creates and removes files beside it.
   xargs -I{} find nix/var/nix/db {} -not -name 'db.sqlite-*' < "$work/store-paths" | sort -u | shuf | cpio --quiet -pdm "$work/store"
 else
   mount --bind "$store" "$work/store"
@@ -39,16 +39,16 @@ exec "$@"
 
 export interface NobodyOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** qemu-img is on PATH: for formats but raw. */
+  /** Whether qemu-img is on PATH, for formats other than raw. */
   readonly withQemuImg?: boolean;
   readonly umask?: string;
-  /** The store paths to copy to another filesystem, in another order; default: the store as it is. */
+  /** The store paths to copy to another filesystem in another order; default: the store is used unchanged. */
   readonly shuffle?: readonly string[];
-  /** Before the command: faketime, taskset. */
+  /** Programs to put before the command, such as faketime and taskset. */
   readonly wrapper?: readonly string[];
 }
 
-/** Builds with the command line as user nobody, without /dev/kvm, and with no QEMU on PATH. */
+/** Builds with the command line as the user nobody, without /dev/kvm and without QEMU on PATH. */
 export async function buildAsNobody(
   specification: { readonly store: string; readonly [option: string]: unknown },
   { env = {}, withQemuImg = false, umask = '022', shuffle, wrapper = [] }: NobodyOptions = {},

@@ -5,14 +5,14 @@ const ALIGNMENT = 512;
 
 export interface PeFileOptions {
   readonly architecture?: keyof typeof MACHINES;
-  /** Names and contents. */
+  /** Section names and contents. */
   readonly sections?: Readonly<Record<string, string | Buffer>>;
   readonly signed?: boolean;
-  /** A bzImage's header in front, as a kernel with an EFI stub has it. */
+  /** Whether it starts with a bzImage header, as a kernel with an EFI stub does. */
   readonly isKernel?: boolean;
 }
 
-/** An EFI program as far as a reader of headers sees it. @see PE format */
+/** Builds an EFI program with headers only. @see PE format */
 export function peFile({
   architecture = 'x64',
   sections = {},
@@ -38,7 +38,7 @@ export function peFile({
     const bytes = Buffer.from(content);
     const padded = Buffer.alloc(Math.ceil(Math.max(bytes.length, 1) / ALIGNMENT) * ALIGNMENT);
     bytes.copy(padded);
-    // Behind the bzImage's header, which ends at 0x210.
+    // After the bzImage header, which ends at 0x210.
     const entry = optional + OPTIONAL_BYTES + 40 * index;
     header.write(name, entry, 8, 'latin1');
     header.writeUInt32LE(bytes.length, entry + 8);
@@ -61,7 +61,7 @@ export function peFile({
   return Buffer.concat(parts);
 }
 
-/** What systemd-boot is known by. */
+/** An EFI program with the section that identifies systemd-boot. */
 export const SYSTEMD_BOOT = peFile({ sections: { '.sdmagic': '#### LoaderInfo: systemd-boot 254 ####' } });
 export const KERNEL = peFile({ isKernel: true, sections: { '.data': Buffer.alloc(20_000, 7) } });
 

@@ -6,27 +6,27 @@ import { ARCHITECTURES } from '../../harness/qemu/architecture.ts';
 import { findUefiFirmware } from '../../harness/qemu/firmware.ts';
 import { tempDirectory } from './temp-directory.ts';
 
-/** What somebody sees who boots an image with QEMU by hand, without this project's harness. */
+/** The result of booting an image with plain QEMU, without this project's harness. */
 export interface PlainBoot {
-  /** A prompt came, root logged in, a command ran, and the machine powered itself off. */
+  /** Whether a prompt appeared, root logged in, a command ran, and the guest powered off. */
   readonly boots: boolean;
-  /** Milliseconds from QEMU's start to the prompt; undefined without one. */
+  /** Milliseconds from the start of QEMU to the prompt; undefined without one. */
   readonly promptMs: number | undefined;
-  /** The whole console. */
+  /** The complete console output. */
   readonly text: string;
 }
 
 /** How long a good image may take on a loaded host. */
 const MOST_MS = 150_000;
-/** Nothing follows such a silence. */
+/** No output follows such a long silence. */
 const SILENT_MS = 45_000;
 
-/** The words of a kernel whose disk or filesystem has lost something. */
+/** Kernel messages about a damaged disk or filesystem. */
 export const SAYS_DAMAGE =
   /EXT4-fs (?:error|warning|\(\w+\): (?:error|bad|mounting fs with errors))|I\/O error|Structure needs cleaning|checksum/i;
 
-/** Boots a copy-on-write view of an image, logs in as root, who has no password, and powers off. Runs: qemu-system-x86_64.
- *  @param until "prompt" stops there. */
+/** Boots a copy-on-write overlay of an image, logs in as root without a password, and powers off. Runs: qemu-system-x86_64.
+ *  @param until "prompt" stops at the prompt. */
 export async function plainBoot(
   image: string,
   format: 'raw' | 'qcow2',

@@ -5,8 +5,8 @@ import { EXIT, errorText, exitCodeOf } from '../../cli/exit-codes.ts';
 import { findTool, TOOLS } from '../../lib/run/tools.ts';
 import { tempDirectory } from './temp-directory.ts';
 
-/** Puts programs in front of the real ones.
- *  @param script what each does; it has written its name into the log then.
+/** Shadows programs on PATH.
+ *  @param script what each one does after it has written its name to the log.
  *  @returns the log. */
 export async function replacePrograms(script: (name: string) => string, names: readonly string[]): Promise<string> {
   const directory = await tempDirectory();
@@ -21,7 +21,7 @@ export async function replacePrograms(script: (name: string) => string, names: r
   return log;
 }
 
-/** Of the tools table, those that are run. */
+/** The programs in the table of tools. */
 export async function programsRunBy(work: () => Promise<unknown>): Promise<string[]> {
   const here = new Map<string, string>();
   for (const { name } of TOOLS) here.set(name, (await findTool(name)) ?? '/nonexistent');
@@ -30,8 +30,8 @@ export async function programsRunBy(work: () => Promise<unknown>): Promise<strin
   return [...new Set((await readFile(log, 'utf8')).trim().split('\n'))].sort();
 }
 
-/** Holds work to what must follow when a program that it runs is killed at its first call, or ends in a way that it does not
- *  document: a failure of the host's, with the program's name. */
+/** Checks that work fails as a host failure, with the program's name, if one of its programs is killed at its first call or ends
+ *  with an undocumented status. */
 export async function expectHostFailure(name: string, work: () => Promise<unknown>): Promise<void> {
   for (const end of ['kill -9 $$', 'exit 77']) {
     await replacePrograms(() => end, [name]);

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 
-/** Runs a program on this host, which must succeed, and returns what it printed. */
+/** Runs a program on this host, which must succeed. @returns its output. */
 export async function run(
   argv: readonly string[],
   options: { cwd?: string; input?: string; env?: Record<string, string> } = {},

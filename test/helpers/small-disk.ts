@@ -8,7 +8,7 @@ const STORE_PATH = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system';
 
 export type Files = Readonly<Record<string, string | Buffer>>;
 
-/** Writes files into a FAT in an image, with the directories that they are in. */
+/** Writes files and their directories to a FAT in an image. */
 export async function writeFat(image: string, offsetBytes: number, files: Files): Promise<void> {
   const at = `${basename(image)}@@${offsetBytes}`;
   const options = { cwd: dirname(image), env: MTOOLS };
@@ -25,13 +25,13 @@ export async function writeFat(image: string, offsetBytes: number, files: Files)
 
 export interface SmallDisk {
   readonly image: string;
-  /** Where partitions begin. Bytes. */
+  /** The offsets of the partitions in bytes. */
   readonly esp: number;
   readonly root: number;
 }
 
-/** A disk of 12 MiB with a GPT: an ESP with files, an ext4 with a generation of NixOS, a partition of zeros, and a boot sector of
- *  GRUB with its core image. */
+/** Creates a disk of 12 MiB with a GPT: an ESP with files, an ext4 with a NixOS generation, a partition of zeros, and GRUB's boot
+ *  sector and core image. */
 export async function makeSmallDisk(directory: string, files: Files): Promise<SmallDisk> {
   const image = join(directory, 'small.img');
   const root = join(directory, 'small-root');

@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => container?.stop());
 
-test('arguments, input, environment and directory arrive as they are', async () => {
+test('arguments, input, environment and directory arrive unchanged', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
   onTestFinished(() => removeTree(directory));
   await writeFile(join(directory, 'a file'), 'of this host\n');
@@ -35,7 +35,7 @@ test('arguments, input, environment and directory arrive as they are', async () 
   expect((await container.run(['cat'])).stdout.toString()).toBe('');
 });
 
-test('what it prints and how it ends is told', async () => {
+test('output and exit status are returned', async () => {
   const pieces: Buffer[] = [];
   const result = await container.run(['sh', '-c', 'echo out; echo err >&2; exit 7'], {
     onStderr: (chunk) => pieces.push(chunk),
@@ -46,7 +46,7 @@ test('what it prints and how it ends is told', async () => {
   await expect(container.run(['mkfs.nothing'])).rejects.toThrow(ToolMissingError);
 });
 
-test('files that it makes belong to this user', async () => {
+test('files that it creates belong to this user', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
   onTestFinished(() => removeTree(directory));
   await container.run(['touch', join(directory, 'made')]);
@@ -58,7 +58,7 @@ test('there is no network', async () => {
   expect((await container.run(['ls', '/sys/class/net'])).stdout.toString().trim()).toBe('lo');
 });
 
-test('an abort kills the command with all that it started, and the container goes on', async () => {
+test('an abort kills the command and its child processes, and the container continues', async () => {
   const abort = new AbortController();
   const running = container.run(['sh', '-c', 'echo begun; sleep 1000 | cat'], {
     signal: abort.signal,
@@ -66,7 +66,7 @@ test('an abort kills the command with all that it started, and the container goe
   });
   await expect(running).rejects.toThrow(AbortedError);
   const left = await container.run(['sh', '-c', 'cat /proc/[0-9]*/cmdline']);
-  // What has ended and nobody asked for has no command line.
+  // A zombie has no command line.
   expect(left.stdout.toString()).not.toContain('sleep\0');
 });
 
@@ -89,18 +89,18 @@ test('a process that is killed leaves no container', async () => {
   await expect(its.inspect()).rejects.toThrow(/no such container/i);
 });
 
-test('an image that is not there is named, with how to make it', async () => {
+test('a missing image is named, with the command that builds it', async () => {
   await expect(containerExecutor({ image: 'nixos-disk-image-nowhere:1' })).rejects.toMatchObject({
-    message: expect.stringContaining('there is no image nixos-disk-image-nowhere:1'),
+    message: expect.stringContaining('the container image nixos-disk-image-nowhere:1 does not exist locally'),
     hint: expect.stringContaining('docker build'),
   });
 });
 
-test('without a container engine, the command line says so in one sentence and what to do', async () => {
+test('without a container engine, the command line says so in one sentence, with what to do', async () => {
   const specification = join(await mkdtemp(join(tmpdir(), 'ndi-container-')), 'image.json');
   onTestFinished(() => removeTree(join(specification, '..')));
   await writeFile(specification, JSON.stringify({ toplevel: '/nix/store/x' }));
-  // Where no engine can be seen: in the container.
+  // No engine is reachable inside the container.
   await using within = await containerExecutor({
     image,
     directories: [packageFile('.'), process.execPath],
@@ -110,7 +110,7 @@ test('without a container engine, the command line says so in one sentence and w
     ...['--out', join(specification, '..')],
   ]);
   expect(result.stderr.toString()).toBe(
-    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to where one listens\n\nError code: E_HARNESS\n`,
+    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to its socket\n\nError code: E_HARNESS\n`,
   );
   expect(result.exitCode).toBe(3);
   expect(await readFile(specification, 'utf8')).toContain('toplevel');

@@ -10,7 +10,7 @@ import { prepareToolbox } from '../../vm-images/toolbox.ts';
 import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
 import { run } from '../helpers/run.ts';
 
-test('docs/containers.md: the image of the programs is made and used as it says', async () => {
+test('docs/containers.md: the toolbox image is built and used as described', async () => {
   const { store, systems } = await prepareDemo();
   await prepareToolbox('debian-13');
   const directory = await mkdtemp(join(packageFile('dist'), 'docs-'));
@@ -18,7 +18,8 @@ test('docs/containers.md: the image of the programs is made and used as it says'
   await symlink(systems['tiny-grub-bios'] ?? '', join(directory, 'result'));
   await symlink(packageFile('vm-images'), join(directory, 'vm-images'));
   const [make = '', use = ''] = commandsOf(codeBlock('docker build'));
-  // No registry: the base is the one that was made from the distribution's packages, and packages come by the host's network.
+  // Without a registry: the base image was built from the distribution's packages, and packages are downloaded over the host's
+  // network.
   const made = make
     .replace('docker build', 'docker build --network=host')
     .replace('BASE=debian:trixie-slim', 'BASE=nixos-disk-image-base:trixie');

@@ -7,8 +7,8 @@ import { cacheDirectory } from '../../harness/cache-directory.ts';
 import { HarnessError } from '../../harness/errors.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 
-/** Runs before the tests of toolchains: where no container engine answers, Docker's is started for as long as they run, with
- *  all that it keeps in the cache, and no rights over the host's network. */
+/** Runs before the toolchain tests: if no container engine is running, starts Docker for the duration of the tests, with its data
+ *  in the cache and without access to the host's network configuration. */
 export default async function setup(): Promise<(() => Promise<void>) | undefined> {
   if (await answers([])) return undefined;
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
@@ -40,7 +40,7 @@ export default async function setup(): Promise<(() => Promise<void>) | undefined
     });
   });
   process.env.DOCKER_HOST = host;
-  // No port is mapped; testcontainers would look for the network through which it reaches one.
+  // No port is mapped; without this, testcontainers would look for a network to reach one.
   process.env.TESTCONTAINERS_HOST_OVERRIDE = 'localhost';
   return async () => {
     await localExecutor.run([...sudo, 'kill', (await readFile(pidFile, 'utf8')).trim()]);

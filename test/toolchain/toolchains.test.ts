@@ -25,7 +25,7 @@ beforeAll(async () => {
       toolbox,
       await containerExecutor({
         image: await prepareToolbox(toolbox, ['faketime', 'zstd', 'lz4']),
-        // This Node, the project, and the systems.
+        // This Node, the project, and the demo systems.
         directories: [process.execPath, packageFile('.'), cacheDirectory()],
         namespaces: true,
       }),
@@ -63,19 +63,19 @@ async function build(toolbox: Toolbox, partitionTableType: PartitionTableType): 
 }
 
 describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
-  test('has the versions it is for', async () => {
+  test('has the expected versions', async () => {
     const { stderr } = await runIn(toolbox, ['mkfs.ext4', '-V']);
     expect(stderr).toContain(`mke2fs ${VERSIONS[toolbox].e2fsprogs} `);
     const { stdout } = await runIn(toolbox, ['qemu-system-x86_64', '--version']);
     expect(stdout).toContain(`version ${VERSIONS[toolbox].qemu}.`);
   });
 
-  test('the tests of the steps pass with its tools', async () => {
+  test('the step tests pass with its tools', async () => {
     const report = join(await mkdtemp(join(tmpdir(), 'ndi-toolchain-')), 'report.json');
     onTestFinished(() => removeTree(join(report, '..')));
     await runIn(toolbox, [
       ...[
-        // The host's run tries many more.
+        // The run on the host tries many more.
         ...['env', 'NIXOS_DISK_IMAGE_CORRUPTIONS=40'],
         process.execPath,
         'node_modules/vitest/vitest.mjs',
@@ -93,7 +93,7 @@ describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
     expect(numPendingTests).toBe(0);
   });
 
-  test('an image that its tools built, on the host’s word, boots in its QEMU in BIOS and EFI', async () => {
+  test('an image built with its tools boots in its QEMU in BIOS and EFI', async () => {
     const { image } = await build(toolbox, 'hybrid');
     const { stdout } = await runIn(toolbox, [process.execPath, 'dist/cli/main.js', 'verify', image, '--json']);
     const reports = JSON.parse(stdout) as { firmware: string; ok: boolean }[];
@@ -104,13 +104,13 @@ describe.each(Object.keys(TOOLBOXES) as Toolbox[])('%s', (toolbox) => {
   });
 });
 
-test.each(PARTITION_TABLE_TYPES)('layout, sizes and filesystems are the same with each: %s', async (type) => {
+test.each(PARTITION_TABLE_TYPES)('layout, sizes and filesystems are the same with each toolchain: %s', async (type) => {
   const facts = [];
   const free: [bytes: number, inodes: number][] = [];
   for (const toolbox of Object.keys(TOOLBOXES) as Toolbox[]) {
     const built = await build(toolbox, type);
     const { image: _, ...found } = await inspectImage({ image: built.image });
-    // The database of another Nix, and the programs of another GRUB, are of other sizes.
+    // The database of another Nix and the files of another GRUB have different sizes.
     const text = JSON.stringify(found, (key, value) => (key === 'freeBytes' || key === 'bytes' ? undefined : value));
     facts.push(JSON.parse(text));
     free.push([built.filesystem.freeBytes ?? 0, built.filesystem.freeInodes ?? 0]);
@@ -118,6 +118,6 @@ test.each(PARTITION_TABLE_TYPES)('layout, sizes and filesystems are the same wit
   expect(facts[0]).toEqual(facts[1]);
   const [[bytes = 0, inodes = 0] = [], [otherBytes = 0, otherInodes = 0] = []] = free;
   expect(Math.abs(bytes - otherBytes)).toBeLessThan(1024 * 1024);
-  // A GRUB has a module more than the next.
+  // The number of modules differs between versions of GRUB.
   expect(Math.abs(inodes - otherInodes)).toBeLessThan(8);
 });

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packageFile } from '../../harness/cache-directory.ts';
 
-// TypeScript 6.0 leaves import() as it is in a function that has `await using`.
-test('what is built imports nothing of the sources', async () => {
+// TypeScript 6.0 does not rewrite import() in a function with `await using`.
+test('dist imports nothing from the sources', async () => {
   const wrong = [];
   for (const name of await readdir(packageFile('dist'), { recursive: true }))
     if (

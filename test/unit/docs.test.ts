@@ -10,7 +10,7 @@ import { FAULTS } from '../vm/fault-gallery/faults.ts';
 
 const read = (name: string): Promise<string> => readFile(join(import.meta.dirname, '../../docs', name), 'utf8');
 
-test('docs/verify.md has every failure pattern, as it is', async () => {
+test('docs/verify.md has every failure pattern, verbatim', async () => {
   const text = await read('verify.md');
   const rows = FAILURE_PATTERNS.map(
     ({ name, stage, severity, cause, source }) =>
@@ -20,7 +20,7 @@ test('docs/verify.md has every failure pattern, as it is', async () => {
   expect(text).toContain(table);
 });
 
-test('the fault gallery’s table has every fault, and the README its number', async () => {
+test('the fault gallery’s table has every fault, and the README has their number', async () => {
   const text = await read('verify.md');
   for (const { fault, firmware, stage, name } of FAULTS)
     expect(text).toContain(`| ${fault} | ${firmware} | ${stage} | \`${name}\` |`);
@@ -29,7 +29,7 @@ test('the fault gallery’s table has every fault, and the README its number', a
   );
 });
 
-test('docs/errors.md has every class of error with its code and exit status, and a section for each code', async () => {
+test('docs/errors.md has every error class with its code and exit status, and a section for each code', async () => {
   const text = await read('errors.md');
   const classes = Object.entries({ ...library, ...harness }).filter(
     ([, value]) => typeof value === 'function' && value.prototype instanceof library.DiskImageError,
@@ -45,7 +45,7 @@ test('docs/errors.md has every class of error with its code and exit status, and
   expect([...text.matchAll(/^## (E_\w+)$/gm)].map(([, code]) => code).sort()).toEqual(codes.sort());
 });
 
-test('every code block of the README and the docs is run by a test', async () => {
+test('a test runs every code block in the README and the docs', async () => {
   const blocks = codeBlocks();
   for (const { file, text } of blocks) {
     const [claim] = BLOCKS_RUN_BY.filter(([beginning]) => text.startsWith(beginning));
@@ -62,7 +62,7 @@ test('every code block of the README and the docs is run by a test', async () =>
   }
 });
 
-test('CONTRIBUTING.md: every path is there, and every script', async () => {
+test('every path and script in CONTRIBUTING.md exists', async () => {
   const text = await read('../CONTRIBUTING.md');
   const paths = [...text.matchAll(/`((?:lib|harness|cli|nix|test|scenarios|vm-images|docs)\b[^` ]*)`/g)].map(
     ([, path]) => path ?? '',

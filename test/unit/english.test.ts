@@ -41,6 +41,28 @@ const IN_SOURCES: readonly Phrase[] = [
   [/, for (?:it|they|there|nothing) /i, 'because'],
 ];
 
+/** Also forbidden in the harness, the scenarios and the tests. */
+const IN_HARNESS: readonly Phrase[] = [
+  [/\bfor ever\b/i, 'forever, endlessly'],
+  [/\banew\b/i, 'again'],
+  [/\bagain and again\b/i, 'repeatedly'],
+  [/\b(?:goes|go|going|gone|went) on\b/i, 'continues'],
+  [/\bbehind (?:it|its|that|them|init)\b/i, 'after, followed by'],
+  [/\bin the place of\b/i, 'instead of, in place of'],
+  [/\bsomebody(?:'s| else)\b/i, 'a user, another user'],
+  [/\bnobody (?:is|can|has|had|logs|serves|waits|asks|looks|needs|gives|knows)\b/i, 'no user, no program'],
+  [/, for (?:it|they|this|that|there|nothing|nobody|otherwise) /i, 'because'],
+  [/\bstands? (?:behind|before|beside|there)\b/i, 'follows, precedes, is in'],
+  [/\b(?:can|cannot|to) be had\b/i, 'is available'],
+  [/\b(?:is|are|was|were|be) looked (?:at|for|into|through)\b/i, 'is inspected, is searched'],
+  [/\b(?:is|are|was|were) not there\b/i, 'is missing, does not exist'],
+  [/\b(?:do|does|did) not come\b/i, 'does not appear'],
+  [/\bcomes? (?:again|whole|behind)\b/i, 'reappears, arrives complete, follows'],
+  [/\bas far as it is (?:used|read|known)\b/i, 'the parts that are …'],
+  [/\bwithout a word\b/i, 'silently'],
+  [/\bof (?:the |this |a )?\w+'s(?:[.,;:]|$| (?:that|which|to|and|is|are)\b)/i, 'of the …, from the …'],
+];
+
 const DOCUMENTS = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'action.yml'];
 
 const filesIn = async (directory: string, pattern: RegExp): Promise<string[]> =>
@@ -48,19 +70,35 @@ const filesIn = async (directory: string, pattern: RegExp): Promise<string[]> =>
     .filter((entry) => entry.isFile() && pattern.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name).slice(packageFile('.').length).replace(/^\/+/, ''));
 
-const sources = [
-  ...(await filesIn('lib', /\.ts$/)),
-  ...(await filesIn('nix', /\.nix$/)),
-  ...(await filesIn('vm-images', /\.(?:ts|mjs|c|nix|sh)$|^Dockerfile$/)),
+const GROUPS: readonly (readonly [files: readonly string[], phrases: readonly Phrase[]])[] = [
+  [[...DOCUMENTS, ...(await filesIn('docs', /\.md$/)), ...(await filesIn('cli', /\.ts$/))], PHRASES],
+  [
+    [
+      ...(await filesIn('lib', /\.ts$/)),
+      ...(await filesIn('nix', /\.nix$/)),
+      ...(await filesIn('vm-images', /\.(?:ts|mjs|c|nix|sh)$|^Dockerfile$/)),
+    ],
+    [...PHRASES, ...IN_SOURCES],
+  ],
+  [
+    (await Promise.all(['harness', 'scenarios', 'test'].map((directory) => filesIn(directory, /\.ts$/))))
+      .flat()
+      .filter((file) => file !== 'test/unit/english.test.ts'),
+    [...PHRASES, ...IN_HARNESS],
+  ],
 ];
-const files = [...DOCUMENTS, ...(await filesIn('docs', /\.md$/)), ...(await filesIn('cli', /\.ts$/)), ...sources];
 
 /** The start of a comment's next line, which may be in the middle of a phrase. */
 const CONTINUATION = /\n[ \t]*(?:\*|\/\/|#)(?=[ \t])/g;
 
+/** A regular expression: it quotes messages, which are checked where they are written. */
+const REGEXP = /(?<=[\s([,:|])\/(?![/*])(?:\\.|\[(?:\\.|[^\]\n\\])*\]|[^/\\\n])+\/[a-z]*/g;
+
+const blank = (found: string): string => ' '.repeat(found.length);
+
 /** Finds phrases in a text. @returns a sentence for each, with the number of its line. */
 function phrasesIn(text: string, phrases: readonly Phrase[]): string[] {
-  const joined = text.replace(CONTINUATION, (start) => ' '.repeat(start.length));
+  const joined = text.replace(REGEXP, blank).replace(CONTINUATION, blank);
   return phrases.flatMap(([phrase, instead]) => {
     const anywhere = new RegExp(phrase.source.replaceAll(' ', '\\s+'), 'gi');
     return [...joined.matchAll(anywhere)].map(
@@ -69,9 +107,10 @@ function phrasesIn(text: string, phrases: readonly Phrase[]): string[] {
   });
 }
 
-describe.each(files)('%s', (file) => {
+describe.each(
+  GROUPS.flatMap(([files, phrases]) => files.map((file) => [file, phrases] as const)),
+)('%s', (file, phrases) => {
   test('is in plain English', async () => {
-    const phrases = sources.includes(file) ? [...PHRASES, ...IN_SOURCES] : PHRASES;
     expect(phrasesIn(await readFile(packageFile(file), 'utf8'), phrases)).toEqual([]);
   });
 });

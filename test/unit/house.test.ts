@@ -3,8 +3,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../harness/cache-directory.ts';
 
-// Imports point one way: a room uses those that stand before it, and none behind it. What stands outside of all rooms is used by
-// every one (units, words), or uses every one (index).
+// Imports point one way: a room imports only rooms before it in the list. Files outside of all rooms are used by every room (units,
+// words) or use every room (index).
 
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   lib: [
@@ -24,7 +24,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   harness: ['console', 'qemu', 'verdict', 'builder', 'machine', 'verify', 'report'],
 };
 
-/** Of files outside of the rooms: those that every room may use. */
+/** Files outside of the rooms that every room may use. */
 const FOR_ALL = ['units.ts', 'printable.ts', 'errors.ts', 'cache-directory.ts'];
 const HOUSES = ['lib', 'harness', 'cli'];
 
@@ -50,7 +50,7 @@ async function importsOf(house: string): Promise<Import[]> {
 }
 
 describe.each(HOUSES)('%s', (house) => {
-  test('imports no house behind it', async () => {
+  test('imports no later house', async () => {
     const behind = HOUSES.slice(HOUSES.indexOf(house) + 1);
     const wrong = (await importsOf(house)).filter(({ to }) => behind.some((other) => to.startsWith(`${other}/`)));
     expect(wrong).toEqual([]);
@@ -83,7 +83,7 @@ describe.each(Object.entries(ROOMS))('%s', (house, rooms) => {
     expect(shown.map(([, , room]) => room)).toEqual(rooms);
   });
 
-  test('a room imports none behind it', async () => {
+  test('a room imports no later room', async () => {
     const wrong = (await importsOf(house)).filter(({ from, to }) => {
       const room = roomOf(from);
       if (room === undefined || !to.startsWith(`${house}/`)) return false;

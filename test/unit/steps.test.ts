@@ -8,7 +8,7 @@ import { TOOLS } from '../../lib/run/tools.ts';
 
 const isStep = (value: unknown): boolean => typeof value === 'function' && 'runs' in value;
 
-test('every exported step is in the list, and the list has no other', () => {
+test('the list has exactly the exported steps', () => {
   const exported = new Set(Object.values(lib).filter(isStep));
   expect(new Set(STEPS)).toEqual(exported);
 });
@@ -26,7 +26,7 @@ test.each(
   expect(source).toContain(`Runs: ${step.runs.join(', ') || 'nothing'}. */`);
 });
 
-/** Of every Debian. */
+/** Programs of every Debian system. */
 const BASE = [
   'cat',
   'cp',
@@ -46,22 +46,27 @@ const BASE = [
   'xargs',
 ];
 
-test('the table of programs has each that a step runs', () => {
+test('the table of programs has every program that a step runs', () => {
   const known = TOOLS.map(({ name }) => name);
   expect(STEPS.flatMap(({ runs }) => runs).filter((name) => !known.includes(name) && !BASE.includes(name))).toEqual([]);
 });
 
-test.each([[null], [7], ['a'], [[]]])('what is no options, such as %j, is refused in words', async (given) => {
+test.each([
+  [null],
+  [7],
+  ['a'],
+  [[]],
+])('options that are not an object, such as %j, are refused with a message', async (given) => {
   await expect(lib.createDisk(given as never)).rejects.toThrow(InvalidOptionsError);
 });
 
-test('old names of options are taken, and refused beside the new ones', async () => {
+test('old option names are accepted, but not together with the new ones', async () => {
   await expect(lib.removeMachineId({ root: 'relative' })).rejects.toThrow(/mountPoint: must be an absolute path/);
   const both = { root: '/mnt', mountPoint: '/mnt' };
   await expect(lib.removeMachineId(both)).rejects.toThrow(/root: is the old name of mountPoint/);
 });
 
-test('a step that works on files of this host refuses an executor that does not see them', async () => {
+test('a step that works on this host’s files refuses an executor that does not see them', async () => {
   const elsewhere = { name: 'the moon', run: () => Promise.reject(new Error('is not to be run')) };
   const made = lib.createDisk({ image: '/nowhere/disk.img', sizeBytes: 512 }, { executor: elsewhere });
   await expect(made).rejects.toThrow(InvalidOptionsError);

@@ -13,10 +13,10 @@ import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
 import { run } from '../helpers/run.ts';
 import { drawTerminal, type Recording, record } from '../helpers/terminal-picture.ts';
 
-// What the README and the docs tell people to type is typed here, in their order, in one directory, on a host that has a /nix with
+// Types the commands in the README and the docs, in their order, in one directory, on a host that has a /nix with
 // a NixOS-shaped system in it.
 
-/** $1 the directory, with what becomes /nix; the rest is a command. */
+/** $1 is the directory with the contents of /nix; the rest is a command. */
 const WITH_NIX = `
 work=$1
 shift
@@ -79,7 +79,7 @@ async function type(line: string, directory = '.', status = 0): Promise<string> 
   return stdout;
 }
 
-/** Types a command at a terminal, and Ctrl-] when the guest asks who is there. */
+/** Types a command at a terminal, and Ctrl-] at the guest's login prompt. */
 async function typeAndLeave(line: string): Promise<string> {
   const [program = '', ...args] = inWorkshop(['bash', '-euc', line]);
   const pty = spawnPty(program, args, { env: { ...process.env, ...environment } });
@@ -105,7 +105,7 @@ test('docs/make-disk-image.md: without a VM', async () => {
     codeBlock('nixos-disk-image build --toplevel ./result --partition-table-type hybrid --boot-loader-from'),
   );
   for (const line of lines) {
-    // One of them has the times of its build.
+    // One of them contains the times of its build.
     const said = await type(line, '.', line.startsWith('nixos-disk-image diff') ? 1 : 0);
     if (line.includes('--explain')) expect(said).toContain('because:');
   }
@@ -155,7 +155,7 @@ function wordsOf(picture: string): string[] {
     .map((word) => word.replaceAll(/\d+(?:\.\d+)?/g, '0'));
 }
 
-test('docs/verify.md: any image', async () => {
+test('docs/verify.md: images from any builder', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
     await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));
   await cp(join(work, 'directory/images/nixos.qcow2'), join(work, 'directory/debian.qcow2'));

@@ -12,8 +12,8 @@ import { run } from '../helpers/run.ts';
 
 const tool = (name: string): string => packageFile(`node_modules/.bin/${name}`);
 
-/** Compiles and runs a script of the README or the docs inside the package, where its own name resolves to what `npm run build`
- *  made. */
+/** Compiles and runs a script from the README or the docs inside the package, where the package's name resolves to the output of
+ *  `npm run build`. */
 async function runScript(name: string, ...args: string[]): Promise<{ directory: string; stdout: string }> {
   const directory = await mkdtemp(join(packageFile('dist'), 'readme-'));
   onTestFinished(() => removeTree(directory));
@@ -39,13 +39,13 @@ async function runScript(name: string, ...args: string[]): Promise<{ directory: 
   return { directory, stdout: result.stdout.toString('utf8') };
 }
 
-test('the script in the README composes the steps by hand, and its image boots', async () => {
+test('the image from the README’s script, which composes the steps, boots', async () => {
   const { store, systems } = await prepareDemo();
   const { stdout } = await runScript('build-by-hand.ts', systems['tiny-systemd-boot'] ?? '', store);
   expect(stdout).toMatch(/^true \[/);
 });
 
-test('so does the one without a VM', async () => {
+test('the image from the script without a VM boots', async () => {
   const { store, systems } = await prepareDemo();
   const { directory } = await runScript('build-offline.ts', systems['tiny-systemd-boot'] ?? '', store);
   const report = await verifyBoot({ image: join(directory, 'offline.img'), firmware: 'efi' });
@@ -70,7 +70,7 @@ test('the README: packed in a checkout, installed in a project', async () => {
   expect(await run(['bash', '-euc', `${use} || true`], { cwd: work })).toContain('qemu-system-x86_64');
 });
 
-test('docs/errors.md: errors are told apart by their classes', async () => {
+test('docs/errors.md: errors are distinguished by their classes', async () => {
   const { stdout } = await runScript('errors.ts', '/nowhere/nixos.img');
   expect(stdout).toBe('not usable: /nowhere/nixos.img does not exist\n');
 });

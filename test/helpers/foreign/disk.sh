@@ -1,6 +1,6 @@
-# Partition tables and filesystems, sourced by image.sh. Sectors of 512 bytes everywhere.
+# Partition tables and filesystems, sourced by image.sh. Sectors have 512 bytes.
 
-# A GPT of 1 MiB for GRUB, an ESP of $1 MiB, and the root of $2 MiB. Sets the partitions' first bytes.
+# A GPT with 1 MiB for GRUB, an ESP of $1 MiB and a root of $2 MiB. Sets the offsets of the partitions.
 gpt_disk() {
   esp_mib=$1
   root_mib=$2
@@ -15,7 +15,7 @@ start=$((root_at / 512)), size=${root_mib}MiB, type=${root_type:-0FC63DAF-8483-4
 TABLE
 }
 
-# The old table: an active FAT of $1 MiB for the loader, and the root of $2 MiB.
+# An MBR with an active FAT of $1 MiB for the loader and a root of $2 MiB.
 dos_disk() {
   esp_mib=$1
   root_mib=$2
@@ -29,19 +29,19 @@ start=$((root_at / 512)), size=${root_mib}MiB, type=83
 TABLE
 }
 
-# The FAT, with what is in $esp.
+# The FAT, with the files in $esp.
 fat_filesystem() {
   mkfs.vfat -F "${fat_bits:-16}" -h $((esp_at / 512)) -n BOOT --offset $((esp_at / 512)) "$image" $((esp_mib * 1024)) > /dev/null
   [ -z "$(ls "$esp")" ] || MTOOLS_SKIP_CHECK=1 mcopy -s -i "$image@@$esp_at" "$esp"/* ::/
 }
 
-# The root filesystem, with what is in $root.
+# The root filesystem, with the files in $root.
 ext4_root() {
   mke2fs -q -F -t ext4 -L foreign -E offset=$root_at -d "$root" "$image" ${root_mib}M
 }
 
-# The root filesystem encrypted, with the UUID $uuid and the passphrase in the file $passphrase. The derivation of the key
-# is set, for it would measure this host; 16 MiB of the partition are the header's.
+# The encrypted root filesystem, with the UUID $uuid and the passphrase in the file $passphrase. The key derivation has fixed
+# costs, because cryptsetup would otherwise measure this host; the header takes 16 MiB of the partition.
 luks_root() {
   plain=$work/plain
   truncate -s $((root_mib - 32))M "$plain"
@@ -52,7 +52,7 @@ luks_root() {
   dd if="$plain" of="$image" bs=1M seek=$((root_at >> 20)) conv=notrunc status=none
 }
 
-# The root filesystem as a btrfs with the subvolume @, by the tree's own mkfs: Debian 12's cannot make one.
+# The root filesystem as a btrfs with the subvolume @, made by the tree's mkfs, because Debian 12's cannot create subvolumes.
 btrfs_root() {
   mkdir "$work/top"
   mv "$root" "$work/top/@"
@@ -60,7 +60,7 @@ btrfs_root() {
   tree="$work/top/@"
   "$tree/lib64/ld-linux-x86-64.so.2" --library-path "$tree/usr/lib/x86_64-linux-gnu" "$tree/usr/sbin/mkfs.btrfs" \
     --quiet --label foreign --rootdir "$work/top" --subvol @ "$work/btrfs"
-  # A file that is too small for the tree it enlarges without a word.
+  # mkfs silently enlarges a file that is too small for the tree.
   [ "$(stat -c %s "$work/btrfs")" = $((root_mib << 20)) ]
   dd if="$work/btrfs" of="$image" bs=1M seek=$((root_at >> 20)) conv=notrunc,sparse status=none
 }

@@ -1,4 +1,4 @@
-# What is the same in all images of a release: mmdebstrap runs this text in the tree $1, by somebody who cannot read this file.
+# The common part of all images of a release: mmdebstrap runs this text in the tree $1, as a user who cannot read this file.
 set -eu
 tree=$1
 for locale in de_DE ja_JP; do
@@ -12,12 +12,12 @@ echo wheel:foreign | chroot "$tree" chpasswd
 echo foreign > "$tree/etc/hostname"
 : > "$tree/etc/machine-id"
 if grep -q VERSION_CODENAME=bookworm "$tree/etc/os-release"; then
-  # A second initrd that opens a disk; of its own, for it waits for that disk on every machine.
+  # A second initrd that opens a disk. It is separate, because it waits for that disk on every machine.
   version=$(ls "$tree/lib/modules")
   echo 'cryptroot UUID=0f0e1a9e-0000-4000-8000-000000000012 none luks,initramfs' > "$tree/etc/crypttab"
   chroot "$tree" mkinitramfs -o /boot/initrd-luks.img "$version"
   echo > "$tree/etc/crypttab"
-  # Other inits, for the images that have one instead of systemd.
+  # Other inits, for images without systemd.
   mkdir "$tree/opt/inits"
   cd "$tree/opt/inits"
   APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq download \

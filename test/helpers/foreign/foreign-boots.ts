@@ -3,26 +3,26 @@ import { commandCheck } from '../../../harness/verify/checks.ts';
 import { type VerifyBootOptions, verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { type ForeignImage, foreignImage } from './foreign-image.ts';
 
-/** Who may log in to each of the images. */
+/** The users who may log in to each image. */
 export const ROOT = { user: 'root', password: 'foreign' };
-/** May run anything by sudo, with a password. */
+/** May run any command with sudo and a password. */
 export const WHEEL = { user: 'wheel', password: 'foreign' };
-/** May not. */
+/** May not use sudo. */
 export const PLAIN = { user: 'plain', password: 'foreign' };
 
 export const PASSPHRASE = 'correct horse';
 
-/** An image, how it is booted, and what is true inside. */
+/** An image, how it is booted, and checks of the booted system. */
 export interface ForeignBoot extends Pick<VerifyBootOptions, 'login' | 'passphrase'> {
   readonly name: ForeignImage;
   readonly firmware: 'bios' | 'efi';
-  /** Of this image and no other. */
+  /** A check that is specific to this image. */
   readonly check: string;
-  /** Whoever logs in may not power it off, and nothing in it listens to its power button. */
+  /** The user may not power the guest off, and the guest ignores its power button. */
   readonly staysOn?: true;
 }
 
-/** Systems of busybox alone, one for each way to start a kernel: no systemd, no bash, and an init that does not say that it starts. */
+/** Systems with only busybox, one for each way to start a kernel: no systemd, no bash, and a silent init. */
 export const BUSYBOX_BOOTS: readonly ForeignBoot[] = [
   { name: 'busybox-grub', firmware: 'bios', login: ROOT, check: 'test ! -e /sys/firmware/efi' },
   { name: 'busybox-grub', firmware: 'efi', login: ROOT, check: 'test -d /sys/firmware/efi' },
@@ -38,12 +38,12 @@ export const BUSYBOX_BOOTS: readonly ForeignBoot[] = [
   { name: 'busybox-syslinux', firmware: 'bios', login: ROOT, check: 'grep -q askfirst /etc/inittab' },
 ];
 
-/** What verifyBoot is told for one of them. */
+/** The options of verifyBoot for one of them. */
 export async function foreignOptions({ name, firmware, check, ...options }: ForeignBoot): Promise<VerifyBootOptions> {
   return { image: await foreignImage(name), firmware, checks: [commandCheck(check)], ...options };
 }
 
-/** Every one of them is good, and is found to be. */
+/** Defines a test for each image: all are good, and must have a good verdict. */
 export function testForeignBoots(boots: readonly ForeignBoot[]): void {
   test.each(boots)('$name boots: $firmware', async ({ staysOn, ...boot }) => {
     const report = await verifyBoot(await foreignOptions(boot));

@@ -6,7 +6,7 @@ import { distributionKernel } from '../../../harness/builder/builder-kernel.ts';
 import { cachedDirectory } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 
-/** The images that other builders made, and what each is made of: a release's tree, or a kernel with busybox. */
+/** The images from other builders, and the source of each: the tree of a release, or a kernel with busybox. */
 const SOURCES = {
   'debian-12': 'bookworm',
   'debian-12-live': 'bookworm',
@@ -30,8 +30,8 @@ const SOURCES = {
 
 export type ForeignImage = keyof typeof SOURCES;
 
-/** An image that another builder made, kept in the cache: the passwords of root, plain and wheel (who may sudo) are "foreign",
- *  a disk's passphrase is "correct horse". Runs: mmdebstrap, and what the image's script names. */
+/** Returns a cached image from another builder. The passwords of root, plain and wheel (who may use sudo) are "foreign", the
+ *  passphrase of a disk is "correct horse". Runs: mmdebstrap, and the programs in the image's script. */
 export async function foreignImage(name: ForeignImage): Promise<string> {
   const source = await sourceOf(SOURCES[name]);
   const scripts = ['image.sh', 'disk.sh', 'loaders.sh', 'systems.sh', 'unified-kernel-image.py', `images/${name}.sh`];
@@ -41,7 +41,7 @@ export async function foreignImage(name: ForeignImage): Promise<string> {
   return join(directory, 'foreign.img');
 }
 
-/** The tar of a release's tree, which all of its images are made of; or a kernel and where its modules are. */
+/** Returns a tar with a release's tree, which all of its images share; or a kernel and the path of its modules. */
 async function sourceOf(source: (typeof SOURCES)[ForeignImage]): Promise<string> {
   if (source === 'kernel') {
     const { kernel, modules } = await distributionKernel();

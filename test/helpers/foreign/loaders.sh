@@ -1,6 +1,6 @@
-# Boot loaders, each installed as its own documentation says for an image that is not mounted; sourced by image.sh.
+# Boot loaders, each installed according to its documentation into an image that is not mounted; sourced by image.sh.
 
-# GRUB for BIOS and EFI, which finds its menu by the label of the filesystem in $1. Its menu is grub.cfg in $2.
+# GRUB for BIOS and EFI, which finds its menu by the filesystem label $1. The menu is grub.cfg in $2.
 grub() {
   label=$1
   mkdir -p "$2/boot/grub" "$esp/EFI/BOOT"
@@ -11,7 +11,7 @@ grub() {
   grub-mkimage -O i386-pc -o "$work/core.img" -p /boot/grub -c "$work/early.cfg" biosdisk $modules
 }
 
-# GRUB's sectors, into the partition that begins at 1 MiB.
+# Installs GRUB's core image in the partition that starts at 1 MiB.
 grub_bios() {
   python3 - "$image" "$work/core.img" /usr/lib/grub/i386-pc/boot.img <<'PYTHON'
 import struct, sys
@@ -28,13 +28,13 @@ with open(image, 'r+b') as disk:
 PYTHON
 }
 
-# SYSLINUX on the FAT, after fat_filesystem; its menu, syslinux.cfg, is in $esp.
+# SYSLINUX on the FAT, after fat_filesystem; its menu is syslinux.cfg in $esp.
 syslinux_bios() {
   MTOOLS_SKIP_CHECK=1 syslinux --install --offset $esp_at "$image"
   dd if=/usr/lib/syslinux/mbr/mbr.bin of="$image" bs=440 count=1 conv=notrunc status=none
 }
 
-# systemd-boot with the release's own loader; entries are the caller's.
+# systemd-boot from the release; the caller adds the entries.
 systemd_boot() {
   mkdir -p "$esp/EFI/BOOT" "$esp/EFI/systemd" "$esp/loader/entries"
   cp "${efi_programs:-$root/usr/lib/systemd/boot/efi}/systemd-bootx64.efi" "$esp/EFI/BOOT/BOOTX64.EFI"
@@ -42,7 +42,7 @@ systemd_boot() {
   printf 'timeout 0\n' > "$esp/loader/loader.conf"
 }
 
-# One EFI program of stub, kernel, initrd and command line. $1: the file; $2: the kernel's parameters.
+# Combines the stub, a kernel, an initrd and a command line into one EFI program. $1: the file; $2: the kernel parameters.
 unified_kernel_image() {
   mkdir -p "$(dirname "$1")"
   printf '%s' "$2" > "$work/cmdline"

@@ -1,13 +1,13 @@
-# What the images are filled with, sourced by image.sh.
+# The contents of the images, sourced by image.sh.
 
 debian() {
   tar -C "$root" -xf "$source" --exclude='./dev/*' --exclude='./opt/inits'
-  # A busy host takes longer than systemd's 90 seconds to let udev find the serial port.
+  # On a busy host, udev may need more than systemd's 90 seconds to find the serial port.
   mkdir -p "$root/etc/systemd/system.conf.d"
   printf '[Manager]\nDefaultDeviceTimeoutSec=15min\nDefaultTimeoutStartSec=15min\n' > "$root/etc/systemd/system.conf.d/patience.conf"
 }
 
-# systemd's place is taken by the packages named, which lie in the tree.
+# Replaces systemd with the named packages, which are in the tree.
 other_init() {
   mkdir "$root/opt/inits"
   tar -C "$root" -xf "$source" ./opt/inits
@@ -28,7 +28,7 @@ fstab() { cat > "$root/etc/fstab"; }
 # $1: the language, such as de_DE.UTF-8.
 locale() { echo "LANG=$1" > "$root/etc/default/locale"; }
 
-# An initrd of busybox and the modules that a virtio disk needs, which mounts the disk's partition $1; and a root of busybox.
+# An initrd with busybox and the modules for a virtio disk, which mounts the disk's partition $1, and a root with busybox.
 busybox_system() {
   vmlinuz=${source%%:*}
   modules=${source#*:}
@@ -38,7 +38,7 @@ busybox_system() {
   loads=
   for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk ${2:-}; do
     file=$(find "$modules" -name "$module.ko*")
-    # Built into the kernel where there is no file.
+    # A module without a file is built into the kernel.
     [ -n "$file" ] || continue
     cp "$file" "$initrd/lib/"
     loads="$loads /lib/$(basename "$file")"
@@ -55,7 +55,7 @@ INIT
   chmod +x "$initrd/init"
   (cd "$initrd" && find . | cpio -o -H newc --quiet) > "$work/initrd.img"
   small_initrd=$work/initrd.img
-  # Debian's, of the host.
+  # The EFI stub and systemd-boot are Debian's, from the host.
   efi_programs=/usr/lib/systemd/boot/efi
   for directory in bin sbin etc/init.d proc sys dev run tmp root boot; do mkdir -p "$root/$directory"; done
   cp /bin/busybox "$root/bin/"

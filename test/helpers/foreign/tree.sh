@@ -1,5 +1,5 @@
 #!/bin/sh
-# One Debian tree as a tar, from which the images of a release are derived. $1: the release; $2: the tar.
+# Makes a tar of a Debian tree, from which the images of a release are derived. $1: the release; $2: the tar.
 set -eu
 release=$1
 tar=$2
@@ -12,10 +12,10 @@ case $release in
   trixie) packages=dbus,libpam-systemd,dracut,cryptsetup-bin,systemd-cryptsetup,systemd-boot-efi,btrfs-progs,fish ;;
 esac
 set -- --quiet --mode=$mode --variant=minbase --include="$common,$packages" --dpkgopt=force-unsafe-io
-# What no boot reads; German and Japanese stay, for there are images that speak them.
+# Excludes files that no boot reads. German and Japanese stay, because some images use them.
 for path in doc man info locale lintian bug; do set -- "$@" --dpkgopt="path-exclude=/usr/share/$path/*"; done
 for language in de ja; do set -- "$@" --dpkgopt="path-include=/usr/share/locale/$language/*"; done
-# Quicker to make, and to unpack in a machine that is emulated, than what the two releases would choose.
+# Faster to make, and to unpack in an emulated machine, than the defaults of the two releases.
 exec mmdebstrap "$@" \
   --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/etc/dracut.conf.d"' \
   --essential-hook='echo COMPRESS=lz4 > "$1/etc/initramfs-tools/conf.d/lz4"' \

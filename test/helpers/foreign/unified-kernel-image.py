@@ -7,7 +7,7 @@ header = struct.unpack_from('<I', image, 0x3c)[0]
 count, optional = struct.unpack_from('<H12xH', image, header + 6)
 align = struct.unpack_from('<I', image, header + 24 + 32)[0]
 table = header + 24 + optional
-# Addresses of sections are relative to the image's base, which objcopy wants added.
+# Section addresses are relative to the image base, which objcopy expects to be added.
 base = struct.unpack_from('<Q', image, header + 24 + 24)[0]
 end = max(sum(struct.unpack_from('<II', image, table + 40 * n + 8)) for n in range(count))
 argv = ['objcopy']

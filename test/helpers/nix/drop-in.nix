@@ -1,4 +1,4 @@
-# An image of a demo system by nix/make-disk-image.nix, as somebody's own expression would ask for it.
+# An image of a demo system, built with nix/make-disk-image.nix as in a user's expression.
 #
 #   nix-build --argstr programs DIR --argstr demo DIR --argstr system grub-hybrid --arg arguments '{ format = "qcow2"; }'
 {

@@ -7,7 +7,7 @@ import { demoInputs, prepareDemo } from '../../../vm-images/demo.ts';
 
 const STEP = 'drop-in';
 
-/** The distribution's packages that stand for those of nixpkgs. */
+/** The distribution's packages that replace those of nixpkgs. */
 const PACKAGES = [
   ...[
     'bash',
@@ -28,19 +28,19 @@ const PACKAGES = [
   ...['f2fs-tools', 'fakeroot', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin', 'ovmf'],
 ];
 
-/** A private store with the demo systems, in which Nix builds by nix/make-disk-image.nix. */
+/** A private store with the demo systems, in which Nix builds with nix/make-disk-image.nix. */
 export interface DropIn {
-  /** Builds an expression of somebody's, for whom `<nixpkgs>` and `<nixpkgs/nixos>` stand for the distribution and a demo system. */
+  /** Builds an expression in which `<nixpkgs>` and `<nixpkgs/nixos>` are the distribution and a demo system. */
   buildFile(file: string): Promise<string>;
-  /** Builds an image: the argument is Nix. More arguments go to nix-build: `--check`.
-   *  @returns the derivation's output, as a directory of this host. */
+  /** Builds an image from arguments in Nix syntax. Further arguments are for nix-build, such as `--check`.
+   *  @returns the derivation's output as a directory on this host. */
   build(
     system: { readonly flavour: string; readonly variant: string; readonly arguments?: string },
     more?: readonly string[],
   ): Promise<string>;
 }
 
-/** Makes it ready, once: what stands for nixpkgs is kept in the cache. Runs: apt-get, nix, nix-build, npm. */
+/** Prepares the store; the replacement of nixpkgs is cached. Runs: apt-get, nix, nix-build, npm. */
 export async function prepareDropIn(): Promise<DropIn> {
   const store = join(cacheDirectory(), 'drop-in-store');
   const demo = await prepareDemo();
@@ -56,7 +56,7 @@ export async function prepareDropIn(): Promise<DropIn> {
   await mkdir(store, { recursive: true });
   const nix = ['nix', '--extra-experimental-features', 'nix-command'];
   const uri = `local?root=${store}`;
-  // No demo system is built twice.
+  // Demo systems are not built again.
   await runCommand(
     STEP,
     [
@@ -77,7 +77,7 @@ export async function prepareDropIn(): Promise<DropIn> {
     const output = await runCommand(STEP, ['nix-build', '--store', store, '--no-out-link', ...args], {
       env: {
         ...PRIVATE_NIX,
-        // Debian's Nix is built without what every other's sandbox has.
+        // Debian's Nix, unlike others, has no default for sandbox-paths.
         NIX_CONFIG: `${PRIVATE_NIX.NIX_CONFIG}sandbox-paths = /bin/sh=${programs}/bin/busybox\n`,
         ...{ PROGRAMS: programs, DEMO: inputs, NIX_PATH: `nixpkgs=${packageFile('test/helpers/nix/nixpkgs')}` },
       },
@@ -95,8 +95,8 @@ export async function prepareDropIn(): Promise<DropIn> {
   };
 }
 
-/** What nix/package.nix downloads is put into the store, where there is no network for Nix: under the name of what it is, so
- *  that a hash in the expression that is not the lock's makes the build fail. */
+/** Adds the downloads of nix/package.nix to the store, because Nix has no network here. Their store path depends on their contents,
+ *  so that a wrong hash in the expression makes the build fail. */
 async function addNodeModules(store: string): Promise<void> {
   const lock = createHash('sha256')
     .update(await readFile(packageFile('package-lock.json')))

@@ -7,7 +7,7 @@ import { packageFile } from '../../../harness/cache-directory.ts';
 import { PRIVATE_NIX } from '../../../vm-images/debian-packages.ts';
 import { tempDirectory } from '../temp-directory.ts';
 
-/** Directories in the place of those that packages are made of: enough to evaluate with, and nothing that could be built. */
+/** Empty directories in place of the packages' inputs: enough for evaluation, but not for a build. */
 async function noInputs(): Promise<string> {
   const directory = await tempDirectory();
   for (const name of ['debs', 'bin', 'node', 'npm', 'include']) await mkdir(join(directory, name));
@@ -24,8 +24,8 @@ async function environment(): Promise<Record<string, string>> {
 
 class EvaluationError extends Error {}
 
-/** The value of an expression, in which `project` is the project's directory, and `pkgs` the distribution in the place of nixpkgs.
- *  @throws {EvaluationError} with what Nix says. Runs: nix-instantiate. */
+/** Evaluates an expression, in which `project` is the project's directory and `pkgs` the distribution instead of nixpkgs.
+ *  @throws {EvaluationError} with Nix's message. Runs: nix-instantiate. */
 export async function evaluate(expression: string): Promise<unknown> {
   const store = await tempDirectory();
   const text = `let project = ${packageFile('.')}; pkgs = import <nixpkgs> { }; inherit (pkgs) lib; in ${expression}`;
@@ -38,10 +38,10 @@ export async function evaluate(expression: string): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
-/** What `nix` says of the project's flake, with the distribution in the place of its input.
- *  @param argv in it, FLAKE is the project's, or that of a user, whose text is given. Runs: nix. */
+/** Runs `nix` on the project's flake, with the distribution instead of its input. @returns its output.
+ *  @param argv the arguments, in which FLAKE is the project's flake, or a user's flake with the given text. Runs: nix. */
 export async function flake(argv: readonly string[], user?: string): Promise<string> {
-  // A flake's reference is a URL, which takes no name such as tempDirectory's.
+  // A flake reference is a URL, which cannot contain a name such as tempDirectory's.
   const directory = await mkdtemp(join(tmpdir(), 'ndi-flake-'));
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
   const [project, nixpkgs, store] = ['project', 'nixpkgs', 'store'].map((name) => join(directory, name)) as [

@@ -1,4 +1,4 @@
-# The input "nixpkgs" of the project's flake: a test lays it out as NIXPKGS/flake.nix, with what it imports at its place in the project.
+# The input "nixpkgs" of the project's flake: a test writes it to NIXPKGS/flake.nix, with its imports at the same paths as in the project.
 {
   outputs =
     { self }:

@@ -1,4 +1,4 @@
-# nixpkgs' installShellFiles, as far as it is used.
+# The parts of nixpkgs' installShellFiles that are used.
 installManPage() {
   local page
   for page in "$@"; do

@@ -1,4 +1,4 @@
-# What nix/*.nix and the flake take of nixpkgs' lib: the same names, arguments and results.
+# The functions of nixpkgs' lib that nix/*.nix and the flake use, with the same names, arguments and results.
 let
   base = rec {
     assertMsg = condition: message: condition || throw message;
@@ -58,10 +58,10 @@ let
       let
         digits = builtins.match "0*([0-9]+)" text;
       in
-      if digits == null then throw "toIntBase10: ${text} is no number" else builtins.fromJSON (builtins.head digits);
+      if digits == null then throw "toIntBase10: ${text} is not a number" else builtins.fromJSON (builtins.head digits);
     toList = value: if builtins.isList value then value else [ value ];
 
-    # A source with these files and directories of its root, and no others.
+    # A source with only these files and directories of its root.
     fileset = {
       unions = list: list;
       toSource =

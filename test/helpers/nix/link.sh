@@ -1,4 +1,4 @@
-# A package of nixpkgs': the programs of the distribution's packages that stand for it, and nothing else.
+# A replacement of a nixpkgs package: only the programs of the corresponding packages of the distribution.
 set -e
 PATH=$programs/bin
 mkdir -p "$out/bin"

@@ -1,4 +1,4 @@
-# nixpkgs' makeWrapper, as far as it is used: --add-flags, --prefix.
+# The parts of nixpkgs' makeWrapper that are used: --add-flags, --prefix.
 makeWrapper() {
   local program=$1 wrapper=$2 flags= lines=
   shift 2

@@ -1,5 +1,5 @@
-# nixpkgs' module system, as far as nix/*.nix uses it: options with types and defaults, imports, mkIf and priorities. What is no
-# option is an error, as there.
+# The parts of nixpkgs' module system that nix/*.nix uses: options with types and defaults, imports, mkIf and priorities. Unknown
+# options are errors, as in nixpkgs.
 lib:
 let
   isOption = value: builtins.isAttrs value && value._type or "" == "option";
@@ -8,7 +8,7 @@ let
     inherit priority content;
   };
 
-  # Every module once, with what it imports.
+  # Every module once, with its imports.
   collect =
     arguments: seen: module:
     let
@@ -84,7 +84,7 @@ let
     else
       b;
 
-  # Definitions without their conditions, those of the best priority alone.
+  # Definitions without their conditions; only those with the highest priority.
   active =
     definitions:
     let
@@ -159,7 +159,7 @@ rec {
                 or (throw "The option `${name}' was accessed but has no value defined. Try setting the option.")
             ) options;
         };
-      # For what of NixOS only has to be there.
+      # For NixOS options that only have to exist.
       anything = type "anything" (_: true) // {
         merge =
           path: values:

@@ -1,4 +1,4 @@
-# nixosSystem, with a demo system in the place of NixOS: of what modules say, the boot loader is looked at, and the image's own options.
+# nixosSystem with a demo system instead of NixOS: it uses only the modules' boot loader options and the image's own options.
 {
   lib,
   pkgs,

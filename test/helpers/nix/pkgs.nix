@@ -1,19 +1,19 @@
-# The distribution's packages in the place of nixpkgs, which cannot be had without a network: what nix/*.nix takes of it. Attributes
-# have nixpkgs' names and mean the same; each package has its own programs and no others.
+# The distribution's packages instead of nixpkgs, which is not available without a network: the attributes that nix/*.nix uses, with
+# the same names and meanings. Each package has only its own programs.
 { inputs }:
 let
   builders = import ../../../vm-images/demo/builders.nix { inherit inputs; };
   inherit (builders) system run input;
   lib = import ./lib.nix;
 
-  # Every package of the distribution's that is asked for, merged.
+  # All required packages of the distribution, merged.
   programs = run "programs" ./unpack.sh {
     inherit (builders) debs;
     node = input "node";
   };
   shell = "${programs}/bin/bash";
 
-  # What stands for a package of nixpkgs'.
+  # A replacement of a nixpkgs package.
   linked =
     name:
     {
@@ -36,7 +36,7 @@ let
     };
   package = name: packages: linked name { inherit packages; };
 
-  # A compiler that finds headers and libraries where they are.
+  # A compiler that finds the headers and libraries.
   cc =
     let
       libraries = "${programs}/usr/lib/x86_64-linux-gnu";
@@ -61,7 +61,7 @@ let
       ];
     };
 
-  # The programs that every build has.
+  # The programs in every build.
   initialPath = [
     (package "coreutils" [ "coreutils" ])
     (package "findutils" [ "findutils" ])
@@ -183,7 +183,7 @@ let
         ${package.meta.mainProgram} --version | grep -F ${package.version} > "$out"
       '';
 
-    # As nixpkgs': what Nix tells a derivation of a closure, as nix-store --load-db reads it.
+    # As in nixpkgs: Nix passes a closure to a derivation, in the format that nix-store --load-db reads.
     closureInfo =
       { rootPaths }:
       derivation {

@@ -1,4 +1,4 @@
-# What of nixpkgs' stdenv a derivation here relies on: a PATH of its inputs' own programs, hooks of its inputs, phases.
+# The parts of nixpkgs' stdenv that derivations here use: a PATH with the programs of the inputs, hooks of the inputs, phases.
 set -e
 set -o pipefail
 PATH=

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The disk of the small guest, made by other tools than this project's: mke2fs, sfdisk, grub-mkimage, dd. Its root is busybox, with the
+# Builds the small guest's disk without this project's tools: with mke2fs, sfdisk, grub-mkimage and dd. Its root has busybox, and the
 # real shells, agetty, login, sudo and PAM of this host. Run under fakeroot.
 # $1: directory for disk.img and initrd; $2: a kernel; $3: its lib/modules/VERSION; $4: directory of init and tree.
 set -eu
@@ -7,14 +7,14 @@ out=$1 kernel=$2 modules=$3 sources=$4
 PATH=$PATH:/usr/sbin:/sbin
 security=/lib/x86_64-linux-gnu/security
 
-# $1: a root, which gets busybox under all of its names.
+# $1: a root, which gets busybox and a link for each of its applets.
 add_busybox() {
   for name in bin sbin proc sys dev run tmp root mnt etc usr/bin usr/sbin var/log; do mkdir -p "$1/$name"; done
   cp "$(command -v busybox)" "$1/bin/busybox"
   for program in $(busybox --list); do [ -e "$1/bin/$program" ] || ln -s busybox "$1/bin/$program"; done
 }
 
-# $1: a root; $2: a file of this host; $3: where it goes. The libraries that it is linked against go where they are here.
+# $1: a root; $2: a file on this host; $3: its path in the root. Its libraries keep their paths.
 add() {
   mkdir -p "$1$(dirname "$3")"
   cp "$2" "$1$3"
@@ -35,7 +35,7 @@ for module in virtio/virtio virtio/virtio_ring virtio/virtio_pci_legacy_dev virt
 done
 cp "$modules/kernel/fs/overlayfs/overlay.ko" "$initrd/modules/"
 (cd "$initrd" && find . | sort | cpio --quiet --create --format=newc --owner=0:0) > "$out/initrd"
-# What a case adds to the initrd: see small-guest.ts.
+# Additions of a test case to the initrd: see small-guest.ts.
 : | cpio --quiet --create --format=newc > "$out/mode"
 
 root=$out/root
@@ -71,10 +71,10 @@ mke2fs -q -F -t ext4 -L small -E offset=1048576 -d "$root" "$out/disk.img" $(((s
 grub-mkimage -O i386-pc -o "$out/core.img" -p '(hd0,msdos1)/boot/grub' \
   biosdisk part_msdos ext2 normal configfile linux linux16 serial terminal echo sleep reboot halt test true read loadenv
 dd status=none if=/usr/lib/grub/i386-pc/boot.img of="$out/disk.img" bs=440 count=1 conv=notrunc
-# @see grub-core/boot/i386/pc/boot.S: any boot drive but the BIOS's own is what the two NOPs leave out.
+# The two NOPs enable the check of the boot drive number. @see grub-core/boot/i386/pc/boot.S
 printf '\220\220' | dd status=none of="$out/disk.img" bs=1 seek=102 conv=notrunc
 dd status=none if="$out/core.img" of="$out/disk.img" bs=512 seek=1 conv=notrunc
-# The core image's own first sector says where the rest is: from sector 2, this many, to segment 0x820.
+# The core image's first sector has the location of the rest: from sector 2, this many sectors, to segment 0x820.
 length=$((($(stat -c %s "$out/core.img") + 511) / 512 - 1))
 printf "\\$(printf %o $((length % 256)))\\$(printf %o $((length / 256)))" \
   | dd status=none of="$out/disk.img" bs=1 seek=$((512 + 508)) conv=notrunc

@@ -8,34 +8,34 @@ import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { run } from '../run.ts';
 import { tempDirectory } from '../temp-directory.ts';
 
-/** What a boot of the small guest does beside starting busybox's init and its getty. The scripts are busybox's sh. */
+/** What the small guest does in addition to starting busybox's init and its getty. The scripts are for busybox's sh. */
 export interface GuestMode {
-  /** "bios" starts SeaBIOS and GRUB; "direct" starts the kernel at once. Default: "direct", which is faster. */
+  /** "bios" starts SeaBIOS and GRUB; "direct" starts the kernel directly. Default: "direct", which is faster. */
   readonly firmware?: 'bios' | 'direct';
-  /** What GRUB's entry does before it starts the kernel. */
+  /** Commands in GRUB's entry before it starts the kernel. */
   readonly loader?: string;
-  /** More of the kernel's parameters. */
+  /** Additional kernel parameters. */
   readonly parameters?: string;
-  /** In the initrd, before the root is mounted. It may set `root` and `flags` (of the mount), or never come back. */
+  /** A script for the initrd, before the root is mounted. It may set `root` and the mount's `flags`, or never return. */
   readonly stage1?: string;
-  /** In the system, run by its init before any login. */
+  /** A script that the system's init runs before any login. */
   readonly stage2?: string;
-  /** Files of the root that are other than in `tree`; `false`: that are not there. Scripts and ELF files are executable. */
+  /** Files of the root that differ from `tree`; `false` removes a file. Scripts and ELF files are executable. */
   readonly files?: Readonly<Record<string, string | Buffer | false>>;
 }
 
 const SOURCES = import.meta.dirname;
 const OFFSET_BYTES = 1024 * 1024;
 
-/** What makes the kernel reach its init sooner in an emulator: nothing that a console shows depends on it. */
+/** Kernel parameters for a faster boot in an emulator; they do not affect the console. */
 const FASTER = [
   ...['root=LABEL=small', 'console=ttyS0,115200', 'edd=off', 'cryptomgr.notests'],
   'initcall_blacklist=cubictcp_register,load_system_certificate_list,init_kprobe_trace',
 ].join(' ');
 
-/** The options of verifyBoot for a guest in a mode.
- *  @param directory where its image is made; default: one that is removed when the test has finished. A test that runs beside others
- *  gives its own, for vitest then does not know whose it is.
+/** Returns the options of verifyBoot for a guest in a mode.
+ *  @param directory the directory for its image; default: one that is removed after the test. A concurrent test must give one,
+ *  because vitest then cannot tell which test it belongs to.
  *  Runs: fakeroot, busybox, cpio, mke2fs, sfdisk, grub-mkimage the first time; cp, cpio, debugfs each time. */
 export async function smallGuest(
   mode: GuestMode,
@@ -67,7 +67,7 @@ export async function smallGuest(
   return { image, firmware: 'direct', kernel: { kernel, initrd, commandLine: parameters }, memoryMiB: 256 };
 }
 
-/** The disk and its initrd, kept in the cache by what goes into them. */
+/** Returns the disk and its initrd, cached by their inputs. */
 async function cachedBase(kernel: string, modules: string): Promise<string> {
   const key = createHash('sha256').update(basename(modules));
   const files = (await readdir(SOURCES, { recursive: true, withFileTypes: true }))
@@ -80,7 +80,7 @@ async function cachedBase(kernel: string, modules: string): Promise<string> {
   });
 }
 
-/** An archive of one file for the kernel to unpack behind the initrd. */
+/** Builds an archive of one file, which the kernel unpacks after the initrd. */
 async function cpio(directory: string, name: string, content: string): Promise<Buffer> {
   await writeFile(join(directory, name), `${content}\n`);
   const result = await localExecutor.run(['cpio', '--quiet', '--create', '--format=newc', '--owner=0:0'], {

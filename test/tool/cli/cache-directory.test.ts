@@ -6,7 +6,7 @@ import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { cliAs } from '../../helpers/another-user.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-/** No machine is needed to say where the cache is. */
+/** Runs only the check of the cache directory: no machine is needed. */
 const QUICK = { NIXOS_DISK_IMAGE_ACCEL: 'tcg' };
 const UID = 4242;
 
@@ -32,7 +32,7 @@ async function doctor(env: Readonly<Record<string, string>>): Promise<Diagnosis>
   return JSON.parse((await run(env, '--json')).stdout) as Diagnosis;
 }
 
-test('XDG_CACHE_HOME has the cache, and is made where it is missing', async () => {
+test('the cache is in XDG_CACHE_HOME, which is created if it is missing', async () => {
   const directory = join(await tempDirectory(), 'not there yet');
   const diagnosis = await doctor({ XDG_CACHE_HOME: directory });
   expect(diagnosis).toMatchObject({ good: true, cache: { directory: join(directory, 'nixos-disk-image') } });
@@ -52,11 +52,11 @@ test.each([
   expect(diagnosis.cache.note).toBe(note);
 });
 
-describe('where the cache cannot be, it is in a private directory, and doctor says why', () => {
+describe('if the usual directory cannot be used, the cache is in a private one, and doctor says why', () => {
   test.each([
     ['HOME is a file', 'HOME', '/dev/null', 'ENOTDIR'],
-    ['HOME is where nothing can be made', 'HOME', '/proc/nowhere', 'ENOENT'],
-    ['XDG_CACHE_HOME is where nothing can be made', 'XDG_CACHE_HOME', '/proc/nowhere', 'ENOENT'],
+    ['HOME is a directory that cannot be created', 'HOME', '/proc/nowhere', 'ENOENT'],
+    ['XDG_CACHE_HOME is a directory that cannot be created', 'XDG_CACHE_HOME', '/proc/nowhere', 'ENOENT'],
     ['HOME is empty', 'HOME', '', 'HOME is not an absolute path: ""'],
     ['HOME is relative', 'HOME', 'here', 'HOME is not an absolute path: "here"'],
   ])('%s', async (_, name, value, why) => {
@@ -68,7 +68,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
     expect((await stat(directory)).mode & 0o777).toBe(0o700);
   });
 
-  test('the text says so too', async () => {
+  test('the text output says why, too', async () => {
     const temporary = await tempDirectory();
     const directory = join(temporary, `nixos-disk-image-${process.getuid?.()}`);
     expect((await run({ TMPDIR: temporary, HOME: '/dev/null' })).stdout).toContain(
@@ -76,7 +76,7 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
     );
   });
 
-  test('a private directory that others could read is closed to them', async () => {
+  test('a private directory that others could read is made inaccessible to them', async () => {
     const temporary = await tempDirectory();
     const directory = join(temporary, `nixos-disk-image-${process.getuid?.()}`);
     await mkdir(directory);
@@ -85,13 +85,13 @@ describe('where the cache cannot be, it is in a private directory, and doctor sa
     expect((await stat(directory)).mode & 0o777).toBe(0o700);
   });
 
-  test('no place at all is an error with what to do', async () => {
+  test('if no directory can be used, the error says what to do', async () => {
     const file = join(await tempDirectory(), 'file');
     await writeFile(file, '');
     const { stdout, exitCode } = await run({ TMPDIR: file, HOME: '/dev/null' });
     expect(exitCode).toBe(3);
     expect(stdout).toMatch(
-      /^MISSING cache directory {5}there is no place for the cache directory: .*\n +set XDG_CACHE_HOME to/m,
+      /^MISSING cache directory {5}the cache directory cannot be created: .*\n +set XDG_CACHE_HOME to/m,
     );
   });
 });
@@ -115,7 +115,7 @@ describe('a user without an entry in passwd', () => {
     });
   });
 
-  test('has one as well when HOME may not be written to', async () => {
+  test('has one too if HOME is not writable', async () => {
     const { diagnosis, temporary } = await asUser({ HOME: '/usr' });
     expect(diagnosis.cache.directory).toBe(join(temporary, `nixos-disk-image-${UID}`));
     expect(diagnosis.cache.note).toMatch(/^\/usr\/\.cache\/nixos-disk-image \(HOME\) cannot be used: EACCES/);
@@ -123,9 +123,9 @@ describe('a user without an entry in passwd', () => {
 
   test.each([
     [
-      'somebody else’s directory',
+      'another user’s directory',
       `mkdir nixos-disk-image-${UID}; mount --bind /usr nixos-disk-image-${UID}`,
-      /is somebody else's/,
+      /belongs to another user/,
     ],
     ['a link', `ln -s /var/tmp nixos-disk-image-${UID}`, /is not a directory/],
   ])('is refused %s under that name', async (_, prepare, message) => {

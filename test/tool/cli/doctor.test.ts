@@ -7,7 +7,7 @@ import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 const QUICK = { NIXOS_DISK_IMAGE_ACCEL: 'tcg' };
 
-test('a node-pty that was not compiled is said, with what to do', async () => {
+test('a node-pty that was not compiled is reported, with what to do', async () => {
   const directory = await tempDirectory();
   await cp(packageFile('dist'), join(directory, 'dist'), {
     recursive: true,
@@ -18,7 +18,7 @@ test('a node-pty that was not compiled is said, with what to do', async () => {
   await mkdir(join(directory, 'node_modules'));
   for (const name of await readdir(modules))
     if (name !== 'node-pty') await symlink(join(modules, name), join(directory, 'node_modules', name));
-  // As `npm install --ignore-scripts` leaves it.
+  // The result of `npm install --ignore-scripts`.
   await cp(join(modules, 'node-pty'), join(directory, 'node_modules/node-pty'), {
     recursive: true,
     filter: (source) => !/node-pty\/(build|prebuilds)/.test(source),
@@ -37,7 +37,7 @@ test('a node-pty that was not compiled is said, with what to do', async () => {
   });
 });
 
-test('a program that is there and cannot be run is not called good', async () => {
+test('a program that exists but cannot run is not reported as good', async () => {
   const directory = await tempDirectory();
   const broken = join(directory, 'parted');
   await writeFile(broken, '#!/bin/sh\necho "parted: error while loading shared libraries" >&2\nexit 127\n');

@@ -8,7 +8,7 @@ test.each([
   ['--help'],
   ['schema'],
   ['doctor', '--json'],
-])('an answer that cannot be written is no answer: %s', async (...args) => {
+])('output that cannot be written is a failure: %s', async (...args) => {
   const script = 'exec "$@" > /dev/full';
   const command = [process.execPath, packageFile('dist/cli/main.js'), ...args];
   const { exitCode, stderr } = await localExecutor.run(['sh', '-c', script, 'sh', ...command], {
@@ -18,14 +18,14 @@ test.each([
   expect(exitCode).toBe(3);
 });
 
-test('a reader that goes away ends it without a word', async () => {
+test('it ends silently if its reader closes the pipe', async () => {
   const command = [process.execPath, packageFile('dist/cli/main.js'), 'schema'];
   const script = '{ "$@"; echo "status $?" >&2; } | head -c 1';
   const { stderr } = await localExecutor.run(['sh', '-c', script, 'sh', ...command]);
   expect(stderr.toString('utf8')).toMatch(/^status \d+\n$/);
 });
 
-test('--quiet: the result, and nothing else but failures', async () => {
+test('--quiet: only the result and failures', async () => {
   const { store, systems } = await prepareDemo();
   const out = await tempDirectory();
   const build = async (...more: string[]) => {

@@ -22,14 +22,14 @@ beforeEach(() => {
   make.mockClear();
 });
 
-test('what is whole is made once', async () => {
+test('a complete directory is made only once', async () => {
   const made = await cachedDirectory('thing', make);
   expect(made).toBe(join(cache, 'thing'));
   expect(await cachedDirectory('thing', make)).toBe(made);
   expect(make).toHaveBeenCalledTimes(1);
 });
 
-test('of those who want it at once, one makes it', async () => {
+test('if several processes need it at once, one makes it', async () => {
   const made = await Promise.all(Array.from({ length: 5 }, () => cachedDirectory('thing', make)));
   expect(new Set(made).size).toBe(1);
   expect(make).toHaveBeenCalledTimes(1);
@@ -37,28 +37,28 @@ test('of those who want it at once, one makes it', async () => {
 
 test.each<[string, (made: string) => Promise<void>]>([
   ['a file is empty', (made) => truncate(join(made, 'inside/file'), 0)],
-  ['a file is cut off', (made) => truncate(join(made, 'inside/file'), 4)],
-  ['a file is gone', (made) => rm(join(made, 'inside/file'))],
-  ['a directory is gone', (made) => rm(join(made, 'inside'), { recursive: true })],
-  ['all of it is gone', (made) => rm(made, { recursive: true })],
-  ['the list of its files is cut off', (made) => truncate(`${made}.files.json`, 5)],
-])('it is made anew when %s', async (_, damage) => {
+  ['a file is truncated', (made) => truncate(join(made, 'inside/file'), 4)],
+  ['a file is missing', (made) => rm(join(made, 'inside/file'))],
+  ['a directory is missing', (made) => rm(join(made, 'inside'), { recursive: true })],
+  ['everything is missing', (made) => rm(made, { recursive: true })],
+  ['the list of its files is truncated', (made) => truncate(`${made}.files.json`, 5)],
+])('it is made again if %s', async (_, damage) => {
   const made = await cachedDirectory('thing', make);
   await damage(made);
   expect(await cachedDirectory('thing', make)).toBe(made);
   expect(make).toHaveBeenCalledTimes(2);
   expect(await readFile(join(made, 'inside/file'), 'utf8')).toBe('what it is\n');
-  // Nothing of the damaged one is left.
+  // The damaged directory leaves nothing behind.
   expect((await readdir(cache)).sort()).toEqual(['thing', 'thing.files.json', 'thing.lock']);
 });
 
-test('half a directory, of a process that was killed, is not taken for the whole', async () => {
+test('a partial directory of a killed process is not used', async () => {
   await mkdir(join(cache, 'thing/inside'), { recursive: true });
   await cachedDirectory('thing', make);
   expect(make).toHaveBeenCalledTimes(1);
 });
 
-test('what could not be made leaves nothing', async () => {
+test('a failure leaves nothing behind', async () => {
   const attempt = cachedDirectory('thing', async (directory) => {
     await make(directory);
     throw new Error('full');
@@ -67,7 +67,7 @@ test('what could not be made leaves nothing', async () => {
   expect(await readdir(cache)).toEqual(['thing.lock']);
 });
 
-test('an initrd of the builder VM that is empty is made anew', async () => {
+test('an empty initrd of the builder VM is made again', async () => {
   vi.unstubAllEnvs();
   const kernel = await distributionKernel();
   vi.stubEnv('XDG_CACHE_HOME', join(cache, '..'));

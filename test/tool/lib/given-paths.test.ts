@@ -30,7 +30,7 @@ import { storePath } from '../../helpers/fake-system.ts';
 import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// Whatever path somebody gives: an error of this project that names it, in no time, and nothing is written to what is there.
+// Every unsuitable path causes an error of this project with its name, quickly, and no existing file is changed.
 
 interface Place {
   readonly directory: string;
@@ -44,7 +44,7 @@ const toplevel = storePath('nixos-system');
 const generations = [{ number: 1, toplevel }];
 const owned = [{ source: '/etc/hostname', target: '/x', user: 'a', group: 'b' }];
 
-/** For each function and each path that it takes, with the kinds that are right for it. */
+/** Each function and path option, with the kinds of files that are valid for it. */
 const CALLS: Readonly<Record<string, readonly [call: (path: string, at: Place) => Promise<unknown>, right?: string]>> =
   {
     'createDisk image': [(image) => createDisk({ image, sizeBytes: MIB }), 'missing'],
@@ -146,7 +146,7 @@ async function place(): Promise<Place> {
 
 describe.each(Object.entries(CALLS))('%s', (_, [call, right = '']) => {
   const wrong = Object.keys(KINDS).filter((kind) => !right.split(' ').includes(kind));
-  test.each(wrong)('%s is refused in words', { timeout: 20_000 }, async (kind) => {
+  test.each(wrong)('%s is refused with a message', { timeout: 20_000 }, async (kind) => {
     const at = await place();
     const before = await readdir(join(at.directory, 'directory'));
     const path = KINDS[kind]?.(at.directory) ?? '';

@@ -12,13 +12,13 @@ import { SYSTEMD_BOOT } from '../../helpers/pe-file.ts';
 import { makeSmallDisk } from '../../helpers/small-disk.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// No program sees a user's name in a syntax of its own: each name means a file, and no command in one is run.
+// No program interprets a user's file name in its own syntax: each name is a file, and no command in one runs.
 
 async function expectNothingRan(...directories: string[]): Promise<void> {
   for (const directory of [...directories, process.cwd()]) expect(await readdir(directory)).not.toContain('ran');
 }
 
-test.each(HOSTILE_NAMES)('an image of the name %j is read, compared and converted', async (name) => {
+test.each(HOSTILE_NAMES)('an image named %j is read, compared and converted', async (name) => {
   const directory = await tempDirectory();
   const { image: plain } = await makeSmallDisk(directory, { 'EFI/BOOT/BOOTX64.EFI': SYSTEMD_BOOT });
   const at = join(directory, 'of $(touch ran)');
@@ -38,12 +38,12 @@ test.each(HOSTILE_NAMES)('an image of the name %j is read, compared and converte
 test.each([
   'hybrid',
   'efi',
-] as const)('a system is built into, and out of, directories of such names: %s', async (table) => {
+] as const)('a system is built from and into directories with such names: %s', async (table) => {
   const { store, systems } = await prepareDemo();
   const directory = join(await tempDirectory(), HOSTILE_NAMES[0] ?? '');
   const sources = join(directory, 'a directory of $(touch ran)');
   await mkdir(sources, { recursive: true });
-  // What debugfs cannot be told is refused: see make-filesystem.test.ts.
+  // Names that debugfs cannot express are refused: see make-filesystem.test.ts.
   const names = HOSTILE_NAMES.filter((name) => !name.includes('\n'));
   for (const name of names) await writeFile(join(sources, name), name);
   const contents = [
@@ -71,7 +71,7 @@ test.each([
   'qcow',
   'qed',
   'parallels',
-] as const)('a %s of any such name', async (format) => {
+] as const)('a %s with any such name', async (format) => {
   const directory = await tempDirectory();
   const { image } = await makeSmallDisk(directory, { 'EFI/BOOT/BOOTX64.EFI': SYSTEMD_BOOT });
   const { partitions } = await inspectImage({ image });

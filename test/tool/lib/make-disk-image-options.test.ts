@@ -11,7 +11,7 @@ import { MAKE_DISK_IMAGE_OPTIONS, NIX_ONLY } from '../../helpers/make-disk-image
 import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// Every option of nixpkgs' make-disk-image does what it does there. docs/make-disk-image.md has a row for each.
+// Every option of nixpkgs' make-disk-image has the same effect here. docs/make-disk-image.md has a row for each.
 
 const GUID = '01234567-89AB-CDEF-0123-456789ABCDEF';
 const MIB = 1024 ** 2;
@@ -24,7 +24,7 @@ beforeAll(async () => {
 interface Made {
   readonly built: BuiltImage;
   readonly found: ImageInspection;
-  /** What debugfs says of the root filesystem. */
+  /** The output of debugfs for the root filesystem. */
   debugfs(command: string): Promise<string>;
 }
 
@@ -50,7 +50,7 @@ async function make(options: Partial<BuildImageOptions>, context: BuildContext =
   };
 }
 
-/** What each option changes, seen in the image. */
+/** The effect of each option in the image. */
 const SEEN: Readonly<Record<string, () => Promise<void>>> = {
   async diskSize() {
     expect((await make({ diskSize: 333 })).found.virtualBytes).toBe(333 * MIB);
@@ -101,7 +101,7 @@ const SEEN: Readonly<Record<string, () => Promise<void>>> = {
     const template = '/usr/share/OVMF/OVMF_VARS_4M.fd';
     const { built } = await make({ partitionTableType: 'efi', touchEFIVars: true, efiVariables: template });
     expect(basename(built.efiVariables ?? '')).toBe('efi-vars.fd');
-    // An empty store, where there is no loader for an entry to lead to.
+    // An empty store, which has no loader for a boot entry.
     for (const more of [
       { partitionTableType: 'legacy+gpt' },
       { partitionTableType: 'efi', installBootLoader: false },
@@ -233,7 +233,7 @@ const SEEN: Readonly<Record<string, () => Promise<void>>> = {
   },
 };
 
-test('every option is looked at', () => {
+test('every option has a test', () => {
   expect(Object.keys(SEEN).sort()).toEqual(MAKE_DISK_IMAGE_OPTIONS.filter((name) => !NIX_ONLY.has(name)).sort());
 });
 
@@ -241,7 +241,7 @@ test.each(Object.entries(SEEN))('%s', async (_, look) => {
   await look();
 });
 
-test('nix/make-disk-image.nix takes every argument that nixpkgs’ takes, and needs no other', async () => {
+test('nix/make-disk-image.nix accepts every argument of nixpkgs’ function and requires no others', async () => {
   const expression = `builtins.functionArgs (import ${packageFile('nix/make-disk-image.nix')})`;
   const told = await run(['nix-instantiate', '--eval', '--strict', '--json', '--expr', expression], {
     env: { NIX_REMOTE: 'dummy://', NIX_PATH: '' },

@@ -9,7 +9,7 @@ import { tempDirectory } from '../../helpers/temp-directory.ts';
 test.each([
   'none',
   'legacy+gpt',
-] as const)('onlyNixStore: the store paths at the root of the filesystem, and nothing else: %s', async (partitionTableType) => {
+] as const)('onlyNixStore: the filesystem has only the store paths, at its root: %s', async (partitionTableType) => {
   const { store, systems } = await prepareDemo();
   const built = await buildImage({
     ...{ toplevel: systems['tiny-none'] ?? '', store, outDir: await tempDirectory(), partitionTableType },

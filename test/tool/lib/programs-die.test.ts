@@ -6,7 +6,7 @@ import { prepareDemo } from '../../../vm-images/demo.ts';
 import { expectHostFailure, programsRunBy } from '../../helpers/replaced-programs.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// A build whose program is killed, as the kernel does when memory is short, says so, and leaves no half of an image.
+// If one of its programs is killed, for example by the kernel when memory is short, a build reports it and leaves no partial image.
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -15,7 +15,7 @@ afterEach(() => {
 test.each([
   ['tiny-grub-hybrid', { partitionTableType: 'hybrid', format: 'qcow2', reproducible: true }],
   ['tiny-systemd-boot', { partitionTableType: 'efi' }],
-] as const)('build of %s: each program that it runs is killed, and exits with 77', async (system, layout) => {
+] as const)('build of %s: each of its programs is killed, or exits with 77', async (system, layout) => {
   const { store, systems } = await prepareDemo();
   const outDir = await tempDirectory();
   const options: BuildImageOptions = {

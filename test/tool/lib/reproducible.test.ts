@@ -15,7 +15,7 @@ import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 const FORMATS = ['raw', 'qcow2', 'qcow2-compressed', 'vdi', 'vpc', 'vmdk'] as const;
 
-// The same closure, built by somebody else, elsewhere, at another time: the same bytes.
+// The same closure gives the same bytes for another user, in another directory, at another time.
 
 let demo: DemoSystems;
 beforeAll(async () => {
@@ -29,7 +29,7 @@ async function sha256(file: string): Promise<string> {
 }
 
 async function expectSame(a: string, b: string): Promise<void> {
-  // The sums decide; where they differ, this says in what.
+  // The checksums decide; if they differ, diff shows where.
   if ((await sha256(a)) !== (await sha256(b))) expect(await diffImages({ a, b })).toEqual([]);
   expect(await sha256(a)).toBe(await sha256(b));
 }
@@ -55,7 +55,7 @@ async function specification(partitionTableType: PartitionTableType) {
   };
 }
 
-/** At another time, in another zone, language and umask, by nobody, on one processor, from a store in another order. */
+/** Builds at another time, in another time zone, language and umask, as nobody, on one CPU, from a store in another order. */
 function elsewhere(built: BuiltImage) {
   return {
     wrapper: ['taskset', '1', 'faketime', '-f', '+4000d'],
@@ -69,12 +69,12 @@ test.each(PARTITION_TABLE_TYPES)('%s: two builds give the same bytes, in every f
   const outDir = await tempDirectory();
   const options = await specification(type);
   const first = await buildImage({ ...options, outDir });
-  // What is grafted was checked out again.
+  // The contents were checked out again.
   await utimes(join(options.contents[0]?.source ?? '', 'page'), 1e9, 1e9);
   const second = await buildAsNobody(options, elsewhere(first));
   await expectSame(second.image, first.image);
   for (const format of FORMATS) {
-    // A VMDK says what its file is called.
+    // A VMDK contains its file name.
     const [a, b] = [join(outDir, `image.${format}`), join(dirname(second.image), `image.${format}`)];
     await convertImage({ source: first.image, target: a, format, timestamp: 1 });
     await convertImage({ source: second.image, target: b, format, timestamp: 1 });
@@ -84,7 +84,7 @@ test.each(PARTITION_TABLE_TYPES)('%s: two builds give the same bytes, in every f
   }
 });
 
-test.each(['vdi', 'vpc', 'qcow2-compressed'] as const)('the whole way to %s, too', async (format) => {
+test.each(['vdi', 'vpc', 'qcow2-compressed'] as const)('a build in the format %s, too', async (format) => {
   const outDir = await tempDirectory();
   const options = { ...(await specification('efi')), format };
   const first = await buildImage({ ...options, outDir });
@@ -92,7 +92,7 @@ test.each(['vdi', 'vpc', 'qcow2-compressed'] as const)('the whole way to %s, too
   await expectSame(second.image, first.image);
 });
 
-test('another closure gives other bytes, and SOURCE_DATE_EPOCH is every file’s time', async () => {
+test('another closure gives different bytes, and every file has the time SOURCE_DATE_EPOCH', async () => {
   const options = await specification('efi');
   const one = await buildAsNobody(options);
   const other = await buildAsNobody(options, { env: { SOURCE_DATE_EPOCH: '1700000000' } });

@@ -7,7 +7,7 @@ async function value(attribute: string, apply?: string): Promise<unknown> {
   return JSON.parse(await flake(['eval', '--json', `FLAKE#${attribute}`, ...more]));
 }
 
-test('the flake has what users plug in', async () => {
+test('the flake has its outputs for users', async () => {
   const outputs = JSON.parse(await flake(['flake', 'show', '--json', 'FLAKE'])) as Record<string, object>;
   expect(Object.keys(outputs).sort()).toEqual([
     'apps',
@@ -30,13 +30,13 @@ test('`nix run` finds the program', async () => {
   expect(await value('apps.x86_64-linux.default.program')).toMatch(/-nixos-disk-image[^/]*\/bin\/nixos-disk-image$/);
 });
 
-test('the overlay puts the tool among the packages', async () => {
+test('the overlay adds the tool to the packages', async () => {
   expect(
     await value('overlays.default', 'overlay: (overlay (import <nixpkgs> { }) { }).nixos-disk-image.meta.mainProgram'),
   ).toBe('nixos-disk-image');
 });
 
-test('the functions are those of nix/', async () => {
+test('the functions are those in nix/', async () => {
   const names =
     '({ makeDiskImage, verifyBoot }: [ (builtins.functionArgs makeDiskImage).config (builtins.functionArgs verifyBoot).image ])';
   expect(await value('lib', names)).toEqual([false, false]);

@@ -6,9 +6,9 @@ import { FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS, imageFileName } from '.
 import { PARTITION_LAYOUTS } from '../../../lib/formats/layouts.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
-// nix/make-disk-image.nix, evaluated as nixpkgs' callers do it. test/vm/nix builds with it.
+// Evaluates nix/make-disk-image.nix as nixpkgs' callers do. test/vm/nix builds with it.
 
-/** Something of the derivation: `image`; `specification` is what the tool is told. */
+/** An attribute of the derivation `image`; `specification` is the tool's input. */
 async function made(args: string, select = 'specification', config = '{ }'): Promise<unknown> {
   return evaluate(`
     let
@@ -29,7 +29,7 @@ const refusal = async (args: string, config?: string): Promise<string> =>
   );
 
 describe('nixpkgs’ callers, with their arguments', () => {
-  // nixos/modules/virtualisation, maintainers/scripts, tests: what each gets.
+  // The arguments in nixos/modules/virtualisation, maintainers/scripts and tests.
   const CALLERS: Readonly<Record<string, [args: string, expected: object, filename: string]>> = {
     amazon: [
       `{ name = "nixos-amazon-image"; baseName = "ami"; format = "vpc"; partitionTableType = "legacy+gpt"; diskSize = "auto";
@@ -131,8 +131,8 @@ describe('nixpkgs’ callers, with their arguments', () => {
   });
 });
 
-describe('it is a derivation like any other', () => {
-  test('with meta, passthru, outputs and overrideAttrs', async () => {
+describe('the image is an ordinary derivation', () => {
+  test('it has meta, passthru, outputs and overrideAttrs', async () => {
     const select = `{
       inherit (image) type name outputs system filename;
       inherit (image.meta) description;
@@ -146,12 +146,12 @@ describe('it is a derivation like any other', () => {
     });
   });
 
-  test('Hydra is offered a file of the format that qemu-img wrote', async () => {
+  test('Hydra gets a file in the format that qemu-img wrote', async () => {
     expect(await made('{ format = "qcow2-compressed"; }', 'image.buildCommand')).toContain('file qcow2-image');
     expect(await made('{ format = "vpc"; }', 'image.buildCommand')).toContain('file vpc-image');
   });
 
-  test('the channel keeps the modes of its files, and is where it belongs', async () => {
+  test('the channel keeps its path and the modes of its files', async () => {
     expect(await made('{ }', 'specification.channel')).toMatch(/-nixos-25\.11$/);
     expect(await made('{ copyChannel = false; }', 'specification ? channel')).toBe(false);
   });
@@ -162,18 +162,13 @@ const SYSTEMD_BOOT = (more = ''): string =>
   `{ boot.loader.systemd-boot = { enable = true; ${more} }; boot.loader.efi.efiSysMountPoint = "/boot"; }`;
 
 test.each<[string, string, string, RegExp]>([
-  [
-    'a layout that is none',
-    '{ partitionTableType = "gpt"; }',
-    '{ }',
-    /partitionTableType: is "gpt"; must be one of "efi"/,
-  ],
+  ['an unknown layout', '{ partitionTableType = "gpt"; }', '{ }', /partitionTableType: is "gpt"; must be one of "efi"/],
   ['a filesystem', '{ fsType = "ext3"; }', '{ }', /fsType: is "ext3"/],
   ['a format', '{ format = "iso"; }', '{ }', /format: is "iso"/],
   ['a size', '{ bootSize = "lots"; }', '{ }', /bootSize: "lots" is not a size/],
   ['a disk', '{ diskSize = "20 GB"; }', '{ }', /diskSize: "20 GB" is not "auto"/],
   [
-    'a boot partition behind the end',
+    'a boot partition beyond the end of the disk',
     '{ partitionTableType = "efi"; diskSize = "200"; bootSize = "256M"; }',
     '{ }',
     /bootSize: the boot partition would end at 256M/,
@@ -200,7 +195,7 @@ test.each<[string, string, string, RegExp]>([
     /is on a FAT/,
   ],
   [
-    'a user that is not there',
+    'an unknown user',
     '{ contents = [ { source = "/x"; target = "/x"; user = "alice"; group = "users"; } ]; }',
     '{ users = { users = { }; groups.users.gid = 100; }; }',
     /contents\[0\]\.user: the system does not declare the user alice/,
@@ -217,7 +212,7 @@ test.each<[string, string, string, RegExp]>([
   ['limine', '{ }', '{ boot.loader.limine.enable = true; }', /boot\.loader\.limine: its installer needs a VM/],
   ['lanzaboote', '{ }', '{ boot.lanzaboote.enable = true; }', /boot\.lanzaboote\.enable/],
   [
-    'GRUB without a place',
+    'GRUB for BIOS without a place for its core image',
     '{ partitionTableType = "efi"; }',
     GRUB(''),
     /boot\.loader\.grub\.devices: "efi" has no place/,
@@ -250,21 +245,21 @@ test.each<[string, string, string, RegExp]>([
     SYSTEMD_BOOT(),
     /efiSysMountPoint: is \/boot, but the ESP of "efixbootldr" is \/efi/,
   ],
-])('when it is evaluated, refused: %s', async (_, args, config, message) => {
+])('evaluation fails for %s', async (_, args, config, message) => {
   expect(await refusal(args, config)).toMatch(message);
 });
 
-test('all problems are told at once', async () => {
+test('all problems are reported at once', async () => {
   expect(await refusal('{ fsType = "ext3"; format = "iso"; touchEFIVars = true; }')).toMatch(
     /fsType: [\s\S]*format: [\s\S]*touchEFIVars: /,
   );
 });
 
-test('nothing is refused for a loader that is not to be installed', async () => {
+test('no loader is checked if none is installed', async () => {
   expect(await refusal('{ installBootLoader = false; }', SYSTEMD_BOOT())).toBe('nothing is refused');
 });
 
-test('options that a release of NixOS has removed are not looked at', async () => {
+test('options that a NixOS release has removed are ignored', async () => {
   const removed = '(throw "The option can no longer be used since it has been removed")';
   const config = `{ boot.loader.raspberryPi = ${removed}; boot.loader.initScript.enable = ${removed}; }`;
   expect(await refusal('{ }', config)).toBe('nothing is refused');
@@ -285,7 +280,7 @@ test('the layouts are those of the tool', async () => {
   expect(layouts).toEqual(expected);
 });
 
-test('so are the formats, and the root filesystems', async () => {
+test('the formats and the root filesystems are those of the tool', async () => {
   const formats = Object.fromEntries(
     IMAGE_FORMATS.map((format) => {
       const isReproducible = !FORMATS_WITH_RANDOM_IDENTIFIERS.includes(format);
@@ -302,7 +297,7 @@ test.each([
   ['consoleMode', '"max"'],
   ['editor', 'false'],
   ['timeoutStyle', '"hidden"'],
-])('%s is refused where no boot loader is installed', async (name, value) => {
+])('%s is refused if no boot loader is installed', async (name, value) => {
   const message = `${name}: contradicts installBootLoader = false`;
   expect(await refusal(`{ installBootLoader = false; ${name} = ${value}; }`, '{ }')).toContain(message);
 });

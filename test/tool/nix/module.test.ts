@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
-/** A configuration that takes the module, as far as `select` looks at it. */
+/** Evaluates `select` of a configuration with the module. */
 async function configured(module: string, select: string, which: 'module' | 'image' = 'image'): Promise<unknown> {
   return evaluate(
     `let system = import <nixpkgs/nixos> { configuration = { imports = [ (project + "/nix/${which}.nix") (${module}) ]; }; };
@@ -21,11 +21,11 @@ test.each([
     'hybrid',
   ],
   ['GRUB for EFI', '{ boot.loader.grub = { enable = true; efiSupport = true; devices = [ "nodev" ]; }; }', 'efi'],
-])('the layout is the one that %s is for', async (_, module, layout) => {
+])('the layout is the one for %s', async (_, module, layout) => {
   expect(await configured(module, 'specification.partitionTableType')).toBe(layout);
 });
 
-test('the filesystems of the layout are those of the system, whatever a host’s own configuration names', async () => {
+test('the system’s filesystems are those of the layout, regardless of the host’s configuration', async () => {
   const module = `{ boot.loader.systemd-boot.enable = true; nixosDiskImage.label = "site";
     fileSystems."/" = { device = "/dev/disk/by-uuid/0c9d"; fsType = "xfs"; }; }`;
   expect(await configured(module, 'config.fileSystems')).toEqual({
@@ -36,7 +36,7 @@ test('the filesystems of the layout are those of the system, whatever a host’s
   expect(await configured(other, 'builtins.attrNames config.fileSystems')).toEqual(['/', '/boot', '/efi']);
 });
 
-test('options are make-disk-image’s arguments', async () => {
+test('the options are make-disk-image’s arguments', async () => {
   const module = `{
     boot.loader.systemd-boot.enable = true;
     image.baseName = "host";
@@ -59,7 +59,7 @@ test('options are make-disk-image’s arguments', async () => {
   });
 });
 
-test('beside NixOS’s own variants, one of this name is built by nixos-rebuild build-image', async () => {
+test('nixos-rebuild build-image builds the variant with this name', async () => {
   const module = '{ boot.loader.systemd-boot.enable = true; nixosDiskImage.format = "raw"; }';
   expect(
     await configured(module, 'builtins.mapAttrs (_: image: image.filename) config.system.build.images', 'module'),
@@ -70,21 +70,17 @@ test('beside NixOS’s own variants, one of this name is built by nixos-rebuild 
 
 test.each([
   ['a value of the wrong type', '{ nixosDiskImage.partitionTableType = "gpt"; }', /partitionTableType' is not of type/],
+  ['an unknown option', '{ nixosDiskImage.partitionTable = "efi"; }', /nixosDiskImage.partitionTable' does not exist/],
   [
-    'an option that is not there',
-    '{ nixosDiskImage.partitionTable = "efi"; }',
-    /nixosDiskImage.partitionTable' does not exist/,
-  ],
-  [
-    'what cannot be done with it',
+    'a contradiction to the loader',
     '{ boot.loader.systemd-boot.enable = true; nixosDiskImage.partitionTableType = "legacy"; }',
     /partitionTableType: "legacy" does not support EFI/,
   ],
-])('%s is told when it is evaluated', async (_, module, message) => {
+])('evaluation reports %s', async (_, module, message) => {
   await expect(configured(module, 'config.system.build.image.drvPath')).rejects.toThrow(message);
 });
 
-test('the documentation has every option, as the module has it', async () => {
+test('the documentation has every option of the module', async () => {
   const options = (await evaluate(`
     let
       options = (import (project + "/nix/options.nix") { config = { }; inherit lib; }).options.nixosDiskImage;

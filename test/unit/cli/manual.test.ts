@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { makeProgram } from '../../../cli/program.ts';
 import { packageFile } from '../../../harness/cache-directory.ts';
 
-test('the manual page that is built has every command and option, and no line that roff would take for its own', async () => {
+test('the built manual page has every command and option, and no line that roff takes for a request', async () => {
   const page = await readFile(packageFile('dist/nixos-disk-image.1'), 'utf8');
   const escaped = (text: string): string => text.replaceAll('-', '\\-');
   for (const command of makeProgram('0', new AbortController().signal).commands) {

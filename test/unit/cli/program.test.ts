@@ -8,12 +8,12 @@ test.each([
   ['verify', '<image> [options]'],
   ['run', '<image> [options]'],
   ['diff', '<a> <b> [options]'],
-])('usage of %s: arguments come first, for an option with several values takes what stands behind it', (name, usage) => {
+])('usage of %s: arguments come first, because an option with several values takes what follows it', (name, usage) => {
   const command = program().commands.find((one) => one.name() === name);
   expect(command?.usage()).toBe(usage);
 });
 
-test('an image that an option took is told where to stand', async () => {
+test('the error for an image that an option took says where to put it', async () => {
   const verify = program();
   for (const command of verify.commands) command.configureOutput({ writeErr: () => {} }).exitOverride();
   const parsed = verify.parseAsync(['verify', '--firmware', 'bios', 'nixos.img'], { from: 'user' });

@@ -3,8 +3,8 @@ import { isLiveTerminal } from '../../../cli/progress.ts';
 
 test.each([
   ['a terminal', { isTTY: true, columns: 80 }, 'xterm', true],
-  ['a terminal without a size, as a build of Nix has', { isTTY: true, columns: 0 }, 'xterm', false],
-  ['a terminal that cannot go back', { isTTY: true, columns: 80 }, 'dumb', false],
+  ['a terminal without a size, as in a Nix build', { isTTY: true, columns: 0 }, 'xterm', false],
+  ['a terminal that cannot move the cursor', { isTTY: true, columns: 80 }, 'dumb', false],
   ['a file', {}, 'xterm', false],
 ] as const)('%s', (_, stream, term, live) => {
   expect(isLiveTerminal(stream, term)).toBe(live);

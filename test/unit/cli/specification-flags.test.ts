@@ -4,7 +4,7 @@ import { makeCommand } from '../../../cli/commands/declare.ts';
 import { specificationOf } from '../../../cli/specification-flags.ts';
 import { imageSpecSchema, parseImageSpec } from '../../../lib/spec/image-spec.ts';
 
-/** The specification that a command line asks for. */
+/** Returns the specification from a command line. */
 function specificationFor(...argv: string[]): Record<string, unknown> {
   let specification: Record<string, unknown> = {};
   const declaration = {
@@ -84,6 +84,6 @@ test('an entry of --contents is checked as one of a file is', () => {
   expect(() => parseImageSpec(specification)).toThrow(/contents\[0\].target: .*leaves the root/);
 });
 
-test('what is no choice of an option is refused by the command line', () => {
+test('the command line refuses an invalid choice', () => {
   expect(() => specificationFor('--console-mode', '17')).toThrow(/Allowed choices are 0, 1, 2/);
 });

@@ -34,13 +34,13 @@ async function failure(work: () => Promise<unknown>): Promise<InvalidOptionsErro
   throw new Error(`expected InvalidOptionsError, got ${error}`);
 }
 
-test('a file that cannot be read as YAML is told with line and column', async () => {
+test('a YAML syntax error has its line and column', async () => {
   const file = await write('broken.yaml', 'toplevel: ./result\ncontents: [1,\nformat: }\n');
   const { issues } = await failure(() => readSpecification(file));
   expect(issues[0]?.path).toBe(`${file}:3:1`);
 });
 
-test('what is wrong with an option is told where it stands, and the nearest name is suggested', async () => {
+test('an invalid option is reported with its position, and a similar name is suggested', async () => {
   const file = await write(
     'wrong.yaml',
     'toplevel: ./result\npartionTableType: efi\ncontents:\n  - source: a\n    target: /b\n    usr: root\ndiskSize: -1\n',
@@ -57,13 +57,13 @@ test('what is wrong with an option is told where it stands, and the nearest name
   );
 });
 
-test('what is not an object of options is refused', async () => {
+test('a specification that is not an object is refused', async () => {
   await expect(readSpecification(await write('list.yaml', '- 1\n'))).rejects.toThrow(/not an object of options/);
   await expect(readSpecification(await write('bad.ts', 'export default 1 +;'))).rejects.toThrow(/cannot be loaded/);
   await expect(readSpecification(join(directory, 'nothing.json'))).rejects.toThrow(/cannot be read/);
 });
 
-test('the JSON Schema has every option, each with words for an editor', () => {
+test('the JSON Schema has every option, each with a description for editors', () => {
   const { properties, required, additionalProperties } = imageSpecJsonSchema() as {
     properties: Record<string, { description?: string; enum?: string[] }>;
     required: string[];

@@ -1,19 +1,19 @@
 import { describe } from 'vitest';
 import { type BootExpectation, expect, test } from '../../../harness/vitest.ts';
 
-// Refused before anything is looked at or booted.
+// The matchers check their arguments before they inspect or boot an image.
 
 describe.each([
   ['a number', 42, /^toBoot: image: must be the path of a disk image; it is number$/],
   ['nothing', undefined, /it is undefined$/],
   ['an empty name', '', /it is ""$/],
-  ['what buildImage returns', { image: 'nixos.img' }, /it is an object; did you mean its "image"\?$/],
+  ['the result of buildImage', { image: 'nixos.img' }, /it is an object; did you mean its "image"\?$/],
 ])('%s is not an image', (_, image, message) => {
-  test('for toBoot', async () => {
+  test('toBoot refuses it', async () => {
     await expect(expect(image).toBoot({ firmware: 'efi' })).rejects.toThrow(message);
   });
 
-  test('nor for a test that expects no boot', async () => {
+  test('a test that expects the boot to fail refuses it too', async () => {
     const refused = { code: 'E_INVALID_OPTIONS' };
     await expect(expect(image).not.toBoot({ firmware: 'efi' })).rejects.toMatchObject(refused);
     await expect(expect(image).toFailBooting('no-boot-code', { firmware: 'efi' })).rejects.toMatchObject(refused);
@@ -22,14 +22,14 @@ describe.each([
 });
 
 test.each([
-  [undefined, /^toBoot: needs to be told where and how to boot: toBoot\(\{ firmware: 'efi' \}\)$/],
-  [{ firmware: 'efi', image: 'b.img' }, /^toBoot: image: is what expect\(\) is given/],
+  [undefined, /^toBoot: requires options with the firmware to boot: toBoot\(\{ firmware: 'efi' \}\)$/],
+  [{ firmware: 'efi', image: 'b.img' }, /^toBoot: image: is the argument of expect\(\)/],
 ])('toBoot refuses %j', async (expectation, message) => {
   const attempt = expect('a.img').toBoot(expectation as BootExpectation);
   await expect(attempt).rejects.toThrow(message);
 });
 
-test('toFailBooting needs the name of a failure', async () => {
+test('toFailBooting requires the name of a failure', async () => {
   const attempt = expect('a.img').toFailBooting({ firmware: 'efi' } as unknown as string, { firmware: 'efi' });
   await expect(attempt).rejects.toThrow(/^toFailBooting: failure: must be the name of a failure, .*; it is an object$/);
 });

@@ -27,7 +27,7 @@ test.each(['', 'M', '12X', '-1', '1e3', '512 M', '99999999P', Number.NaN, -1, 1.
   expect(parseIecSize(text)).toBeUndefined();
 });
 
-test('rounding brackets the value and lands on the unit', () => {
+test('rounding gives the next multiples of the unit', () => {
   fc.assert(
     fc.property(fc.nat(2 ** 40), fc.integer({ min: 1, max: 2 ** 20 }), (value, unit) => {
       const up = roundUp(value, unit);
@@ -41,12 +41,12 @@ test('rounding brackets the value and lands on the unit', () => {
   );
 });
 
-test('sectors and bytes are each other’s inverse, and half sectors are refused', () => {
+test('sectors and bytes convert both ways, and partial sectors are refused', () => {
   fc.assert(fc.property(fc.nat(2 ** 40), (sectors) => bytesToSectors(sectorsToBytes(sectors)) === sectors));
   expect(() => bytesToSectors(513)).toThrow(RangeError);
 });
 
-test('formats for people', () => {
+test('formats sizes and durations for people', () => {
   expect(formatBytes(37)).toBe('37 B');
   expect(formatBytes(512 * 1024 ** 2)).toBe('512 MiB');
   expect(formatBytes(1.44 * 1024 ** 3)).toBe('1.4 GiB');

@@ -9,7 +9,7 @@ import { codeBlock } from '../../helpers/code-blocks.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// The scripts of action.yml, run as GitHub's runner would: without the service, and without actions of others.
+// Runs the scripts of action.yml as GitHub's runner would, without the service and without third-party actions.
 
 interface Action {
   readonly inputs: Readonly<Record<string, { readonly default?: string; readonly description: string }>>;
@@ -27,7 +27,7 @@ beforeAll(async () => {
   action = parse(await readFile(packageFile('action.yml'), 'utf8')) as Action;
 });
 
-/** Runs the steps but the set-up. @returns the summary, what was kept, and the status. */
+/** Runs all steps except the setup. @returns the summary, the uploaded files and the status. */
 async function runAction(inputs: Readonly<Record<string, string>>) {
   const directory = await tempDirectory();
   const [summary, output] = [join(directory, 'summary.md'), join(directory, 'output')];
@@ -59,7 +59,7 @@ async function runAction(inputs: Readonly<Record<string, string>>) {
   return { exitCode, printed, summary: await readFile(summary, 'utf8'), kept: (await readdir(report)).sort(), outputs };
 }
 
-test('an image is verified, and its report is kept', async () => {
+test('an image is verified and its report is uploaded', async () => {
   const { exitCode, printed, summary, kept, outputs } = await runAction({
     ...{ image: image.image, firmware: 'bios\n' },
     arguments: '--check\ntest -d /nix/store\n\n--memory\n512\n',
@@ -70,25 +70,25 @@ test('an image is verified, and its report is kept', async () => {
   expect(outputs).toEqual({ image: image.image });
 });
 
-test('an image that is bad fails the job, with its cause in the summary', async () => {
+test('a bad image fails the job, with the cause in the summary', async () => {
   const { exitCode, summary } = await runAction({ image: image.image, firmware: 'bios', arguments: '--check\nfalse' });
   expect(exitCode).toBe(1);
   expect(summary).toMatch(/❌[\s\S]*`check-failed`/);
 });
 
-test('without an image there is nothing to do, and the log says so', async () => {
+test('without an image the action fails, and the log says why', async () => {
   const { exitCode, printed } = await runAction({});
   expect(exitCode).toBe(2);
   expect(printed).toContain('::error::give an image, or a specification');
 });
 
-test('an image and a specification at once are refused: only one would be used', async () => {
+test('an image together with a specification is refused, because only one would be used', async () => {
   const { exitCode, printed } = await runAction({ image: image.image, specification: 'image.json' });
   expect(exitCode).toBe(2);
   expect(printed).toContain('::error::image and specification contradict each other');
 });
 
-test('the workflow in the README gives it what it takes', () => {
+test('the workflow in the README uses the action’s inputs', () => {
   const { jobs } = parse(codeBlock('# boot.yml').text) as {
     jobs: { boot: { steps: { uses: string; with: object }[] } };
   };

@@ -16,7 +16,7 @@ beforeAll(async () => {
   demo = await prepareDemo();
 });
 
-test('build and verify: the path on standard output, progress on standard error, status 0', async () => {
+test('build and verify print the path on standard output and progress on standard error, with status 0', async () => {
   const directory = await tempDirectory();
   await writeFile(
     join(directory, 'image.json'),
@@ -39,7 +39,7 @@ test('build and verify: the path on standard output, progress on standard error,
   expect(checked.stdout).toMatch(/^BAD {3}out\/nixos.qcow2[\s\S]*FAIL {2}false/);
 });
 
-test('usage errors are status 2, all at once, and touch nothing', async () => {
+test('usage errors have status 2, are reported together and change nothing', async () => {
   const directory = await tempDirectory();
   await writeFile(
     join(directory, 'image.json'),
@@ -66,7 +66,7 @@ test('usage errors are status 2, all at once, and touch nothing', async () => {
   expect(await readdir(directory)).toEqual(['image.json']);
 });
 
-test('an image that cannot boot is status 1, with the stage and the cause', async () => {
+test('an image that cannot boot has status 1, with the stage and the cause', async () => {
   const directory = await tempDirectory();
   await mkdir(join(directory, 'out'));
   await writeFile(join(directory, 'empty.img'), Buffer.alloc(4 * 1024 * 1024));
@@ -77,7 +77,7 @@ test('an image that cannot boot is status 1, with the stage and the cause', asyn
   expect(verified.stdout).toMatch(/failed in stage "firmware" \(no-boot-signature\): .*not a boot sector/);
 });
 
-test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a build in order', async (signal) => {
+test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a build cleanly', async (signal) => {
   const directory = await tempDirectory();
   const building = execa(
     process.execPath,
@@ -92,7 +92,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a build in order', async (sig
   expect(await readdir(join(directory, 'out'))).toEqual([]);
 });
 
-test('doctor lists what is there', async () => {
+test('doctor lists the installed programs', async () => {
   const report = await cli(['doctor', '--json']);
   expect(report.exitCode, report.stdout).toBe(0);
   expect(JSON.parse(report.stdout)).toMatchObject({

@@ -32,7 +32,7 @@ async function digest(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** A program, what it has printed on either output, and its end. */
+/** A program, its output on both streams, and its end. */
 function start(argv: readonly string[], cwd?: string) {
   const [program = '', ...args] = argv;
   const child = spawn(program, args, { stdio: 'pipe', cwd });
@@ -56,7 +56,7 @@ function start(argv: readonly string[], cwd?: string) {
   return { child, printed, until, exitCode: async () => (await ended)[0] };
 }
 
-test('between two pipes, what is read is typed, and what the guest prints is printed', async () => {
+test('with two pipes, input is typed and the guest’s output is printed', async () => {
   const { child, printed, until, exitCode } = start(run());
   await until(/login: $/);
   child.stdin.write('root\n');
@@ -68,7 +68,7 @@ test('between two pipes, what is read is typed, and what the guest prints is pri
   expect(printed.err).not.toContain('Ctrl-]');
 });
 
-test('a reader that goes away ends it, without a word of EPIPE', async () => {
+test('it ends without an EPIPE message if its reader closes the pipe', async () => {
   const pipeline = 'set -o pipefail; "$@" < /dev/null | head -c 50 > /dev/null';
   const { exitCode, stderr } = await localExecutor.run(['bash', '-c', pipeline, 'bash', ...run()]);
   expect(exitCode, stderr.toString('utf8')).toBe(0);
@@ -76,7 +76,7 @@ test('a reader that goes away ends it, without a word of EPIPE', async () => {
   expect(stderr.toString('utf8')).not.toMatch(/EPIPE|Error/);
 });
 
-test('a terminal without a size serves, and Ctrl-] ends it', async () => {
+test('a terminal without a size works, and Ctrl-] ends it', async () => {
   const command = `stty rows 0 cols 0; exec ${run().map(quoteForDisplay).join(' ')}`;
   const { child, printed, until, exitCode } = start([
     'script',
@@ -94,7 +94,7 @@ test('a terminal without a size serves, and Ctrl-] ends it', async () => {
   expect(printed.out).not.toMatch(/Error|^ +at /m);
 });
 
-test('a signal ends it, with the status of what was interrupted', async () => {
+test('a signal ends it with the status of an interrupt', async () => {
   const { child, printed, until, exitCode } = start(run());
   await until(/SeaBIOS/);
   child.kill('SIGTERM');
@@ -102,7 +102,7 @@ test('a signal ends it, with the status of what was interrupted', async () => {
   expect(printed.err).toMatch(/: ended\n$/);
 });
 
-test('ports of the loopback lead to the guest; what is no port is refused before anything starts', async () => {
+test('loopback ports are forwarded to the guest; an invalid port is refused before anything starts', async () => {
   const probe = createServer();
   await once(probe.listen(0, '127.0.0.1'), 'listening');
   const { port } = probe.address() as AddressInfo;

@@ -12,7 +12,7 @@ interface Extent {
   readonly sizeBytes: number;
 }
 
-/** A copy of a good image, and what a fault does to it. */
+/** A copy of a good image, with methods that break it. */
 export class BrokenImage {
   readonly file: string;
   readonly disk: PartitionedDisk;
@@ -36,7 +36,7 @@ export class BrokenImage {
     return (await handle.read(Buffer.alloc(bytes), 0, bytes, offsetBytes)).buffer;
   }
 
-  /** Where GRUB's core image is, after its boot sector. */
+  /** The location of GRUB's core image, from its boot sector. */
   async core(): Promise<{ readonly offsetBytes: number; readonly sizeBytes: number }> {
     const sector = Number((await this.read(0x5c, 8)).readBigUInt64LE());
     const list = await this.read(sector * 512 + 0x1f4, 12);
@@ -58,10 +58,10 @@ export class BrokenImage {
     ]);
   }
 
-  /** Writes the partition table anew, with what `change` makes of its dump. @see sfdisk(8), "--dump" */
+  /** Rewrites the partition table from its dump, as changed by `change`. @see sfdisk(8), "--dump" */
   async changeTable(change: (dump: string) => string): Promise<void> {
     const dump = await run(['sfdisk', '--dump', this.file]);
-    // The last sector that can be used is where the disk ends now.
+    // The last usable sector depends on the current end of the disk.
     const input = change(dump.replace(/^last-lba:.*\n/m, ''));
     await run(['sfdisk', '--no-reread', '--no-tell-kernel', '--quiet', this.file], { input });
   }
@@ -93,7 +93,7 @@ export class BrokenImage {
     return readFile(local);
   }
 
-  /** Adds a file to the ESP, with the directories on the way. */
+  /** Adds a file to the ESP, and its parent directories. */
   addToEsp(path: string, content: Buffer | string): Promise<void> {
     return this.addToFat(this.esp, path, content);
   }
@@ -105,7 +105,7 @@ export class BrokenImage {
     );
   }
 
-  /** Makes the ESP's filesystem anew, with nothing on it. */
+  /** Reformats the ESP. */
   makeBootFilesystem(): Promise<void> {
     return this.formatFat(this.esp);
   }
@@ -119,7 +119,7 @@ export class BrokenImage {
     ]);
   }
 
-  /** A partition more, at the end of the disk, which grows by it. */
+  /** Adds a partition at the end of the disk, which grows by its size. */
   async addPartition(type: string, sizeBytes: number): Promise<Extent> {
     const { size } = await stat(this.file);
     await truncate(this.file, size + sizeBytes + MIB);
@@ -128,7 +128,7 @@ export class BrokenImage {
     return { offsetBytes, sizeBytes };
   }
 
-  /** Replaces a file of the ESP by what `change` makes of it. */
+  /** Changes a file on the ESP with `change`. */
   async changeOnEsp(pattern: RegExp, change: (content: Buffer) => Buffer | string): Promise<void> {
     const name = await this.espFile(pattern);
     const local = join(this.#directory, 'esp-file');
@@ -137,14 +137,14 @@ export class BrokenImage {
     await this.#mtools('mcopy', '-o', local, name);
   }
 
-  /** Where a link of the system leads: debugfs follows none. */
+  /** Resolves a link in the system, because debugfs does not follow links. */
   async linkOfSystem(path: string): Promise<string> {
     const target = /Fast link dest: "(.*)"/.exec(await this.debugfs(`stat ${this.system(path)}`))?.[1];
-    if (target === undefined) throw new Error(`${path} is no link`);
+    if (target === undefined) throw new Error(`${path} is not a link`);
     return target;
   }
 
-  /** A path of the system in the root filesystem. */
+  /** Returns a path of the system in the root filesystem. */
   system(path: string): string {
     return `${this.#toplevel}/${path}`;
   }
@@ -156,26 +156,26 @@ export class BrokenImage {
       cwd: this.#directory,
       input,
     });
-    // It exits 0 whatever happens; the first line is its version.
+    // debugfs always exits with status 0; its first line is its version.
     const said = stderr.toString('utf8').trim().split('\n').slice(1);
     if (said.length > 0) throw new Error(said.join('\n'));
     return stdout.toString('utf8');
   }
 
-  /** Replaces a file of the root filesystem. */
+  /** Replaces a file in the root filesystem. */
   async writeOnRoot(path: string, content: string | Buffer, mode = '0100555'): Promise<void> {
     const local = join(this.#directory, 'root-file');
     await writeFile(local, content);
     await this.debugfs(`rm ${path}`, `write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
-  /** Adds a file to the root filesystem, in a directory that is there. */
+  /** Adds a file to an existing directory in the root filesystem. */
   async addToRoot(path: string, content: string | Buffer, mode = '0100644'): Promise<void> {
     await writeFile(join(this.#directory, 'root-file'), content);
     await this.debugfs(`write root-file ${path}`, `sif ${path} mode ${mode}`);
   }
 
-  /** Replaces a script of the system by what `change` makes of it, which must be something else. */
+  /** Changes a script of the system with `change`, which must return different text. */
   async changeSystem(path: string, change: (script: string) => string): Promise<void> {
     const script = (await this.readFromRoot(this.system(path))).toString('utf8');
     const changed = change(script);

@@ -1,17 +1,17 @@
-/** A file of an initrd. */
+/** A file in an initrd. */
 export interface CpioFile {
-  /** From the root, without a leading slash. */
+  /** The path without a leading slash. */
   readonly path: string;
   readonly content: string | Buffer;
-  /** Of its type and permissions; default: an executable file. */
+  /** The file type and permissions; default: an executable file. */
   readonly mode?: number;
 }
 
 const DIRECTORY = 0o040755;
 const PROGRAM = 0o100755;
 
-/** An archive as the kernel takes it, to stand behind an initrd: what it has replaces what was there. Directories on the way
- *  are made. @see Linux Documentation/driver-api/early-userspace/buffer-format.rst */
+/** Builds an archive to append to an initrd: its files replace existing ones, and parent directories are created. @see Linux
+ *  Documentation/driver-api/early-userspace/buffer-format.rst */
 function cpioArchive(files: readonly CpioFile[]): Buffer {
   const directories = new Set<string>();
   for (const { path } of files)
@@ -27,13 +27,13 @@ function cpioArchive(files: readonly CpioFile[]): Buffer {
 function member({ path, content, mode = PROGRAM }: CpioFile, inode: number): Buffer[] {
   const bytes = Buffer.from(content as string);
   const name = Buffer.from(`${path}\0`);
-  // Inode, mode, owner, group, links, time, size, four numbers of devices, length of the name, checksum.
+  // Inode, mode, owner, group, links, time, size, four device numbers, length of the name, checksum.
   const numbers = [inode, mode, 0, 0, 1, 1, bytes.length, 0, 0, 0, 0, name.length, 0];
   const header = `070701${numbers.map((number) => number.toString(16).padStart(8, '0')).join('')}`;
   return [padded(Buffer.concat([Buffer.from(header), name])), padded(bytes)];
 }
 
-/** An initrd with more files behind it. */
+/** Appends files to an initrd. */
 export function withFiles(initrd: Buffer, files: readonly CpioFile[]): Buffer {
   return Buffer.concat([padded(initrd), cpioArchive(files)]);
 }

@@ -2,18 +2,18 @@ import type { VerifyBootOptions } from '../../../harness/verify/verify-boot.ts';
 import type { BaseName } from './bases/bases.ts';
 import type { BrokenImage } from './broken-image.ts';
 
-/** A good image that is broken in one way, and what the verifier must say of it. */
+/** A good image that is broken in one way, and the expected verdict. */
 export interface Fault {
-  /** How it is broken, in a few words. */
+  /** A few words about how it is broken. */
   readonly fault: string;
   readonly base: BaseName;
   readonly firmware: 'bios' | 'efi';
   readonly breakIt: (image: BrokenImage) => Promise<void>;
   readonly stage: string;
   readonly name: string;
-  /** What the cause must tell. */
+  /** Text that the cause must contain. */
   readonly cause: RegExp;
   readonly machine?: Partial<VerifyBootOptions>;
-  /** A minute or more until the verdict, or one of several of its kind: run where ALL_VERDICTS is set. */
+  /** Runs only if ALL_VERDICTS is set: the verdict takes a minute or more, or it is one of several similar faults. */
   readonly slow?: true;
 }

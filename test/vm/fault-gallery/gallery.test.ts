@@ -6,7 +6,7 @@ import { FAULTS } from './faults.ts';
 import { type Gallery, openGallery } from './gallery.ts';
 import { GalleryTable } from './table.ts';
 
-// Good images, each broken in one way: the verifier must name the stage and the cause, and never only a deadline.
+// Good images, each broken in one way: the verdict must name the stage and the cause, not just a time limit.
 
 const table = new GalleryTable();
 const all = process.env.ALL_VERDICTS !== undefined;
@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await gallery[Symbol.asyncDispose]();
-  // For docs/verify.md, when somebody measures.
+  // For the measurements in docs/verify.md.
   if (process.env.GALLERY_TABLE !== undefined) await table.write(process.env.GALLERY_TABLE);
 });
 
@@ -34,7 +34,7 @@ test.concurrent.each(
 
 test.concurrent.each(
   HARMLESS.filter(({ slow }) => all || slow !== true).map((one) => [`${one.fault}, ${one.firmware}`, one] as const),
-)('boots all the same: %s', async (_, harmless) => {
+)('boots in spite of it: %s', async (_, harmless) => {
   const report = await gallery.boot(harmless);
   expect(report.failure, report.console.slice(-15).join('\n')).toBeUndefined();
   expect(report.ok).toBe(true);
@@ -53,7 +53,7 @@ const GOOD = [
 ] as const;
 test.concurrent.each(
   all ? GOOD : GOOD.slice(0, 4),
-)('nothing is said of what they were before: %s, %s', async (base, firmware, options) => {
+)('the good image has no failure and no warning: %s, %s', async (base, firmware, options) => {
   const report = await verifyBoot({ image: await gallery.image(base), firmware, ...options });
   expect(report.failure).toBeUndefined();
   expect(report.warnings).toEqual([]);

@@ -8,11 +8,11 @@ import { type BaseName, Bases, copySparse } from './bases/bases.ts';
 import { BrokenImage } from './broken-image.ts';
 import type { Fault } from './fault.ts';
 
-/** Good images, and a way to boot copies of them that are broken in one way. */
+/** Good images, and a function that boots broken copies of them. */
 export interface Gallery extends AsyncDisposable {
-  /** A good image, which is not to be written to. */
+  /** A good image; do not write to it. */
   image(base: BaseName): Promise<string>;
-  /** A copy, broken. */
+  /** A broken copy. */
   broken(fault: Pick<Fault, 'base' | 'breakIt'>): Promise<string>;
   boot(fault: Pick<Fault, 'base' | 'firmware' | 'breakIt' | 'machine'>): Promise<BootReport>;
 }

@@ -5,7 +5,7 @@ import { FAULTS } from './faults.ts';
 
 const HEAD = ['| fault | firmware | stage | name | verdict after | after the last sign |', '|---|---|---|---|---|---|'];
 
-/** docs/verify.md's table of the gallery, out of a run's reports. */
+/** Renders the gallery's table in docs/verify.md from the reports of a run. */
 export class GalleryTable {
   readonly #rows = new Map<string, string>();
 

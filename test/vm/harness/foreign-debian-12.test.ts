@@ -1,6 +1,6 @@
 import { PASSPHRASE, PLAIN, ROOT, testForeignBoots } from '../../helpers/foreign/foreign-boots.ts';
 
-// Debian 12 as others set it up: GRUB and SYSLINUX, initramfs-tools, systemd and what some have instead.
+// Common Debian 12 setups: GRUB and SYSLINUX, initramfs-tools, systemd and its alternatives.
 
 testForeignBoots([
   { name: 'debian-12', firmware: 'efi', login: ROOT, check: 'grep -q bookworm /etc/os-release' },

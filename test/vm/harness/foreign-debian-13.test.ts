@@ -1,6 +1,6 @@
 import { PASSPHRASE, ROOT, testForeignBoots, WHEEL } from '../../helpers/foreign/foreign-boots.ts';
 
-// Debian 13 as others set it up: systemd-boot and unified kernel images, dracut.
+// Common Debian 13 setups: systemd-boot and unified kernel images, dracut.
 
 testForeignBoots([
   {

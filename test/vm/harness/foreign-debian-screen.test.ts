@@ -6,10 +6,13 @@ import { foreignImage } from '../../helpers/foreign/foreign-image.ts';
 import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-/** Where the root of the image debian-12 begins: behind 1 MiB for the table, 1 MiB of GRUB, an ESP of 4 MiB. */
+/** The offset of the root in the image debian-12: after 1 MiB for the table, 1 MiB for GRUB and an ESP of 4 MiB. */
 const DEBIAN_12_ROOT = 6 << 20;
 
-test.each(['bios', 'efi'] as const)('without a serial console it is judged by its screen: %s', async (firmware) => {
+test.each([
+  'bios',
+  'efi',
+] as const)('without a serial console the verdict is based on the screen: %s', async (firmware) => {
   const directory = await tempDirectory();
   const silent = join(directory, 'silent.img');
   await run(['cp', '--sparse=always', await foreignImage('debian-12'), silent]);
@@ -27,5 +30,5 @@ test.each(['bios', 'efi'] as const)('without a serial console it is judged by it
 
   const trusted = await verifyBoot({ image: silent, firmware, login: false });
   expect(trusted.failure).toBeUndefined();
-  expect(trusted.warnings.join('\n')).toMatch(/judged by the screen/);
+  expect(trusted.warnings.join('\n')).toMatch(/based on the screen/);
 });

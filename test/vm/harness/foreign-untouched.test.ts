@@ -5,7 +5,7 @@ import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { ROOT } from '../../helpers/foreign/foreign-boots.ts';
 import { foreignImage } from '../../helpers/foreign/foreign-image.ts';
 
-// Debian by mmdebstrap with GRUB: an image that never heard of this project.
+// Debian from mmdebstrap with GRUB: an image without any part of this project.
 
 const facts = async (file: string): Promise<unknown> => [
   createHash('sha256')
@@ -14,7 +14,7 @@ const facts = async (file: string): Promise<unknown> => [
   (await stat(file)).mtimeMs,
 ];
 
-test('it stays as it is', async () => {
+test('verification does not change the image', async () => {
   const image = await foreignImage('debian-12');
   const before = await facts(image);
   const report = await verifyBoot({ image, firmware: 'bios', login: ROOT });

@@ -6,7 +6,7 @@ import { foreignImage } from '../../helpers/foreign/foreign-image.ts';
 test.each([
   'bios',
   'efi',
-] as const)('a system without a serial console is judged by its screen: %s', async (firmware) => {
+] as const)('without a serial console the verdict is based on the screen: %s', async (firmware) => {
   const image = await foreignImage('busybox-screen');
   const asked = await verifyBoot({ image, firmware, login: ROOT });
   expect(asked.failure, asked.console.slice(-20).join('\n')).toMatchObject({
@@ -17,5 +17,5 @@ test.each([
 
   const trusted = await verifyBoot({ image, firmware, login: false });
   expect(trusted.failure).toBeUndefined();
-  expect(trusted.warnings.join('\n')).toMatch(/judged by the screen/);
+  expect(trusted.warnings.join('\n')).toMatch(/based on the screen/);
 });

@@ -13,16 +13,16 @@ interface Job {
   readonly steps: readonly { readonly run?: string }[];
 }
 
-/** What a job runs of vitest's. */
+/** Runs vitest as a CI job does. */
 function commands(job: Job): string[] {
   return job.steps.flatMap(({ run }) => (run?.startsWith('npx vitest') ? [run.trim()] : []));
 }
 
-test('the tests of the docs, on the machines of the docs’ CI: one report, and one page with every boot', async () => {
+test('the tests from the docs, on the docs’ CI machines, make one report and one page with every boot', async () => {
   const { image } = await demoImage('demo-grub-hybrid', {
     ...{ partitionTableType: 'hybrid', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
   });
-  // In the package, where its own name resolves to what was built.
+  // Inside the package, where its name resolves to the build output.
   const directory = await mkdtemp(join(packageFile('dist'), 'shards-'));
   onTestFinished(() => removeTree(directory));
   for (const name of ['test', 'images']) await mkdir(join(directory, name));
@@ -46,7 +46,7 @@ test('the tests of the docs, on the machines of the docs’ CI: one report, and 
   expect((await readdir(join(directory, '.vitest-reports'))).length).toBe(shards.length);
   for (const command of commands(jobs.report)) expect(await type(command)).toMatch(/4 passed/);
   const page = await readFile(join(directory, 'boots.html'), 'utf8');
-  // The two of test.each, and the README's; a machine that a test drives itself has no report.
+  // The two of test.each, and the README's; a machine that a test controls itself has no report.
   expect([...page.matchAll(/<section id="boot-/g)].length).toBe(3);
   expect(page).toContain('boots: bios');
   expect(await readFile(join(directory, 'boots.xml'), 'utf8')).toContain('tests="4" failures="0"');

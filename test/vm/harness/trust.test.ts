@@ -13,7 +13,7 @@ import { tempDirectory } from '../../helpers/temp-directory.ts';
 import { BrokenImage } from '../fault-gallery/broken-image.ts';
 import { ACTIVATION } from '../fault-gallery/parts.ts';
 
-// The image is somebody's, and what is in it may be hostile.
+// The image may be hostile.
 
 let good: BuiltImage;
 beforeAll(async () => {
@@ -32,7 +32,7 @@ async function facts(file: string): Promise<unknown> {
   ];
 }
 
-test('an image is as it was when its verification is killed half way, and nothing of that stays', async () => {
+test('a killed verification leaves the image unchanged, and no files or processes', async () => {
   const before = await facts(good.image);
   const temporary = await tempDirectory();
   vi.stubEnv('TMPDIR', temporary);
@@ -47,13 +47,13 @@ test('an image is as it was when its verification is killed half way, and nothin
   child.kill('SIGKILL');
   await gone;
   expect(await facts(good.image)).toEqual(before);
-  // Its QEMU ends with the pty, and the next machine takes away what it left.
+  // Its QEMU ends with the pty, and the next machine removes its files.
   expect((await verifyBoot({ image: good.image, firmware: 'bios' })).ok).toBe(true);
   expect(await facts(good.image)).toEqual(before);
   expect(await readdir(temporary)).toEqual([]);
 });
 
-test('QEMU runs in its sandbox, without a network, with its sockets where only this user goes', async () => {
+test('QEMU runs in its sandbox, without a network, with its sockets in a private directory', async () => {
   await using machine = await startMachine({ image: good.image, firmware: 'bios' });
   await machine.waitForConsoleText('SeaBIOS');
   const argv = machine.qemu.argv.join(' ');
@@ -64,7 +64,7 @@ test('QEMU runs in its sandbox, without a network, with its sockets where only t
   expect((await stat(dirname(socket))).mode & 0o777).toBe(0o700);
 });
 
-/** The good image with another stage 2. */
+/** The good image with a different stage 2. */
 async function hostile(script: string): Promise<string> {
   const image = join(await tempDirectory(), 'hostile.img');
   await run(['cp', '--sparse=always', good.image, image]);
@@ -82,13 +82,13 @@ test('a guest that prints prompts and verdicts is not believed', async () => {
   expect(report.failure?.stage).toMatch(/login|checks/);
 });
 
-test('a program that prints what looks like a prompt does not keep the real one from being found', async () => {
+test('a program that prints a fake prompt does not hide the real one', async () => {
   const image = await hostile(String.raw`printf 'how to login: \nfoo login: \n'`);
   const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure, report.console.slice(-10).join('\n')).toBeUndefined();
 });
 
-test('a guest that floods its console is ended, and its record has a cap', async () => {
+test('a guest that floods its console is ended, and its log is limited', async () => {
   const image = await hostile(`while :; do cat /proc/kallsyms; done`);
   const logFile = join(await tempDirectory(), 'console.log');
   const report = await verifyBoot({ image, firmware: 'bios', logFile });

@@ -35,7 +35,7 @@ test('times out', { timeout: 4000 }, async () => {
   });
 });
 
-test('the next has the host for itself', { timeout: 60_000 }, async ({ task }) => {
+test('the next test finds no QEMU', { timeout: 60_000 }, async ({ task }) => {
   await vi.waitFor(() => expect(machines()).toEqual([]), { timeout: 30_000 });
   expect(checked).toBe(false);
   expect(task.meta.boots).toBeUndefined();
@@ -45,7 +45,7 @@ test('does not boot', { timeout: 300_000 }, async () => {
   await expect(image).not.toBoot({ firmware: 'bios' });
 });
 
-test('does not boot for this reason, and not for that', { timeout: 300_000 }, async () => {
+test('does not boot for one reason, and not for another', { timeout: 300_000 }, async () => {
   await expect(image).toFailBooting('no-boot-code', { firmware: 'bios' });
   await expect(image).not.toFailBooting('kernel-panic', { firmware: 'bios' });
 });
@@ -59,11 +59,11 @@ const reportSchema = z.object({
   ),
 });
 
-test('a test that times out leaves no machine, and a failure that a test expects is green on the page', async () => {
+test('a test that times out leaves no machine, and an expected failure is green on the page', async () => {
   const { image } = await demoImage('tiny-systemd-boot', {
     ...{ partitionTableType: 'efi', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
   });
-  // In the package, where its own name resolves to what was built.
+  // Inside the package, where its name resolves to the build output.
   const directory = await mkdtemp(join(packageFile('dist'), 'vitest-'));
   onTestFinished(() => removeTree(directory));
   await writeFile(join(directory, 'image.test.ts'), TESTS);
@@ -84,7 +84,7 @@ test('a test that times out leaves no machine, and a failure that a test expects
   ).toEqual(['failed', 'passed', 'passed', 'passed']);
   expect(said).toContain('Test timed out in 4000ms');
   const page = await readFile(join(directory, 'boots.html'), 'utf8');
-  // The one that timed out came to no verdict.
+  // The one that timed out has no verdict.
   expect(page.match(/<section id="boot-/g)).toHaveLength(3);
   expect(page).toContain('<title>Boot verification: good</title>');
   expect(page).not.toContain('class="verdict bad"');

@@ -13,7 +13,7 @@ import { MIB } from '../../../lib/units.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// The fixtures and matchers that people use in their own tests, used here as they would.
+// Uses the fixtures and matchers in the same way as tests of users.
 
 let image: BuiltImage;
 beforeAll(async () => {
@@ -24,7 +24,7 @@ beforeAll(async () => {
   });
 });
 
-test('an image boots, and what is asked of it inside is true', async () => {
+test('an image boots and its checks pass', async () => {
   const baseline = `${await tempDirectory()}/baseline.json`;
   await expect(image.image).toBoot({
     firmware: 'efi',
@@ -44,11 +44,11 @@ test('an image boots, and what is asked of it inside is true', async () => {
   });
 });
 
-test('an image that cannot boot in legacy mode fails for that reason', async () => {
+test('an image that cannot boot with a BIOS fails for that reason', async () => {
   await expect(image.image).toFailBooting('no-boot-code', { firmware: 'bios' });
 });
 
-describe('a check that is wrong says what it found', () => {
+describe('a failed check says what it found', () => {
   test.each([
     ['ownership', checkOwnership([{ path: '/etc', owner: 'nobody' }]), /\/etc is root:root \(0:0\), not nobody/],
     ['secure boot', checkSecureBoot('on'), /expected "on", found "off"/],
@@ -57,7 +57,7 @@ describe('a check that is wrong says what it found', () => {
   });
 });
 
-test('a machine with the verbs of NixOS’s test driver', async ({ machine }) => {
+test('a machine has the methods of the NixOS test driver', async ({ machine }) => {
   const vm = await machine({ image: image.image, firmware: 'efi', forwardPorts: [] });
   await vm.login();
   await vm.waitForUnit('multi-user.target');
@@ -71,7 +71,7 @@ test('a machine with the verbs of NixOS’s test driver', async ({ machine }) =>
   expect(width).toBeGreaterThan(600);
   expect(png.subarray(1, 4).toString()).toBe('PNG');
 
-  // A warm start: back to where it was, without a boot.
+  // Back to the snapshot, without a boot.
   await vm.save('before');
   await vm.succeed('touch /changed');
   await vm.restore('before');

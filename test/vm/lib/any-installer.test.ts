@@ -7,7 +7,8 @@ import { extractFilesystem } from '../../../lib/steps/extract-filesystem.ts';
 import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// The builder VM prepares for an installer what make-disk-image prepares: a system whose switch-to-configuration records what it sees.
+// The builder VM gives an installer the same environment as make-disk-image. The system's switch-to-configuration records what it
+// sees.
 
 const HASH = 'abcdfghijklmnpqrsvwxyz0123456789';
 const SYSTEM = `/nix/store/${HASH}-nixos-system-recorder`;
@@ -28,7 +29,7 @@ busybox dd if=/dev/urandom of=/boot/loader/random-seed bs=32 count=1 2>/dev/null
 busybox touch /boot/loader/entry
 `;
 
-/** A private store with it, and a closureInfo. */
+/** A private store with the system, and its closureInfo. */
 async function recorder(): Promise<{ readonly store: string; readonly closureInfo: string }> {
   const store = await tempDirectory();
   const at = (path: string): string => join(store, path);
@@ -38,7 +39,7 @@ async function recorder(): Promise<{ readonly store: string; readonly closureInf
   await writeFile(at(`${SYSTEM}/init`), '#!/bin/sh\n', { mode: 0o755 });
   await writeFile(at(`${SYSTEM}/activate`), `#!${SHELL}/bin/busybox sh\n`, { mode: 0o755 });
   await writeFile(at(`${SYSTEM}/bin/switch-to-configuration`), RECORD, { mode: 0o755 });
-  // As nixpkgs makes it, by the same function of Nix.
+  // Made by the same Nix function as in nixpkgs.
   const settings =
     '{ bootPath = "/boot"; devices = [ "/dev/sda" "/dev/disk/by-id/ata-A&B" "nodev" ]; users = { }; timeout = 5; }';
   const xml = await run(['nix-instantiate', '--eval', '--json', '--expr', `builtins.toXML ${settings}`]);
@@ -51,7 +52,7 @@ async function recorder(): Promise<{ readonly store: string; readonly closureInf
   return { store, closureInfo };
 }
 
-test('an installer finds its devices, a HOME of its own and the boot partition, and leaves nothing that is of this run alone', async () => {
+test('an installer finds its devices, its own HOME and the boot partition, and leaves no temporary files', async () => {
   const directory = await tempDirectory();
   const id = join(directory, 'machine-id');
   await writeFile(id, '0123456789abcdef0123456789abcdef\n');
@@ -83,7 +84,7 @@ test('an installer finds its devices, a HOME of its own and the boot partition, 
   expect([...boot.keys()].filter((path) => path.startsWith('loader/'))).toEqual(['loader/entry']);
 });
 
-test('what contents put into /tmp is seen by the installer, and names, owners and attributes survive being laid out again', async () => {
+test('the installer sees contents in /tmp, and names, owners and attributes survive a second layout', async () => {
   const directory = await tempDirectory();
   const source = join(directory, 'größe.txt');
   await writeFile(source, 'content');

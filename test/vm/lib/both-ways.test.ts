@@ -7,10 +7,11 @@ import { diffImages } from '../../../lib/diff/diff-images.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// The same specification gives the same system, whether its own installer runs in the builder VM or the loader is installed on this host:
-// what is different is what the system's activation made in the VM, which it makes at every boot.
+// The same specification gives the same system, whether its installer runs in the builder VM or the loader is installed on this
+// host:
+// only files that the system's activation creates at every boot differ, because it ran in the VM.
 
-/** What the activation of the demo system makes. */
+/** Files that the activation of the demo system creates. */
 const ACTIVATION = [
   /^\/(bin|sbin|mnt)$/,
   /^\/etc\/(fstab|group|hostname|inittab|issue|mtab|os-release|passwd|profile|securetty|shadow|static)$/,
@@ -18,7 +19,7 @@ const ACTIVATION = [
   /^\/var\/(cache|empty|lib|log|run|tmp)$/,
 ];
 
-test('every option does the same both ways', async () => {
+test('every option has the same effect both ways', async () => {
   const demo = await prepareDemo();
   const directory = await tempDirectory();
   const source = join(directory, 'source');
@@ -44,7 +45,7 @@ test('every option does the same both ways', async () => {
   const inVm = await buildImage({ ...options, outDir: join(directory, 'vm') }, { startBuilder: startBuilderVm });
   const offline = await buildImage({
     ...options,
-    // The demo system's own installer waits no longer.
+    // The timeout of the demo system's own installer.
     ...{ outDir: join(directory, 'offline'), bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
   });
   expect(offline.disk).toEqual(inVm.disk);
@@ -52,7 +53,7 @@ test('every option does the same both ways', async () => {
   const unexpected = differences.filter(
     ({ what, field, b }) =>
       !(field === undefined && b === undefined && ACTIVATION.some((pattern) => pattern.test(what))) &&
-      // What counts them.
+      // The counters of files.
       !(what === 'superblock' || field === 'links'),
   );
   expect(unexpected).toEqual([]);

@@ -29,7 +29,7 @@ async function listed(directory: string): Promise<string[]> {
   return (await readdir(directory)).sort();
 }
 
-test('postVM sees the finished image before it has its name', async () => {
+test('postVM sees the finished image before it gets its name', async () => {
   const outDir = await tempDirectory();
   let seen = '';
   const built = await buildImage(
@@ -50,7 +50,7 @@ test('postVM sees the finished image before it has its name', async () => {
   expect(await listed(outDir)).toEqual(['info', 'nixos.qcow2']);
 });
 
-test('a postVM that fails publishes nothing, and what was there stays', async () => {
+test('a failed postVM publishes nothing, and existing files stay', async () => {
   const outDir = await tempDirectory();
   await writeFile(join(outDir, 'nixos.img'), 'precious');
   await expect(buildImage(options(outDir, { postVM: ['false'] }), context)).rejects.toThrow(/postVM/);
@@ -58,7 +58,7 @@ test('a postVM that fails publishes nothing, and what was there stays', async ()
   expect(await readFile(join(outDir, 'nixos.img'), 'utf8')).toBe('precious');
 });
 
-test('without a builder, what needs one is told before anything is touched', async () => {
+test('without a builder, options that need one are reported before anything is changed', async () => {
   const outDir = join(await tempDirectory(), 'out');
   const attempt = buildImage(options(outDir, { partitionTableType: 'efi' }));
   await expect(attempt).rejects.toThrow(InvalidOptionsError);
@@ -77,7 +77,7 @@ test('an outDir that cannot be a directory is an option error', async () => {
   });
 });
 
-test('without a boot loader no builder is needed, and the tree is in the image', async () => {
+test('without a boot loader no builder is needed, and the image has the tree', async () => {
   const outDir = await tempDirectory();
   const built = await buildImage(options(outDir, { installBootLoader: false }));
   const at = `nixos.img?offset=${built.disk.root.offsetBytes}`;
@@ -112,11 +112,11 @@ test('two builds at once into one directory both succeed', async () => {
   expect(await listed(outDir)).toEqual(['nixos.img']);
 });
 
-test('what a killed build left is removed by the next one', async () => {
+test('files of a killed build are removed by the next one', async () => {
   const outDir = await tempDirectory();
   const left = join(outDir, '.nixos-disk-image-dead00');
   await mkdir(join(left, 'root'), { recursive: true });
-  // Nobody holds it.
+  // No process holds its lock.
   await writeFile(join(left, 'lock'), '');
   await buildImage(options(outDir, { installBootLoader: false }));
   expect(await listed(outDir)).toEqual(['nixos.img']);
@@ -132,9 +132,9 @@ test('a user that the system does not have is named', async () => {
   expect(await listed(join(directory, 'out'))).toEqual([]);
 });
 
-test('a switch-to-configuration that fails has its own output in the error', async () => {
+test('the error of a failed switch-to-configuration contains its output', async () => {
   const directory = await tempDirectory();
-  // GRUB for BIOS has no place in a GPT without a BIOS boot partition.
+  // GRUB for BIOS cannot be installed on a GPT without a BIOS boot partition.
   const attempt = buildImage(
     options(directory, { toplevel: demo.systems['demo-grub-bios'], partitionTableType: 'efi' }),
     context,
@@ -146,13 +146,13 @@ test('a switch-to-configuration that fails has its own output in the error', asy
   expect(await listed(directory)).toEqual([]);
 });
 
-test('a disk that is too small for the system is told with numbers', async () => {
+test('a disk that is too small for the system is reported with sizes', async () => {
   const outDir = await tempDirectory();
   await expect(buildImage(options(outDir, { diskSize: 24 }), context)).rejects.toThrow(NoSpaceError);
   expect(await listed(outDir)).toEqual([]);
 });
 
-test('a host disk that fills while the builder works is told as such, at once', async () => {
+test('a host disk that fills up while the builder works is reported immediately', async () => {
   const directory = await tempDirectory();
   const outDir = join(directory, 'small');
   await mkdir(outDir);

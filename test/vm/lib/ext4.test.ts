@@ -15,7 +15,7 @@ const directory = (path: string): TreeEntry => ({
   ...{ source: '', target: '', hardLink: undefined },
 });
 
-test('a kernel goes on filling a store past 65,000 paths, and finds those that are there', async () => {
+test('a kernel continues to fill a store beyond 65,000 paths, and finds existing ones', async () => {
   const image = join(await tempDirectory(), 'disk.img');
   const sizeBytes = 400 * MIB;
   await createDisk({ image, sizeBytes });

@@ -5,7 +5,7 @@ import { buildImage } from '../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
-// A system with GRUB's font, picture, users, entries, files and a remembered default: installed without a VM, and booted.
+// A system with GRUB's font, picture, users, entries, files and a saved default is installed without a VM and booted.
 
 async function image(): Promise<string> {
   const demo = await prepareDemo();
@@ -16,17 +16,17 @@ async function image(): Promise<string> {
   return built.image;
 }
 
-test.each(['bios', 'efi'] as const)('%s: the menu as the system is configured boots it', async (firmware) => {
+test.each(['bios', 'efi'] as const)('%s: the configured menu boots the system', async (firmware) => {
   const console: Buffer[] = [];
   const options = {
     ...{ image: await image(), firmware },
     checks: [
       checkFirmwareMode(firmware),
-      // Nothing for the installer to do at the next rebuild.
+      // The installer has nothing to do at the next rebuild.
       commandCheck('[ "$(head -n 3 /boot/grub/state | tr "\\n" " ")" = "grub 2.06 both " ]'),
-      // Whoever is at the menu cannot have another command line.
+      // Users at the menu cannot change the command line.
       commandCheck("grep -qF \"password admin 'it'\\\\''s $\"secret /boot/grub/grub.cfg"),
-      // GRUB itself wrote down what it booted.
+      // GRUB saved the booted entry.
       commandCheck('grep -qx saved_entry=NixOS /boot/grub/grubenv'),
       commandCheck('cmp /boot/background.png "/boot/extra file"'),
       commandCheck('[ -e /boot/grub/i386-pc/chain.mod ] && [ -e /boot/grub/x86_64-efi/chain.mod ]'),
@@ -34,6 +34,6 @@ test.each(['bios', 'efi'] as const)('%s: the menu as the system is configured bo
   };
   const report = await verifyBoot(options, { onConsole: (data) => console.push(Buffer.from(data)) });
   expect(report).toMatchObject({ ok: true });
-  // extraConfig ran, and so what stands before it.
+  // extraConfig ran, and so did everything before it.
   expect(Buffer.concat(console).toString('latin1')).toContain('of extraConfig');
 });

@@ -13,7 +13,7 @@ import { tempDirectory } from '../../helpers/temp-directory.ts';
 test.each([
   ['hybrid', 'tiny-grub-hybrid', 'bios'],
   ['efi', 'tiny-systemd-boot', 'efi'],
-] as const)('%s, %s: the VM way gives the same bytes years later, and they boot', async (partitionTableType, system, firmware) => {
+] as const)('%s, %s: a build with the VM gives the same bytes years later, and they boot', async (partitionTableType, system, firmware) => {
   const demo = await prepareDemo();
   const directory = await tempDirectory();
   const specification = {
@@ -37,7 +37,7 @@ test.each([
   expect((await verifyBoot({ image: first.image, firmware })).ok).toBe(true);
 });
 
-test('laid out again, every path has the type, mode, owner and target that the VM left', async () => {
+test('after the second layout, every path has the type, mode, owner and target from the VM', async () => {
   const demo = await prepareDemo();
   const directory = await tempDirectory();
   const specification = {

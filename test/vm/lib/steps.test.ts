@@ -20,7 +20,7 @@ import { writeConfigFile } from '../../../lib/steps/write-config-file.ts';
 import { MIB } from '../../../lib/units.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 
-// The half of the procedure that needs root, each step on its own, in the order a script calls them.
+// The steps that need root, one by one, in the order in which a script calls them.
 
 let vm: BuilderVm;
 let disk: PartitionedDisk;
@@ -72,7 +72,7 @@ test('writeConfigFile writes the file', async () => {
   );
 });
 
-test('nixosEnter activates, then runs the command in namespaces of its own', async () => {
+test('nixosEnter activates the system, then runs the command in its own namespaces', async () => {
   const before = await inside('sh', '-c', 'wc -l < /proc/mounts');
   const result = await nixosEnter(
     { command: ['sh', '-c', 'id -u alice; echo "$$"; ls -d /run/current-system'] },
@@ -88,7 +88,7 @@ test('nixosEnter activates, then runs the command in namespaces of its own', asy
   );
 });
 
-test('nixosEnter uses a real nixos-enter when told to', async () => {
+test('nixosEnter uses a real nixos-enter if requested', async () => {
   await vm.run([
     'sh',
     '-c',
@@ -122,7 +122,7 @@ test('chownContents gives files to names of the installed system', async () => {
     '%n %u:%g %a',
     ...['.', 'page', 'tool'].map((name) => `/mnt/srv/site/${name}`),
   );
-  // The kernel takes the setuid and setgid bits of a file away when its owner changes.
+  // The kernel removes a file's setuid and setgid bits when its owner changes.
   expect(facts.split('\n')).toEqual([
     '/mnt/srv/site/. 1000:1 2775',
     '/mnt/srv/site/page 1000:1 644',
@@ -138,7 +138,7 @@ test('removeMachineId removes it', async () => {
   expect((await vm.run(['test', '-e', '/mnt/etc/machine-id'])).exitCode).toBe(1);
 });
 
-test('unmountRoot unmounts all of it, and the filesystem can then be tuned', async () => {
+test('unmountRoot unmounts everything, and the filesystem can then be tuned', async () => {
   await unmountRoot({}, { executor: vm });
   expect(await inside('sh', '-c', 'grep -c /mnt /proc/mounts')).toBe('0');
   await expect(unmountRoot({}, { executor: vm })).rejects.toThrow(/cannot unmount \/mnt/);

@@ -15,7 +15,7 @@ beforeAll(async () => {
   dropIn = await prepareDropIn();
 });
 
-test('a sandboxed nix-build gives an image that boots in BIOS and EFI, and --check rebuilds it identical', async () => {
+test('a sandboxed nix-build makes an image that boots in BIOS and EFI, and --check rebuilds it identically', async () => {
   const system = { flavour: 'tiny', variant: 'grub-hybrid' };
   const options = `{
     partitionTableType = "hybrid";
@@ -41,7 +41,7 @@ test('a sandboxed nix-build gives an image that boots in BIOS and EFI, and --che
             await machine.succeed('grep -q hello /srv/hello.txt');
             expect(await machine.succeed("stat -c '%a %U %G' /srv/hello.txt")).toBe('640 nobody nogroup');
             expect(await machine.succeed('ls /root/.nix-defexpr/channels/nixos')).toContain('pkgs.nix');
-            // Of what the channel is, modes are a part.
+            // The modes of the channel's files count too.
             await machine.succeed('test -x /root/.nix-defexpr/channels/nixos/stdenv.sh');
             return undefined;
           },
@@ -50,11 +50,11 @@ test('a sandboxed nix-build gives an image that boots in BIOS and EFI, and --che
     });
     expect(report.ok, renderText(report)).toBe(true);
   }
-  // Nix compares the two outputs bit for bit, and fails where they differ.
+  // Nix compares the two outputs bit by bit and fails if they differ.
   expect(await dropIn.build({ ...system, arguments: options }, ['--check'])).toBe(output);
 });
 
-test('formats, variables of EFI, the hook and identifiers are arguments as in nixpkgs', async () => {
+test('formats, EFI variables, the hook and identifiers are arguments as in nixpkgs', async () => {
   const output = await dropIn.build({
     flavour: 'tiny',
     variant: 'systemd-boot',
@@ -122,7 +122,7 @@ test('a hook that fails fails the build', async () => {
   await expect(build).rejects.toThrow(/postVM: status 1 of: false/);
 });
 
-test('a check of a flake boots the image of a configuration, and keeps the report', async () => {
+test('a flake check boots the image of a configuration and keeps the report', async () => {
   const directory = await tempDirectory();
   const file = join(directory, 'check.nix');
   const project = packageFile('.');
@@ -162,7 +162,7 @@ test('a check of a flake boots the image of a configuration, and keeps the repor
   await expect(dropIn.buildFile(file)).rejects.toThrow(/does not boot correctly/);
 });
 
-test('the package answers with its version, and its tests pass', async () => {
+test('the package prints its version, and its tests pass', async () => {
   const file = join(await tempDirectory(), 'test.nix');
   await writeFile(file, `((import <nixpkgs> { }).callPackage ${packageFile('nix/package.nix')} { }).tests.version`);
   expect(await readFile(await dropIn.buildFile(file), 'utf8')).toMatch(/^\d+\.\d+\.\d+\n$/);

@@ -3,12 +3,12 @@ import { equalCheck } from '../../../harness/verify/checks.ts';
 import { FOREVER, testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { consoleProgram, SYSVINIT } from './words.ts';
 
-// What the cause is: progress is news, not bytes, and each stage's failure is its own.
+// The causes of failed boots: new output is progress, repeated output is not, and each stage has its own failures.
 
 const checks = [equalCheck('a shell answers', 'echo $((6 * 7))', '42')];
 const UUID = '0c9df1a2-3f52-4d0a-9a55-5d5e5d6b7c11';
 
-/** What systemd shows while it waits: each line goes over the one before. @see systemd src/core/manager.c, show-status.c */
+/** The status lines of a waiting systemd, each of which overwrites the one before. @see systemd src/core/manager.c, show-status.c */
 const jobFor = (what: string, limit: string): string => String.raw`
   i=2
   while :; do
@@ -16,7 +16,7 @@ const jobFor = (what: string, limit: string): string => String.raw`
     i=$((i + 1)); sleep 1
   done`;
 
-/** A program of one instruction that jumps to itself: the smallest ELF file there is, for x86_64. */
+/** A minimal ELF file for x86_64 with one instruction that jumps to itself. */
 const TIGHT_LOOP = ((): Buffer => {
   const file = Buffer.alloc(122);
   file.write('\x7fELF\x02\x01\x01', 'latin1');
@@ -39,7 +39,7 @@ const TIGHT_LOOP = ((): Buffer => {
   return file;
 })();
 
-/** Work of many kinds, in silence, for about this many seconds of the guest's. */
+/** Silent work of many kinds, for about this many seconds in the guest. */
 const silentWork = (seconds: number): string => `
   end=$(($(date +%s) + ${seconds}))
   while [ $(date +%s) -lt $end ]; do
@@ -55,7 +55,7 @@ const grubConfig = (config: string): VerdictCase['guest'] => ({
 
 const CASES: readonly VerdictCase[] = [
   {
-    boot: 'GRUB tries the same again and again',
+    boot: 'GRUB repeats the same attempt',
     guest: {
       firmware: 'bios',
       loader: 'while true; do\nsearch --no-floppy --fs-uuid --set=root ABCD-1234\nsleep 1\ndone',
@@ -68,7 +68,7 @@ const CASES: readonly VerdictCase[] = [
     },
   },
   {
-    boot: 'GRUB tries the same again and again, as fast as it can',
+    boot: 'GRUB repeats the same attempt as fast as it can',
     slow: true,
     guest: { firmware: 'bios', loader: 'while true; do\nsearch --no-floppy --fs-uuid --set=root ABCD-1234\ndone' },
     verdict: {
@@ -79,7 +79,7 @@ const CASES: readonly VerdictCase[] = [
     },
   },
   {
-    boot: 'the initrd tries the same again and again',
+    boot: 'the initrd repeats the same attempt',
     slow: true,
     guest: {
       stage1: "while :; do echo 'Volume group \"vg\" not found'; echo 'Cannot process volume group vg'; sleep 1; done",
@@ -87,7 +87,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'repeats-itself', stage: 'stage 1', cause: /volume group/i, withinMs: 180_000 },
   },
   {
-    boot: 'the kernel says the same again and again, with its time',
+    boot: 'the kernel repeats the same message with new time stamps',
     slow: true,
     guest: {
       stage1: "while :; do echo '<3>usb 1-1: device descriptor read/64, error -110' > /dev/kmsg; sleep 1; done",
@@ -95,14 +95,14 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'repeats-itself', cause: /device descriptor read/, withinMs: 180_000 },
   },
   {
-    boot: 'systemd waits for a device without limit',
+    boot: 'systemd waits for a device without a time limit',
     guest: {
       stage2: `echo 'Welcome to Small Linux!'\n${jobFor(`A start job is running for /dev/disk/by-uuid/${UUID}`, 'no limit')}`,
     },
     verdict: { name: 'waits-for-job', stage: 'init', cause: new RegExp(UUID), withinMs: 180_000 },
   },
   {
-    boot: 'systemd waits for a service without limit, in the newer words',
+    boot: 'systemd waits for a service without a time limit, in the newer wording',
     slow: true,
     guest: {
       stage2: `echo 'Welcome to Small Linux!'\n${jobFor('Job cloud-init-local.service/start running', 'no limit')}`,
@@ -110,7 +110,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'waits-for-job', stage: 'init', cause: /cloud-init-local\.service/, withinMs: 180_000 },
   },
   {
-    boot: "systemd waits in the initrd for the root's device without limit",
+    boot: 'systemd waits in the initrd for the root device without a time limit',
     slow: true,
     guest: {
       stage1: String.raw`printf '\nWelcome to \033[0;1;39mNixOS 25.11 (Xantusia) (Initrd)\033[0m!\n\n'
@@ -124,7 +124,7 @@ const CASES: readonly VerdictCase[] = [
     },
   },
   {
-    boot: 'dots for ever in the initrd',
+    boot: 'endless dots in the initrd',
     slow: true,
     guest: {
       stage1: "printf 'waiting for device /dev/disk/by-label/nixos to appear'; while :; do printf .; sleep 1; done",
@@ -137,13 +137,13 @@ const CASES: readonly VerdictCase[] = [
     },
   },
   {
-    boot: 'dots for ever in the system',
+    boot: 'endless dots in the system',
     slow: true,
     guest: { stage2: `${SYSVINIT}\nprintf 'Waiting for network'; while :; do printf .; sleep 1; done` },
     verdict: { name: ['repeats-itself', 'hang'], stage: 'init', cause: /Waiting for network/, withinMs: 180_000 },
   },
   {
-    boot: 'a counter for ever',
+    boot: 'an endless counter',
     slow: true,
     guest: {
       stage2: `${SYSVINIT}\ni=0; while :; do echo "Attempt $i to reach the metadata service failed"; i=$((i + 1)); sleep 1; done`,
@@ -151,9 +151,9 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'repeats-itself', stage: 'init', cause: /metadata service/, withinMs: 180_000 },
   },
   {
-    boot: 'one line as fast as it goes',
+    boot: 'one line repeated as fast as possible',
     guest: { stage2: `${SYSVINIT}\nyes 'getty: /dev/ttyS0: tcgetattr: Input/output error'` },
-    verdict: { name: ['repeats-itself', 'console-flood'], stage: 'init', cause: /tcgetattr|more than any boot/ },
+    verdict: { name: ['repeats-itself', 'console-flood'], stage: 'init', cause: /tcgetattr|floods the console/ },
   },
   {
     boot: "NixOS's systemd in the initrd does not find the root",
@@ -187,7 +187,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'root-device-missing', stage: 'stage 1', cause: /by-label\/nixos/ },
   },
   {
-    boot: "the serial port's device does not come, and nobody serves a login on it",
+    boot: "the serial port's device does not appear, so no getty runs on it",
     slow: true,
     guest: {
       stage2: String.raw`
@@ -205,13 +205,13 @@ const CASES: readonly VerdictCase[] = [
     },
   },
   {
-    boot: 'nobody serves a login, though the kernel was heard on that port',
+    boot: 'no getty runs, although the kernel printed to that port',
     slow: true,
     guest: { files: { '/etc/inittab': '::sysinit:/etc/rc.start\n::shutdown:/etc/rc.stop\n' }, stage2: SYSVINIT },
     verdict: { name: ['no-serial-console', 'hang'], stage: 'init', notCause: /no console=/, withinMs: 180_000 },
   },
   {
-    boot: 'getty ends at once, again and again',
+    boot: 'getty ends at once, repeatedly',
     slow: true,
     guest: {
       stage2: SYSVINIT,
@@ -220,7 +220,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: ['repeats-itself', 'no-serial-console'], stage: 'init', cause: /setsid/, withinMs: 180_000 },
   },
   {
-    boot: 'GRUB on two terminals, and nothing to start',
+    boot: 'GRUB on two terminals, without anything to boot',
     guest: grubConfig(
       'serial --unit=0 --speed=115200\nterminal_input serial console\nterminal_output serial console\n',
     ),
@@ -228,7 +228,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'GRUB on two terminals, and a syntax error',
+    boot: 'GRUB on two terminals, with a syntax error',
     guest: grubConfig(
       'serial --unit=0 --speed=115200\nterminal_input serial console\nterminal_output serial console\nif true; then\n}\nfi\n',
     ),
@@ -245,7 +245,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: "SYSLINUX's words",
+    boot: "SYSLINUX's messages",
     guest: {
       firmware: 'bios',
       loader:
@@ -255,14 +255,14 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: "SYSLINUX's words: a kernel that is not there",
+    boot: "SYSLINUX's messages: a missing kernel",
     slow: true,
     guest: { firmware: 'bios', loader: 'echo "Could not find kernel image: linux"\necho -n "boot: "\nread line' },
     verdict: { name: 'syslinux', stage: 'loader', cause: /kernel image: linux/, withinMs: 30_000 },
     typedAt: [],
   },
   {
-    boot: 'the initrd runs one instruction for ever',
+    boot: 'the initrd runs one instruction endlessly',
     slow: true,
     guest: {
       stage1: `mount -t ext4 -o ro "$(findfs $root)" /mnt; exec /mnt/loop`,
@@ -271,26 +271,26 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'hang', stage: 'stage 1', cause: /loop/, withinMs: 180_000 },
   },
   {
-    boot: 'the initrd computes for half a minute in silence, then goes on',
+    boot: 'the initrd computes in silence for half a minute, then continues',
     slow: true,
     guest: { stage1: silentWork(30), stage2: SYSVINIT },
     options: { checks },
     verdict: 'good',
   },
   {
-    boot: 'an error of the root filesystem',
+    boot: 'an error in the root filesystem',
     guest: { stage2: `${SYSVINIT}\necho 1 > /sys/fs/ext4/vda1/trigger_fs_error` },
     verdict: { name: 'filesystem-error', cause: /EXT4-fs error \(device vda1\)/ },
   },
   {
-    boot: 'an error of the root filesystem that is tolerated',
+    boot: 'a tolerated error in the root filesystem',
     guest: { stage2: `${SYSVINIT}\necho 1 > /sys/fs/ext4/vda1/trigger_fs_error` },
     options: { checks, ignore: ['filesystem-error'] },
     verdict: 'good',
     also: ({ ignored }) => expect(ignored.map(({ code }) => code)).toEqual(['filesystem-error']),
   },
   {
-    boot: 'what is tolerated does not happen',
+    boot: 'a tolerated failure does not occur',
     slow: true,
     guest: { stage2: SYSVINIT },
     options: { checks, ignore: ['filesystem-error'] },
@@ -298,32 +298,32 @@ const CASES: readonly VerdictCase[] = [
     also: ({ ignored }) => expect(ignored).toEqual([]),
   },
   {
-    boot: 'a tolerated failure ends the boot all the same',
+    boot: 'a tolerated failure still ends the boot',
     guest: { stage1: `printf 'Please unlock disk vda2_crypt: '; read -r line; ${FOREVER}` },
     options: { ignore: ['asks-for-passphrase', 'filesystem-error'] },
     verdict: { name: 'asks-for-passphrase', stage: 'stage 1' },
   },
   {
-    boot: 'the image restarts itself at its first boot, which is allowed once',
+    boot: 'the guest reboots during its first boot, and one reboot is allowed',
     guest: { stage2: `${SYSVINIT}\n[ -e /etc/second ] || { touch /etc/second; sync; reboot -f; }` },
     options: { checks, allowReboots: 1 },
     verdict: 'good',
     also: ({ reboots }) => expect(reboots).toBe(1),
   },
   {
-    boot: 'the image restarts itself at its first boot, which is not allowed',
+    boot: 'the guest reboots during its first boot, and no reboot is allowed',
     guest: { stage2: `${SYSVINIT}\n[ -e /etc/second ] || { touch /etc/second; sync; reboot -f; }` },
     verdict: { name: 'machine-reset', stage: 'init' },
   },
   {
-    boot: 'the image restarts itself each time',
+    boot: 'the guest reboots during every boot',
     slow: true,
     guest: { stage2: `${SYSVINIT}\nreboot -f` },
     options: { allowReboots: 1 },
     verdict: { name: 'machine-reset', stage: 'init' },
   },
   {
-    boot: 'a credential of systemd',
+    boot: 'a systemd credential',
     guest: { stage2: SYSVINIT },
     options: {
       checks: [

@@ -10,7 +10,7 @@ import { smallGuest } from '../../helpers/small-guest/small-guest.ts';
 import { testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { SYSVINIT } from './words.ts';
 
-// Answers survive noise, are linear in time and bounded in memory, and no command keeps the next one from running.
+// Answers survive noise, take linear time and bounded memory, and no command blocks the next one.
 
 const answers = equalCheck('a shell answers', 'echo $((6 * 7))', '42');
 const NOISE = `(while :; do echo "[  OK  ] Finished noise-$$.service - Noise."; usleep 50000; done > /dev/ttyS0) &
@@ -35,7 +35,7 @@ const CASES: readonly VerdictCase[] = [
         commandCheck(NOISE),
         answers,
         equalCheck('lines', 'seq 1 3000', numbers(3000)),
-        withMachine('a status, and an output without an end of line', async (machine) => {
+        withMachine('a status, and output without a final newline', async (machine) => {
           expect(await machine.execute('printf "a\\tb"; exit 7')).toEqual({ exitCode: 7, output: 'a\tb' });
         }),
         equalCheck('a long command', `printf %s '${ODD.repeat(200)}' | wc -c`, `${ODD.length * 200}`),
@@ -44,7 +44,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'the console is noisy before anybody logs in',
+    boot: 'the console is noisy before the login',
     slow: true,
     guest: {
       stage2: `${SYSVINIT}\n(while :; do echo '[  OK  ] Started session-1.scope - Session 1 of User root.'; sleep 3; done > /dev/ttyS0) &`,
@@ -53,7 +53,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'daemons are left behind, and their output is not waited for',
+    boot: 'a command does not wait for the output of daemons that it starts',
     guest: { stage2: SYSVINIT },
     options: {
       checks: [
@@ -69,7 +69,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'a check does not end, and those behind it are run',
+    boot: 'a check does not end, and the next ones still run',
     guest: { stage2: SYSVINIT },
     options: {
       commandTimeoutMs: 15_000,
@@ -97,11 +97,11 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'an output of 1.5 MB',
+    boot: '1.5 MB of output',
     guest: { stage2: SYSVINIT },
     options: {
       checks: [
-        withMachine('it comes whole', async (machine) => {
+        withMachine('it arrives complete', async (machine) => {
           const output = await machine.succeed('seq -w 1 200000');
           expect(output).toHaveLength(200_000 * 7 - 1);
           expect(output.slice(-14)).toBe('\n199999\n200000');
@@ -112,7 +112,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'an output of 100 MB',
+    boot: '100 MB of output',
     guest: { stage2: SYSVINIT },
     options: { checks: [commandCheck('yes "a line of twenty-seven bytes" | head -c 100000000'), answers] },
     verdict: { name: 'check-failed', stage: 'checks', cause: /MB|MiB|bytes|large|output/ },
@@ -122,7 +122,7 @@ const CASES: readonly VerdictCase[] = [
 
 testVerdicts(CASES);
 
-/** The processes below one, itself first. */
+/** A process and its descendants. */
 async function family(pid: number): Promise<number[]> {
   const parents = await Promise.all(
     (await readdir('/proc'))
@@ -137,7 +137,7 @@ async function family(pid: number): Promise<number[]> {
   return found;
 }
 
-test('a boot whose node and QEMU are stopped together for 25 s goes on as if nothing had been', async () => {
+test('a boot whose Node and QEMU are stopped together for 25 s continues unaffected', async () => {
   const { image, firmware } = await smallGuest({ firmware: 'bios', stage2: SYSVINIT });
   const child = spawn(
     process.execPath,
@@ -151,9 +151,9 @@ test('a boot whose node and QEMU are stopped together for 25 s goes on as if not
   });
   const all = await family(child.pid ?? 0);
   expect(all.length).toBeGreaterThan(1);
-  // QEMU first, as a container's freezer stops all at once: node sees nothing of it.
+  // QEMU first, so that Node does not notice, as with a container's freezer, which stops all at once.
   for (const pid of all.reverse()) process.kill(pid, 'SIGSTOP');
-  // The pause itself is what is tested: longer than a guest may be idle in its kernel.
+  // The pause is the subject of the test: longer than a guest may be idle in its kernel.
   await delay(25_000);
   for (const pid of all) process.kill(pid, 'SIGCONT');
   const code = await new Promise((resolve) => child.once('exit', resolve));

@@ -10,14 +10,14 @@ import { type PlainBoot, plainBoot, SAYS_DAMAGE } from '../../helpers/plain-boot
 import { run } from '../../helpers/run.ts';
 import { Bases, copySparse } from '../fault-gallery/bases/bases.ts';
 
-// The verdict on corrupted images, held against what somebody sees who boots them by hand. NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS
-// says how many, _FROM the first and _SEED which; _LOG names a file for the outcomes.
+// Compares verdicts on corrupted images with manual boots. NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS is the number of corruptions, _FROM
+// the first one and _SEED the seed; _LOG is a file for the outcomes.
 
 const COUNT = Number(process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS ?? 6);
 const FROM = Number(process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS_FROM ?? 0);
 const SEED = Number(process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS_SEED ?? 1);
 const LOG = process.env.NIXOS_DISK_IMAGE_BOOTED_CORRUPTIONS_LOG;
-/** By hand and by verifyBoot, beside each other. */
+/** The results of a manual boot and of verifyBoot. */
 const AT_ONCE = 3;
 
 interface Corruption {
@@ -88,7 +88,7 @@ async function compare({ format, firmware, patches }: Corruption): Promise<{ out
     await handle.close();
     const byHand = await plainBoot(image, format, firmware, { directory: work });
     const report = await verifyBoot({ image, format, firmware }).catch((error: unknown) => {
-      // What QEMU does not open is no disk image.
+      // A file that QEMU does not open is not a disk image.
       if (error instanceof InvalidOptionsError) return error;
       throw error;
     });
@@ -105,10 +105,10 @@ async function compare({ format, firmware, patches }: Corruption): Promise<{ out
 }
 
 function told({ boots, text }: PlainBoot): string {
-  return boots ? `boots${SAYS_DAMAGE.test(text) ? ', and tells of damage' : ''}` : 'does not boot';
+  return boots ? `boots${SAYS_DAMAGE.test(text) ? ', and reports damage' : ''}` : 'does not boot';
 }
 
-/** A failure of the image itself may be in what nobody used at this boot. */
+/** A failure in the image itself may concern data that this boot did not use. */
 function isWrong(byHand: PlainBoot, failure: { readonly stage: string } | undefined): boolean {
   if (failure === undefined) return !byHand.boots;
   return byHand.boots && failure.stage !== 'image' && !SAYS_DAMAGE.test(byHand.text);

@@ -4,9 +4,9 @@ import { HEALTHY_LINES } from './healthy-lines.ts';
 import { testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { consoleProgram, SYSVINIT } from './words.ts';
 
-// Good images that look broken: a line is judged by who can have said it, and by whether the machine goes on.
+// Good images that look broken: a line counts only if its program can have printed it, and if the machine does not continue.
 
-/** Lines as units, services and users' scripts print them behind init. */
+/** Lines that units, services and users' scripts print after the start of init. */
 const say = (lines: string): string => `${SYSVINIT}\ncat <<'END'\n${lines.trim()}\nEND`;
 
 const REPORTED = `
@@ -32,7 +32,7 @@ cp: cannot create regular file '/usr/share/x': Read-only file system
 [DEPEND] Dependency failed for swap.target - Swaps.
 [FAILED] Failed to mount mnt-backup.mount - /mnt/backup.`;
 
-/** What other loaders, kernels and initrds say when they fail, as somebody's log of another boot. */
+/** Failures of loaders, kernels and initrds, as in the log of another boot. */
 const OTHERS = `
 No bootable device
 BdsDxe: No bootable option or device was found.
@@ -105,25 +105,25 @@ const ROOT_DEVICE_SAYS = [
 
 const CASES: readonly VerdictCase[] = [
   {
-    boot: 'units that failed, disks that may be missing, full and read-only filesystems of others',
+    boot: 'failed units, optional disks that are missing, and other filesystems that are full or read-only',
     guest: { firmware: 'bios', stage2: say(REPORTED) },
     verdict: 'good',
     also: (report) => expect(report.ignored).toEqual([]),
   },
   {
-    boot: 'units that failed, and nobody logs in',
+    boot: 'failed units, without a login',
     slow: true,
     guest: { stage2: say(REPORTED) },
     options: { login: false },
     verdict: 'good',
   },
   {
-    boot: "everybody else's failures, as a program's text behind init",
+    boot: 'failures of other systems, printed by a program after the start of init',
     guest: { firmware: 'bios', stage2: say(OTHERS) },
     verdict: 'good',
   },
   {
-    boot: 'what GRUB, systemd-boot and a kernel say that go on',
+    boot: 'messages of GRUB, systemd-boot and a kernel that continue',
     guest: {
       firmware: 'bios',
       loader: HEALTHY_LINES.loader
@@ -137,7 +137,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'what an initrd, units and a shutdown say that go on',
+    boot: 'messages of an initrd, units and a shutdown that continue',
     guest: {
       stage1: `cat <<'END'\n${HEALTHY_LINES['stage 1'].trim()}\nEND`,
       stage2: say(HEALTHY_LINES.init),
@@ -148,7 +148,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: "everybody else's failures, in what a command prints",
+    boot: 'failures of other systems, in the output of a command',
     slow: true,
     guest: { files: { '/etc/others': OTHERS.trim() } },
     options: {
@@ -160,13 +160,13 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: "everybody else's failures, written to the console while a check runs",
+    boot: 'failures of other systems, written to the console while a check runs',
     guest: { files: { '/etc/others': OTHERS.trim() } },
     options: { checks: [equalCheck('sum', 'cat /etc/others > /dev/console; echo $((6 * 7))', '42')] },
     verdict: 'good',
   },
   {
-    boot: "a program prints what the kernel would say, with the kernel's own time",
+    boot: "a program prints a kernel message with the kernel's current time",
     guest: {},
     options: {
       checks: [
@@ -181,20 +181,20 @@ const CASES: readonly VerdictCase[] = [
     also: ({ warnings }) => expect(warnings.join('\n')).toMatch(/printed by a program, .*: BUG: kernel NULL/),
   },
   {
-    boot: 'GRUB has an error and waits ten seconds for a key: an environment block that is not there',
+    boot: 'GRUB reports an error and waits ten seconds for a key: a missing environment block',
     guest: { firmware: 'bios', loader: 'save_env recordfail\nload_env' },
     verdict: 'good',
     typedAt: [],
   },
   {
-    boot: 'GRUB has errors and waits ten seconds for a key: a terminal and a command that are not there',
+    boot: 'GRUB reports errors and waits ten seconds for a key: a missing terminal and command',
     slow: true,
     guest: { firmware: 'bios', loader: 'terminal_output gfxterm\nvbeinfo' },
     verdict: 'good',
     typedAt: [],
   },
   {
-    boot: 'GRUB searches for what is not there',
+    boot: 'GRUB searches for a missing file',
     slow: true,
     guest: { firmware: 'bios', loader: 'search --no-floppy --label absent --set=root\nset root=hd0,msdos1' },
     verdict: 'good',
@@ -208,7 +208,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'the initrd waits in vain for disks that are not the root',
+    boot: 'the initrd waits in vain for disks other than the root',
     guest: { stage1: ROOT_DEVICE_SAYS, stage2: SYSVINIT },
     verdict: 'good',
   },
@@ -244,7 +244,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'a root below an overlay',
+    boot: 'a root under an overlay',
     guest: {
       firmware: 'bios',
       stage1: OVERLAY,
@@ -252,7 +252,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'one program computes for a minute in silence',
+    boot: 'a program computes in silence for a minute',
     guest: {
       stage2: `${SYSVINIT}\necho 'Generating public/private rsa key pair.'
         awk 'BEGIN { for (i = 0; i < 9000000; i++) s = (s * 31 + i) % 65537 }'`,
@@ -261,24 +261,24 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'a root in a file, by a loop device',
+    boot: 'a root in a file, through a loop device',
     guest: { firmware: 'bios', stage1: LOOP },
     verdict: 'good',
   },
   {
-    boot: 'a quiet kernel and an init that says nothing',
+    boot: 'a quiet kernel and a silent init',
     slow: true,
     guest: { parameters: 'quiet loglevel=0', files: { '/etc/issue': '' } },
     verdict: 'good',
   },
   {
-    boot: 'a quiet kernel and an init that says nothing, and nobody logs in',
+    boot: 'a quiet kernel and a silent init, without a login',
     guest: { firmware: 'bios', parameters: 'quiet', files: { '/etc/issue': '' } },
     options: { login: false },
     verdict: 'good',
   },
   {
-    boot: "a kernel's line in the middle of the prompt",
+    boot: 'a kernel message in the middle of the prompt',
     guest: {
       stage2: SYSVINIT,
       files: consoleProgram(
@@ -288,7 +288,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: "a kernel's line behind the prompt",
+    boot: 'a kernel message after the prompt',
     slow: true,
     guest: {
       stage2: SYSVINIT,
@@ -299,7 +299,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: "a status line of systemd's over the prompt",
+    boot: 'a systemd status line over the prompt',
     guest: {
       stage2: SYSVINIT,
       files: consoleProgram(
@@ -309,14 +309,14 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'bytes that are no UTF-8, and control characters',
+    boot: 'bytes that are not UTF-8, and control characters',
     guest: {
       stage2: String.raw`${SYSVINIT}; printf 'Gr\374n \200\201\377 \007\016x\017 \033]0;title\007 \033P0;1|q\033\\ \r\n'`,
     },
     verdict: 'good',
   },
   {
-    boot: 'a job of systemd that ends in time',
+    boot: 'a systemd job that ends in time',
     guest: {
       stage2: String.raw`${SYSVINIT}; i=0; while [ $i -lt 24 ]; do
         printf '\r\033[K[ \033[0;31m*\033[0;1;31m*\033[0m\033[0;31m* \033[0m] A start job is running for /dev/disk/by-uuid/0c9d (%ds / 1min 30s)' $i
@@ -326,20 +326,20 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'a line that is said 25 times, a second apart, and then it goes on',
+    boot: 'a line that is printed 25 times, a second apart, before the boot continues',
     guest: {
       stage1: 'i=0; while [ $i -lt 25 ]; do echo "Waiting for /dev/vda1 to appear ..."; sleep 1; i=$((i + 1)); done',
     },
     verdict: 'good',
   },
   {
-    boot: 'twenty dots, and then it goes on',
+    boot: 'twenty dots before the boot continues',
     slow: true,
     guest: { stage1: 'i=0; while [ $i -lt 20 ]; do printf .; sleep 1; i=$((i + 1)); done' },
     verdict: 'good',
   },
   {
-    boot: 'the percentage of something long',
+    boot: 'a percentage during a long operation',
     slow: true,
     guest: {
       stage2: String.raw`${SYSVINIT}; i=0; while [ $i -le 100 ]; do printf '\rGrowing the filesystem: %3d %%' $i; i=$((i + 4)); sleep 1; done; echo`,
@@ -347,7 +347,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'an error of another filesystem than the root',
+    boot: 'an error in a filesystem other than the root',
     guest: {
       stage2: `${SYSVINIT}
         dd if=/dev/zero of=/tmp/other bs=1M count=4 2> /dev/null && mke2fs -F /tmp/other > /dev/null 2>&1

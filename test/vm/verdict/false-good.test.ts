@@ -2,13 +2,13 @@ import { commandCheck } from '../../../harness/verify/checks.ts';
 import { FOREVER, testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { consoleProgram, INITRAMFS_NO_ROOT, SYSVINIT } from './words.ts';
 
-// Broken images that look good: nothing that an image prints makes it so.
+// Broken images that look good: no output makes an image good.
 
 const PROMPT = "printf 'small login: '";
 const PROMPTS_FOR_EVER = `while ${PROMPT}; do read -r line; done`;
 const UNCONFIRMED = 'login-prompt-unconfirmed';
 const NOBODY_ANSWERS = [UNCONFIRMED, 'login-refused', 'wrong-shell', 'no-shell'];
-/** A copy of what a system needs on a filesystem in memory. */
+/** Copies the files that a system needs to a filesystem in memory. */
 const TO_RAM = `
   mount -t ext4 -o ro "$(findfs $root)" /mnt
   mkdir /ram && mount -t tmpfs tmpfs /ram && mkdir /ram/dev /ram/proc /ram/sys /ram/run /ram/tmp
@@ -27,7 +27,7 @@ const PANIC = 'echo c > /proc/sysrq-trigger';
 
 const CASES: readonly VerdictCase[] = [
   {
-    boot: 'a prompt among the parameters that the kernel repeats, and no root: the initrd says so',
+    boot: 'a prompt in the kernel parameters, which the kernel prints, and no root: the initrd reports it',
     guest: {
       firmware: 'bios',
       parameters: 'issue="foreign login: " root=LABEL=absent',
@@ -37,7 +37,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: ['root-device-missing', 'stage-1-shell'], stage: 'stage 1', cause: /LABEL=absent/ },
   },
   {
-    boot: 'a prompt among the parameters that the kernel repeats, and no root: the initrd waits in silence',
+    boot: 'a prompt in the kernel parameters, which the kernel prints, and no root: the initrd waits in silence',
     slow: true,
     guest: {
       firmware: 'bios',
@@ -48,13 +48,13 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: ['hang', 'root-device-missing'], stage: 'stage 1' },
   },
   {
-    boot: 'the initrd prints a prompt and leaves a shell, without a login',
+    boot: 'the initrd prints a prompt and starts a shell, without a login',
     guest: { firmware: 'bios', stage1: `${PROMPT}; read -r line; exec setsid cttyhack sh -i` },
     options: { login: false },
     verdict: { name: [UNCONFIRMED, 'in-initrd', 'stage-1-shell'], stage: 'stage 1' },
   },
   {
-    boot: 'the initrd prints a prompt and leaves a shell, with a login',
+    boot: 'the initrd prints a prompt and starts a shell, with a login',
     guest: { firmware: 'bios', stage1: `${PROMPT}; read -r line; exec setsid cttyhack sh -i` },
     options: { checks: [commandCheck('true')] },
     verdict: { name: 'in-initrd', stage: 'stage 1' },
@@ -72,7 +72,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: NOBODY_ANSWERS },
   },
   {
-    boot: 'the initrd forges a whole login',
+    boot: 'the initrd forges a complete login',
     guest: {
       firmware: 'bios',
       stage1: String.raw`
@@ -87,19 +87,19 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: ['wrong-shell', ...NOBODY_ANSWERS] },
   },
   {
-    boot: 'the initrd has a real getty and login of its own',
+    boot: 'the initrd has its own real getty and login',
     guest: { firmware: 'bios', stage1: RESCUE_LOGIN },
     verdict: { name: 'in-initrd', stage: 'stage 1' },
   },
   {
-    boot: 'the initrd has a real getty and login of its own, and nobody logs in',
+    boot: 'the initrd has its own real getty and login, without a login',
     slow: true,
     guest: { firmware: 'bios', stage1: RESCUE_LOGIN },
     options: { login: false },
     verdict: { name: UNCONFIRMED, stage: 'stage 1' },
   },
   {
-    boot: "a real login in a chroot of the root, whose process 1 is the initrd's",
+    boot: "a real login in a chroot of the root, with the initrd's process 1",
     guest: { firmware: 'bios', stage1: CHROOT },
     verdict: { name: ['foreign-init', 'in-initrd'] },
   },
@@ -116,7 +116,7 @@ const CASES: readonly VerdictCase[] = [
   },
   ...([false, undefined] as const).map(
     (login): VerdictCase => ({
-      boot: `lines with a prompt's words, and no prompt, ${login === false ? 'without' : 'with'} a login`,
+      boot: `lines with the words of a prompt but no prompt, ${login === false ? 'without' : 'with'} a login`,
       guest: {
         stage2: `${SYSVINIT}; echo 'Default login: root / toor'; echo 'sshd: failed login: 3'; echo 'How to login: see the manual'; ${FOREVER}`,
       },
@@ -125,25 +125,25 @@ const CASES: readonly VerdictCase[] = [
     }),
   ),
   {
-    boot: "a kernel's line with a prompt's words, and no prompt",
+    boot: 'a kernel message with the words of a prompt but no prompt',
     slow: true,
     guest: { stage2: `${SYSVINIT}; echo '<4>audit: login: uid=0 login: ' > /dev/kmsg; ${FOREVER}` },
     options: { login: false },
     verdict: { name: ['hang', 'no-serial-console', UNCONFIRMED] },
   },
   {
-    boot: 'a prompt that comes once, and nobody behind it',
+    boot: 'a prompt that appears once, without a program that reads from it',
     guest: { files: consoleProgram(`printf 'small login: '; exec ${FOREVER}`), stage2: SYSVINIT },
     options: { login: false },
     verdict: { name: [UNCONFIRMED, 'hang'] },
   },
   {
-    boot: 'a console that sends back whatever is typed',
+    boot: 'a console that echoes all input',
     guest: { files: consoleProgram("printf 'small login: '; exec cat"), stage2: SYSVINIT },
     verdict: { name: ['wrong-shell', 'hang', ...NOBODY_ANSWERS] },
   },
   {
-    boot: 'a prompt, and the guest powers itself off',
+    boot: 'the guest powers off after a prompt',
     guest: { files: consoleProgram("printf 'small login: '; sleep 1; poweroff -f"), stage2: SYSVINIT },
     options: { login: false },
     verdict: { name: ['guest-shutdown', UNCONFIRMED] },
@@ -155,13 +155,13 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'kernel-panic', cause: /panic/ },
   },
   {
-    boot: 'the kernel panics behind the checks, while the guest powers off',
+    boot: 'the kernel panics after the checks, while the guest powers off',
     guest: { files: { '/etc/rc.stop': `#!/bin/sh\n${PANIC}\n` } },
     options: { checks: [commandCheck('true')] },
     verdict: { name: 'kernel-panic', cause: /panic/ },
   },
   {
-    boot: 'the kernel panics behind the prompt, and nobody logs in',
+    boot: 'the kernel panics after the prompt, without a login',
     guest: { stage2: `${SYSVINIT}; (sleep 4; ${PANIC}) &` },
     options: { login: false },
     verdict: { name: 'kernel-panic', cause: /panic/ },
@@ -173,18 +173,18 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'machine-reset' },
   },
   {
-    boot: 'the guest halts where it should power off',
+    boot: 'the guest halts instead of powering off',
     guest: { files: { '/etc/rc.stop': '#!/bin/sh\nhalt -f\n' } },
     verdict: { name: 'halted', stage: 'shutdown' },
   },
   {
-    boot: 'the guest restarts where it should power off',
+    boot: 'the guest reboots instead of powering off',
     slow: true,
     guest: { files: { '/etc/rc.stop': '#!/bin/sh\nreboot -f\n' } },
     verdict: { name: ['unclean-shutdown', 'machine-reset'], stage: 'shutdown' },
   },
   {
-    boot: 'the guest never ends its power off',
+    boot: 'the guest never completes its power-off',
     slow: true,
     guest: { files: { '/etc/rc.stop': `#!/bin/sh\n${FOREVER}\n` } },
     verdict: { name: ['unclean-shutdown', 'hang', 'timeout'], stage: 'shutdown', withinMs: 180_000 },

@@ -1,4 +1,4 @@
-/** Lines of healthy boots that look like failures, by the stage that they come in. */
+/** Lines of healthy boots that look like failures, by stage. */
 export const HEALTHY_LINES = {
   loader: String.raw`
 error: no suitable video mode found.

@@ -3,13 +3,13 @@ import { equalCheck } from '../../../harness/verify/checks.ts';
 import { FOREVER, testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { ASK, consoleProgram, realLogin, SYSVINIT } from './words.ts';
 
-// Nobody sits there: a question is the cause, named with its line within seconds, unless its answer was given.
+// A question ends the boot within seconds and its line is the cause, unless the answer was configured.
 
 const checks = [equalCheck('a shell answers', 'echo $((6 * 7))', '42')];
 const HIGHLIGHT = String.raw`\033[0;1;39m`;
 const UUID = '6e2c1c0e-6b1f-4c0e-9d1a-0d5d3c1b2a4f';
 
-/** A disk's passphrase is asked for by the initrd, which goes on when it gets "foreign". */
+/** The initrd asks for a disk's passphrase and continues when it gets "foreign". */
 interface Passphrase {
   readonly by: string;
   readonly prompt: string;
@@ -77,14 +77,14 @@ const asks = ({ prompt, before = '', wrong = '', right = '' }: Passphrase): stri
   `${ASK}\nprintf '${before}'\nask '${prompt.replaceAll("'", `'\\''`)}' '${wrong}' '${right}'`;
 
 const unanswered = (each: Passphrase): VerdictCase => ({
-  boot: `a disk's passphrase is asked for: ${each.by}`,
+  boot: `the boot asks for a disk's passphrase: ${each.by}`,
   guest: { stage1: asks(each) },
   verdict: { name: 'asks-for-passphrase', stage: 'stage 1', cause: each.line, withinMs: 30_000 },
   typedAt: [],
 });
 
 const answered = (each: Passphrase): VerdictCase => ({
-  boot: `a disk's passphrase is given: ${each.by}`,
+  boot: `the boot gets a disk's passphrase: ${each.by}`,
   guest: { stage1: asks(each), stage2: SYSVINIT },
   options: { passphrase: 'foreign' },
   verdict: 'good',
@@ -92,7 +92,7 @@ const answered = (each: Passphrase): VerdictCase => ({
   also: (report) => expect(JSON.stringify(report)).not.toMatch(/"keys":"foreign/),
 });
 
-/** A question in the system, on its way to the login. */
+/** A question in the system before the login. */
 const question = (
   boot: string,
   text: string,
@@ -118,7 +118,7 @@ const FIRSTBOOT = `
   [ -n "$answer" ] || echo 'No data entered, skipping.'
   printf '\\n'`;
 
-/** The real login asks for a verification code behind the password. @see google-authenticator-libpam */
+/** The real login asks for a verification code after the password. @see google-authenticator-libpam */
 const withCode = (prompt: string): Record<string, string> =>
   consoleProgram(`
     while printf 'small login: '; do
@@ -132,20 +132,20 @@ const withCode = (prompt: string): Record<string, string> =>
 const toor = { user: 'toor', password: 'foreign' };
 
 const CASES: readonly VerdictCase[] = [
-  // The others are asked in the same way.
+  // The other programs ask in the same way.
   ...PASSPHRASES.map(
     (each, index): VerdictCase => ({ ...unanswered(each), ...(index % 2 === 1 ? { slow: true } : {}) }),
   ),
   ...[NIXOS, DEBIAN, SYSTEMD_GLYPH, MKINITCPIO].map(answered),
   {
-    boot: 'the passphrase that was given is wrong',
+    boot: 'the configured passphrase is wrong',
     guest: { stage1: asks(DEBIAN) },
     options: { passphrase: 'wrong' },
     verdict: { name: 'asks-for-passphrase', stage: 'stage 1', withinMs: 30_000 },
     also: ({ typed }) => expect(typed.length).toBeLessThan(6),
   },
   {
-    boot: "a kernel's line stands behind the question for a passphrase",
+    boot: 'a kernel message follows the question for a passphrase',
     guest: {
       stage1: `${asks(DEBIAN).replace('ask()', "(sleep 2; echo '<4>random: crng init done' > /dev/kmsg) &\n  ask()")}`,
     },
@@ -153,7 +153,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'somebody else answers the question for a passphrase: clevis',
+    boot: 'another program answers the question for a passphrase: clevis',
     guest: { stage1: `printf '${DEBIAN.prompt}'; sleep 3; printf '\\n${DEBIAN.right}'`, stage2: SYSVINIT },
     verdict: 'good',
     typedAt: [],
@@ -177,11 +177,11 @@ const CASES: readonly VerdictCase[] = [
     options: { passphrase: 'foreign' },
     verdict: 'good',
     typedAt: [/Enter passphrase for hd0,gpt2/],
-    // This question echoes what is typed.
+    // This question echoes typed text.
     also: ({ typed }) => expect(typed.map(({ line }) => line).join('\n')).not.toMatch(/: foreign/),
   },
   {
-    boot: "an ssh key's passphrase is no disk's",
+    boot: "the passphrase of an SSH key is not a disk's",
     guest: {
       stage2: `${SYSVINIT}\nprintf "Enter passphrase for key '/root/.ssh/id_ed25519': "; read -r answer`,
     },
@@ -190,13 +190,13 @@ const CASES: readonly VerdictCase[] = [
   },
   // Logins.
   {
-    boot: 'a password is asked for, and none was given: PAM',
+    boot: 'the login asks for a password, and none was configured: PAM',
     guest: { stage2: SYSVINIT, files: realLogin() },
     options: { login: { user: 'toor' } },
     verdict: { name: 'login-refused', cause: /toor asks for a password/, withinMs: 30_000 },
   },
   {
-    boot: 'a password is asked for, and none was given: busybox',
+    boot: 'the login asks for a password, and none was configured: busybox',
     slow: true,
     guest: { stage2: SYSVINIT },
     options: { login: { user: 'toor' } },
@@ -222,7 +222,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'asks-for-new-password', cause: /required to change your password|Current password|New password/ },
   },
   {
-    boot: 'the password must be changed, and is',
+    boot: 'the password must be changed, and is changed',
     guest: { stage2: SYSVINIT, files: realLogin() },
     options: {
       checks,
@@ -249,28 +249,28 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'login-refused', cause: /not available/ },
   },
   {
-    boot: 'login is broken: a module of PAM is missing',
+    boot: 'login is broken: a PAM module is missing',
     slow: true,
     guest: { stage2: SYSVINIT, files: { ...realLogin(), '/lib/x86_64-linux-gnu/security/pam_unix.so': false } },
     options: { login: toor },
     verdict: { name: 'login-refused', cause: /toor/ },
   },
   {
-    boot: 'a verification code is asked for',
+    boot: 'the login asks for a verification code',
     slow: true,
     guest: { stage2: SYSVINIT, files: withCode('Verification code: ') },
     options: { login: { user: 'root', password: 'foreign' } },
     verdict: { name: 'asks-for-code', cause: /Verification code:/, withinMs: 30_000 },
   },
   {
-    boot: 'a one-time password is asked for',
+    boot: 'the login asks for a one-time password',
     slow: true,
     guest: { stage2: SYSVINIT, files: withCode("One-time password (OATH) for `root': ") },
     options: { login: { user: 'root', password: 'foreign' } },
     verdict: { name: 'asks-for-code', cause: /One-time password \(OATH\)/, withinMs: 30_000 },
   },
   {
-    boot: 'a verification code is given',
+    boot: 'a verification code is configured',
     guest: { stage2: SYSVINIT, files: withCode('Verification code: ') },
     options: {
       checks,
@@ -280,7 +280,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: "root's profile asks something",
+    boot: "root's profile asks a question",
     guest: {
       stage2: SYSVINIT,
       files: { '/etc/profile': "printf 'Do you want to continue? [Y/n] '; read -r answer\n" },
@@ -295,7 +295,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'the first-boot wizard of systemd, and nobody logs in',
+    boot: 'the first-boot wizard of systemd, without a login',
     slow: true,
     guest: { stage2: `${SYSVINIT}\n${FIRSTBOOT}` },
     options: { login: false },
@@ -303,7 +303,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'the first-boot wizard of systemd is answered',
+    boot: 'the first-boot wizard of systemd, with answers',
     guest: { stage2: `${SYSVINIT}\n${FIRSTBOOT}` },
     options: {
       checks,
@@ -323,7 +323,7 @@ const CASES: readonly VerdictCase[] = [
     String.raw`\033[H\033[2J\033[0;44;1;37m     Initial Setup\033[K\033[0m\nWelcome to Small Linux!\n\n✨ Please configure the system!\n\n`,
   ),
   {
-    boot: 'the first-boot wizard of Armbian, behind a login by itself',
+    boot: 'the first-boot wizard of Armbian, after an automatic login',
     guest: {
       stage2: SYSVINIT,
       files: {
@@ -348,7 +348,7 @@ const CASES: readonly VerdictCase[] = [
     ['first-boot-wizard', 'asks-a-question'],
     `${'='.repeat(80)}\\nInitial setup of Fedora Linux 43\\n\\n1) [x] Language settings                 2) [!] Time settings\\n\\nPlease make a selection from the above ['\\''c'\\'' to continue, '\\''h'\\'' to help, '\\''q'\\'' to quit, '\\''r'\\'' to\\n`,
   ),
-  // Whatever else is asked.
+  // Other questions.
   question('an unknown question: ?', 'Proceed? ', /Proceed\?/),
   question('an unknown question: colon', 'Select language: ', /Select language:/),
   question('an unknown question: >', '> ', />/, 'asks-a-question', String.raw`1) eth0\n2) eth1\n`),
@@ -369,7 +369,7 @@ const CASES: readonly VerdictCase[] = [
     String.raw`Press any key to continue...\n`,
   ),
   {
-    boot: 'any key, and the kernel speaks behind it',
+    boot: 'any key, followed by a kernel message',
     guest: {
       stage2: `${SYSVINIT}\necho 'Press any key to continue...'\necho '<3>usb 1-1: device descriptor read/64, error -110' > /dev/kmsg\nread -r answer`,
     },
@@ -385,7 +385,7 @@ const CASES: readonly VerdictCase[] = [
     String.raw`INIT: No inittab file found\n\n`,
   ),
   {
-    boot: 'an unknown question is answered',
+    boot: 'an unknown question with an answer',
     guest: {
       stage2: `${SYSVINIT}\nwhile printf 'Select language: '; do read -r answer; [ "$answer" != de ] || break; done`,
     },
@@ -394,14 +394,14 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [/Select language:/],
   },
   {
-    boot: 'an answer for a question that is not asked',
+    boot: 'an answer to a question that is not asked',
     guest: { stage2: SYSVINIT },
     options: { checks, passphrase: 'foreign', answers: [{ pattern: /Proceed\?/, text: 'y' }] },
     verdict: 'good',
     also: ({ typed }) => expect(typed.filter(({ keys }) => /foreign|y/.test(keys))).toEqual([]),
   },
   {
-    boot: 'e2fsck asks whether to fix',
+    boot: 'e2fsck asks whether to repair',
     guest: {
       stage1: `printf '/dev/vda1 contains a file system with errors, check forced.\\nPass 1: Checking inodes, blocks, and sizes\\n'\nprintf 'Inode 12, i_blocks is 8, should be 16.  Fix<y>? '; read -r answer`,
     },
@@ -417,7 +417,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'sulogin for a root that is locked',
+    boot: 'sulogin for a locked root account',
     slow: true,
     guest: {
       stage1: `while :; do printf '\\nCannot open access to console, the root account is locked.\\nSee sulogin(8) man page for more details.\\n\\nPress Enter to continue.\\n'; read -r line; done`,
@@ -434,7 +434,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [],
   },
   {
-    boot: 'GRUB asks for a user',
+    boot: 'GRUB asks for a user name',
     guest: { firmware: 'bios', loader: 'echo "Enter username: "\nread user' },
     verdict: {
       name: 'loader-asks',

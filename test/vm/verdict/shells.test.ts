@@ -3,11 +3,11 @@ import { equalCheck } from '../../../harness/verify/checks.ts';
 import { testVerdicts, type VerdictCase } from './verdict-case.ts';
 import { consoleProgram, realLogin, SYSVINIT } from './words.ts';
 
-// A login needs neither English, nor a POSIX shell, nor root, nor a prompt of any kind.
+// A login requires neither English, a POSIX shell, root, nor a particular prompt.
 
 const checks = [equalCheck('a shell answers', 'echo $((6 * 7)); echo "two words"', '42\ntwo words')];
 
-/** root's ash with a prompt, in printf's spelling. */
+/** root's ash with a prompt, written for printf. */
 const prompt = (ps1: string): VerdictCase['guest'] => ({
   stage2: SYSVINIT,
   files: { '/etc/profile': `PS1="$(printf '${ps1}')"\n` },
@@ -16,7 +16,7 @@ const prompt = (ps1: string): VerdictCase['guest'] => ({
 const PROMPTS: readonly (readonly [what: string, ps1: string])[] = [
   ['❯', '❯ '],
   ['➜ and the directory, with colours', String.raw`\033[1;32m➜  \033[36m~\033[00m `],
-  ['λ behind a title, and codes of a terminal behind it', String.raw`\033]0;small: ~\007λ \033[?2004h\033[=5u\033[5 q`],
+  ['λ after a title, followed by terminal codes', String.raw`\033]0;small: ~\007λ \033[?2004h\033[=5u\033[5 q`],
   ['two lines, and a shift-in at the end', String.raw`┌──(root㉿small)-[~]\r\n└─\033[1;31m#\033[0m \017`],
   ['nothing at all', ''],
   ["a login prompt's words", 'small login: '],
@@ -33,7 +33,7 @@ const withProfile = (boot: string, profile: string, options: VerdictCase['option
   verdict: 'good',
 });
 
-/** A login in another language, which checks the password "foreign". @see the translations of Linux-PAM and util-linux */
+/** A login in another language that checks the password "foreign". @see the translations of Linux-PAM and util-linux */
 const translated = (prompts: { login: string; password: string; wrong: string }): Record<string, string> =>
   consoleProgram(String.raw`
     # As getty does, which is in no other language, and asks again for a name that is empty.
@@ -66,20 +66,20 @@ const CASES: readonly VerdictCase[] = [
   ),
   ...['bash', 'zsh', 'fish'].map(
     (user): VerdictCase => ({
-      boot: `${user} as login shell, as it comes`,
+      boot: `${user} as login shell, with its defaults`,
       guest: { stage2: SYSVINIT },
       options: { checks, login: { user } },
       verdict: 'good',
     }),
   ),
   {
-    boot: 'zsh with a prompt at the right',
+    boot: 'zsh with a right prompt',
     guest: { stage2: SYSVINIT, files: { '/root/.zshrc': "PROMPT='%F{green}❯%f '\nRPROMPT='%F{blue}[%~]%f'\n" } },
     options: { checks, login: { user: 'zsh' } },
     verdict: 'good',
   },
   {
-    boot: 'bash with a command before each prompt, and modes of vi',
+    boot: 'bash with a prompt command and vi mode',
     slow: true,
     guest: {
       stage2: SYSVINIT,
@@ -100,7 +100,7 @@ const CASES: readonly VerdictCase[] = [
   ...Object.entries(LANGUAGES).map(
     ([language, prompts], index): VerdictCase => ({
       ...(index % 2 === 1 ? { slow: true } : {}),
-      boot: `a password is asked for in ${language}`,
+      boot: `a password prompt in ${language}`,
       guest: { stage2: SYSVINIT, files: translated(prompts) },
       options: { checks, login: foreign },
       verdict: 'good',
@@ -113,35 +113,35 @@ const CASES: readonly VerdictCase[] = [
     verdict: { name: 'login-refused', cause: /Anmeldung falsch|root/ },
   },
   {
-    boot: "the real agetty and login, with PAM's words",
+    boot: 'the real agetty and login, with messages from PAM',
     slow: true,
     guest: { stage2: SYSVINIT, files: realLogin() },
     options: { checks, login: { user: 'toor', password: 'foreign' } },
     verdict: 'good',
   },
   {
-    boot: 'agetty logs root in by itself',
+    boot: 'agetty logs root in automatically',
     slow: true,
     guest: { stage2: SYSVINIT, files: realLogin('--autologin root') },
     options: { checks },
     verdict: 'good',
   },
   {
-    boot: 'agetty wants Enter before it logs root in',
+    boot: 'agetty waits for Enter before it logs root in',
     guest: { stage2: SYSVINIT, files: realLogin('--autologin root --login-pause') },
     options: { checks },
     verdict: 'good',
     typedAt: [/\[press ENTER to login\]/],
   },
   {
-    boot: 'agetty says nothing before Enter',
+    boot: 'agetty prints nothing before Enter',
     guest: { stage2: SYSVINIT, files: realLogin('--wait-cr') },
     options: { checks, login: { user: 'toor', password: 'foreign' } },
     verdict: 'good',
     typedAt: [/.*/],
   },
   {
-    boot: "busybox's init wants Enter before its shell",
+    boot: "busybox's init waits for Enter before it starts a shell",
     guest: {
       files: { '/etc/inittab': '::sysinit:/etc/rc.start\nttyS0::askfirst:-/bin/sh\n::shutdown:/etc/rc.stop\n' },
     },
@@ -150,7 +150,7 @@ const CASES: readonly VerdictCase[] = [
     typedAt: [/Please press Enter to activate this console\./],
   },
   {
-    boot: "OpenWrt's procd wants Enter, and the kernel's lines go on behind that",
+    boot: "OpenWrt's procd waits for Enter, followed by kernel messages",
     guest: {
       stage2: "echo 'Press the [f] key and hit [enter] to enter failsafe mode'",
       files: consoleProgram(`
@@ -172,7 +172,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'a root shell without a login, and nobody wants one',
+    boot: 'a root shell without a login, and none is requested',
     slow: true,
     guest: {
       stage2: SYSVINIT,
@@ -189,7 +189,7 @@ const CASES: readonly VerdictCase[] = [
     also: ({ cleanShutdown }) => expect(cleanShutdown).toBe(true),
   },
   {
-    boot: 'a user who may not power off, and a power button that somebody serves',
+    boot: 'a user who may not power off, in a guest that handles the power button',
     guest: {
       stage2: `${SYSVINIT}; mkdir -p /etc/acpi/PWRF; printf '#!/bin/sh\\npoweroff\\n' > /etc/acpi/PWRF/00000080; chmod +x /etc/acpi/PWRF/00000080; acpid -l /dev/null`,
     },
@@ -198,7 +198,7 @@ const CASES: readonly VerdictCase[] = [
     also: ({ cleanShutdown }) => expect(cleanShutdown).toBe(true),
   },
   {
-    boot: 'a user who may not power off, and a power button that nobody serves',
+    boot: 'a user who may not power off, in a guest that ignores the power button',
     guest: { stage2: SYSVINIT },
     options: { checks, login: { user: 'nick' } },
     verdict: 'good',
@@ -222,7 +222,7 @@ const CASES: readonly VerdictCase[] = [
     verdict: 'good',
   },
   {
-    boot: 'a guest without base64, cksum and most of what could be there instead',
+    boot: 'a guest without base64, cksum and most of their alternatives',
     guest: {
       stage2: SYSVINIT,
       files: Object.fromEntries(

@@ -8,42 +8,42 @@ import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { type GuestMode, smallGuest } from '../../helpers/small-guest/small-guest.ts';
 
-/** A boot of the small guest and its true verdict. */
+/** A boot of the small guest and its correct verdict. */
 export interface VerdictCase {
-  /** What happens, in a few words. */
+  /** A few words about what happens. */
   readonly boot: string;
   readonly guest: GuestMode;
   readonly options?: Partial<VerifyBootOptions>;
   readonly verdict: 'good' | BadVerdict;
-  /** The lines at which something was typed without being asked for, or as an answer, in order, beside the Enter that confirms a
-   *  login prompt; default: not looked at. Nothing is ever typed at the line of an `asks-…` verdict. */
+  /** The lines at which the harness typed by itself or as an answer, in order, without the Enter that confirms a login prompt;
+   *  default: not checked. Nothing is ever typed at the line of an `asks-…` verdict. */
   readonly typedAt?: readonly RegExp[];
   readonly also?: (report: BootReport) => void;
-  /** One of several of its kind, or of minutes, or seen to be otherwise on a loaded host: run where ALL_VERDICTS is set. */
+  /** Runs only if ALL_VERDICTS is set: it is one of several similar cases, takes minutes, or differs on a loaded host. */
   readonly slow?: true;
 }
 
 interface BadVerdict {
-  /** Of the failure; of several where more than one is true. */
+  /** The name of the failure; several names if each would be correct. */
   readonly name: string | readonly string[];
   readonly stage?: string | readonly string[];
-  /** What the cause must say. */
+  /** Text that the cause must contain. */
   readonly cause?: RegExp;
-  /** What it must not say. */
+  /** Text that it must not contain. */
   readonly notCause?: RegExp;
-  /** Milliseconds from the last sign to the verdict; default a minute, or three for what does nothing. */
+  /** Milliseconds from the last output to the verdict; default: a minute, or three for an idle guest. */
   readonly withinMs?: number;
 }
 
-/** Of busybox's sleep: nothing more happens. */
+/** The argument of busybox's sleep: nothing more happens. */
 export const FOREVER = 'sleep 1000000';
 
 const PROMPT = /\blogin: ?$/;
 
-/** Small guests that mostly wait: more at once than other machines. */
+/** Small guests mostly wait, so more of them run at once than other machines. */
 const AT_ONCE = '3';
 
-/** Runs a table of cases. verifyBoot itself lets so many boot at once. */
+/** Defines a test for each case. verifyBoot limits how many boot at once. */
 export function testVerdicts(cases: readonly VerdictCase[]): void {
   process.env.NIXOS_DISK_IMAGE_MACHINES = AT_ONCE;
   const all = process.env.ALL_VERDICTS !== undefined;

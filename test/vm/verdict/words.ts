@@ -1,6 +1,6 @@
-/** Scripts that say what the real programs say, word for word. */
+/** Scripts that print the messages of real programs verbatim. */
 
-/** initramfs-tools when the root does not come. @see initramfs-tools scripts/local, scripts/functions panic() */
+/** initramfs-tools if the root device does not appear. @see initramfs-tools scripts/local, scripts/functions panic() */
 export const INITRAMFS_NO_ROOT = `
   echo 'Begin: Running /scripts/local-premount ... done.'
   echo 'Begin: Waiting for root file system ... Begin: Running /scripts/local-block ... done.'
@@ -14,8 +14,8 @@ ALERT!  LABEL=absent does not exist.  Dropping to a shell!
 END
   PS1='(initramfs) ' exec setsid cttyhack sh -i`;
 
-/** A question on the console that only "foreign" answers; what is typed is not echoed. $1 its text, $2 what is said to anything
- *  else, $3 what is said in the end. */
+/** A question on the console that accepts only "foreign", without echo. $1 is its text, $2 the response to another answer, $3 the
+ *  final response. */
 export const ASK = `
   ask() {
     while printf "$1"; do
@@ -26,10 +26,10 @@ export const ASK = `
     printf "$3"
   }`;
 
-/** sysvinit's first words. @see sysvinit src/init.c */
+/** sysvinit's first message. @see sysvinit src/init.c */
 export const SYSVINIT = "echo 'INIT: version 3.06 booting'";
 
-/** A console's program for inittab, in place of getty. */
+/** An inittab entry with a program instead of getty on the console. */
 export function consoleProgram(script: string, more = ''): Record<string, string> {
   return {
     '/etc/inittab': `::sysinit:/etc/rc.start\nttyS0::respawn:/etc/console\n::shutdown:/etc/rc.stop\n${more}`,
@@ -37,7 +37,7 @@ export function consoleProgram(script: string, more = ''): Record<string, string
   };
 }
 
-/** The real agetty and login instead of busybox's. @see agetty(8), login(1) */
+/** The real agetty and login, which replace those of busybox. @see agetty(8), login(1) */
 export function realLogin(agetty = ''): Record<string, string> {
   return consoleProgram(`exec /usr/sbin/agetty -l /usr/bin/login ${agetty} ttyS0 115200 vt220`);
 }

@@ -1,4 +1,4 @@
-# A system of busybox alone, with GRUB that shows a menu on two terminals for 3 seconds; a quiet kernel.
+# A system with only busybox, and GRUB with a menu on two terminals for 3 seconds; a quiet kernel.
 busybox_system /dev/vda3
 cp "$vmlinuz" "$root/boot/vmlinuz"
 cp "$small_initrd" "$root/boot/initrd.img"

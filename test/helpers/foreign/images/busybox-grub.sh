@@ -1,4 +1,4 @@
-# A system of busybox alone, with GRUB for both firmwares.
+# A system with only busybox, and GRUB for both firmwares.
 busybox_system /dev/vda3
 cp "$vmlinuz" "$root/boot/vmlinuz"
 cp "$work/initrd.img" "$root/boot/initrd.img"

@@ -1,4 +1,4 @@
-# A system of busybox alone that knows of no serial port: GRUB for both firmwares, the kernel and the login are on the screen.
+# A system with only busybox and no serial console: GRUB for both firmwares, the kernel and the login use the screen.
 busybox_system /dev/vda3
 sed -i 's/^ttyS0:.*/tty1::respawn:\/bin\/getty 38400 tty1 linux/' "$root/etc/inittab"
 cp "$vmlinuz" "$root/boot/vmlinuz"

@@ -1,4 +1,4 @@
-# A system of busybox alone, with SYSLINUX; its console wants Enter and is root's without a login, as on many routers.
+# A system with only busybox, and SYSLINUX; Enter on its console starts a root shell without a login, as on many routers.
 busybox_system /dev/vda2
 cat > "$root/etc/inittab" <<'INITTAB'
 ::sysinit:/etc/init.d/rcS

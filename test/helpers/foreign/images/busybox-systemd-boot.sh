@@ -1,4 +1,4 @@
-# A system of busybox alone, with systemd-boot, its menu for 2 seconds, and two entries of Type 1.
+# A system with only busybox, and systemd-boot with a menu for 2 seconds and two Type 1 entries.
 busybox_system /dev/vda3
 systemd_boot
 printf 'timeout 2\ndefault tiny.conf\n' > "$esp/loader/loader.conf"

@@ -1,4 +1,4 @@
-# A system of busybox alone, as an EFI program that systemd-boot finds in EFI/Linux; quiet.
+# A system with only busybox, as an EFI program that systemd-boot finds in EFI/Linux; quiet.
 busybox_system /dev/vda3
 systemd_boot
 unified_kernel_image "$esp/EFI/Linux/tiny.efi" 'quiet console=ttyS0'

@@ -1,4 +1,4 @@
-# Debian 12 as a live system: a squashfs below an overlay, on a disk that has one FAT and nothing else.
+# Debian 12 as a live system: a squashfs under an overlay, on a disk with only a FAT.
 debian
 : | fstab
 mkdir -p "$esp/live"

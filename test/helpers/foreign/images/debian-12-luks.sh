@@ -1,5 +1,5 @@
 # Debian 12 on LUKS, opened by initramfs-tools; GRUB with a menu on two terminals reads the kernel from a FAT of its own.
-# The header and the ciphertext are made in a file: no device mapper is needed.
+# The header and the ciphertext are created in a file, without the device mapper.
 debian
 passphrase=$work/passphrase
 printf 'correct horse' > "$passphrase"

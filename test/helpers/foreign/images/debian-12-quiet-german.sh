@@ -1,4 +1,4 @@
-# Debian 12 whose kernel and systemd are quiet, in German, with a root that is read-only by design and a shell of zsh's.
+# Debian 12 in German with a quiet kernel and systemd, a root that is read-only by design, and zsh as shell.
 debian
 locale de_DE.UTF-8
 sed -i 's,^\(root:.*\):/bin/bash$,\1:/usr/bin/zsh,' "$root/etc/passwd"

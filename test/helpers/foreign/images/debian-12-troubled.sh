@@ -1,5 +1,5 @@
-# Debian 12 that is well in spite of all that it complains of: GRUB that cannot write its environment, units that fail, a disk and
-# a swap that may be missing and are; who comes to its console is logged in.
+# Debian 12 that works in spite of its errors: GRUB cannot write its environment, units fail, an optional disk and an optional swap
+# are missing. Its console logs in automatically.
 debian
 fstab <<'FSTAB'
 LABEL=foreign / ext4 defaults 0 1

@@ -1,4 +1,4 @@
-# Debian 12 with systemd; GRUB for both firmwares, which speaks on two terminals.
+# Debian 12 with systemd, and GRUB for both firmwares on two terminals.
 debian
 echo 'LABEL=foreign / ext4 defaults 0 1' | fstab
 grub foreign "$root" <<'MENU'

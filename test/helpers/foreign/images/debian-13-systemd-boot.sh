@@ -1,4 +1,4 @@
-# Debian 13 with systemd-boot's entries of Type 1 and dracut's initrd; root's shell is fish.
+# Debian 13 with systemd-boot, Type 1 entries and an initrd from dracut; root's shell is fish.
 debian
 sed -i 's,^\(root:.*\):/bin/bash$,\1:/usr/bin/fish,' "$root/etc/passwd"
 mkdir -p "$root/root/.config/fish"

@@ -1,4 +1,4 @@
-# Debian 13 as one EFI program in the place of the fallback loader; quiet, and its users are not root.
+# Debian 13 as one EFI program at the path of the fallback loader; quiet, with a login as an ordinary user.
 debian
 echo 'LABEL=foreign / ext4 defaults 0 1' | fstab
 sed -i "s,^root:[^:]*:,root:!:," "$root/etc/shadow"

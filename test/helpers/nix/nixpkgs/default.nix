@@ -1,2 +1,2 @@
-# Where somebody's expression says <nixpkgs>.
+# What <nixpkgs> refers to in a user's expression.
 { }: import ../pkgs.nix { inputs = builtins.getEnv "PROGRAMS"; }

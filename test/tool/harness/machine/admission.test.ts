@@ -14,14 +14,14 @@ async function ownCache(): Promise<string> {
   return join(directory, 'nixos-disk-image');
 }
 
-/** Another process, which inherits the cache directory, takes the only place. */
+/** Another process, with the same cache directory, takes the only place. */
 const HOLD = `
   const { admit } = await import(DIST + 'harness/machine/admission.js');
   await admit(undefined, { places: 1, label: 'a.img, efi' });
   console.log('admitted');
 `;
 
-test('no more machines run than there are places; the next waits until one is free', async () => {
+test('at most as many machines run as there are places; the next one waits', async () => {
   await ownCache();
   const first = await admit(undefined, { places: 2 });
   await using _second = await admit(undefined, { places: 2 });
@@ -41,7 +41,7 @@ test('no more machines run than there are places; the next waits until one is fr
   await place[Symbol.asyncDispose]();
 });
 
-test('how many there are is said by the environment, and nonsense is refused', async () => {
+test('the environment sets the number of places, and an invalid number is refused', async () => {
   await ownCache();
   vi.stubEnv('NIXOS_DISK_IMAGE_MACHINES', '1');
   await using _only = await admit();
@@ -50,7 +50,7 @@ test('how many there are is said by the environment, and nonsense is refused', a
   await expect(admit()).rejects.toThrow(/NIXOS_DISK_IMAGE_MACHINES: "all" is not a number of machines/);
 });
 
-test('all who wait are admitted, one after the other', async () => {
+test('all waiting processes are admitted, one after another', async () => {
   await ownCache();
   let running = 0;
   let most = 0;
@@ -67,10 +67,10 @@ test('all who wait are admitted, one after the other', async () => {
 });
 
 describe.each([
-  ['of this container', false],
-  ['of another container', true],
+  ['in this container', false],
+  ['in another container', true],
 ])('a process %s', (_, elsewhere) => {
-  test('has its place until it is killed, and whoever waits is told for whom', async () => {
+  test('keeps its place until it is killed, and a waiting process learns who has it', async () => {
     await ownCache();
     const holder = await startChild(HOLD, { elsewhere });
     expect(holder.line).toBe('admitted');
@@ -87,29 +87,29 @@ describe.each([
     expect(told).toMatchObject([{ label: 'a.img, efi', isHere: !elsewhere }]);
     if (!elsewhere) expect(told[0]?.pid).toBe(holder.process.pid);
     expect(describeHolders(told)).toMatch(
-      elsewhere ? /^pid \d+ of another container \(a\.img, efi, for / : /^pid \d+ \(a\.img, efi, for /,
+      elsewhere ? /^pid \d+ in another container \(a\.img, efi, for / : /^pid \d+ \(a\.img, efi, for /,
     );
   });
 
-  test('is named when no place comes free in time', async () => {
+  test('is named if no place becomes free in time', async () => {
     await ownCache();
     await startChild(HOLD, { elsewhere });
     const attempt = admit(undefined, { places: 1, timeoutMs: 200 });
     await expect(attempt).rejects.toThrow(HarnessError);
     await expect(attempt).rejects.toThrow(
-      /^no place for another machine came free within 200 ms: pid \d+.*a\.img, efi/,
+      /^no place for another machine became free within 200 ms; places are held by pid \d+.*a\.img, efi/,
     );
   });
 });
 
-test('nobody who waits is told anything when there is a free place', async () => {
+test('onWait is not called if a place is free', async () => {
   await ownCache();
   const onWait = vi.fn();
   await using _place = await admit(undefined, { places: 1, onWait });
   expect(onWait).not.toHaveBeenCalled();
 });
 
-test('what earlier versions, and a disk that was full, left behind is in nobody’s way', async () => {
+test('files left by earlier versions, or by a full disk, do no harm', async () => {
   const cache = await ownCache();
   await mkdir(join(cache, 'running'), { recursive: true });
   await writeFile(join(cache, 'running/0'), '1 1 another-boot/pid:[1]');

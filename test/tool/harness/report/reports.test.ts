@@ -38,7 +38,7 @@ const good: BootReport = {
   screenshot: picture(),
 };
 
-// What a guest printed: it must stay text, wherever it lands.
+// Output from a guest, which must stay text in every report.
 const HOSTILE =
   '</pre><script>document.title = "owned"</script><img src=x onerror="document.title=1"> ]]> & "\u0000\u001b[31m';
 const bad: BootReport = {
@@ -56,7 +56,7 @@ const bad: BootReport = {
 
 const CHROMIUM = ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'];
 
-test('the page is what it should be in a real browser, whatever a guest printed', async () => {
+test('a real browser shows the page correctly, with any output from a guest', async () => {
   const directory = await tempDirectory();
   const page = join(directory, 'report.html');
   await writeFile(page, renderHtml([good, bad], 'nixos.img'));
@@ -67,7 +67,7 @@ test('the page is what it should be in a real browser, whatever a guest printed'
   const text = dom.stdout.toString('utf8');
   expect(text).toContain('<title>nixos.img: bad</title>');
   expect(text.match(/<section id="boot-/g)).toHaveLength(2);
-  // The browser has made no element of what the guest printed.
+  // The guest's output has created no element in the browser.
   expect(text.match(/<script/g)).toBeNull();
   expect(text.match(/<img /g)).toHaveLength(1);
 
@@ -76,7 +76,7 @@ test('the page is what it should be in a real browser, whatever a guest printed'
   const read = await localExecutor.run(['tesseract', shot, '-', '--psm', '11'], { env: { HOME: directory } });
   const words = read.stdout.toString('utf8');
   for (const seen of ['Timeline', 'Serial console', 'kernel']) expect(words).toContain(seen);
-  // The verdicts in their colours.
+  // The verdicts in their colors.
   const { data } = PNG.sync.read(await readFile(shot));
   const count = (red: number, green: number, blue: number): number => {
     let pixels = 0;
@@ -88,7 +88,7 @@ test('the page is what it should be in a real browser, whatever a guest printed'
   expect(count(0xcf, 0x22, 0x2e)).toBeGreaterThan(500);
 });
 
-test('what a test expected is green, a failure that it expected too', () => {
+test('an expected result is green, also if it is a failure', () => {
   const failed = { ...bad, checks: [] };
   const title = (page: string): string | undefined => /<title>(.*)<\/title>/.exec(page)?.[1];
   const asExpected = renderHtml([{ ...failed, expected: { outcome: 'not to boot', met: true } }]);
@@ -104,7 +104,7 @@ test('what a test expected is green, a failure that it expected too', () => {
   expect(otherwise).toContain('Expected to end with &quot;hang&quot;');
 });
 
-test('the XML is well-formed, and counts boots and checks', () => {
+test('the XML is well-formed and counts boots and checks', () => {
   const xml = renderJunit([good, bad]);
   expect(XMLValidator.validate(xml)).toBe(true);
   const parsed = new XMLParser({ ignoreAttributes: false }).parse(xml);
@@ -113,11 +113,11 @@ test('the XML is well-formed, and counts boots and checks', () => {
     ['2', '0'],
     ['2', '2'],
   ]);
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: XML has none of them.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: XML must not contain them.
   expect(xml).not.toMatch(/[\u0000-\u0008\u001b]/);
 });
 
-test('the summary is a table of the boots, and what a guest printed stays text', () => {
+test('the summary is a table of the boots, and a guest’s output stays text', () => {
   const cause = 'a | b `c` <b>d</b>\n# e';
   const failed = { ...bad, failure: { name: 'kernel-panic', stage: 'kernel', cause, lastLines: [HOSTILE] } };
   const summary = renderMarkdown([good, failed], '*x*.img');
@@ -125,7 +125,7 @@ test('the summary is a table of the boots, and what a guest printed stays text',
   const rows = summary.split('\n').filter((line) => line.startsWith('|'));
   expect(rows).toHaveLength(4);
   expect(rows[2]).toMatch(/^\| legacy BIOS +\| good +\| 9\.5 s +\| +\|$/);
-  // No cell, code, element or heading of the guest's.
+  // The guest's output creates no cell, code, element or heading.
   expect(rows[3]).toContain('`kernel-panic` a \\| b \\`c\\` \\<b>d\\</b> # e');
   expect(summary).toContain('\n```\n</pre><script>');
   expect(renderMarkdown([good], 'x')).toContain('- a warning');

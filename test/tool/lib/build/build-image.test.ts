@@ -10,7 +10,7 @@ import { run } from '../../../helpers/run.ts';
 import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// Whole images without a VM.
+// Complete images without a VM.
 
 let demo: DemoSystems;
 beforeAll(async () => {
@@ -23,7 +23,7 @@ const options = (outDir: string, system: string, more: Partial<BuildImageOptions
   ...more,
 });
 
-/** Bytes that a directory occupies, but for the image. */
+/** Returns the bytes that a directory occupies, without the image. */
 async function allocated(directory: string): Promise<number> {
   let bytes = 0;
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => []))
@@ -32,7 +32,7 @@ async function allocated(directory: string): Promise<number> {
   return bytes;
 }
 
-test('the closure is not copied: beside the image there is less than a twentieth of it', async () => {
+test('the closure is not copied: other files are less than a twentieth of its size', async () => {
   const outDir = await tempDirectory();
   let most = 0;
   const pending: Promise<void>[] = [];
@@ -89,7 +89,7 @@ test('two builds at once into one directory both succeed', async () => {
   const efi = options(outDir, 'tiny-systemd-boot', { partitionTableType: 'efi' });
   await Promise.all([1, 2].map(() => buildImage(efi, { onEvent })));
   expect(await readdir(outDir)).toEqual(['nixos.img']);
-  // Nobody can look into a private directory when it is over.
+  // The private directory is gone after the build.
   expect(details).toContain('disk.img');
   expect(details.filter((detail) => detail.includes('.nixos-disk-image-'))).toEqual([]);
 });
@@ -105,7 +105,7 @@ test.each([
     { partitionTableType: 'efi', diskSize: 150 },
     /needed \d+ bytes.*available \d+ bytes/,
   ],
-] as const)('%s is told with numbers, and leaves nothing', async (_, more, message) => {
+] as const)('%s is reported with sizes and leaves nothing behind', async (_, more, message) => {
   const outDir = await tempDirectory();
   const attempt = buildImage(options(outDir, 'tiny-systemd-boot', more));
   await expect(attempt).rejects.toMatchObject({ code: 'E_NO_SPACE' });
@@ -113,7 +113,7 @@ test.each([
   expect(await readdir(outDir)).toEqual([]);
 });
 
-test('a user that the system does not declare is told before anything is made', async () => {
+test('a user that the system does not declare is reported before anything is created', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'file'), 'x');
   const contents = [{ source: join(directory, 'file'), target: '/srv/file', user: 'bob', group: 'users' }];
@@ -134,11 +134,11 @@ test.each(['yesterday', '-1', '99999999999'])('SOURCE_DATE_EPOCH=%s is refused, 
 test.each([
   ['that fills', '20M', /no space left/],
   [
-    'that has too little room from the start',
+    'that is too small from the start',
     '8M',
     /buildImage: no space left in the filesystem of .*; needed \d+ bytes .*, available \d+ bytes/,
   ],
-])('a host disk %s says so with status 3, and is empty afterwards', async (_, size, message) => {
+])('a host disk %s is reported with status 3 and is empty afterwards', async (_, size, message) => {
   const directory = await tempDirectory();
   const out = join(directory, 'out');
   await mkdir(out);
@@ -153,8 +153,8 @@ test.each([
   expect(result.stdout.toString('utf8')).toBe('');
 });
 
-// Whose only id in a user namespace is root's: an owner can be pretended there, not set.
-test.each(['btrfs', 'f2fs'] as const)('an ordinary user gives files of a %s to others', async (fsType) => {
+// An ordinary user has only root's ID in a user namespace, so owners cannot be set there, only faked.
+test.each(['btrfs', 'f2fs'] as const)('an ordinary user can set the owners of files in a %s', async (fsType) => {
   const directory = await tempDirectory();
   await chmod(directory, 0o755);
   await writeFile(join(directory, 'page'), 'page');
@@ -166,7 +166,7 @@ test.each(['btrfs', 'f2fs'] as const)('an ordinary user gives files of a %s to o
   expect(built.filesystem.fsType).toBe(fsType);
 });
 
-test('extended attributes of contents are in an ext4, and a root that would lose them is refused', async () => {
+test('an ext4 keeps extended attributes of contents, and a filesystem that would lose them is refused', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'tool'), 'x');
   await run(['setfattr', '-n', 'user.origin', '-v', 'here', join(directory, 'tool')]);
@@ -181,7 +181,7 @@ test('extended attributes of contents are in an ext4, and a root that would lose
   expect(await readdir(outDir)).toEqual(['nixos.img']);
 });
 
-test('contents below the mount point of a boot partition are on that partition, and what it cannot hold is refused', async () => {
+test('contents below the mount point of a boot partition are on it, and files that it cannot hold are refused', async () => {
   const directory = await tempDirectory();
   await mkdir(join(directory, 'tree/boot/EFI/ünï'), { recursive: true });
   await writeFile(join(directory, 'tree/boot/EFI/ünï/two'), '2');
@@ -210,7 +210,7 @@ test('contents below the mount point of a boot partition are on that partition, 
   await expect(build({ contents: [link] })).rejects.toThrow(/a FAT filesystem cannot store \/link/);
 });
 
-test('the machine-id of this host does not come into an image through a link in contents', async () => {
+test('a link in contents does not copy this host’s machine ID into an image', async () => {
   const directory = await tempDirectory();
   const [outDir, etc] = [join(directory, 'out'), join(directory, 'etc')];
   await mkdir(etc);

@@ -22,7 +22,7 @@ const plan = (system: string, more: Omit<ImageSpecInput, 'toplevel'> = {}) =>
   planBuild(parseImageSpec({ toplevel: demo.systems[system], store: demo.store, ...more }));
 const contents = [{ source: '/x', target: '/x', user: 'alice', group: 'users' }];
 
-test('make-disk-image’s way needs a builder, and every phase has a reason', async () => {
+test('the way of make-disk-image needs a builder, and every phase has a reason', async () => {
   const made = await plan('tiny-grub-bios', { contents });
   expect(made).toMatchObject({
     ...{ closure: 'in place', bootLoader: 'switch-to-configuration', bootFilesystems: 'none', owners: 'activated' },
@@ -53,24 +53,24 @@ test.each([
   expect(made.phases.find(({ phase }) => phase === 'boot loader')?.why).toMatch(why);
 });
 
-/** A plan for a system that exists only as far as it is read. */
+/** Plans a build of a system that has only the files that the plan reads. */
 async function planFor(files: Record<string, string>, options: object) {
   const system = await fakeSystem(join(await tempDirectory(), 'store'), { files });
   return planBuild({ toplevel: system.toplevel, store: system.store, bootLoaderFrom: 'bootspec', ...options });
 }
 
-/** A store that lacks a file. */
+/** A store without one of its files. */
 function without(files: Record<string, string>, name: string): Record<string, string> {
   return Object.fromEntries(Object.entries(files).filter(([path]) => !path.endsWith(`-${name}`)));
 }
 
-test('what the system asks of another loader than the one that is named has no effect', async () => {
+test('the system’s settings for a loader other than the chosen one have no effect', async () => {
   const files = systemdBootFiles({ after: 'true' });
   const made = await planFor(files, { partitionTableType: 'efi', bootLoader: 'grub' });
   expect(made).toMatchObject({ bootLoader: 'grub', firmware: ['efi'] });
 });
 
-test('a loader that cannot be told must be named', async () => {
+test('a loader that cannot be detected must be named', async () => {
   await expect(planFor({}, { partitionTableType: 'efi' })).rejects.toThrow(
     /bootLoader: is required[\s\S]*"grub" or "systemd-boot"/,
   );
@@ -82,9 +82,9 @@ test.each<[string, () => Promise<Record<string, string>>, string, unknown]>([
   ['BIOS alone', () => grubFiles(), 'hybrid', ['bios']],
   ['EFI alone', () => grubFiles(GRUB_EFI_CONFIG), 'hybrid', ['efi']],
   ['both', () => grubFiles(GRUB_BOTH_CONFIG), 'hybrid', ['bios', 'efi']],
-  ['no device: the menu alone', () => grubFiles({ devices: ['nodev'], grub: '' }), 'none', []],
+  ['no device: only the menu', () => grubFiles({ devices: ['nodev'], grub: '' }), 'none', []],
   ['no device on an MBR', () => grubFiles({ devices: ['nodev'], grub: '' }), 'legacy', []],
-])('GRUB is installed for what the system asks for: %s', async (_, files, partitionTableType, firmware) => {
+])('GRUB is installed for the system’s firmware: %s', async (_, files, partitionTableType, firmware) => {
   expect(await planFor(await files(), { partitionTableType })).toMatchObject({ bootLoader: 'grub', firmware });
 });
 
@@ -140,7 +140,7 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
   ],
   ['systemd-boot’s editor for GRUB', () => grubFiles(), { editor: false }, /editor: is an option of systemd-boot/],
   [
-    'commands of the system’s',
+    'the system’s commands',
     () => systemdBootFiles({ after: 'true' }),
     { partitionTableType: 'efi' },
     /extraInstallCommands/,
@@ -152,7 +152,7 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
     /boot\.loader\.grub: cannot be read from \/nix\/store\/.*-grub-config\.xml/,
   ],
   [
-    'settings of another form',
+    'settings in an unknown format',
     () => grubFiles({ devices: '/dev/sda' as never }),
     {},
     /boot\.loader\.grub: cannot be read from .*: devices: [\s\S]*switch-to-configuration/,
@@ -163,11 +163,11 @@ test.each<[string, () => Record<string, string> | Promise<Record<string, string>
     { partitionTableType: 'efi' },
     /extraFiles: cannot be read from \/nix\/store\/.*-copy-extra-files/,
   ],
-])('before anything is made, refused: %s', async (_, files, options, message) => {
+])('refused before anything is created: %s', async (_, files, options, message) => {
   await expect(planFor(await files(), options)).rejects.toThrow(message);
 });
 
-test('a system without a loader gets none, whatever the layout', async () => {
+test('a system without a loader gets none, in every layout', async () => {
   for (const partitionTableType of ['legacy', 'efi', 'hybrid'])
     expect(await planFor(otherInstallerFiles('no-bootloader'), { partitionTableType })).toMatchObject({
       bootLoader: 'none',

@@ -52,7 +52,7 @@ test('the same disk in two containers differs only in the container', async () =
   ]);
 });
 
-test.each(['vdi', 'vmdk', 'vhdx'] as const)('two conversions to %s have identifiers of their own', async (format) => {
+test.each(['vdi', 'vmdk', 'vhdx'] as const)('two conversions to %s have different identifiers', async (format) => {
   const { a, directory } = await pair();
   const [one, two] = [join(directory, 'one'), join(directory, 'two')];
   for (const target of [one, two]) await convertImage({ source: a, target, format });
@@ -70,7 +70,7 @@ test.each([
     ['ssv volume_name changed'],
     [{ what: 'superblock', field: 'Filesystem volume name', a: 'nixos', b: 'changed' }],
   ],
-])('ext4: %s is named by path and field', async (_, commands, expected) => {
+])('ext4: %s is reported with path and field', async (_, commands, expected) => {
   const { a, b, directory, at } = await pair();
   for (const command of ['set_current_time @1', ...commands])
     await run(['debugfs', '-w', '-R', command, at], {
@@ -84,7 +84,7 @@ test.each([
   }
 });
 
-test('ext4: changed content is told with its first byte', async () => {
+test('ext4: a change of contents is reported with its first byte', async () => {
   const { a, b, directory, at, disk } = await pair();
   const blocks = await run(['debugfs', '-R', 'blocks /etc/file', at], { cwd: directory });
   const [, second] = blocks.trim().split(/\s+/).map(Number);
@@ -127,7 +127,7 @@ test('partition table and boot sector', async () => {
   );
 });
 
-test('what is no image is refused', async () => {
+test('a file that is not an image is refused', async () => {
   const { a, directory } = await pair();
   await expect(diffImages({ a, b: join(directory, 'none') })).rejects.toThrow(/does not exist/);
   await expect(diffImages({ a, b: directory })).rejects.toThrow(/is a directory/);

@@ -10,7 +10,7 @@ import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// Filesystems that e2fsprogs made, of kinds that makeFilesystem does not make, are read as they are.
+// The reader also supports filesystems from e2fsprogs with features that makeFilesystem does not use.
 
 async function sourceTree(directory: string): Promise<string> {
   const tree = join(directory, 'tree');
@@ -34,13 +34,13 @@ async function sourceTree(directory: string): Promise<string> {
 }
 
 test.each([
-  ['ext2, with maps of blocks', ['-t', 'ext2', '-b', '1024']],
+  ['ext2, with block maps', ['-t', 'ext2', '-b', '1024']],
   ['ext3', ['-t', 'ext3', '-b', '2048']],
   ['ext4 with small blocks', ['-t', 'ext4', '-b', '1024']],
-  ['ext4 with inodes of 128 bytes and no checksums', ['-t', 'ext4', '-I', '128', '-O', '^metadata_csum,^64bit']],
+  ['ext4 with 128-byte inodes and no checksums', ['-t', 'ext4', '-I', '128', '-O', '^metadata_csum,^64bit']],
   ['ext4 with small files in their inodes', ['-t', 'ext4', '-O', 'inline_data']],
-  ['ext4 with descriptors in their groups', ['-t', 'ext4', '-b', '1024', '-O', 'meta_bg,^resize_inode']],
-  ['ext4 with a seed of its own', ['-t', 'ext4', '-O', 'metadata_csum_seed', '-U', 'random']],
+  ['ext4 with group descriptors in their groups', ['-t', 'ext4', '-b', '1024', '-O', 'meta_bg,^resize_inode']],
+  ['ext4 with its own checksum seed', ['-t', 'ext4', '-O', 'metadata_csum_seed', '-U', 'random']],
   ['ext4 without flexible groups', ['-t', 'ext4', '-O', '^flex_bg', '-g', '1024', '-b', '1024']],
 ])('%s', async (_, options) => {
   const directory = await tempDirectory();
@@ -58,7 +58,7 @@ test.each([
     const facts = await lstat(join(tree, name));
     expect(entry.mode).toBe(facts.mode & 0o7777);
     expect(entry.mtime).toBe(Math.floor(facts.mtimeMs / 1000));
-    // mke2fs cuts a sparse file that it puts into an inode.
+    // mke2fs truncates a sparse file that it stores in an inode.
     if (facts.isFile() && !(options.includes('inline_data') && name === 'sparse'))
       expect((await readFile(entry.source)).equals(await readFile(join(tree, name)))).toBe(true);
     if (facts.isSymbolicLink()) expect(entry.target).toBe(await readlink(join(tree, name)));
@@ -68,7 +68,7 @@ test.each([
   expect(at.get('large')?.attributes?.[0]?.value.length).toBe(900);
 });
 
-test('attributes, ACLs and capabilities are read as they were given', async () => {
+test('attributes, ACLs and capabilities are read unchanged', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   const root = join(directory, 'root');
@@ -90,7 +90,7 @@ test('attributes, ACLs and capabilities are read as they were given', async () =
   );
 });
 
-test('a tree of which something cannot be read is not taken out in part', async () => {
+test('a tree that cannot be read completely is not extracted', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   const tree = join(directory, 'tree');
@@ -113,7 +113,7 @@ test('a tree of which something cannot be read is not taken out in part', async 
   }
 });
 
-test('an extent tree whose nodes all name one block is not followed for ever', async () => {
+test('an extent tree whose nodes all point to one block does not loop endlessly', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 16 * MIB });

@@ -17,7 +17,7 @@ const entry = (path: string, type: TreeEntry['type'], more: Partial<TreeEntry> =
 const numbered = (count: number, make: (index: number) => TreeEntry): TreeEntry[] =>
   Array.from({ length: count }, (_, index) => make(index));
 
-/** An image that holds these, which e2fsck has looked through. */
+/** Writes an image with these entries and checks it with e2fsck. */
 async function filled(entries: readonly TreeEntry[], sizeBytes = 64 * MIB) {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
@@ -32,7 +32,7 @@ async function filled(entries: readonly TreeEntry[], sizeBytes = 64 * MIB) {
 const INDEXED = 0x1000;
 const flagsIn = (text: string): number => Number(/Flags: (0x\w+)/.exec(text)?.[1]);
 
-test('a directory of one block has no index, one of more has', async () => {
+test('a directory of one block has no index, a larger one has', async () => {
   const { ask } = await filled([
     entry('few', 'directory'),
     ...numbered(50, (index) => entry(`few/${index}`, 'symlink')),
@@ -44,12 +44,12 @@ test('a directory of one block has no index, one of more has', async () => {
   const index = await ask('htree_dump /many');
   expect(index).toMatch(/Hash Version: 1/);
   expect(index).toMatch(/Indirect levels: 0/);
-  // By name, and by a walk through all of it.
+  // By name, and by listing the whole directory.
   expect(await ask('stat /many/name-2999')).toMatch(/Type: symlink/);
   expect((await ask('ls -p /many')).match(/name-/g)).toHaveLength(3000);
 });
 
-test('a directory of more blocks than one block of the index can name has an index of two levels', async () => {
+test('a directory with more blocks than one index block can list has a two-level index', async () => {
   const count = 20_000;
   const { ask } = await filled(
     numbered(count, (index) => entry(`${index}`.padEnd(250, 'n'), 'symlink')),
@@ -59,8 +59,8 @@ test('a directory of more blocks than one block of the index can name has an ind
   expect((await ask('ls -p /')).match(/nnn\//g)).toHaveLength(count);
 });
 
-test('names that share a hash are found on both sides of the end of a block', async () => {
-  // So many names that some of 31 bits are the same.
+test('names with the same hash are found on both sides of a block boundary', async () => {
+  // So many names that some 31-bit hashes collide.
   const count = 200_000;
   const { made } = await filled(
     numbered(count, (index) => entry(`${index}`, 'symlink')),
@@ -70,10 +70,10 @@ test('names that share a hash are found on both sides of the end of a block', as
 });
 
 test.each([
-  // With "." and its own entry.
+  // Including "." and its own entry.
   [64_998, 65_000],
   [64_999, 1],
-])('a directory with %i directories says %i links', async (count, links) => {
+])('a directory with %i subdirectories has %i links', async (count, links) => {
   const { ask } = await filled(
     [entry('d', 'directory'), ...numbered(count, (index) => entry(`d/${index}`, 'directory'))],
     400 * MIB,
@@ -81,7 +81,7 @@ test.each([
   expect(await ask('stat /d')).toMatch(new RegExp(`Links: ${links}\\s`));
 });
 
-test('a file with more names than a filesystem counts is split', async () => {
+test('a file with more names than the link count can express is split', async () => {
   const directory = await tempDirectory();
   const source = join(directory, 'file');
   await using handle = await open(source, 'w');
@@ -96,7 +96,7 @@ test('a file with more names than a filesystem counts is split', async () => {
   expect(await ask('cat <13>')).toBe('content');
 });
 
-test('whatever bytes a name has, a slash and a NUL aside, it is kept', async () => {
+test('a name may have any bytes except slash and NUL', async () => {
   const names = [
     'new\nline',
     'quo"te',
@@ -111,12 +111,12 @@ test('whatever bytes a name has, a slash and a NUL aside, it is kept', async () 
     'n'.repeat(255),
   ];
   const { ask } = await filled(names.map((name) => entry(name, 'fifo')));
-  // It escapes no byte of a name.
+  // debugfs escapes no byte of a name.
   const listed = Buffer.from(await ask('ls -p /')).toString('utf8');
   for (const name of names) if (!name.includes('\u00e9')) expect(listed).toContain(`/${name}/`);
 });
 
-test('lost+found is the one of mkfs.ext4, with the mode that is given, and may hold something', async () => {
+test('lost+found is that of mkfs.ext4, with the given mode, and may contain files', async () => {
   const { ask } = await filled([
     entry('lost+found', 'directory', { mode: 0o711, uid: 5 }),
     entry('lost+found/#12', 'symlink'),
@@ -129,17 +129,17 @@ test('lost+found is the one of mkfs.ext4, with the mode that is given, and may h
 });
 
 test.each([
-  ['an entry whose directory is not there', [entry('a/b', 'symlink')], /"\/a\/b" into an ext4.*\/a is not before it/s],
+  ['an entry without its directory', [entry('a/b', 'symlink')], /"\/a\/b" into an ext4.*\/a is not before it/s],
   ['a name of 256 bytes', [entry('n'.repeat(256), 'symlink')], /its name has 256 bytes/],
   ['a target of 4096 bytes', [entry('l', 'symlink', { target: 'x'.repeat(4096) })], /its target has 4096 bytes/],
-  ['a file in the place of lost+found', [entry('lost+found', 'symlink')], /it is a symlink/],
+  ['a symbolic link instead of lost+found', [entry('lost+found', 'symlink')], /it is a symlink/],
   ['the same path twice', [entry('a', 'symlink'), entry('a', 'fifo')], /duplicate entry \/a/],
   ['a time after 2446', [entry('a', 'symlink', { mtime: 2 ** 34 })], /its time is 17179869184 s since 1970/],
 ] as const)('%s is refused', async (_, entries, message) => {
   await expect(filled(entries)).rejects.toThrow(message);
 });
 
-test('modes, owners and times of all kinds', async () => {
+test('all kinds of modes, owners and times', async () => {
   const far = 2 ** 33;
   const { ask } = await filled([
     entry('d', 'directory', { mode: 0o2775, uid: 70_000, gid: 2 ** 32 - 2, mtime: far }),
@@ -147,16 +147,16 @@ test('modes, owners and times of all kinds', async () => {
   ]);
   const shown = await ask('stat /d');
   expect(shown).toMatch(/Mode: +02775/);
-  // As a number with a sign.
+  // As a signed number.
   expect(shown).toMatch(/User: +70000 +Group: +-2/);
-  // The epoch is in the two lowest bits of the second number.
+  // The two lowest bits of the second number extend the epoch.
   expect(shown).toMatch(/mtime: 0x00000000:00000002 --/);
   expect(await ask('stat /d/fifo')).toMatch(/Type: FIFO +Mode: +0600/);
 });
 
-test('extended attributes: in the inode, in a block of their own, and an ACL', async () => {
+test('extended attributes: in the inode, in a separate block, and an ACL', async () => {
   const capability = '0100000200200000000000000000000000000000';
-  // Of user 5, who may read: as a program sees it.
+  // The ACL of user 5, who may read, in the format for programs.
   const acl = '0200000001000600ffffffff020004000500000004000400ffffffff10000400ffffffff20000400ffffffff';
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');

@@ -24,7 +24,7 @@ async function sources() {
   return { root, closure: { store, storePaths: [path] }, path };
 }
 
-test('a directory’s entries stand together behind it, and the closure is where it belongs', async () => {
+test('a directory’s entries follow it without a gap, and the closure is in the store', async () => {
   const { root, closure } = await sources();
   const tree = await list({ root, closure, owners: [{ target: '/etc', uid: 5, gid: 6 }] });
   expect(tree.map(({ path }) => path)).toEqual([
@@ -37,7 +37,7 @@ test('a directory’s entries stand together behind it, and the closure is where
   expect(byPath.get('link')).toMatchObject({ type: 'symlink', target: 'etc/file' });
 });
 
-test('hard links are kept, but in a reproducible image, where the store’s optimisation must not show', async () => {
+test('hard links are kept, except in a reproducible image, which must not depend on the store’s optimisation', async () => {
   const { closure, path } = await sources();
   const links = async (timestamp?: number): Promise<(string | undefined)[]> =>
     (await list({ closure, timestamp }))
@@ -55,7 +55,7 @@ test('names that are not UTF-8 keep their bytes', async () => {
   expect((await list({ root })).map(({ path }) => path)).toContain('caf\u00e9');
 });
 
-test('a store path that is in the staged root too, and a socket, are refused', async () => {
+test('a store path that is also in the staged root is refused, and so is a socket', async () => {
   const { root, closure, path } = await sources();
   await mkdir(join(root, path), { recursive: true });
   await expect(list({ root, closure })).rejects.toThrow(/duplicate entry \/nix\/store/);

@@ -10,7 +10,7 @@ import { InvalidOptionsError } from '../../../../lib/run/errors.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// What is not a disk as a machine sees one is refused with its name and with what to do.
+// A file that is not a disk as a machine sees it is refused, with its format and what to do.
 
 async function refused(image: string): Promise<InvalidOptionsError> {
   const error = await inspectDiskImage(image).catch((thrown: unknown) => thrown);
@@ -28,7 +28,7 @@ test.each([
   await run(['qemu-img', 'convert', '-O', format, ...options, 'raw', 'image'], { cwd: directory });
   const { message, hint } = await refused(join(directory, 'image'));
   expect(message).toMatch(name);
-  // The advice is followed to the letter: it must lead to a disk that is read.
+  // Following the advice literally must produce a readable disk.
   expect(hint).toContain('qemu-img convert');
   await run(['qemu-img', 'convert', '-f', format, '-O', 'raw', 'image', 'disk.img'], { cwd: directory });
   expect(await inspectDiskImage(join(directory, 'disk.img'))).toMatchObject({
@@ -63,7 +63,7 @@ test('a zip archive, and a CD-ROM without a partition table', async () => {
   cd.write('\u0001CD001\u0001', 0x8000, 'latin1');
   await writeFile(join(directory, 'cd.iso'), cd);
   expect((await refused(join(directory, 'cd.iso'))).message).toMatch(/CD-ROM image/);
-  // One that is written to USB sticks as well.
+  // A hybrid image, which can also be written to USB sticks.
   cd[450] = 0x17;
   cd.writeUInt32LE(3000, 458);
   cd.writeUInt16LE(0xaa55, 510);
@@ -71,7 +71,7 @@ test('a zip archive, and a CD-ROM without a partition table', async () => {
   expect(await inspectImage({ image: join(directory, 'hybrid.iso') })).toMatchObject({ table: 'msdos' });
 });
 
-test('what would block whoever opens it is refused at once', async () => {
+test('a file that would block on open is refused at once', async () => {
   const directory = await tempDirectory();
   await run(['mkfifo', 'pipe'], { cwd: directory });
   const server = createServer().listen(join(directory, 's'));
@@ -88,7 +88,7 @@ test('what would block whoever opens it is refused at once', async () => {
   }
 });
 
-test("a file's name meets no shell", async () => {
+test('a file name reaches no shell', async () => {
   const directory = await tempDirectory();
   const name = 'x$(touch F)`touch G`|touch H;?offset=1.img';
   await run(['mkfs.ext4', '-q', '-F', '-L', 'here', `./copy`, '16M'], { cwd: directory });

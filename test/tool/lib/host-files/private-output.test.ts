@@ -15,7 +15,7 @@ describe.each([
   ['here', false],
   ['in another container', true],
 ])('the private directory of a process %s', (_, elsewhere) => {
-  test('stays while it lives, and is removed by the next one when it was killed', async () => {
+  test('remains while the process runs, and is removed by the next one after it was killed', async () => {
     const parent = await tempDirectory();
     const other = await startChild(hold(parent), { elsewhere });
     expect(existsSync(join(other.line, 'lock'))).toBe(true);
@@ -28,7 +28,7 @@ describe.each([
   });
 });
 
-test('a program that this process started does not keep the lock', async () => {
+test('a child process does not inherit the lock', async () => {
   const parent = await tempDirectory();
   const other = await startChild(`
     const { spawn } = await import('node:child_process');
@@ -47,7 +47,7 @@ test('a program that this process started does not keep the lock', async () => {
   }
 });
 
-test('one that has no lock yet is just being made, unless that was long ago', async () => {
+test('a directory without a lock is being created, unless it is old', async () => {
   const parent = await tempDirectory();
   const [young, old] = [join(parent, '.nixos-disk-image-young0'), join(parent, '.nixos-disk-image-old000')];
   await mkdir(young);

@@ -16,14 +16,15 @@ import { run } from '../../../helpers/run.ts';
 import { makeSmallDisk } from '../../../helpers/small-disk.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// Whatever is in an image, inspect and diff end with a result or with an error of this project, in bounded time and with bounded
-// output. NIXOS_DISK_IMAGE_CORRUPTIONS says how many corruptions are tried, _FROM the first and _SEED which; _LOG names a file for the outcomes.
+// For any image, inspect and diff end with a result or an error of this project, in bounded time and with bounded output.
+// NIXOS_DISK_IMAGE_CORRUPTIONS is the number of corruptions, _FROM the first one and _SEED the seed; _LOG is a file for the
+// outcomes.
 
 const COUNT = Number(process.env.NIXOS_DISK_IMAGE_CORRUPTIONS ?? 200);
 const FROM = Number(process.env.NIXOS_DISK_IMAGE_CORRUPTIONS_FROM ?? 0);
 const SEED = Number(process.env.NIXOS_DISK_IMAGE_CORRUPTIONS_SEED ?? 1);
 const LOG = process.env.NIXOS_DISK_IMAGE_CORRUPTIONS_LOG;
-/** Twice what they give themselves: a loaded host may add to it. */
+/** Twice their own time limit, for a loaded host. */
 const MOST_MS = 120_000;
 const MOST_BYTES = 1024 * 1024;
 const MOST_LINES = 600;
@@ -37,7 +38,7 @@ const FILES = {
   'nixos/kernel-with-a-long-name.efi': KERNEL,
 };
 
-/** What came of it: an exit status, and how much was said. */
+/** The outcome: an exit status and the size of the output. */
 async function outcome(look: () => Promise<string>, what: string): Promise<string> {
   const startedAt = performance.now();
   let status: string;
@@ -46,7 +47,7 @@ async function outcome(look: () => Promise<string>, what: string): Promise<strin
     said = await look();
     status = 'result';
   } catch (error) {
-    // Not one of the project's: a bug, whose stack is wanted.
+    // Not an error of the project: a bug, so keep its stack.
     if (!(error instanceof DiskImageError)) throw new Error(`${what}: ${error}`, { cause: error });
     said = errorText(error);
     status = `${exitCodeOf(error)}`;
@@ -61,7 +62,7 @@ async function outcome(look: () => Promise<string>, what: string): Promise<strin
   return status;
 }
 
-/** What inspect says of a file, and what diff says of it and the good one. */
+/** Runs inspect on a file, and diff on it and the good image. */
 async function outcomes(good: string, file: string, what: string): Promise<string[]> {
   const inspected = await outcome(async () => {
     const inspection = await inspectImage({ image: file });
@@ -104,7 +105,7 @@ test(`${COUNT} corruptions of an image`, { timeout: 60_000 + COUNT * 6000 }, asy
   }
   if (LOG !== undefined) await appendFile(LOG, `${JSON.stringify(Object.fromEntries(counts))}\n`);
   expect([...counts.values()].reduce((sum, count) => sum + count, 0)).toBe(2 * COUNT);
-  // Most are looked at; a reader that refuses everything would pass as well.
+  // Most must be readable: otherwise a reader that refuses everything would pass.
   expect(counts.get('inspect result')).toBeGreaterThan(COUNT * 0.8);
 });
 

@@ -25,7 +25,7 @@ interface Part {
   readonly last: bigint;
 }
 
-/** Writes a GPT with right checksums, whatever its entries say: parted and sfdisk would not. */
+/** Writes a GPT with valid checksums and any entries, also those that parted and sfdisk refuse. */
 async function writeGpt(image: string, parts: readonly Part[], sectorBytes = 512): Promise<void> {
   await using handle = await open(image, 'r+');
   const { size } = await handle.stat();
@@ -73,7 +73,7 @@ async function emptyDisk(bytes: number): Promise<string> {
   return image;
 }
 
-/** Both outputs are bounded, and have nothing that a terminal obeys. */
+/** Checks that both outputs are bounded and have no control characters for a terminal. */
 function expectHarmless(inspection: ImageInspection): string {
   const text = renderInspection(inspection);
   const json = printableJson(inspection);
@@ -83,7 +83,7 @@ function expectHarmless(inspection: ImageInspection): string {
   return text;
 }
 
-test('a GPT with right checksums and partitions of all sizes is read without a RangeError', async () => {
+test('a GPT with valid checksums and partitions of all sizes is read without a RangeError', async () => {
   const image = await emptyDisk(16 * MIB);
   await writeGpt(image, [
     { type: LINUX, first: 0n, last: 2n ** 63n },
@@ -99,7 +99,7 @@ test('a GPT with right checksums and partitions of all sizes is read without a R
   expect(await diffImages({ a: image, b: image })).toEqual([]);
 });
 
-test('8,000 ESPs: the first are looked into, and the report says so', async () => {
+test('8,000 ESPs: only the first are inspected, and the report says so', async () => {
   const image = await emptyDisk(16 * MIB);
   await writeGpt(
     image,
@@ -115,7 +115,7 @@ test('8,000 ESPs: the first are looked into, and the report says so', async () =
   expectHarmless(inspection);
 });
 
-test('an MBR of 0xffffffff sectors, and a disk that ends long before its table says, are told in a few lines', async () => {
+test('an MBR with 0xffffffff sectors, and a disk much smaller than its table, are reported in a few lines', async () => {
   const image = await emptyDisk(2 * MIB);
   await using handle = await open(image, 'r+');
   const mbr = Buffer.alloc(512);
@@ -134,7 +134,7 @@ test('an MBR of 0xffffffff sectors, and a disk that ends long before its table s
   expect(differences.map(({ what }) => what)).toContain('content');
 });
 
-test('logical partitions are read, and a chain that comes back is told', async () => {
+test('logical partitions are read, and a loop in their chain is reported', async () => {
   const image = await emptyDisk(32 * MIB);
   const table = ['label: dos', 'p1 : size=4M, type=83', 'p2 : size=20M, type=5'];
   for (const [index, type] of ['83', '82', '83'].entries()) table.push(`p${index + 5} : size=4M, type=${type}`);
@@ -150,7 +150,7 @@ test('logical partitions are read, and a chain that comes back is told', async (
     ...['1 linux', '2 extended', '5 linux', '6 linux-swap', '7 linux'],
   ]);
   expect(findings.map(({ code }) => code)).not.toContain('logical-partitions-damaged');
-  // The last record goes on where the first is.
+  // The last record points to the first.
   await using handle = await open(image, 'r+');
   const last = (partitions.at(-1)?.startSectors ?? 0) - 2048;
   const link = Buffer.alloc(16);
@@ -165,7 +165,7 @@ test('logical partitions are read, and a chain that comes back is told', async (
   );
 });
 
-test('a disk with sectors of 4096 bytes is read with its own offsets', async () => {
+test('a disk with 4096-byte sectors is read with the correct offsets', async () => {
   const image = await emptyDisk(32 * MIB);
   await writeGpt(image, [{ type: ESP, first: 256n, last: 4351n }], 4096);
   const esp = await emptyDisk(16 * MIB);
@@ -186,7 +186,7 @@ test.each([
   ['0c', 'fat32-lba'],
   ['e', 'fat16-lba'],
   ['ef', 'esp'],
-])('a FAT of type %s on an MBR disk is what EFI firmware starts from', async (type, typeName) => {
+])('EFI firmware boots from a FAT of type %s on an MBR disk', async (type, typeName) => {
   const image = await emptyDisk(32 * MIB);
   await run(['sfdisk', '--quiet', image], { input: `label: dos\nstart=2048,size=32768,type=${type}\n` });
   await run(['mkfs.vfat', '--offset', '2048', image, '16384']);
@@ -197,7 +197,7 @@ test.each([
   expect(inspection.efi).toMatchObject({ started: 'EFI/BOOT/BOOTX64.EFI', findings: [] });
 });
 
-test('types of the Discoverable Partitions Specification have names, and blkid names what is unknown here', async () => {
+test('types of the Discoverable Partitions Specification have names, and blkid identifies other filesystems', async () => {
   const image = await emptyDisk(16 * MIB);
   await writeGpt(image, [
     { type: '8484680c-9521-48c6-9c11-b0720656f69e', first: 4096n, last: 8191n },
@@ -216,7 +216,7 @@ test('types of the Discoverable Partitions Specification have names, and blkid n
   expect(renderInspection(inspection)).toMatch(/1 {2}2 MiB at 2 MiB .*usr-x86-64 .*squashfs/);
 });
 
-test('numbers of an ext4 that cannot be are bounded, and told', async () => {
+test('impossible numbers in an ext4 are bounded and reported', async () => {
   const { image, root } = await makeSmallDisk(await tempDirectory(), BOOT);
   await using handle = await open(image, 'r+');
   const write = async (change: (superblock: Buffer) => void): Promise<ImageInspection> => {
@@ -238,14 +238,14 @@ test('numbers of an ext4 that cannot be are bounded, and told', async () => {
   expect(huge.findings).toContainEqual(expect.objectContaining({ code: 'superblock-damaged', severity: 'fatal' }));
 });
 
-test('a directory that is linked into itself, and a chain of clusters that goes round, are told', async () => {
+test('a directory that contains itself and a loop in a cluster chain are reported', async () => {
   const { image, esp } = await makeSmallDisk(await tempDirectory(), { ...BOOT, 'a/b/c/file': 'x' });
   await using handle = await open(image, 'r+');
   const { buffer } = await handle.read(Buffer.alloc(4 * MIB), 0, 4 * MIB, esp);
   const entryOf = (name: string): number => buffer.indexOf(Buffer.from(name.padEnd(11), 'latin1'));
-  // The directory C is the directory A.
+  // The directory C points to the directory A.
   buffer.copy(buffer, entryOf('C') + 26, entryOf('A') + 26, entryOf('A') + 28);
-  // The chain of the kernel ends before the kernel does.
+  // The kernel's cluster chain is shorter than its file size.
   const tableAt = buffer.readUInt16LE(14) * 512;
   const kernel = buffer.readUInt16LE(entryOf('K') + 26);
   const at = tableAt + kernel + (kernel >> 1);
@@ -282,7 +282,7 @@ test('a profile link that is a large file is not read', async () => {
   expect((await inspectImage({ image })).generations).toMatchObject([{ number: 1, toplevel: '', isDefault: true }]);
 });
 
-test('when the time is over, the report says what is left out', async () => {
+test('at the time limit, the report says what was skipped', async () => {
   const { image } = await makeSmallDisk(await tempDirectory(), BOOT);
   const inspection = await inspectImage({ image, timeoutMs: 1 });
   expect(inspection.findings.map(({ code }) => code)).toContain('not-looked-at-further');
@@ -291,7 +291,7 @@ test('when the time is over, the report says what is left out', async () => {
   expect(differences).toContainEqual(expect.objectContaining({ where: 'skipped' }));
 });
 
-test('a comparison that takes long ends soon after it is called off', async () => {
+test('a long comparison ends soon after an abort', async () => {
   const [a, b] = [await emptyDisk(64 * 1024 * MIB), await emptyDisk(64 * 1024 * MIB)];
   const controller = new AbortController();
   let stoppedAt = 0;
@@ -305,7 +305,7 @@ test('a comparison that takes long ends soon after it is called off', async () =
   expect(performance.now() - stoppedAt).toBeLessThan(2000);
 });
 
-test("deep: the filesystems' own checkers report damage that a superblock does not show", async () => {
+test('deep: the filesystem checkers report damage that is not visible in a superblock', async () => {
   const { image, esp, root } = await makeSmallDisk(await tempDirectory(), BOOT);
   const damage = async (): Promise<string[]> =>
     (await inspectImage({ image, deep: true })).findings.flatMap(({ code, message }) =>
@@ -327,7 +327,7 @@ test.each([
   ['btrfs', ['mkfs.btrfs', '-q']],
   ['xfs', ['mkfs.xfs', '-q']],
   ['f2fs', ['mkfs.f2fs', '-q']],
-])('deep: a sound %s is sound, and a damaged one is not', async (type, mkfs) => {
+])('deep: a valid %s causes no finding, and a damaged one does', async (type, mkfs) => {
   const image = await emptyDisk(320 * MIB);
   await run([...mkfs, image]);
   const found = async () => {
@@ -336,7 +336,7 @@ test.each([
   };
   expect(await found()).toEqual({ type, damage: 0 });
   await using handle = await open(image, 'r+');
-  // Behind the superblock, where each has its trees.
+  // After the superblock, where each filesystem has its trees.
   const noise = Buffer.alloc(4096, 0x5a);
   const from = { btrfs: 20 * MIB, xfs: 8192, f2fs: 2 * MIB }[type] ?? 0;
   const to = { btrfs: 120 * MIB, xfs: 128 * 1024, f2fs: 24 * MIB }[type] ?? 0;

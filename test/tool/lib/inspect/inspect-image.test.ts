@@ -10,12 +10,14 @@ import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-test.each(PARTITION_TABLE_TYPES)('the firmware of the layout %s is told from its table', async (partitionTableType) => {
+test.each(
+  PARTITION_TABLE_TYPES,
+)('the firmware of the layout %s is detected from its table', async (partitionTableType) => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 400 * MIB });
   const disk = await partitionDisk({ image, partitionTableType });
-  // A boot sector's first byte, which a loader would write.
+  // The first byte of a boot sector, which a loader would write.
   if (PARTITION_LAYOUTS[partitionTableType].table === 'msdos')
     await run(['dd', 'of=disk.img', 'bs=1', 'conv=notrunc'], { cwd: directory, input: '\u0001' });
   const { bios, efi } = PARTITION_LAYOUTS[partitionTableType];
@@ -36,7 +38,7 @@ test.each([
   ['xfs', ['mkfs.xfs', '-q', '-L', 'label']],
   ['f2fs', ['mkfs.f2fs', '-q', '-l', 'label']],
   ['swap', ['mkswap', '-q', '-L', 'label']],
-])('a disk that is a %s without a table is told as blkid tells it', async (type, mkfs) => {
+])('a disk with a %s and no partition table is identified by blkid', async (type, mkfs) => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 320 * MIB });
@@ -57,7 +59,7 @@ describe.each([
   ['ext4', ['mkfs.ext4', '-q'], { superblock: 1024 + 0x20, tooLarge: 'fatal', damaged: true }],
   ['btrfs', ['mkfs.btrfs', '-q'], { superblock: 0x1_0000 + 0x90, tooLarge: 'fatal', damaged: true }],
   ['xfs', ['mkfs.xfs', '-q'], { superblock: 0x50, tooLarge: 'fatal', damaged: true }],
-  // It has its superblock twice.
+  // It has two superblocks.
   ['f2fs', ['mkfs.f2fs', '-q'], { superblock: 1024 + 0x20, tooLarge: 'error', damaged: false }],
 ] as const)('the root filesystem is a %s', (type, mkfs, { superblock, tooLarge, damaged }) => {
   const findingsAfter = async (change: (image: string) => Promise<unknown>): Promise<string[]> => {
@@ -71,11 +73,11 @@ describe.each([
       .map(({ code, severity }) => `${code}: ${severity}`);
   };
 
-  test('nothing is said of a good one', async () => {
+  test('a good one causes no finding', async () => {
     expect(await findingsAfter(async () => {})).toEqual([]);
   });
 
-  test('one that is larger than its place is found', async () => {
+  test('one that is larger than its partition is found', async () => {
     expect(await findingsAfter((image) => truncate(image, 304 * MIB))).toEqual([`filesystem-too-large: ${tooLarge}`]);
   });
 

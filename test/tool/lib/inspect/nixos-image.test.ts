@@ -20,7 +20,7 @@ async function image(system: string, partitionTableType: 'efi' | 'hybrid' | 'leg
   });
 }
 
-test('a NixOS image is told with its loaders, entries, generations and store, in every format', async () => {
+test('a NixOS image is reported with its loaders, entries, generations and store, in every format', async () => {
   const built = await image('tiny-systemd-boot', 'efi');
   const inspection = await inspectImage({ image: built.image });
   expect(inspection).toMatchObject({
@@ -44,7 +44,7 @@ test('a NixOS image is told with its loaders, entries, generations and store, in
   expect({ ...again, image: '', format: 'raw' }).toEqual({ ...inspection, image: '' });
 });
 
-test('the picture has a box for each partition, in the order of the disk', async () => {
+test('the picture has a box for each partition, in disk order', async () => {
   const built = await image('tiny-grub-hybrid', 'hybrid');
   const text = renderInspection(await inspectImage({ image: built.image }));
   const [, , edge = '', names = ''] = text.split('\n');
@@ -55,7 +55,7 @@ test('the picture has a box for each partition, in the order of the disk', async
   expect(text).toMatch(/generation 1 \(default\) {2}\/nix\/store\//);
 });
 
-test('what cannot work is told, with exit status 1', async () => {
+test('an image that cannot boot is reported with exit status 1', async () => {
   const built = await image('tiny-grub-bios', 'legacy');
   await run(['dd', 'if=/dev/zero', `of=${built.image}`, 'bs=440', 'count=1', 'conv=notrunc']);
   const { findings, firmware } = await inspectImage({ image: built.image });

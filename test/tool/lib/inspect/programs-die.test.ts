@@ -11,8 +11,8 @@ import { makeSmallDisk } from '../../../helpers/small-disk.ts';
 import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// A program that is killed, as the kernel does when memory is short, or ends in a way that it does not document, says nothing of
-// the image: exit status 3 with its name, and neither a finding nor a difference.
+// If a program is killed, for example by the kernel when memory is short, or ends with an undocumented status, there is no finding
+// or difference: exit status 3 with its name.
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -24,7 +24,7 @@ const FILES = {
   k: KERNEL,
 };
 
-/** A disk as qcow2, and one that differs from it in the ESP, in the ext4 and in a partition that has no filesystem. */
+/** A qcow2 disk, and one with differences in the ESP, in the ext4 and in a partition without a filesystem. */
 async function disks(directory: string): Promise<{ readonly a: string; readonly b: string }> {
   const { image, root } = await makeSmallDisk(directory, FILES);
   const [a, b] = [join(directory, 'a.qcow2'), join(directory, 'b.img')];
@@ -46,7 +46,7 @@ const COMMANDS = {
 };
 
 for (const [command, { programs, look }] of Object.entries(COMMANDS))
-  test(`${command}: each program that it runs is killed, and exits with 77`, async () => {
+  test(`${command}: each of its programs is killed, or exits with 77`, async () => {
     const both = await disks(await tempDirectory());
     const good = await look(both);
     let seen: unknown;
@@ -58,7 +58,7 @@ for (const [command, { programs, look }] of Object.entries(COMMANDS))
     for (const name of run) await expectHostFailure(name, () => look(both));
   });
 
-test('qemu-img whose words are no JSON is a failure of the host', async () => {
+test('output of qemu-img that is not JSON is a failure of the host', async () => {
   const { a } = await disks(await tempDirectory());
   await replacePrograms(() => 'echo "{"', ['qemu-img']);
   const error = await inspectImage({ image: a }).catch((thrown: unknown) => thrown);
@@ -78,7 +78,7 @@ test('a full directory for temporary files is a failure of the host', async () =
     const { exitCode, stdout, stderr } = await inSmallTmpfs(full, '64k', command);
     expect(exitCode, stderr.toString('utf8')).toBe(EXIT.harness);
     expect(stderr.toString('utf8')).toMatch(/no space left in the filesystem to which qemu-img writes/);
-    // Nothing is left there, and nothing is said of the image.
+    // Nothing is left there, and there is no finding about the image.
     expect(stdout.toString('utf8')).toBe('');
   }
 });

@@ -5,7 +5,7 @@ import { KERNEL, peFile, SYSTEMD_BOOT, uki } from '../../../helpers/pe-file.ts';
 import { type Files, makeSmallDisk } from '../../../helpers/small-disk.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// Firmware starts \EFI\BOOT\BOOTX64.EFI, and that starts an entry: what is wrong with the rest is only mentioned.
+// Firmware starts \EFI\BOOT\BOOTX64.EFI, and that starts an entry: problems with other files are only warnings.
 
 const entry = (kernel: string, more = ''): string => `title Test\nlinux ${kernel}\noptions console=ttyS0\n${more}`;
 const GRUB = peFile({ sections: { mods: Buffer.alloc(64) } });
@@ -18,7 +18,7 @@ async function inspect(files: Files): Promise<ImageInspection> {
   return inspectImage({ image });
 }
 
-/** What is wrong with the way of EFI, without what is only mentioned. */
+/** The findings about the EFI boot path, without warnings. */
 function wrong({ efi }: ImageInspection): string[] {
   return efi.findings
     .filter(({ severity }: Finding) => severity !== 'warning')
@@ -32,7 +32,7 @@ const SYSTEMD = {
   'EFI/nixos/a-initrd.efi': 'an initrd',
 };
 
-test('EFI programs are told by what is in them', async () => {
+test('EFI programs are identified by their content', async () => {
   const { efi } = await inspect({
     ...SYSTEMD,
     'EFI/BOOT/BOOTX64_OLD.EFI': shortened(SYSTEMD_BOOT),
@@ -55,7 +55,7 @@ test('EFI programs are told by what is in them', async () => {
   expect(efi.architectures).toEqual(['x64']);
 });
 
-test('a random seed is reported: every machine of the image would have the same', async () => {
+test('a random seed is reported, because every machine from the image would share it', async () => {
   const { efi } = await inspect({ ...SYSTEMD, 'loader/random-seed': 'the same everywhere' });
   expect(efi.findings).toMatchObject([{ code: 'random-seed-shared', severity: 'warning' }]);
 });
@@ -69,14 +69,11 @@ test.each<[string, Files]>([
     'a kernel of an entry that is not the default',
     { 'loader/entries/0.conf': entry('/old'), old: half(KERNEL), 'loader/loader.conf': 'default a.conf\n' },
   ],
-  [
-    'the grub.cfg of a loader that is not there',
-    { 'grub/grub.cfg': 'menuentry "x" {\nlinux /text\n}\n', text: 'text' },
-  ],
+  ['the grub.cfg of a missing loader', { 'grub/grub.cfg': 'menuentry "x" {\nlinux /text\n}\n', text: 'text' }],
   ['a UKI that is not the default', { 'EFI/Linux/0.efi': half(uki('quiet')), 'loader/loader.conf': 'default a*' }],
-])('%s is not started, and does not make the image bad', async (_, more) => {
+])('%s is not started and does not make the image bad', async (_, more) => {
   const found = await inspect({ ...SYSTEMD, ...more });
-  // The GRUB of this disk's boot sector has one grub.cfg to read: that is the other firmware's way.
+  // The GRUB in this disk's boot sector reads a grub.cfg, but that is the BIOS boot path.
   expect(
     wrong({ ...found, efi: { ...found.efi, findings: found.efi.findings.filter((at) => at.firmware === 'efi') } }),
   ).toEqual([]);
@@ -87,10 +84,10 @@ test.each<[string, Files]>([
 });
 
 test.each<[string, string, Files]>([
-  ['loader-cut fatal', 'the loader is cut off', { [BOOT]: half(SYSTEMD_BOOT) }],
+  ['loader-cut fatal', 'the loader is truncated', { [BOOT]: half(SYSTEMD_BOOT) }],
   ['loader-damaged fatal', 'the loader is text', { [BOOT]: 'text' }],
   ['loader-damaged fatal', 'the loader is for another machine', { [BOOT]: peFile({ architecture: 'aa64' }) }],
-  ['kernel-cut fatal', "the default entry's kernel is cut off", { 'EFI/nixos/a-kernel.efi': half(KERNEL) }],
+  ['kernel-cut fatal', "the default entry's kernel is truncated", { 'EFI/nixos/a-kernel.efi': half(KERNEL) }],
   ['kernel-damaged fatal', "the default entry's kernel is text", { 'EFI/nixos/a-kernel.efi': 'text' }],
   [
     'kernel-wrong-architecture fatal',
@@ -103,13 +100,13 @@ test.each<[string, string, Files]>([
     { 'loader/entries/a.conf': entry('/EFI/nixos/a-kernel.efi', 'initrd /gone') },
   ],
   ['entry-file-missing fatal', 'the only kernel is missing', { 'loader/entries/a.conf': entry('/gone') }],
-  ['menu-waits error', 'the menu waits for ever', { 'loader/loader.conf': 'timeout menu-force\n' }],
+  ['menu-waits error', 'the menu waits forever', { 'loader/loader.conf': 'timeout menu-force\n' }],
   [
     'entry-file-missing error',
     'the entry that loader.conf names has no kernel, and another is started',
     { 'loader/entries/b.conf': entry('/gone'), 'loader/loader.conf': 'default b.conf\n' },
   ],
-  ['loader-cut fatal', 'a UKI that the firmware starts is cut off', { [BOOT]: half(uki('quiet')) }],
+  ['loader-cut fatal', 'a UKI that the firmware starts is truncated', { [BOOT]: half(uki('quiet')) }],
   [
     'kernel-damaged fatal',
     'the kernel in a UKI that the firmware starts is text',
@@ -117,12 +114,12 @@ test.each<[string, string, Files]>([
   ],
   [
     'kernel-cut fatal',
-    'the UKI that systemd-boot starts is cut off',
+    'the UKI that systemd-boot starts is truncated',
     { 'loader/loader.conf': 'default 0.efi', 'EFI/Linux/0.efi': half(uki('quiet')) },
   ],
   [
     'kernel-cut fatal',
-    'the default kernel of grub.cfg is cut off',
+    'the default kernel of grub.cfg is truncated',
     {
       [BOOT]: GRUB,
       'grub/grub.cfg': 'set default=1\nmenuentry "a" {\nlinux /a\n}\nmenuentry "b" {\nlinux /b\n}\n',
@@ -135,7 +132,7 @@ test.each<[string, string, Files]>([
   expect(wrong(found)).toEqual([name]);
 });
 
-test('a UKI at the removable path is started with the parameters in it', async () => {
+test('a UKI at the removable media path is started with its embedded parameters', async () => {
   const { efi, serialConsole } = await inspect({ [BOOT]: uki('root=/dev/vda2 quiet') });
   expect(efi.bootEntries).toMatchObject([
     { loader: 'firmware', file: BOOT, options: 'root=/dev/vda2 quiet', isDefault: true },
@@ -144,7 +141,7 @@ test('a UKI at the removable path is started with the parameters in it', async (
   expect((await inspect({ [BOOT]: uki('console=ttyS0') })).serialConsole).toBe(true);
 });
 
-test('the newest version is the default where loader.conf names none', async () => {
+test('the newest version is the default if loader.conf names none', async () => {
   const conf = (version: number): string => `${entry('/k')}sort-key nixos\nversion Generation ${version}\n`;
   const { efi } = await inspect({
     ...{ [BOOT]: SYSTEMD_BOOT, k: KERNEL, 'loader/entries/z.conf': conf(9), 'loader/entries/b.conf': conf(10) },

@@ -9,7 +9,7 @@ import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-test('a file that is not a disk image is refused', async () => {
+test('a file that is not a disk image is reported as such', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'text'), 'hello');
   await mkdir(join(directory, 'directory'));
@@ -20,7 +20,7 @@ test('a file that is not a disk image is refused', async () => {
   await expect(inspectDiskImage(join(directory, 'raw'), 'qcow2')).rejects.toThrow(/is not qcow2; its content is raw/);
 });
 
-test.each(FORMATS_WITH_BACKING)('a %s whose content is in another file is refused', async (format) => {
+test.each(FORMATS_WITH_BACKING)('a %s with its contents in another file is refused', async (format) => {
   const directory = await tempDirectory();
   const [base, top] = [join(directory, 'base'), join(directory, 'top')];
   const baseFormat = format === 'vmdk' ? 'vmdk' : 'raw';
@@ -29,7 +29,7 @@ test.each(FORMATS_WITH_BACKING)('a %s whose content is in another file is refuse
   await expect(inspectDiskImage(top)).rejects.toThrow(/is incomplete: part of its content is in/);
 });
 
-test('a VMDK in one file whose descriptor names another file is refused: it would be read as the disk', async () => {
+test('a single-file VMDK with a descriptor that names another file is refused: that file would be read as the disk', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'image.vmdk');
   await writeFile(join(directory, 'secret'), Buffer.alloc(4 * MIB, 'secret'));
@@ -44,18 +44,18 @@ test('a VMDK in one file whose descriptor names another file is refused: it woul
     .replace(/^RW .*$/m, `RW ${(4 * MIB) / 512} FLAT "secret" 0`)
     .replace(/\0+$/, '');
   await handle.write(Buffer.from(text.padEnd(bytes ?? 0, '\0')), 0, bytes, at);
-  // Without a size of its own, the descriptor in it is what QEMU goes by.
+  // Without a size in its header, QEMU uses the embedded descriptor.
   await handle.write(Buffer.alloc(8), 0, 8, 0x0c);
   await expect(inspectDiskImage(image)).rejects.toThrow(/is incomplete: part of its content is in .*secret/);
 });
 
-test.each(['monolithicSparse', 'streamOptimized'])('a VMDK of the kind %s is read', async (subformat) => {
+test.each(['monolithicSparse', 'streamOptimized'])('a VMDK of the subformat %s is read', async (subformat) => {
   const image = join(await tempDirectory(), 'image.vmdk');
   await run(['qemu-img', 'create', '-q', '-f', 'vmdk', '-o', `subformat=${subformat}`, image, '4M']);
   expect(await inspectDiskImage(image)).toMatchObject({ format: 'vmdk', virtualBytes: 4 * MIB });
 });
 
-test('a size that no disk has is a fault of the image', async () => {
+test('an impossible disk size is an error in the image', async () => {
   const image = join(await tempDirectory(), 'image.parallels');
   await run(['qemu-img', 'create', '-q', '-f', 'parallels', image, '4M']);
   await using handle = await open(image, 'r+');
@@ -66,7 +66,7 @@ test('a size that no disk has is a fault of the image', async () => {
   await expect(inspectDiskImage(image)).rejects.toThrow(/is damaged: its header claims a disk of \d+ bytes/);
 });
 
-test('an image that QEMU encrypted is refused as such', async () => {
+test('an image encrypted by QEMU is refused as such', async () => {
   const image = join(await tempDirectory(), 'image.qcow');
   const encryption = 'encrypt.format=aes,encrypt.key-secret=key';
   await run([

@@ -4,14 +4,14 @@ import { expect, test } from 'vitest';
 import { tryLock, tryLockOf } from '../../../../lib/run/kernel-lock.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-test('whoever only looks whether something is locked makes nothing', async () => {
+test('checking whether something is locked creates no file', async () => {
   const directory = await tempDirectory();
-  // Its owner is just removing it: a new file would be in the way.
+  // The owner is removing it: a new file would interfere.
   expect(await tryLockOf(join(directory, 'gone'))).toBeUndefined();
   expect(await readdir(directory)).toEqual([]);
 });
 
-test('a lock is one for both ways to take it', async () => {
+test('both ways to take a lock exclude each other', async () => {
   const file = join(await tempDirectory(), 'lock');
   {
     using held = await tryLock(file);

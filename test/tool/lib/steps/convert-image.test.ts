@@ -23,7 +23,7 @@ async function sparseDisk(): Promise<string> {
   return source;
 }
 
-test.each(IMAGE_FORMATS)('%s holds the same bytes, and is sparse', async (format) => {
+test.each(IMAGE_FORMATS)('%s has the same bytes and is sparse', async (format) => {
   const source = await sparseDisk();
   const target = join(dirname(source), imageFileName('x:y', format));
   const made = await convertImage({ source, target, format });
@@ -36,7 +36,7 @@ test.each(IMAGE_FORMATS)('%s holds the same bytes, and is sparse', async (format
 
 test.each(
   IMAGE_FORMATS.filter((format) => !FORMATS_WITH_RANDOM_IDENTIFIERS.includes(format)),
-)('%s is the same file each time, when a time is given', async (format) => {
+)('%s is the same file each time if a time is given', async (format) => {
   const source = await sparseDisk();
   const [one, two] = [await tempDirectory(), await tempDirectory()].map((at) => join(at, imageFileName('x', format)));
   if (one === undefined || two === undefined) throw new Error('no names');
@@ -48,18 +48,18 @@ test.each([
   ['nixos.vmdk', 'nixos.vmdk'],
   ['a very long name, with blanks, of more than a few letters.vmdk', undefined],
   ['"quoted".vmdk', 'disk.vmdk'],
-])('the descriptor of a VMDK has the name of its file: %s', async (name, shown = name) => {
+])('the descriptor of a VMDK has its file name: %s', async (name, shown = name) => {
   const source = await sparseDisk();
   const target = join(dirname(source), name);
   await convertImage({ source, target, format: 'vmdk' });
   await using handle = await open(target, 'r');
   const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, 512);
   expect(buffer.toString('latin1')).toContain(`SPARSE "${shown}"\n`);
-  // QEMU writes a random number without its leading zeros.
+  // QEMU writes random numbers without leading zeros.
   expect(buffer.toString('latin1')).toMatch(/\nCID=[1-9a-f][0-9a-f]{0,7}\n/);
 });
 
-test('a conversion that fails leaves nothing', async () => {
+test('a failed conversion leaves nothing behind', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'source'), 'x');
   await expect(
@@ -68,7 +68,7 @@ test('a conversion that fails leaves nothing', async () => {
   expect(await readdir(directory)).toEqual(['source']);
 });
 
-test('a target that is there survives a conversion that fails, and the source is never the target', async () => {
+test('an existing target survives a failed conversion, and the source cannot be the target', async () => {
   const source = await sparseDisk();
   const target = join(dirname(source), 'precious');
   await writeFile(target, 'precious');

@@ -14,8 +14,8 @@ import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// cptofs is in no Debian package. These programs stand in for it and fail as it was measured to: with exit status 0. What
-// is tested is what the step makes of that, on a real filesystem.
+// No Debian package has cptofs. These programs replace it and fail as the real one was observed to: with exit status 0. The tests
+// check how the step handles that, on a real filesystem.
 
 const path = process.env.PATH;
 afterEach(() => {
@@ -40,17 +40,17 @@ async function withCptofs(script: string): Promise<{ image: string; source: stri
 }
 
 const partition = { number: 0, offsetBytes: 0 };
-/** Copies with debugfs what cptofs would; $6 is the source in `cptofs -p -t ext4 -i IMAGE SOURCE /`. */
+/** Copies with debugfs what cptofs would copy; $6 is the source in `cptofs -p -t ext4 -i IMAGE SOURCE /`. */
 const COPY = `debugfs -w -R "mkdir source" "$5" && debugfs -w -R "write '$6/file' source/file" "$5"`;
 
-test('a copy that is whole is counted', async () => {
+test('a complete copy is counted', async () => {
   const { image, source } = await withCptofs(
     `cd "$6/.." && printf 'mkdir source\\nmkdir source/deep\\nwrite source/file source/file\\nwrite source/deep/leaf source/deep/leaf\\n' | debugfs -w -f - "$5"`,
   );
   expect(await copyToFilesystem({ image, partition, sources: [source] })).toMatchObject({ count: 4 });
 });
 
-test('a copy that stopped half way is found out, whatever the status', async () => {
+test('an incomplete copy is detected, with any exit status', async () => {
   const { image, source } = await withCptofs(
     `cd "$6/.." && printf 'mkdir source\\nwrite source/file source/file\\n' | debugfs -w -f - "$5"`,
   );
@@ -62,14 +62,14 @@ test.each([
   ['skipping /x: unsupported entry type 1000', ToolFailedError],
   ['unable to open file /x for writing: Permission denied', ToolFailedError],
   ['error writing file: No space left on device', NoSpaceError],
-])('the words "%s" are a failure', async (words, kind) => {
+])('the message "%s" is a failure', async (words, kind) => {
   const { image, source } = await withCptofs(
     `echo "[    0.1] unable to open file: a kernel line is none" ; echo "${words}" >&2`,
   );
   await expect(copyToFilesystem({ image, partition, sources: [source] })).rejects.toThrow(kind);
 });
 
-test('sources that it cannot name are refused', async () => {
+test('sources with names that it cannot express are refused', async () => {
   const { image } = await withCptofs(COPY);
   const attempt = copyToFilesystem({ image, partition, sources: ['.', '/', '/tmp/a*b', '/nonexistent'] });
   await expect(attempt).rejects.toThrow(InvalidOptionsError);
@@ -78,7 +78,7 @@ test('sources that it cannot name are refused', async () => {
   });
 });
 
-test('where there is no cptofs, that is said', async () => {
+test('a missing cptofs is reported', async () => {
   const { image, source } = await withCptofs(COPY);
   process.env.PATH = path;
   await expect(copyToFilesystem({ image, partition, sources: [source] })).rejects.toThrow(ToolMissingError);

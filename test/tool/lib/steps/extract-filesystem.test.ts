@@ -15,7 +15,7 @@ import { tempDirectory } from '../../../helpers/temp-directory.ts';
 const UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
 const partition = { offsetBytes: 0, sizeBytes: 64 * MIB };
 
-test('ext4: what is taken out and laid out again is the same filesystem', async () => {
+test('ext4: an extracted tree makes the same filesystem again', async () => {
   const directory = await tempDirectory();
   const root = join(directory, 'root');
   await mkdir(join(root, 'etc/deep'), { recursive: true });
@@ -25,7 +25,7 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
     ['setuid', 0o4711],
   ] as const) {
     await writeFile(join(root, 'etc', name), name);
-    // makeFilesystem reads it as an ordinary user, too; the mode is the image's alone.
+    // makeFilesystem must read it as an ordinary user, so the mode is only in the image.
     await chmod(join(root, 'etc', name), process.getuid?.() === 0 ? mode : mode | 0o400);
   }
   await link(join(root, 'etc/shadow'), join(root, 'etc/deep/same'));
@@ -42,10 +42,10 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
   for (const image of [a, b]) await createDisk({ image, sizeBytes: 66 * MIB });
   const common = { partition, uuid: UUID, hashSeed: UUID, inodeCount: 4096, timestamp: 1 };
   await makeFilesystem({ ...common, image: a, populateFrom: root, owners });
-  // Whatever the directory's name.
+  // The directory may have any name.
   const entries = await extractFilesystem({ image: a, partition, fsType: 'ext4', directory: join(directory, 'täken') });
   await makeFilesystem({ ...common, image: b, files: entries });
-  // How often the filesystem was written to is counted; all else is the same, times and links included.
+  // The filesystem counts its writes; everything else is the same, including times and links.
   const counted = ['Lifetime writes', 'Checksum'];
   expect((await diffImages({ a, b })).filter(({ field }) => !counted.includes(field ?? ''))).toEqual([]);
   const stat = (path: string) => run(['debugfs', '-R', `stat ${path}`, b]);
@@ -59,7 +59,7 @@ test('ext4: what is taken out and laid out again is the same filesystem', async 
   expect(kept.some(({ path }) => path.startsWith('etc/deep') || path === 'sparse')).toBe(false);
 });
 
-test('FAT: what is taken out and laid out again gives the same bytes', async () => {
+test('FAT: an extracted tree makes the same bytes again', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'file'), 'x'.repeat(70_000));
   const [a, b] = [join(directory, 'a.img'), join(directory, 'b.img')];
@@ -89,7 +89,7 @@ test('FAT: what is taken out and laid out again gives the same bytes', async () 
   await run(['cmp', a, b]);
 });
 
-test.each(HOSTILE_NAMES)('a FAT in an image of the name %j is written and read, and nothing is run', async (name) => {
+test.each(HOSTILE_NAMES)('a FAT in an image named %j is written and read, and nothing runs', async (name) => {
   const directory = join(await tempDirectory(), 'in $(touch ran)');
   await mkdir(directory);
   const image = join(directory, name);
@@ -120,7 +120,7 @@ test.each([
   [['back\\slash'], /does not allow "\\\\" in names/],
   [['dot.'], /does not allow "\." in names/],
   [[`${'x'.repeat(256)}`], /does not allow names of 256 characters/],
-])('names that FAT does not have, or has once: %j', async (paths, message) => {
+])('names that FAT cannot have, or that collide on it: %j', async (paths, message) => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 4 * MIB });

@@ -36,7 +36,7 @@ async function bytesAt(file: string, at: number, length: number): Promise<Buffer
   return (await handle.read(Buffer.alloc(length), 0, length, at)).buffer;
 }
 
-test('BIOS: boot sector and core image name each other’s sectors, and the partition table stays', async () => {
+test('BIOS: boot sector and core image point to each other’s sectors, and the partition table is unchanged', async () => {
   const { image, root, system, common } = await disk('legacy');
   const table = await bytesAt(image, 440, 72);
   const { core } = await installGrub({ ...common, firmware: ['bios'] });
@@ -59,7 +59,7 @@ menuentry "NixOS - (quiet - 1970-01-01 - NixOS Fake 25.11)" {`);
   expect(config).toContain(`init=${system.toplevel}/init quiet x="a b"`);
 });
 
-test('the core image goes into the BIOS boot partition, kernels beside grub.cfg on the ESP, EFI to the removable path', async () => {
+test('the core image is in the BIOS boot partition, kernels and grub.cfg on the ESP, EFI at the removable media path', async () => {
   const { image, root, common, disk: partitioned } = await disk('hybrid');
   const installed = await installGrub({ ...common, firmware: ['bios', 'efi'] });
   expect((await bytesAt(image, 0x5c, 8)).readBigUInt64LE()).toBe(34n);
@@ -84,7 +84,7 @@ test('the core image goes into the BIOS boot partition, kernels beside grub.cfg 
   await expect(readFile(join(root, 'boot/grub/grub.cfg'))).rejects.toThrow(/ENOENT/);
 });
 
-test('older generations are in a submenu, and without a serial console there is none', async () => {
+test('older generations are in a submenu, and without a serial console GRUB uses none', async () => {
   const { root, common, directory } = await disk('legacy+gpt');
   const system = await fakeSystem(join(directory, 'store'), { json: bootJson({ kernelParams: [] }) });
   const generations = [3, 5].map((number) => ({ number, toplevel: system.toplevel }));
@@ -99,7 +99,7 @@ test('older generations are in a submenu, and without a serial console there is 
   await run(['grub-script-check', join(root, 'boot/grub/grub.cfg')]);
 });
 
-test('a core image larger than its place is told with bytes, and the disk stays as it was', async () => {
+test('a core image that does not fit is reported with sizes, and the disk is unchanged', async () => {
   const { image, common, disk: partitioned } = await disk('legacy');
   const before = await readFile(image);
   const [first] = partitioned.partitions;
@@ -114,19 +114,19 @@ test('a core image larger than its place is told with bytes, and the disk stays 
 test.each([
   ['efi', ['bios'], /the GPT has no BIOS boot partition/],
   ['legacy', ['efi'], /there is no EFI system partition/],
-] as const)('a disk for %s has no place for %s', async (type, firmware, message) => {
+] as const)('a disk with the layout %s has no place for %s', async (type, firmware, message) => {
   const { common } = await disk(type);
   await expect(installGrub({ ...common, firmware })).rejects.toThrow(message);
 });
 
-test('without the modules of a platform, the package is named', async () => {
+test('if the modules of a platform are missing, the error names the package', async () => {
   const { common, directory } = await disk('legacy');
   await expect(installGrub({ ...common, firmware: ['bios'], grubDirectory: join(directory, 'none') })).rejects.toThrow(
     /GRUB for i386-pc[\s\S]*grub-pc-bin/,
   );
 });
 
-test('a /boot that leads out of the root is not followed', async () => {
+test('a /boot link that leaves the root is not followed', async () => {
   const { common, directory, root } = await disk('legacy');
   await mkdir(join(directory, 'outside'));
   await symlink(join(directory, 'outside'), join(root, 'boot'));

@@ -35,7 +35,7 @@ test('does what nixos-install does: closure, database, profile, directories, mar
   for (const path of installed.storePaths) await lstat(join(root, path));
 });
 
-test('takes a link to the system, as nix-build leaves', async () => {
+test('accepts a link to the system, such as nix-build creates', async () => {
   const directory = await tempDirectory();
   await symlink(join(demo.store, toplevel), join(directory, 'result'));
   const installed = await installSystem({
@@ -46,7 +46,7 @@ test('takes a link to the system, as nix-build leaves', async () => {
   expect(installed.toplevel).toBe(toplevel);
 });
 
-test('takes a closureInfo directory, and needs no database of the source', async () => {
+test('accepts a closureInfo directory, and needs no database of the source', async () => {
   const directory = await tempDirectory();
   const info = join(directory, 'info');
   await mkdir(info);
@@ -91,7 +91,7 @@ test.each([
   await expect(attempt).rejects.toThrow(message);
 });
 
-test('refuses a store path that is no system', async () => {
+test('refuses a store path that is not a system', async () => {
   const root = join(await tempDirectory(), 'root');
   const busybox =
     (
@@ -106,7 +106,7 @@ test('refuses a store path that is no system', async () => {
   );
 });
 
-test('a symbolic link from contents never leads a write out of the root', async () => {
+test('a symbolic link in contents never makes a write leave the root', async () => {
   const directory = await tempDirectory();
   const outside = join(directory, 'outside');
   await mkdir(outside);
@@ -133,7 +133,7 @@ test('a symbolic link from contents never leads a write out of the root', async 
   expect(await readFile(join(outside, 'NIXOS'), 'utf8')).toBe('precious');
 });
 
-test('a closureInfo that registers more than it names is refused', async () => {
+test('a closureInfo that registers more paths than it lists is refused', async () => {
   const directory = await tempDirectory();
   const uri = `local?root=${demo.store}`;
   const paths = (await run(['nix-store', '--store', uri, '--query', '--requisites', toplevel], { env: NIX_ENV }))
@@ -149,7 +149,7 @@ test('a closureInfo that registers more than it names is refused', async () => {
   ).rejects.toThrow(/which is not in store-paths/);
 });
 
-test('takes the dangling link that nix-build --store makes', async () => {
+test('accepts the dangling link that nix-build --store creates', async () => {
   const directory = await tempDirectory();
   await symlink(toplevel, join(directory, 'result'));
   const installed = await installSystem({

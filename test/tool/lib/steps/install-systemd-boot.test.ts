@@ -34,7 +34,7 @@ async function disk(partitionTableType: 'efi' | 'efixbootldr', bootSize = '24M')
   return { directory, image, esp, xbootldr, install, list, show, store: join(directory, 'store') };
 }
 
-test('every file is where NixOS puts it, the ESP is whole, and installing again changes nothing', async () => {
+test('every file has the path that NixOS uses, the ESP is valid, and installing again changes nothing', async () => {
   const { image, esp, install, list, show, store } = await disk('efi');
   const system = await fakeSystem(store);
   const installed = await install(system, { timestamp: 1, timeoutSeconds: 3, editor: false });
@@ -80,7 +80,7 @@ test('every file is where NixOS puts it, the ESP is whole, and installing again 
   expect(before.length).toBe(160 * MIB);
 });
 
-test('generations and specialisations have an entry each; with XBOOTLDR that has them', async () => {
+test('each generation and specialisation has an entry, on XBOOTLDR if there is one', async () => {
   const { esp, xbootldr, install, list, show, store } = await disk('efixbootldr', '130M');
   const special = bootJson({ kernelParams: ['quiet'], label: 'NixOS Fake 25.11 quiet' });
   const system = await fakeSystem(store, { json: bootJson({}, { quiet: special }) });
@@ -107,34 +107,34 @@ test.each([
   ['is missing', null, /boot\.json does not exist/],
   ['is malformed', '{', /boot\.json is not valid JSON/],
   [
-    'lacks what it must have',
+    'lacks required fields',
     { 'org.nixos.bootspec.v1': { system: 'x86_64-linux' } },
     /malformed at org\.nixos\.bootspec\.v1 \/ init/,
   ],
   [
-    'is of a future version',
+    'has a future version',
     { 'org.nixos.bootspec.v9': {} },
     /another version: expected org\.nixos\.bootspec\.v1, found org\.nixos\.bootspec\.v9/,
   ],
   ['is something else', { hello: 1 }, /has no org\.nixos\.bootspec\.v1/],
   [
-    'points out of the closure',
+    'points outside the closure',
     bootJson({ kernel: `${storePath('other')}/bzImage` }),
     /names the kernel .*-other\/bzImage, which is not in the closure/,
   ],
-  ['points out of the store', bootJson({ initrd: '/etc/passwd' }), /must be a path in the Nix store/],
+  ['points outside the store', bootJson({ initrd: '/etc/passwd' }), /must be a path in the Nix store/],
   [
-    'climbs out of the store',
+    'leaves the store with ..',
     bootJson({ initrd: `${storePath('initrd')}/../../../etc/x` }),
     /which is not a file|not in the closure/,
   ],
-  ['names what is not there', bootJson({ kernel: `${storePath('linux')}/gone` }), /gone, which is not a file/],
+  ['names a missing file', bootJson({ kernel: `${storePath('linux')}/gone` }), /gone, which is not a file/],
   [
     'has secrets',
     bootJson({ initrdSecrets: '/nix/store/x/append' }),
     /initrdSecrets[\s\S]*bootLoaderFrom "switch-to-configuration"/,
   ],
-  ['breaks a line', bootJson({ label: 'two\nlines' }), /must be one line/],
+  ['has a line break', bootJson({ label: 'two\nlines' }), /must be one line/],
   [
     'has a specialisation that leaves its directory',
     bootJson({}, { '../../x': bootJson() }),
@@ -150,7 +150,7 @@ test.each([
   expect(esp.sizeBytes).toBe(16 * MIB);
 });
 
-test('an ESP too small for the kernel is told with bytes, before anything is written', async () => {
+test('an ESP too small for the kernel is reported with sizes, before anything is written', async () => {
   const { install, image, store } = await disk('efi');
   const system = await fakeSystem(store, { kernelBytes: 20 * MIB });
   const before = await readFile(image);
@@ -163,7 +163,7 @@ test('an ESP too small for the kernel is told with bytes, before anything is wri
   expect((await readFile(image)).equals(before)).toBe(true);
 });
 
-test('a system without systemd-boot is told as such', async () => {
+test('a system without systemd-boot is reported as such', async () => {
   const { install, store } = await disk('efi');
   const system = await fakeSystem(store, { json: bootJson({ system: 'aarch64-linux' }) });
   await expect(install(system)).rejects.toThrow(/systemd-boot for aarch64-linux does not exist/);

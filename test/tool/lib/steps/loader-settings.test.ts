@@ -24,7 +24,7 @@ import { tempDirectory } from '../../../helpers/temp-directory.ts';
 const ROOT_UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
 const MTOOLS = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1' };
 
-/** Installs a system's GRUB into an image of the layout, and reads what is in its /boot. */
+/** Installs a system's GRUB into an image with the layout, and reads its /boot. */
 async function grub(
   config: Partial<typeof GRUB_CONFIG>,
   {
@@ -79,7 +79,7 @@ describe('GRUB', () => {
     ['no timeout', { timeout: -1 }, ['set timeout=-1\nfi']],
     ['timeoutStyle', { timeoutStyle: 'hidden' }, ['set timeout_style=hidden']],
     ['the default', { default: '2' }, ['set default="2"']],
-    ['the default: what was booted last', { default: 'saved' }, ['set default="$saved_entry"', '{\n  savedefault\n']],
+    ['the default: the entry booted last', { default: 'saved' }, ['set default="$saved_entry"', '{\n  savedefault\n']],
     [
       'entryOptions and subEntryOptions',
       { entryOptions: '--class x --users ""', subEntryOptions: '--class y' },
@@ -98,7 +98,7 @@ describe('GRUB', () => {
       [/menuentry "first" [\s\S]*menuentry "NixOS" /],
     ],
     [
-      'users, whose passwords keep who stands at the machine from another command line',
+      'users, whose passwords protect the command line from a person at the machine',
       { users: { root: { hashedPassword: 'grub.pbkdf2.sha512.10000.AB.CD' }, guest: { password: "it's $one" } } },
       [
         'set superusers="guest root"\n',
@@ -117,7 +117,7 @@ describe('GRUB', () => {
     expect(parseGrubMenu('/boot/grub/grub.cfg', 1, menu).entries.length).toBeGreaterThan(0);
   });
 
-  test('what the next run of its own installer reads: nothing has changed', async () => {
+  test('the state file makes the next run of NixOS’s installer see no change', async () => {
     const both = await grub(GRUB_BOTH_CONFIG, { type: 'hybrid' });
     expect(await both.show('grub/state')).toBe('grub\n2.12\nboth\n/dev/sda\n/boot\n{"extraGrubInstallArgs":[]}\n');
     const modules = ['--modules=nativedisk ahci'];
@@ -127,11 +127,11 @@ describe('GRUB', () => {
     );
     expect(await bios.show('grub/grubenv')).toMatch(/^# GRUB Environment Block\n#+$/);
     expect((await bios.show('grub/grubenv')).length).toBe(1024);
-    // It may hold passwords.
+    // It may contain passwords.
     expect((await stat(join(bios.stagedRoot, 'boot/grub'))).mode & 0o7777).toBe(0o700);
   });
 
-  test('fonts, pictures and themes are beside the menu', async () => {
+  test('fonts, pictures and themes are in the directory of the menu', async () => {
     const theme = storePath('theme');
     const { menu, show } = await grub(
       {
@@ -162,7 +162,7 @@ describe('GRUB', () => {
       expect(menu).toContain(words);
   });
 
-  test('extraFiles go to /boot or onto the ESP, in the forms of both NixOS releases', async () => {
+  test('extraFiles are copied to /boot or the ESP, in the formats of both NixOS releases', async () => {
     const memtest = storePath('memtest86-plus.bin');
     const files = { [memtest]: 'memtest' };
     const old = {
@@ -180,14 +180,14 @@ describe('GRUB', () => {
     expect(await list()).toContain('::/tools/mem test.bin');
   });
 
-  test('a loader that is not for the removable path alone has its own directory, too', async () => {
+  test('a loader that is not only at the removable media path also has its own directory', async () => {
     expect(await (await grub(GRUB_BOTH_CONFIG, { type: 'hybrid' })).onEsp()).toContain('::/EFI/NixOS-boot/grubx64.efi');
     const removable = await grub({ ...GRUB_BOTH_CONFIG, efiInstallAsRemovable: true }, { type: 'hybrid' });
     expect(await removable.onEsp()).not.toContain('NixOS-boot');
     expect(await removable.onEsp()).toContain('::/EFI/BOOT/BOOTX64.EFI');
   });
 
-  test('specialisations go by their configuration’s name; generations with some have a submenu', async () => {
+  test('specialisations have their configuration’s name; generations with specialisations have a submenu', async () => {
     const quiet = storePath('nixos-system-quiet');
     const { menu } = await grub(
       {},
@@ -216,17 +216,17 @@ describe('GRUB', () => {
     await expect(grub({}, { files })).rejects.toThrow('virtualisation.xen.enable');
   });
 
-  test('kernel parameters are as NixOS writes them, with quotes that GRUB takes away', async () => {
+  test('kernel parameters are written as NixOS writes them, with quotes that GRUB removes', async () => {
     const json = bootJson({ kernelParams: ['dyndbg="file x +p"', 'memmap=1G\\$2G'] });
     expect((await grub({}, { json })).menu).toContain('/init dyndbg="file x +p" memmap=1G\\$2G\n');
   });
 
-  test('a label with a blank is one word', async () => {
+  test('a label with a space is one word', async () => {
     const { menu } = await grub({ fsIdentifier: 'label' }, { more: { rootLabel: 'my disk' } });
     expect(menu).toContain("--set=drive1 --label 'my disk'\n");
   });
 
-  test('its serial terminals are its own, where it says so', async () => {
+  test('the system’s own settings for serial terminals are used', async () => {
     const extraConfig = 'serial --unit=0 --speed=9600\nterminal_input --append serial\n';
     expect((await grub({ extraConfig })).menu).not.toContain('115200\n');
   });
@@ -243,12 +243,12 @@ describe('GRUB', () => {
     ['users.root', { users: { root: { hashedPassword: null, password: '' } } }, {}],
     ['font', { font: storePath('nothing.pf2') }, {}],
     ['theme', { theme: storePath('no-theme') }, {}],
-  ])('%s is refused by name where only its own installer can do it', async (option, config, around) => {
+  ])('%s is refused by name if only NixOS’s installer supports it', async (option, config, around) => {
     await expect(grub(config, { around })).rejects.toThrow(`boot.loader.grub.${option}`);
   });
 });
 
-/** Installs a system's systemd-boot, and reads what is on its boot partition. */
+/** Installs a system's systemd-boot, and reads its boot partition. */
 async function systemdBoot(config: SystemdBootConfig, more: object = {}, files: Record<string, string> = {}) {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
@@ -268,7 +268,7 @@ async function systemdBoot(config: SystemdBootConfig, more: object = {}, files: 
 
 describe('systemd-boot', () => {
   test.each<[string, SystemdBootConfig, object, string]>([
-    ['nothing but presets', {}, {}, 'timeout 5\ndefault nixos-generation-1.conf\nconsole-mode keep\n'],
+    ['defaults', {}, {}, 'timeout 5\ndefault nixos-generation-1.conf\nconsole-mode keep\n'],
     [
       'timeout, editor, console mode, BitLocker',
       { timeout: '0', editor: false, consoleMode: 'max', rebootForBitlocker: true },
@@ -282,7 +282,7 @@ describe('systemd-boot', () => {
       'timeout menu-force\ndefault nixos-generation-1.conf\nconsole-mode keep\n',
     ],
     [
-      'what the caller says instead',
+      'the caller’s settings instead',
       { editor: false, timeout: '9' },
       { timeoutSeconds: 'none', editor: true, consoleMode: '1' },
       'timeout menu-force\ndefault nixos-generation-1.conf\nconsole-mode 1\n',
@@ -291,7 +291,7 @@ describe('systemd-boot', () => {
     expect((await systemdBoot(config, more)).conf).toBe(expected);
   });
 
-  test('entries are named by their text, where the system’s own installer does that', async () => {
+  test('entries are named by a hash of their text, if the system’s installer does that', async () => {
     const { installed, show, conf } = await systemdBoot(
       { byHash: true },
       { machineId: '0123456789abcdef0123456789abcdef' },
@@ -306,7 +306,7 @@ describe('systemd-boot', () => {
     expect(conf).toContain(`default nixos-${hash}.conf\n`);
   });
 
-  test('with boot counting, an entry has its tries, and the newest good one is the default', async () => {
+  test('with boot counting, an entry has a number of tries, and the newest good one is the default', async () => {
     const { installed, conf } = await systemdBoot({ byHash: true, bootCounting: 4 });
     const [entry = ''] = installed.esp.filter((file) => file.startsWith('loader/entries/'));
     expect(entry).toMatch(/^loader\/entries\/nixos-[0-9a-f]{64}\+4\.conf$/);
@@ -314,7 +314,7 @@ describe('systemd-boot', () => {
     expect(entry).toContain(installed.defaultEntry.replace('.conf', ''));
   });
 
-  test('extra files and entries are there, with the marks by which the next run finds them', async () => {
+  test('extra files and entries are installed, with the marks that the next run looks for', async () => {
     const shell = `${storePath('edk2-shell')}/shell.efi`;
     const { show } = await systemdBoot(
       {
@@ -336,7 +336,7 @@ describe('systemd-boot', () => {
     expect(await show('loader/entries/its mine.conf')).toBe('title mine\n');
   });
 
-  test('an extra file takes the place of the installer’s own', async () => {
+  test('an extra file replaces the installer’s own', async () => {
     const shim = `${storePath('shim')}/shim.efi`;
     const { show } = await systemdBoot(
       { copies: installLine(shim, '/boot', 'efi/boot/bootx64.efi') },
@@ -346,7 +346,7 @@ describe('systemd-boot', () => {
     expect(await show('EFI/BOOT/BOOTX64.EFI')).toBe('MZ shim');
   });
 
-  test('a builder of a release whose settings are elsewhere is refused', async () => {
+  test('the installer of a release with settings elsewhere is refused', async () => {
     const old = { [`${storePath('systemd-boot')}/bin/systemd-boot`]: '#!python3\nf.write("timeout 0\\n")\n' };
     await expect(systemdBoot({}, {}, old)).rejects.toThrow(
       /boot\.loader\.systemd-boot: cannot be read from the installer/,
@@ -357,7 +357,7 @@ describe('systemd-boot', () => {
     ['extraInstallCommands', { after: 'sed -i s/a/b/ /boot/loader/loader.conf' }],
     ['extraFiles', { copies: 'curl -o /boot/x http://example.org\n' }],
     ['extraFiles', { copies: installLine(storePath('nothing'), '/boot', 'x') }],
-  ])('%s is refused by name where only its own installer can do it', async (option, config) => {
+  ])('%s is refused by name if only NixOS’s installer supports it', async (option, config) => {
     await expect(systemdBoot(config)).rejects.toThrow(`boot.loader.systemd-boot.${option}`);
   });
 });

@@ -12,7 +12,7 @@ import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const UUID = 'f222513b-ded1-49fa-b591-20ce86a2fe7f';
 
-/** A staged root, and a store whose files have links outside of the closure, as an optimised one's. */
+/** A staged root, and an optimised store, whose files have hard links outside of the closure. */
 async function tree() {
   const directory = await tempDirectory();
   const [root, store] = [join(directory, 'root'), join(directory, 'store')];
@@ -35,7 +35,7 @@ async function tree() {
   return { directory, root, closure, one };
 }
 
-/** Takes the filesystem out of the image: its own checkers know no offset. */
+/** Copies the filesystem out of the image, because its checkers accept no offset. */
 async function takeOut(directory: string, image: string, partition: { offsetBytes: number; sizeBytes: number }) {
   await run(
     [
@@ -58,7 +58,7 @@ test.each([
   'btrfs',
   'xfs',
   'f2fs',
-] as const)('%s: a sound filesystem in its partition, with the tree, its owners and its modes', async (fsType) => {
+] as const)('%s: a valid filesystem in its partition, with the tree, its owners and modes', async (fsType) => {
   const { directory, root, closure, one } = await tree();
   const image = join(directory, 'disk.img');
   const size = await computeDiskSize({
@@ -78,11 +78,11 @@ test.each([
   expect(made).toMatchObject({ fsType, uuid: UUID, label: 'nixos' });
   expect(made.sizeBytes).toBeGreaterThan(4 * MIB);
   expect(made.sizeBytes).toBeLessThanOrEqual(disk.root.sizeBytes);
-  // What was there before it is there: the GPT, and nothing behind the partition.
+  // The rest of the disk is unchanged: the GPT, and nothing after the partition.
   await run(['sfdisk', '--verify', image]);
   await takeOut(directory, image, disk.root);
   await run(CHECKS[fsType], { cwd: directory });
-  // GRUB reads it: its own implementation of each filesystem.
+  // GRUB, which has its own implementation of each filesystem, can read it.
   const inImage = (path: string) => `(loop0)${path}`;
   const fstest = await run(['sh', '-c', 'command -v grub-fstest || true']);
   if (fstest.trim() !== '') {
@@ -123,7 +123,7 @@ test.each([
   'btrfs',
   'xfs',
   'f2fs',
-] as const)('%s: a tree that does not fit is told with bytes, and the disk stays empty', async (fsType) => {
+] as const)('%s: a tree that does not fit is reported with sizes, and the disk stays empty', async (fsType) => {
   const { directory, root } = await tree();
   await writeFile(join(root, 'big'), Buffer.alloc(420 * MIB, 5));
   const image = join(directory, 'disk.img');
@@ -139,7 +139,7 @@ test.each([
   expect((await handle.stat()).blocks).toBe(0);
 });
 
-test('xfs: what its prototype cannot hold is named', async () => {
+test('xfs: a file that its prototype cannot express is named', async () => {
   const { directory, root } = await tree();
   await writeFile(join(root, 'a name'), '');
   const image = join(directory, 'disk.img');
@@ -148,7 +148,7 @@ test('xfs: what its prototype cannot hold is named', async () => {
   await expect(makeFilesystem({ image, partition, fsType: 'xfs', populateFrom: root })).rejects.toThrow(/"a name"/);
 });
 
-test('a filesystem without one of its tools names the tool and the package, and nothing is made', async () => {
+test('a missing tool of a filesystem is reported with its package, and nothing is created', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 400 * MIB });

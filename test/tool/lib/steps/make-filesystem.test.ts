@@ -32,7 +32,7 @@ async function populated(root: string, directory: string, additionalSpace: strin
   return { image, size, disk, filesystem, at: `disk.img?offset=${disk.root.offsetBytes}` };
 }
 
-test('what is staged is found at the offset, every file root’s, with its links and holes', async () => {
+test('the staged tree is at the offset, owned by root, with its links and holes', async () => {
   const directory = await tempDirectory();
   const root = join(directory, 'root');
   await mkdir(join(root, 'bin'), { recursive: true });
@@ -53,7 +53,7 @@ test('what is staged is found at the offset, every file root’s, with its links
   await run(['e2fsck', '-fn', at], { cwd: directory });
 });
 
-/** Data and zeros in turns: blocks of either, and bytes that are in no block's end. */
+/** Alternating data and zeros, in blocks and in pieces that are not aligned to blocks. */
 async function patchy(file: string, bytes: number, pieces: number): Promise<void> {
   const content = Buffer.alloc(bytes);
   for (let piece = 0; piece < pieces; piece += 1) {
@@ -63,13 +63,13 @@ async function patchy(file: string, bytes: number, pieces: number): Promise<void
   await writeFile(file, content);
 }
 
-test('every byte is the source’s, whatever holes it has, on a disk that was full of something else', async () => {
+test('every byte is that of the source, with any holes, on a disk that was full of other data', async () => {
   const directory = await tempDirectory();
   const root = join(directory, 'root');
   await mkdir(root);
   await writeFile(join(root, 'naïve — "quoted"'), 'x'.repeat(4097));
   await patchy(join(root, 'few'), 1_000_001, 3);
-  // More pieces than an inode has room for, and more than a block of its map.
+  // More extents than fit into an inode, and more than fit into a block.
   await patchy(join(root, 'many'), 40 * MIB + 1, 900);
   // Longer than an extent.
   await writeFile(join(root, 'long'), randomBytes(1000).toString('hex').repeat(100_000));
@@ -95,10 +95,10 @@ test('every byte is the source’s, whatever holes it has, on a disk that was fu
     await run(['cmp', join(root, name), join(directory, 'out')]);
   }
   expect(await run(['debugfs', '-R', 'stat /zeros', image])).toMatch(/Blockcount: 0/);
-  // Two blocks of 4096 bytes, which it counts in sectors.
+  // Two blocks of 4096 bytes, counted in sectors.
   expect(await run(['debugfs', '-R', 'stat /huge', image])).toMatch(/Size: 4294971394\n.*\n.*Blockcount: 16/);
 
-  // How the source's own filesystem holds the zeros makes no difference.
+  // It makes no difference how the source filesystem stores the zeros.
   const first = await run(['sha256sum', image]);
   await run(['cp', '--sparse=always', join(root, 'many'), join(directory, 'out')]);
   await run(['mv', join(directory, 'out'), join(root, 'many')]);
@@ -106,7 +106,7 @@ test('every byte is the source’s, whatever holes it has, on a disk that was fu
   expect(await run(['sha256sum', image])).toBe(first);
 });
 
-test('a file that cannot be read is named', async () => {
+test('an unreadable file is named', async () => {
   const directory = await tempDirectory();
   await writeFile(join(directory, 'file'), 'x');
   const image = join(directory, 'disk.img');
@@ -142,7 +142,7 @@ test('a file that cannot be read is named', async () => {
   await expect(make(entries[1])).rejects.toThrow(join(directory, 'gone'));
 });
 
-test('what is in the way of the space is told: bytes and inodes, needed and available', async () => {
+test('a lack of space is reported in bytes and inodes, needed and available', async () => {
   const directory = await tempDirectory();
   const root = join(directory, 'root');
   await mkdir(root);
@@ -154,7 +154,7 @@ test('what is in the way of the space is told: bytes and inodes, needed and avai
   await expect(attempt).rejects.toMatchObject({ availableBytes: 20 * MIB, neededInodes: 2 });
 });
 
-test('ten thousand tiny files fit in what computeDiskSize says, without a byte to spare', async () => {
+test('ten thousand tiny files fit into the size from computeDiskSize without additional space', async () => {
   const directory = await tempDirectory();
   const root = join(directory, 'root');
   for (let directory = 0; directory < 100; directory += 1) {
@@ -165,7 +165,7 @@ test('ten thousand tiny files fit in what computeDiskSize says, without a byte t
   expect(filesystem.freeInodes).toBeGreaterThan(0);
 });
 
-/** A tree as a list of what is in it. */
+/** Lists the contents of a tree. */
 const entry = fc.oneof(
   fc.record({ kind: fc.constant('file' as const), bytes: fc.nat(300_000) }),
   fc.record({ kind: fc.constant('tiny' as const), count: fc.integer({ min: 1, max: 400 }) }),
@@ -176,7 +176,7 @@ const entry = fc.oneof(
   fc.record({ kind: fc.constant('empty' as const), count: fc.integer({ min: 1, max: 300 }) }),
 );
 
-test('whatever tree is staged, the filesystem then holds it', async () => {
+test('the filesystem has the staged tree, for any tree', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(entry, { maxLength: 6 }), async (tree) => {
       const directory = await tempDirectory();
@@ -210,12 +210,12 @@ test('whatever tree is staged, the filesystem then holds it', async () => {
   );
 });
 
-test('after tuning, resize2fs takes the filesystem without a check first', async () => {
+test('after tuning, resize2fs accepts the filesystem without a check', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   await createDisk({ image, sizeBytes: 64 * MIB });
   await makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 64 * MIB } });
-  // As a mount leaves it: used since the last check.
+  // As after a mount: modified since the last check.
   await run(['debugfs', '-w', '-R', 'set_super_value lastcheck 20000101', image]);
   const { lastChecked } = await tuneFilesystem({ device: image });
   expect(new Date(lastChecked).getTime()).toBeGreaterThan(Date.now() - 60_000);
@@ -223,15 +223,15 @@ test('after tuning, resize2fs takes the filesystem without a check first', async
   await run(['resize2fs', image]);
 });
 
-test('a root whose name looks like an option is a directory’s name', async () => {
+test('a root with a name like an option is a directory', async () => {
   const directory = await tempDirectory();
   await mkdir(join(directory, '-delete'));
   await writeFile(join(directory, 'victim'), 'x');
-  // vitest's workers have no chdir: the name is resolved against this process's directory, and is not there.
+  // vitest's workers cannot chdir: the name is resolved in this process's directory, where it does not exist.
   await expect(computeDiskSize({ stagedRoot: '-delete' })).rejects.toThrow(/stagedRoot: -delete does not exist/);
 });
 
-test('an image that is missing or too small is not made, nor written past its end', async () => {
+test('a missing image is not created, and a small one is not written past its end', async () => {
   const directory = await tempDirectory();
   const image = join(directory, 'disk.img');
   const partition = { offsetBytes: MIB, sizeBytes: 64 * MIB };
@@ -250,7 +250,7 @@ test('times before 1970 and after 2038 are kept', async () => {
   const times = { old: -86_400, last: 2 ** 31 - 1, far: 2 ** 31, later: 2 ** 33 };
   for (const [name, seconds] of Object.entries(times)) {
     await writeFile(join(root, name), name);
-    // Node's utimes takes a time before 1970 for now.
+    // Node's utimes treats a time before 1970 as the current time.
     await run(['touch', '-d', `@${seconds}`, join(root, name)]);
   }
   await createDisk({ image, sizeBytes: 40 * MIB });
@@ -258,7 +258,7 @@ test('times before 1970 and after 2038 are kept', async () => {
   const at = `./disk.img?offset=${MIB}`;
   for (const [name, seconds] of Object.entries(times)) {
     const stat = await run(['debugfs', '-R', `stat /${name}`, at], { cwd: directory, env: { TZ: 'UTC' } });
-    // The bits themselves: not every debugfs says the date that Linux makes of them.
+    // Compare the bits: not every version of debugfs prints the date that Linux reads from them.
     const low = (seconds >>> 0).toString(16).padStart(8, '0');
     const epoch = (seconds - (seconds | 0)) / 2 ** 32;
     for (const time of ['mtime', 'ctime', 'crtime'])

@@ -28,7 +28,7 @@ test.each(PARTITION_TABLE_TYPES)('the layout %s on disk', async (partitionTableT
     expect(partition.offsetBytes).toBe(partition.startSectors * 512);
     expect(dump).toMatch(new RegExp(`start= *${partition.startSectors}, size= *${partition.sizeSectors}\\b`));
   }
-  // make-disk-image's own, which in this layout takes no notice of rootGPUID.
+  // The random one of make-disk-image, which ignores rootGPUID in this layout.
   const preset =
     partitionTableType === 'legacy+gpt'
       ? '970c694f-afd0-4b99-b750-cdb7a329ab6f'
@@ -50,19 +50,19 @@ test('identifiers are random unless deterministic', async () => {
   expect(own.root.partitionUuid).toBe('12345678-1234-1234-1234-123456789abc');
 });
 
-test('a disk that is too small is told with numbers', async () => {
+test('a disk that is too small is reported with sizes', async () => {
   const image = await disk(200);
   const attempt = partitionDisk({ image, partitionTableType: 'efi', bootSize: '256M' });
   await expect(attempt).rejects.toThrow(NoSpaceError);
   await expect(attempt).rejects.toMatchObject({ neededBytes: 258 * MIB, availableBytes: 200 * MIB });
 });
 
-test('a disk file that exists is not written over', async () => {
+test('an existing disk file is not overwritten', async () => {
   const image = await disk(10);
   await expect(createDisk({ image, sizeBytes: 512 })).rejects.toThrow(/exists already/);
 });
 
-test('a new disk is sparse, at 100 GiB too', async () => {
+test('a new disk is sparse, also with 100 GiB', async () => {
   const image = join(await tempDirectory(), 'big.img');
   const made = await createDisk({ image, sizeBytes: 100 * 1024 * MIB });
   expect(made).toMatchObject({ sizeBytes: 100 * 1024 * MIB });

@@ -7,7 +7,7 @@ import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const entry = (user: string, group: string) => ({ target: '/srv/x', user, group });
 
-test('names are looked up in the users-groups that the system’s activation names', async () => {
+test('names are looked up in the users-groups file of the system’s activation script', async () => {
   const demo = await prepareDemo();
   const toplevel = demo.systems['demo-grub-bios'] ?? '';
   const owners = await resolveOwners({
@@ -27,7 +27,7 @@ const declared = (users: object[], groups: object[]) => ({
   [usersGroups]: JSON.stringify({ mutableUsers: true, users, groups }),
 });
 
-test('a name without a number, and a name that is not declared, are refused at once, with what to do', async () => {
+test('a name without an ID and an undeclared name are reported together, with what to do', async () => {
   const directory = await tempDirectory();
   const system = await fakeSystem(join(directory, 'store'), {
     files: declared([{ name: 'nginx', uid: null, group: 'nginx' }], [{ name: 'nginx', gid: 60 }]),
@@ -52,7 +52,7 @@ test('a name without a number, and a name that is not declared, are refused at o
   await expect(resolveOwners(options)).rejects.toThrow(/switch-to-configuration/);
 });
 
-test('sysusers.d and a passwd of the system’s etc are read too', async () => {
+test('sysusers.d and the passwd in the system’s /etc are read too', async () => {
   const directory = await tempDirectory();
   const etc = `${storePath('nixos-system-fake')}/etc`;
   const system = await fakeSystem(join(directory, 'store'), {
@@ -69,7 +69,7 @@ test('sysusers.d and a passwd of the system’s etc are read too', async () => {
   await expect(find('later', 'web')).rejects.toThrow(/without an ID/);
 });
 
-test('users that userborn makes are looked up in what its service is told', async () => {
+test('users that userborn creates are looked up in the configuration of its service', async () => {
   const config = storePath('userborn.json');
   const users = [{ name: 'alice', uid: 1000, group: 'users', isNormal: true, home: '/home/alice' }];
   const groups = [{ name: 'users', gid: 100, members: [] }];

@@ -18,7 +18,7 @@ async function fixture(): Promise<{ root: string; source: string }> {
   return { root: join(directory, 'root'), source };
 }
 
-test('grafts a file with a mode, and a directory onto its target', async () => {
+test('copies a file with a mode, and merges a directory into its target', async () => {
   const { root, source } = await fixture();
   const staged = await stageContents({
     stagedRoot: root,
@@ -34,7 +34,7 @@ test('grafts a file with a mode, and a directory onto its target', async () => {
   expect(staged.entries.map((entry) => entry.staged)).toEqual([['/etc/secret'], ['/srv/data'], ['/opt/file']]);
 });
 
-test('a star grafts every match into the target directory, but no hidden files', async () => {
+test('a star copies every match into the target directory, but no hidden files', async () => {
   const { root, source } = await fixture();
   await stageContents({
     stagedRoot: root,
@@ -43,7 +43,7 @@ test('a star grafts every match into the target directory, but no hidden files',
   expect((await readdir(join(root, 'etc/conf.d'))).sort()).toEqual(['a.conf', 'b.conf']);
 });
 
-test('strange names are names', async () => {
+test('unusual file names are copied', async () => {
   const { root, source } = await fixture();
   const names = ['-rf', 'a b', "it's", 'q"q', 'new\nline', 'host:path', 'ünïcode', 'q?[x]', 'com,ma', '$(id)'];
   for (const name of names) await writeFile(join(source, name), name);
@@ -64,7 +64,7 @@ test('an existing target is a duplicate entry', async () => {
   await expect(stageContents({ stagedRoot: `${root}2`, contents: twice })).rejects.toThrow(/duplicate entry \/x -> /);
 });
 
-test.each(['../x', '/a/../../x'])('target %s leaves the root', async (target) => {
+test.each(['../x', '/a/../../x'])('the target %s is refused because it leaves the root', async (target) => {
   const { root, source } = await fixture();
   await expect(
     stageContents({ stagedRoot: root, contents: [{ source: join(source, 'file'), target }] }),
@@ -97,7 +97,7 @@ test('a missing source and a glob without matches are refused before anything is
   }
 });
 
-test('a star that meets a name which is not UTF-8 says so, and does not leave it out', async () => {
+test('a star that matches a name which is not UTF-8 reports it instead of skipping it', async () => {
   const { root, source } = await fixture();
   await writeFile(Buffer.concat([Buffer.from(`${source}/bad`), Buffer.from([0xff]), Buffer.from('.conf')]), 'x');
   await expect(
@@ -115,7 +115,7 @@ test('an abort stops it', async () => {
   ).rejects.toMatchObject({ code: 'E_ABORTED' });
 });
 
-test('a link to a file gives the file, a link to a directory what is in it, and a dangling one is refused', async () => {
+test('a link to a file copies the file, a link to a directory its contents, and a dangling link is refused', async () => {
   const { root, source } = await fixture();
   await symlink('file', join(source, 'to-file'));
   await symlink('tree', join(source, 'to-tree'));
@@ -138,7 +138,7 @@ test.each([
   ['2750', 0o2750, 0o2750],
   ['u=rw,go=r', 0o755, 0o644],
   ['u=rwX,go=', 0o700, 0o600],
-])('whoever may read a directory of mode %s may enter it', async (mode, directoryMode, fileMode) => {
+])('users who may read a directory with mode %s may also enter it', async (mode, directoryMode, fileMode) => {
   const { root, source } = await fixture();
   await stageContents({ stagedRoot: root, contents: [{ source: join(source, 'tree'), target: '/srv/tree', mode }] });
   for (const [path, expected] of [
@@ -158,7 +158,7 @@ test('a directory is not copied into itself', async () => {
     );
 });
 
-test('the extended attributes of sources are returned, by where each is staged', async () => {
+test('the extended attributes of sources are returned by their staged path', async () => {
   const { root, source } = await fixture();
   const odd = join(source, 'tree', 'new\nline \\ ünï');
   await writeFile(odd, 'x');
@@ -182,12 +182,12 @@ test('the extended attributes of sources are returned, by where each is staged',
   ]);
 });
 
-// No filesystem here has such attributes: what getfattr prints of them on an NFS, a btrfs and a filesystem of somebody's own.
+// No filesystem here has these attributes: this is the output of getfattr for NFS, btrfs and an unknown filesystem.
 test.each([
   ['system.nfs4_acl', 'noted'],
   ['btrfs.compression', 'noted'],
   ['com.apple.quarantine', 'refused'],
-])('the attribute %s, which no ext4 has, is %s', async (name, outcome) => {
+])('the attribute %s, which ext4 cannot have, is %s', async (name, outcome) => {
   const { root, source } = await fixture();
   const notes: string[] = [];
   const executor: Executor = {

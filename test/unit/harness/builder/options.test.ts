@@ -3,7 +3,7 @@ import { startBuilderVm } from '../../../../harness/builder/builder-vm.ts';
 import { containerExecutor } from '../../../../harness/builder/container-executor.ts';
 import { planBuild } from '../../../../lib/build/plan.ts';
 
-// Nothing could be started here: neither QEMU nor an engine is found.
+// Neither QEMU nor a container engine is available here, so nothing can start.
 beforeEach(() => {
   vi.stubEnv('PATH', '/nowhere');
   vi.stubEnv('DOCKER_HOST', 'unix:///nowhere');

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { BootWatch } from '../../../../harness/machine/boot-watch.ts';
 
-test('a line that ends after a pause is said once; said again, it is a repetition', () => {
+test('a line that ends after a pause counts once; the same line again is a repetition', () => {
   const watch = new BootWatch();
   watch.feed('making the key', 0);
   watch.pause(0);
@@ -13,7 +13,7 @@ test('a line that ends after a pause is said once; said again, it is a repetitio
   expect(watch.news.repeated).toBe('making the key');
 });
 
-test('what comes behind a pause is news', () => {
+test('text after a pause is new', () => {
   const watch = new BootWatch();
   watch.feed('making the key', 0);
   watch.pause(0);
@@ -21,7 +21,7 @@ test('what comes behind a pause is news', () => {
   expect(watch.newsCount).toBe(2);
 });
 
-test('a question that ended its line stays the last line, whatever the kernel says behind it; not one of the loader', () => {
+test('a question that ended its line stays the last line if kernel messages follow; a question of the loader does not', () => {
   const watch = new BootWatch();
   watch.feed('Press any key to continue...\n[    0.000000] Linux version 6.1.0\n', 1);
   expect(watch.lastLine).toBe('[    0.000000] Linux version 6.1.0');

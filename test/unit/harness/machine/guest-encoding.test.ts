@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { decodeAnswer, ENCODERS, posixCksum, printfLiteral } from '../../../../harness/machine/guest-encoding.ts';
 
-test('any bytes are typed for printf, and arrive as they were, in pieces that a terminal takes', () => {
+test('any bytes survive printf, in pieces that a terminal accepts', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       const lines = printfLiteral(bytes, 50);
@@ -15,14 +15,14 @@ test('any bytes are typed for printf, and arrive as they were, in pieces that a 
   );
 });
 
-test('the checksum is cksum’s', () => {
+test('the checksum is that of cksum(1)', () => {
   for (const text of ['', 'hello\n', 'x'.repeat(70_000)]) {
     const [found] = execFileSync('cksum', { input: text }).toString().split(' ');
     expect(posixCksum(Buffer.from(text))).toBe(Number(found));
   }
 });
 
-test('lines of others between those of an answer are left out', () => {
+test('lines from other programs within an answer are skipped', () => {
   const base64 = ENCODERS.find(({ program }) => program === 'base64');
   const od = ENCODERS.find(({ program }) => program === 'od');
   if (base64 === undefined || od === undefined) throw new Error('an encoder is missing');

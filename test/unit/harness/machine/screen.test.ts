@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { endsWithPrompt } from '../../../../harness/machine/screen.ts';
 
-// As tesseract 5.3.0 reads Linux's framebuffer console: without its cursor, with it as an underscore, a block, and half a block.
+// Output of tesseract 5.3.0 for Linux's framebuffer console: without a cursor, and with an underscore, a block and half a block.
 test.each([
   'foreign login:',
   'foreign login: _',
@@ -9,7 +9,7 @@ test.each([
   'foreign login: »',
   'foreign login',
   'foreign login. ',
-])('a picture ends with a login prompt: %j', (line) => {
+])('the picture ends with a login prompt: %j', (line) => {
   expect(endsWithPrompt(['Debian GNU/Linux 12 foreign ttyi', '', line, ''])).toBe(true);
 });
 
@@ -19,6 +19,6 @@ test.each([
   ['foreign login: root', 'Last login: Sun Nov 29 14:48:47 UTC 2026 on tty1'],
   ['Waiting for the login service'],
   [],
-])('a picture ends with something else', (...lines) => {
+])('the picture does not end with a login prompt', (...lines) => {
   expect(endsWithPrompt(lines)).toBe(false);
 });

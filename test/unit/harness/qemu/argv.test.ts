@@ -15,13 +15,13 @@ test('commas in option values are doubled', () => {
   expect(consoleArgs('/l,1')[1]).toContain('logfile=/l,,1');
 });
 
-test('block devices are JSON, whatever the file is called', () => {
+test('block devices are JSON, with any file name', () => {
   const name = '/tmp/a b,c="d":json:{}\n.img';
   const [, node = ''] = diskArgs(imageNode(name, 'raw'), 'virtio');
   expect(JSON.parse(node).file.filename).toBe(name);
 });
 
-test('an image under an overlay is only read, and no name is taken from its header', () => {
+test('an image under an overlay is read-only, and QEMU takes no file name from its header', () => {
   const node = overlayNode('/o', '/i', 'qcow2');
   expect(node).toMatchObject({
     driver: 'qcow2',
@@ -29,7 +29,7 @@ test('an image under an overlay is only read, and no name is taken from its head
   });
 });
 
-test('machines have nothing by default and no network', () => {
+test('machines have no default devices and no network', () => {
   const argv = machineArgs({ type: 'q35', accelerator: 'tcg', memoryMiB: 512, cpus: 1, name: 'x' });
   expect(argv).toContain('-nodefaults');
   expect(argv).toContain('-no-reboot');

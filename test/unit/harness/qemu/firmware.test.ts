@@ -15,7 +15,7 @@ const descriptor = (over: object = {}): string =>
     ...over,
   });
 
-test('takes a plain UEFI descriptor for q35', () => {
+test('accepts a plain UEFI descriptor for q35', () => {
   expect(chooseFirmware('f', descriptor())).toMatchObject({
     code: '/code',
     variablesTemplate: '/vars',
@@ -31,12 +31,12 @@ test.each([
     'is not for x86_64 q35 machines',
   ],
   ['a BIOS', { 'interface-types': ['bios'] }, 'is not UEFI'],
-  ['memory mapping', { mapping: { device: 'memory' } }, 'is not flash with a template for its variables'],
+  ['memory mapping', { mapping: { device: 'memory' } }, 'is not flash firmware with a template for its variables'],
 ])('refuses %s', (_, over, why) => {
   expect(chooseFirmware('f', descriptor(over))).toBe(why);
 });
 
-test('says what is wrong with a file that is no descriptor', () => {
-  expect(chooseFirmware('f', '{')).toBe('is no JSON');
-  expect(chooseFirmware('f', '{}')).toMatch(/is no descriptor/);
+test('says why a file is not a descriptor', () => {
+  expect(chooseFirmware('f', '{')).toBe('is not JSON');
+  expect(chooseFirmware('f', '{}')).toMatch(/is not a firmware descriptor/);
 });

@@ -8,7 +8,7 @@ import {
 } from '../../../../harness/verdict/failures.ts';
 import type { BootStage } from '../../../../harness/verdict/stages.ts';
 
-/** What each pattern's program prints, as it was seen or stands in its source. */
+/** A line for each pattern, from a real console or from the program's source. */
 const SAMPLES: readonly (readonly [name: string, text: string])[] = [
   ['boot-failed', 'Boot failed: not a bootable disk'],
   ['no-bootable-device', 'No bootable device.'],
@@ -71,7 +71,7 @@ function watch(text: string, reached?: BootStage): FailureWatcher {
   const lines = text.split('\n');
   const last = lines.pop() ?? '';
   for (const line of lines) watcher.line(line, 0, reached);
-  // What stands last is both: the end of a line, or what the cursor stays behind.
+  // The last line may be complete, or unfinished with the cursor after it.
   watcher.line(last, 0, reached, false);
   watcher.line(last, 0, reached);
   return watcher;
@@ -84,7 +84,7 @@ test.each(SAMPLES)('%s', (name, text) => {
   expect(seen(text)).toContain(name);
 });
 
-test('every pattern has a sample, and explains only what there is', () => {
+test('every pattern has a sample, and explains only existing names', () => {
   const names = FAILURE_PATTERNS.map(({ name }) => name);
   expect(SAMPLES.map(([name]) => name)).toEqual(names);
   const others = [
@@ -95,12 +95,12 @@ test('every pattern has a sample, and explains only what there is', () => {
     for (const name of explains) expect([...names, ...others]).toContain(name);
 });
 
-test.each(SAMPLES)('behind init it is no error, unless the kernel says it: %s', (name, text) => {
+test.each(SAMPLES)('after the start of init it is an error only if the kernel prints it: %s', (name, text) => {
   const serious = watch(text, 'login').seen.filter(({ pattern }) => pattern.severity !== 'warning');
   for (const { pattern } of serious) expect(['kernel', 'init'], name).toContain(pattern.by);
 });
 
-test('a panic is seen once, behind whatever stands in its line', () => {
+test('a panic counts once, with any text before it in its line', () => {
   const watcher = new FailureWatcher();
   watcher.line('demo login: [   99.123456][    T1] Kernel panic - not syncing: Attempted to kill init!', 2, 'init');
   watcher.line('[   99.200000] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---', 3, 'init');
@@ -108,12 +108,12 @@ test('a panic is seen once, behind whatever stands in its line', () => {
   expect(watcher.seen.map(({ pattern, atMs }) => [pattern.name, atMs])).toEqual([['kernel-panic-init-died', 2]]);
 });
 
-test('where the kernel writes the time, what has none is not the kernel’s', () => {
+test('if the kernel prints time stamps, a line without one is not from the kernel', () => {
   expect(seen('[    0.000000] Linux version 6.1\nKernel panic - not syncing: says a unit', 'init')).toEqual([]);
   expect(seen('Kernel panic - not syncing: VFS: Unable to mount root fs', 'kernel')).toEqual(['kernel-panic-no-root']);
 });
 
-test('the reason is what was seen before the consequence', () => {
+test('the reason is a failure that was seen before its consequence', () => {
   const watcher = watch(
     '[    1.200000] Initramfs unpacking failed: read error\n[    1.500000] Kernel panic - not syncing: VFS: Unable to mount root fs',
   );
@@ -121,7 +121,7 @@ test('the reason is what was seen before the consequence', () => {
   expect(reasonFor('kernel-panic-no-root', watcher.seen)?.pattern.name).toBe('initrd-damaged');
 });
 
-test('what a loader said is over once a kernel runs; a panic is, once something later came', () => {
+test('a loader’s failure is over once a kernel runs; a panic is over once a later stage follows', () => {
   const [grub] = watch('Press any key to continue...', 'loader').seen;
   expect(grub && hasGoneOn(grub, 'loader')).toBe(false);
   expect(grub && hasGoneOn(grub, 'kernel')).toBe(true);
@@ -130,7 +130,7 @@ test('what a loader said is over once a kernel runs; a panic is, once something 
   expect(panic && hasGoneOn(panic, 'init')).toBe(true);
 });
 
-/** Lines of healthy systems that look like failures, as their programs print them. */
+/** Lines from healthy systems that look like failures. */
 test.each([
   ['init', '[FAILED] Failed to start systemd-modules-load.service - Load Kernel Modules.'],
   ['init', 'Failed to start Docker image cleanup.'],
@@ -151,12 +151,12 @@ test.each([
   ['firmware', 'BdsDxe: failed to load Boot0001 "UEFI PXEv4" from PciRoot(0x0)/Pci(0x3,0x0): Not Found'],
   ['init', 'motd: what to do when you see "Kernel panic - not syncing: x"'],
   ['kernel', '[    0.100000] Command line: quiet panic=10 # Out of memory: Killed process'],
-] as const)('nothing is wrong in stage %s: %s', (reached, text) => {
+] as const)('no failure in stage %s: %s', (reached, text) => {
   const serious = watch(text, reached).seen.filter(({ pattern }) => pattern.severity !== 'warning');
   expect(serious.map(({ pattern }) => pattern.name)).toEqual([]);
 });
 
-test('a guest that shows the same for ever takes no memory', () => {
+test('a guest that prints the same line endlessly uses no more memory', () => {
   const watcher = new FailureWatcher();
   for (let round = 0; round < 1000; round += 1)
     for (const [, text] of SAMPLES) for (const line of text.split('\n')) watcher.line(line, round, undefined);
@@ -171,13 +171,13 @@ test.each([
   ['[    1.800000] erofs: (device vda3): cannot find valid erofs superblock', 'vda3'],
   ['[    1.800000] F2FS-fs (vda3): Magic Mismatch, valid(0xf2f52010) - read(0x0)', 'vda3'],
   ['[    1.800000] FAT-fs (vda1): bogus number of reserved sectors', 'vda1'],
-])('a filesystem that the kernel does not mount: %s', (line, device) => {
+])('a filesystem that the kernel cannot mount: %s', (line, device) => {
   const watcher = new FailureWatcher();
   watcher.line(line, 1, 'stage 1');
   expect(watcher.seen).toMatchObject([{ pattern: { name: 'filesystem-not-mountable' }, device }]);
 });
 
-test('zeros behind an initrd are harmless when its system starts, and a reason when it does not', () => {
+test('zeros after an initrd are harmless if the system starts, and a reason if it does not', () => {
   const watcher = new FailureWatcher();
   watcher.line('[    4.821152] Initramfs unpacking failed: Decoding failed', 1, 'kernel');
   const [seen] = watcher.seen;

@@ -6,21 +6,21 @@ import { BootWatch } from '../../../../harness/machine/boot-watch.ts';
 import { asksForLogin, questionIn } from '../../../../harness/verdict/questions.ts';
 import type { BootStage } from '../../../../harness/verdict/stages.ts';
 
-// Boots of images of other builders, as a terminal on the serial port got them, from the firmware to the power-off. All are good.
+// Serial consoles of images from other builders, from the firmware to the power-off. All are good boots.
 
 const RECORDS = join(import.meta.dirname, '../../../fixtures/healthy-boots');
 
 interface Row {
   readonly stages: readonly BootStage[];
-  /** What is asked, in order: "login", or the name of a question that somebody must answer. */
+  /** The questions in order: "login", or the name of a question that must be answered. */
   readonly asks: readonly string[];
 }
 
 const ALL = ['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init'] as const;
-/** Busybox's init does not say that it starts. */
+/** Busybox's init prints nothing when it starts. */
 const TINY = ['firmware', 'loader', 'kernel', 'stage 1'] as const;
 
-/** A quiet kernel speaks when it powers off, and not before. */
+/** A quiet kernel prints nothing until it powers off. */
 const QUIET = ['firmware', 'loader', 'kernel'] as const;
 
 const ROWS: Readonly<Record<string, Row>> = {
@@ -40,17 +40,17 @@ const ROWS: Readonly<Record<string, Row>> = {
   'debian-12-bios': { stages: ALL, asks: ['login', 'asks-for-password'] },
   'debian-12-sysvinit': {
     stages: ALL,
-    // A user logs in and out again, then root.
+    // A user logs in and out, then root logs in.
     asks: ['login', 'asks-for-password', 'login', 'asks-for-password'],
   },
 };
 
-test('every record has a row, and every row a record', () => {
+test('every record has a row, and every row has a record', () => {
   const records = readdirSync(RECORDS).map((file) => file.replace(/\.txt$/, ''));
   expect(records.sort()).toEqual(Object.keys(ROWS).sort());
 });
 
-test.each(Object.entries(ROWS))('%s: nothing is wrong, and each stage is seen', (name, { stages, asks }) => {
+test.each(Object.entries(ROWS))('%s: no failure, and each stage is seen', (name, { stages, asks }) => {
   const { watch, asked } = replay(readFileSync(join(RECORDS, `${name}.txt`)));
   const bad = watch.failures.filter(({ pattern }) => pattern.severity === 'error' || pattern.severity === 'fatal');
   expect(bad.map(({ pattern, line }) => `${pattern.name}: ${line}`)).toEqual([]);
@@ -58,7 +58,8 @@ test.each(Object.entries(ROWS))('%s: nothing is wrong, and each stage is seen', 
   expect(asked).toEqual(asks);
 });
 
-/** Feeds a record in pieces that end where a guest may have waited: after each line, and wherever one looks like a question. */
+/** Feeds a record in pieces that end where the guest may have waited: after each line, and after any text that looks like a
+ *  question. */
 function replay(record: Uint8Array): { watch: BootWatch; asked: string[] } {
   const watch = new BootWatch();
   const console = new SerialConsole(() => {});

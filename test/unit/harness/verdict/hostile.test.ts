@@ -4,11 +4,11 @@ import { SerialConsole } from '../../../../harness/console/serial-console.ts';
 import { BootWatch } from '../../../../harness/machine/boot-watch.ts';
 import { questionIn } from '../../../../harness/verdict/questions.ts';
 
-// A guest may send whatever it likes.
+// A hostile guest may send any bytes.
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
 
-test('whatever bytes come, in whatever pieces, nothing throws', async () => {
+test('no bytes throw, in any chunks', async () => {
   const sequence = fc.oneof(
     fc.constantFrom(
       '\u001b[',
@@ -42,7 +42,7 @@ test('whatever bytes come, in whatever pieces, nothing throws', async () => {
   );
 });
 
-test('a flood takes no memory: what feeds it is stopped until the screen has taken it', async () => {
+test('a flood uses no memory: its source is paused until the screen has processed it', async () => {
   let paused = false;
   let resume = (): void => {};
   const console = new SerialConsole(() => {}, {
@@ -65,12 +65,12 @@ test('a flood takes no memory: what feeds it is stopped until the screen has tak
       });
   }
   expect(console.receivedBytes).toBeGreaterThanOrEqual(total);
-  // What it keeps: a MiB or two of text, 2000 lines of screen.
+  // The console keeps a MiB or two of text and 2000 screen lines.
   expect(console.text.length).toBeLessThan(3 * 1024 * 1024);
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(96 * 1024 * 1024);
 });
 
-test('answers to the terminal’s questions are few and short', async () => {
+test('answers to terminal queries are few and short', async () => {
   const sent: string[] = [];
   const console = new SerialConsole((text) => sent.push(text));
   console.feed(bytes('\u001b[6n\u001b[c\u001b[>c\u001b[18t\u001b]0;evil\u0007\u001b[21t\u001bP$qm\u001b\\'));

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { News } from '../../../../harness/verdict/news.ts';
 
-test('what was said before is no news, nor is a number that counts', () => {
+test('a repeated line is not new, nor is a counting number', () => {
   const news = new News();
   expect(news.line("error: no such device: 'x'")).toBe(true);
   expect(news.line("error: no such device: 'x'")).toBe(false);
@@ -12,14 +12,14 @@ test('what was said before is no news, nor is a number that counts', () => {
   expect(news.repeated).toBeUndefined();
 });
 
-test('dots that grow are no news', () => {
+test('a growing row of dots is not new', () => {
   const news = new News();
   expect(news.line('waiting for device to appear .')).toBe(true);
   expect(news.line('waiting for device to appear ..')).toBe(false);
   expect(news.line('waiting for device to appear ..........')).toBe(false);
 });
 
-test('a countdown is', () => {
+test('a countdown is new', () => {
   const news = new News();
   for (const seconds of [5, 4, 3])
     expect(news.line(`The highlighted entry will be executed automatically in ${seconds}s.`)).toBe(true);

@@ -8,7 +8,7 @@ import {
   refusalIn,
 } from '../../../../harness/verdict/questions.ts';
 
-/** Questions as their programs print them. */
+/** Questions as the programs print them. */
 test.each([
   ['asks-for-passphrase', 'Passphrase for /dev/disk/by-uuid/5d1c: '],
   ['asks-for-passphrase', 'Please unlock disk vda2_crypt: '],
@@ -45,7 +45,7 @@ test.each([
   ['loader-asks', 'Enter username: Enter username: '],
   ['first-boot-wizard', 'Press enter to configure.'],
   ['asks-a-question', 'Press any key to continue...'],
-] as const)('%s, on a line that has ended: %s', (name, line) => {
+] as const)('%s, on a complete line: %s', (name, line) => {
   expect(questionIn(line, true)?.name).toBe(name);
 });
 
@@ -58,11 +58,11 @@ test.each([
   'Press ESC for boot menu.',
   'Press ESC in 5 seconds to skip startup.nsh or any other key to continue.',
   'The highlighted entry will be executed automatically in 5s.',
-])('no question: %s', (line) => {
+])('not a question: %s', (line) => {
   expect(questionIn(line, false)).toBeUndefined();
 });
 
-test('a line that has ended asks only where the program is known to end it', () => {
+test('a complete line is a question only if its program is known to end the line', () => {
   expect(questionIn('Select a network: ', true)).toBeUndefined();
   expect(questionIn('Current password: ', true)).toBeUndefined();
 });
@@ -75,7 +75,7 @@ test.each([
   '密码： ',
   'Пароль: ',
   "alice's Password: ",
-])('a password is asked for in any language: %s', (line) => expect(asksForPassword(line)).toBe(true));
+])('a password prompt in any language: %s', (line) => expect(asksForPassword(line)).toBe(true));
 
 test.each(['foreign login: ', 'foreign Anmeldung: ', 'foreign ログイン: ', 'login:'])('a login prompt: %s', (line) =>
   expect(asksForLogin(line)).toBe(true));
@@ -83,7 +83,7 @@ test.each([
   'Default login: root / toor',
   'sshd: failed login: 3',
   'Last login: Sat Nov 28 on ttyS0',
-])('no login prompt: %s', (line) => expect(asksForLogin(line)).toBe(false));
+])('not a login prompt: %s', (line) => expect(asksForLogin(line)).toBe(false));
 
 test.each(['Login incorrect', 'Anmeldung falsch', 'ログインが失敗しました'])('a refusal: %s', (text) =>
   expect(refusalIn(`\n${text}\n\n`)).toBeDefined());

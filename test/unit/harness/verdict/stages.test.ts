@@ -7,7 +7,7 @@ function stagesOf(...lines: string[]): string[] {
   return tracker.seen.map(({ stage }) => stage);
 }
 
-test('stages are noted once, in order, and a prompt alone is none', () => {
+test('each stage is recorded once, in order, and a prompt alone is not a stage', () => {
   expect(
     stagesOf(
       ...['SeaBIOS (version 1.16)', 'Booting from Hard Disk...', 'GRUB loading.', '[    0.000000] Linux version 6.1'],
@@ -22,7 +22,7 @@ test('stages are noted once, in order, and a prompt alone is none', () => {
   ).toEqual(['firmware', 'loader', 'kernel', 'stage 1', 'stage 2', 'init']);
 });
 
-test('no stage comes before each, and a machine that starts again has none', () => {
+test('undefined comes before every stage, and a restarted machine has no stage', () => {
   expect(isBefore(undefined, 'firmware')).toBe(true);
   expect(isBefore('init', 'kernel')).toBe(false);
   const tracker = new StageTracker();
@@ -31,7 +31,7 @@ test('no stage comes before each, and a machine that starts again has none', () 
   expect(tracker.reached).toBeUndefined();
 });
 
-/** How systems announce their initrd, and their init. */
+/** Lines that announce an initrd or an init. */
 test.each([
   ['Welcome to NixOS 25.11 (Xantusia) (Initrd)!', 'stage 1'],
   ['Booting initrd of NixOS 26.05 (Yarara) (Initrd).', 'stage 1'],
@@ -50,7 +50,7 @@ test.each([
   expect(stagesOf('Linux version 6.1', line).at(-1)).toBe(stage);
 });
 
-test('systemd says the same in the initrd and on the root, but for one line', () => {
+test('systemd prints the same in the initrd and on the root, except for one line', () => {
   const starts = '[    2.100000] systemd[1]: systemd 257.6 running in system mode (+PAM)';
   const detected = '[    2.200000] systemd[1]: Detected architecture x86-64.';
   const named = '[    2.300000] systemd[1]: Hostname set to <nixos>.';

@@ -3,7 +3,7 @@ import { FailureWatcher } from '../../../../harness/verdict/failures.ts';
 import type { BootStage } from '../../../../harness/verdict/stages.ts';
 import { causeOf } from '../../../../harness/verdict/verdict.ts';
 
-/** The cause of a boot that printed lines, each in its stage, and ended with the last one that is fatal. */
+/** Returns the cause of a boot that printed these lines, each in its stage, and ended with the last fatal one. */
 function causeAfter(lines: readonly (readonly [line: string, reached: BootStage])[]) {
   const watcher = new FailureWatcher();
   for (const [index, [line, reached]] of lines.entries()) watcher.line(line, index, reached);
@@ -29,10 +29,10 @@ const GRUB: readonly (readonly [string, BootStage])[] = [
   ['Press any key to continue...', 'loader'],
 ];
 
-test('an initrd that GRUB did not find is the cause, whether GRUB still waits or has started the kernel without it', () => {
+test('an initrd that GRUB did not find is the cause, whether GRUB waits or starts the kernel without it', () => {
   const waits = causeAfter(GRUB);
   expect(waits).toMatchObject({ name: 'grub-error', stage: 'loader' });
-  expect(waits.cause).toMatch(/^GRUB cannot load the system: error: file .*initrd\.efi' not found/);
+  expect(waits.cause).toMatch(/^GRUB cannot boot the entry: error: file .*initrd\.efi' not found/);
   const started = causeAfter([
     ...GRUB,
     ['[    5.900000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)', 'kernel'],
@@ -41,8 +41,8 @@ test('an initrd that GRUB did not find is the cause, whether GRUB still waits or
   expect(started.cause).toMatch(/initrd\.efi' not found.*; then .*Unable to mount root fs/);
 });
 
-test('a root that cannot be mounted is the cause, whatever the kernel said of what stands behind the initrd', () => {
-  // Debian 13's unified kernel image, from a real boot: the kernel says that of the zeros behind the initrd.
+test('a root that cannot be mounted is the cause, also after a kernel message about data after the initrd', () => {
+  // A real boot of Debian 13's unified kernel image: the kernel prints the message for the zeros after the initrd.
   const { name, cause } = causeAfter([
     ['[    4.821152] Initramfs unpacking failed: Decoding failed', 'kernel'],
     [
@@ -62,7 +62,7 @@ test('a root that cannot be mounted is the cause, whatever the kernel said of wh
   expect(cause).toMatch(/^a filesystem cannot be mounted: BTRFS error .*total_bytes.*; then .*emergency mode/);
 });
 
-test('a kernel without an initrd alone is the cause itself', () => {
+test('a missing initrd without an earlier failure is the cause', () => {
   expect(
     causeAfter([
       ['[    5.900000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)', 'kernel'],

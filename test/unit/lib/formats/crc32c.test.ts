@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { crc32c } from '../../../../lib/formats/crc32c.ts';
 
-/** With the inversion at both ends that most users of it have. */
+/** The checksum with the usual inversion at the start and the end. */
 const whole = (bytes: Uint8Array): number => (crc32c(0xffff_ffff, bytes) ^ 0xffff_ffff) >>> 0;
 
 test.each([
@@ -14,7 +14,7 @@ test.each([
   expect(whole(bytes)).toBe(checksum);
 });
 
-test('it is carried on, wherever the bytes are cut', () => {
+test('it can be computed in pieces, split at any byte', () => {
   const bytes = Buffer.from('The quick brown fox jumps over the lazy dog');
   for (let cut = 0; cut <= bytes.length; cut += 1)
     expect(crc32c(crc32c(7, bytes.subarray(0, cut)), bytes.subarray(cut))).toBe(crc32c(7, bytes));

@@ -36,7 +36,7 @@ test('root partition numbers are those of make-disk-image', () => {
   expect(numbers).toEqual([1, 2, 2, 2, 3, 3, undefined]);
 });
 
-test('where the boot partition begins', () => {
+test('the offset of the boot partition', () => {
   expect(bootPartitionStartBytes('efi')).toBe(8 * MIB);
   expect(bootPartitionStartBytes('efixbootldr')).toBe(100 * MIB);
   expect(bootPartitionStartBytes('legacy+boot')).toBe(MIB);

@@ -55,10 +55,10 @@ test('a GRUB entry has its kernel, its initrds and its parameters', () => {
   });
 });
 
-test('a menu that waits for ever is told from one that waits in a branch', () => {
+test('a menu that waits forever is distinguished from one that waits in a branch', () => {
   expect(parseGrubMenu('g', 1, 'set timeout=-1\n').waitsForEver).toBe(true);
   expect(parseGrubMenu('g', 1, 'set timeout=-1\nset timeout=5\n').waitsForEver).toBe(false);
-  // NixOS: an entry that was chosen for one boot waits for a second.
+  // NixOS: with an entry chosen for one boot, the timeout is one second.
   const nixos =
     'if [ "$next_entry" ]; then\n  set timeout=1\nelse\n  set timeout=-1\nfi\nmenuentry "x" {\n  set timeout=3\n}\n';
   expect(parseGrubMenu('g', 1, nixos).waitsForEver).toBe(true);

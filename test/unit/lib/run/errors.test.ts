@@ -7,7 +7,7 @@ import {
   UnexpectedStateError,
 } from '../../../../lib/run/errors.ts';
 
-test('a tool’s failure names the step, the command, its end and its output', () => {
+test('a tool’s failure names the step, the command, how it ended and its output', () => {
   const error = new ToolFailedError(
     {
       step: 'mountRoot',
@@ -56,7 +56,7 @@ test('unexpected states say what was expected and found', () => {
   );
 });
 
-test('arguments are quoted for people only where they need it', () => {
+test('arguments are quoted in messages only if necessary', () => {
   expect(quoteForDisplay('--offset=12')).toBe('--offset=12');
   expect(quoteForDisplay('a b')).toBe("'a b'");
   expect(quoteForDisplay('')).toBe("''");

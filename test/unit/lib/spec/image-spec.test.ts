@@ -15,7 +15,7 @@ function problems(spec: unknown): string[] {
   return [];
 }
 
-test('defaults are make-disk-image’s', () => {
+test('the defaults are those of make-disk-image', () => {
   expect(parseImageSpec({ toplevel })).toMatchObject({
     diskSize: 'auto',
     additionalSpace: 512 * MIB,
@@ -50,9 +50,9 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { contents: [{ source: '/a', target: '../b' }] },
     /contents\[0\]\.target: .* leaves the root/,
   ],
-  ['a root filesystem nobody has', { fsType: 'zfs' }, /fsType: Invalid option/],
+  ['an unknown root filesystem', { fsType: 'zfs' }, /fsType: Invalid option/],
   [
-    'a label longer than the filesystem takes',
+    'a label too long for the filesystem',
     { fsType: 'xfs', label: 'thirteen chars' },
     /label: is longer than the 12 bytes of xfs's label/,
   ],
@@ -68,7 +68,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     /reproducible: contradicts populateRootWith "cptofs"/,
   ],
   [
-    'cptofs into something else than ext4',
+    'cptofs with a filesystem other than ext4',
     { fsType: 'xfs', populateRootWith: 'cptofs' },
     /populateRootWith: "cptofs" contradicts fsType "xfs"/,
   ],
@@ -100,10 +100,10 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ['a label of 17 bytes', { label: 'abcdefghijklmnopq' }, /label: is longer than the 16 bytes/],
   ['a label that is not ASCII', { label: 'nixös' }, /label: must be printable ASCII/],
   ['a malformed GUID', { rootGPUID: 'F222513B-DED1-49FA-B591' }, /rootGPUID: must be a GUID/],
-  ['a size that is none', { additionalSpace: '12 apples' }, /additionalSpace: "12 apples" is not a size/],
+  ['an invalid size', { additionalSpace: '12 apples' }, /additionalSpace: "12 apples" is not a size/],
   ['a base name that is a path', { baseName: '../x' }, /baseName: must be a file name/],
   [
-    'a mode that is none',
+    'an invalid mode',
     { contents: [{ source: '/a', target: '/b', mode: '999' }] },
     /contents\[0\]\.mode: must be a mode/,
   ],
@@ -122,7 +122,7 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
 });
 
-test('all problems are reported at once, those between options too', () => {
+test('all problems are reported at once, including contradictions', () => {
   const found = problems({
     label: 'é',
     colour: 'red',
@@ -138,7 +138,7 @@ test('all problems are reported at once, those between options too', () => {
   expect(found.join('\n')).toMatch(/colour/);
 });
 
-test('bootSize means nothing to a layout without a boot partition', () => {
+test('bootSize has no effect on a layout without a boot partition', () => {
   expect(problems({ toplevel, partitionTableType: 'legacy', bootSize: '1M', diskSize: 100 })).toEqual([]);
 });
 
@@ -155,7 +155,7 @@ test.each([
 });
 
 test.each([
-  // Bytes anywhere else, and MiB to who knows make-disk-image.
+  // Users of make-disk-image would expect MiB, others bytes.
   [{ diskSize: '512' }, /diskSize: must be "auto", a number of MiB, or an IEC size/],
   [{ memSize: '128M' }, /memSize: must be at least 256 MiB/],
   [

@@ -63,7 +63,7 @@ test('makeBootFilesystem: the offset in sectors, the size in KiB, the FAT that m
   );
 });
 
-test('the rest, each a line', () => {
+test('the other commands', () => {
   expect(convertImageArgs('/a', '/b', 'qcow2-compressed').join(' ')).toBe(
     'qemu-img convert -f raw -O qcow2 -c -S 4k /a /b',
   );
@@ -86,13 +86,13 @@ test('store URIs are escaped', () => {
   expect(storeUri('/a b/c&d?e')).toBe('local?root=/a%20b/c%26d%3Fe');
 });
 
-test('nixosEnter gives what the caller says as positional parameters only', () => {
+test('nixosEnter passes the caller’s arguments only as positional parameters', () => {
   const argv = nixosEnterArgs('/mnt', ['echo', '$(id)'], false);
   expect(argv.slice(-5)).toEqual(['/mnt', '/nix/var/nix/profiles/system', 'no', 'echo', '$(id)']);
   expect(argv.filter((argument) => argument.includes('$(id)'))).toHaveLength(1);
 });
 
-test('file names are make-disk-image’s', () => {
+test('file names are those of make-disk-image', () => {
   expect(
     (['raw', 'qcow2', 'qcow2-compressed', 'vdi', 'vpc'] as const).map((format) => imageFileName('nixos', format)),
   ).toEqual(['nixos.img', 'nixos.qcow2', 'nixos.qcow2', 'nixos.vdi', 'nixos.vhd']);

@@ -6,7 +6,7 @@ import { runStep } from '../../../../lib/run/step.ts';
 import { sumDiskSize, treeUsage } from '../../../../lib/steps/compute-disk-size.ts';
 import { MIB } from '../../../../lib/units.ts';
 
-test('counts blocks of everything but directories, and every entry as an inode', async () => {
+test('counts the blocks of everything except directories, and an inode for every entry', async () => {
   const entry = (type: TreeEntry['type'], sizeBytes: number): TreeEntry => ({
     ...{ path: 'a', type, mode: 0o644, uid: 0, gid: 0, sizeBytes },
     ...{ mtime: 1, source: '/a', target: '', hardLink: undefined },
@@ -20,7 +20,7 @@ test('counts blocks of everything but directories, and every entry as an inode',
   expect(usage).toEqual({ dataBlocks: 1 + 1 + 2 + 1 + 0, inodes: 6, largestBytes: 4097, hostBytes: 0 });
 });
 
-test('is make-disk-image’s sum for an ordinary tree', () => {
+test('gives the size of make-disk-image for an ordinary tree', () => {
   const usage = { dataBlocks: 100_000, inodes: 20_000, largestBytes: 4096, hostBytes: 0 };
   const size = sumDiskSize(usage, 'hybrid', 256 * MIB, 512 * MIB);
   const usageBytes = (100_000 + 2 * 20_000) * 4096;
@@ -34,7 +34,7 @@ test('is make-disk-image’s sum for an ordinary tree', () => {
   expect(size.diskBytes).toBe(Math.ceil((usageBytes + size.fudgeBytes + 512 * MIB + 257 * MIB) / MIB) * MIB);
 });
 
-test('the parts always add up, the disk is whole MiB, and there are inodes for every entry', () => {
+test('the parts always add up, the disk is a multiple of 1 MiB, and every entry has an inode', () => {
   const usage = fc.record({
     dataBlocks: fc.nat(10_000_000),
     inodes: fc.integer({ min: 1, max: 5_000_000 }),

@@ -9,6 +9,6 @@ export interface Base {
   readonly toplevel: string;
 }
 
-/** Makes a base out of a copy of another one.
- *  @returns the disk, when it is another one then. */
+/** Turns a copy of another base into this one.
+ *  @returns the disk, if it has changed. */
 export type Derive = (image: BrokenImage) => Promise<PartitionedDisk | undefined>;

@@ -19,7 +19,7 @@ export type BaseName =
   | 'syslinux'
   | 'luks';
 
-/** Built by this library, or made of such a one. The demo's own init is busybox, which boots sooner; "systemd" has systemd. */
+/** Images built by this library, or derived from one. The demo's init is busybox, which boots faster; "systemd" has systemd. */
 const BASES: Readonly<
   Record<
     BaseName,
@@ -37,7 +37,7 @@ const BASES: Readonly<
   luks: { from: 'hybrid', derive: encryptRoot },
 };
 
-/** The bases, each made when it is first asked for. */
+/** The bases, each created on first use. */
 export class Bases {
   readonly #directory: string;
   readonly #made = new Map<BaseName, Promise<Base>>();
@@ -82,7 +82,7 @@ async function build(
   return { image, disk, toplevel: installed.toplevel };
 }
 
-/** A copy that has its holes, and shares its blocks where the filesystem can. */
+/** Copies a file with its holes, and shares blocks if the filesystem supports it. */
 export async function copySparse(from: string, to: string): Promise<void> {
   await run(['cp', '--sparse=always', '--reflink=auto', from, to]);
 }

@@ -13,14 +13,15 @@ import type { Derive } from './base.ts';
 
 export const PASSPHRASE = 'correct horse';
 
-/** LUKS2's two headers and their key slots; and as much again, which reencrypt wants to have and gives back. */
+/** The size of the two LUKS2 headers with their key slots, twice: reencrypt needs the second half and releases it. */
 const MORE_BYTES = 32 * MIB;
 
-/** In the order in which they are loaded. */
+/** In load order. */
 const MODULES = ['crypto/ecb', 'crypto/xts', 'drivers/md/dm-mod', 'drivers/md/dm-crypt'];
 
-/** Shell of an initrd that opens `$luks` as /dev/mapper/root, with the words that users see: cryptsetup's own, and those of
- *  others who read the passphrase themselves. @see cryptsetup src/utils_tools.c; systemd src/cryptsetup/cryptsetup.c, src/shared/ask-password-api.c */
+/** A shell script for the initrd that opens `$luks` as /dev/mapper/root with the prompts that users see: cryptsetup's, and those of
+ *  programs that read the passphrase themselves. @see cryptsetup src/utils_tools.c; systemd src/cryptsetup/cryptsetup.c,
+ *  src/shared/ask-password-api.c */
 export const ASKING = {
   cryptsetup: 'until cryptsetup open --disable-locks --tries 1 "$luks" root; do :; done',
   systemd: asking({
@@ -42,7 +43,7 @@ function asking(says: Readonly<Record<'prompt' | 'trying' | 'right' | 'wrong', s
   done`;
 }
 
-/** The root is in a LUKS2 partition, which the initrd opens with cryptsetup. No device mapper is needed here.
+/** A root in a LUKS2 partition, which the initrd opens with cryptsetup. It is created without the device mapper.
  *  Runs: cryptsetup, sfdisk, ldd. */
 export const encryptRoot: Derive = async (image) => {
   const { root } = image.disk;
@@ -52,7 +53,7 @@ export const encryptRoot: Derive = async (image) => {
   await writeFile(key, PASSPHRASE, { mode: 0o600 });
   await writeFile(data, await image.read(root.offsetBytes, root.sizeBytes));
   await truncate(data, root.sizeBytes + MORE_BYTES);
-  // Cheap to open, for the guest is emulated.
+  // Cheap to open, because the guest is emulated.
   const format = ['--type', 'luks2', '--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000', '--sector-size', '512'];
   await run([
     ...['cryptsetup', '--batch-mode', '--disable-locks', 'reencrypt', '--encrypt', '--resilience', 'none', ...format],
@@ -72,7 +73,7 @@ export const encryptRoot: Derive = async (image) => {
   return withRootOf(image.disk, encrypted.length);
 };
 
-/** The demo's stage 1, which opens the root's partition before it looks for the root. */
+/** The demo's stage 1, which opens the LUKS partition before it looks for the root. */
 export async function stage1(open: string): Promise<CpioFile> {
   const demo = await readFile(packageFile('vm-images/demo/system/stage-1.sh'), 'utf8');
   const load = MODULES.map((name) => `insmod /luks/${basename(name)}.ko`).join('\n');
@@ -83,7 +84,7 @@ export async function stage1(open: string): Promise<CpioFile> {
   };
 }
 
-/** This host's cryptsetup with its libraries, where it looks for them. */
+/** This host's cryptsetup, with its libraries at their paths. */
 async function cryptsetupFiles(): Promise<CpioFile[]> {
   const program = await requireTool('luks', 'cryptsetup');
   const listed = await run(['ldd', program]);
@@ -95,7 +96,7 @@ async function cryptsetupFiles(): Promise<CpioFile[]> {
   );
 }
 
-/** Modules of the kernel that the image has: its package's, of which the demo leaves most out. */
+/** Modules of the image's kernel, from its package; the demo omits most of them. */
 async function moduleFiles(image: BrokenImage): Promise<CpioFile[]> {
   const { modules } = await distributionKernel();
   const version = basename(modules);

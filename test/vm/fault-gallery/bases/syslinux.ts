@@ -5,7 +5,7 @@ import type { Derive } from './base.ts';
 
 const GPT_BOOT_CODE = '/usr/lib/syslinux/mbr/gptmbr.bin';
 
-/** SYSLINUX in the place of GRUB: its boot code before the GPT, itself on the boot partition. Runs: sfdisk, syslinux. */
+/** SYSLINUX instead of GRUB: its boot code in the MBR, the loader on the boot partition. Runs: sfdisk, syslinux. */
 export const useSyslinux: Derive = async (image) => {
   const grub = (await image.readFromEsp(GRUB_CFG)).toString('utf8');
   const parameters = /^ *linux \S+ (.*)$/m.exec(grub)?.[1] ?? '';

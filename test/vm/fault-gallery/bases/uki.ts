@@ -6,10 +6,10 @@ import type { BrokenImage } from '../broken-image.ts';
 import { BOOTX64 } from '../parts.ts';
 import type { Derive } from './base.ts';
 
-/** Sections of a unified kernel image, and where systemd 252's ukify puts them. @see UAPI.5 */
+/** The sections of a unified kernel image, at the addresses that systemd 252's ukify uses. @see UAPI.5 */
 const SECTIONS = { '.osrel': 0x20000, '.cmdline': 0x30000, '.linux': 0x2000000, '.initrd': 0x3000000 } as const;
 
-/** The ESP has one unified kernel image and nothing else: the firmware starts it. */
+/** A unified kernel image is the only file on the ESP, and the firmware starts it. */
 export const useUki: Derive = async (image) => {
   const uki = await unifiedKernelImage(image);
   await image.makeBootFilesystem();
@@ -17,7 +17,7 @@ export const useUki: Derive = async (image) => {
   return undefined;
 };
 
-/** systemd-boot finds a unified kernel image, which is all that there is to boot. */
+/** A unified kernel image is the only entry that systemd-boot finds. */
 export const useUkiUnderSystemdBoot: Derive = async (image) => {
   const uki = await unifiedKernelImage(image);
   const systemdBoot = await image.readFromEsp(BOOTX64);
@@ -28,7 +28,7 @@ export const useUkiUnderSystemdBoot: Derive = async (image) => {
   return undefined;
 };
 
-/** What a loader entry of type 1 names, in one EFI program. Runs: objcopy. */
+/** Combines the files of a Type 1 loader entry into one EFI program. Runs: objcopy. */
 async function unifiedKernelImage(image: BrokenImage): Promise<Buffer> {
   const entry = (await image.readFromEsp(/entries\/nixos-generation-\d+\.conf$/)).toString('utf8');
   const field = (name: string): string => new RegExp(`^${name} +(.*)$`, 'm').exec(entry)?.[1] ?? '';
@@ -50,7 +50,7 @@ async function unifiedKernelImage(image: BrokenImage): Promise<Buffer> {
   return readFile(output);
 }
 
-/** systemd's, which the demo with systemd has. */
+/** systemd's stub, from the demo with systemd. */
 async function stub(): Promise<string> {
   const { store, systems } = await prepareDemo();
   const system = systems['demo-systemd-boot'] ?? '';

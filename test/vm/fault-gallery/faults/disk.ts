@@ -6,7 +6,7 @@ import type { Fault } from '../fault.ts';
 
 const BLOCK_BYTES = 4096;
 
-/** The image's file, its partition table, and the root filesystem. */
+/** Faults in the image file, its partition table and the root filesystem. */
 export const DISK_FAULTS: readonly Fault[] = [
   {
     fault: 'backup GPT damaged',
@@ -37,7 +37,7 @@ export const DISK_FAULTS: readonly Fault[] = [
       const qcow2 = `${image.file}.qcow2`;
       await run(['qemu-img', 'convert', '-O', 'qcow2', image.file, qcow2]);
       await rename(qcow2, image.file);
-      // Where the clusters of the guest's data are told.
+      // The table of the clusters with the guest's data.
       const header = await image.read(0, 104);
       await image.overwrite(Number(header.readBigUInt64BE(40)), randomBytes(4096));
     },
@@ -50,7 +50,7 @@ export const DISK_FAULTS: readonly Fault[] = [
       stage: 'stage 1',
       name: 'filesystem-unreadable',
       cause:
-        /no root directory at the position in its group descriptors; the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
+        /no root directory at the position in its group descriptors; seen during the boot: .*(?:group descriptors corrupted|Checksum for group)/s,
     },
     breakIt: (image) => image.overwrite(image.disk.root.offsetBytes + BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES)),
   },
@@ -69,8 +69,8 @@ export const DISK_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'root mounted read-only, and fstab has it otherwise',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'read-only-root', cause: /mounted ro/ },
+    fault: 'root mounted read-only, although fstab says read-write',
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'read-only-root', cause: /mounted read-only/ },
     breakIt: async (image) => {
       await beforeInit(image, 'mount -o remount,ro /');
       await changeEtc(image, 'fstab', () => 'LABEL=nixos / ext4 defaults 0 1\n');

@@ -7,7 +7,7 @@ import { BOOTX64, ENTRY, exactly, forArm, half, LOADER_CONF, text } from '../par
 const ESP_TYPE = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B';
 const LINUX_TYPE = '0FC63DAF-8483-4772-8E79-3D69D8477DE4';
 
-/** EFI firmware, the ESP, systemd-boot and unified kernel images. */
+/** Faults of EFI boots: the ESP, systemd-boot and unified kernel images. */
 export const EFI_FAULTS: readonly Fault[] = [
   {
     fault: 'ESP zeroed',
@@ -15,7 +15,7 @@ export const EFI_FAULTS: readonly Fault[] = [
     breakIt: (image) => image.overwrite(image.esp.offsetBytes, Buffer.alloc(4 * MIB)),
   },
   {
-    fault: 'ESP formatted anew',
+    fault: 'ESP reformatted',
     ...{ base: 'systemd-boot', firmware: 'efi', stage: 'firmware', name: 'no-loader', cause: /BOOTX64\.EFI/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = image.esp;
@@ -86,7 +86,7 @@ export const EFI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'initrd cut in half (systemd-boot)',
-    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
+    ...{ base: 'systemd-boot', firmware: 'efi', stage: 'kernel', name: 'initrd-damaged', cause: /or truncated/ },
     breakIt: (image) => image.changeOnEsp(/nixos\/[^/]*initrd[^/]*\.efi$/i, half),
   },
   {
@@ -99,7 +99,7 @@ export const EFI_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'systemd-boot’s menu waits for ever',
+    fault: 'systemd-boot’s menu waits forever',
     ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'menu-waits', cause: /menu-force/ },
     breakIt: (image) =>
       image.changeOnEsp(
@@ -108,7 +108,7 @@ export const EFI_FAULTS: readonly Fault[] = [
       ),
   },
   {
-    fault: 'another ESP has the loader, and no entries',
+    fault: 'another ESP has the loader but no entries',
     ...{ base: 'systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /no entry/ },
     breakIt: async (image) => {
       const loader = await image.readFromEsp(BOOTX64);

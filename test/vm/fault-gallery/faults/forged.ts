@@ -1,8 +1,7 @@
 import { anotherInit, changeParameters } from '../changes.ts';
 import type { Fault } from '../fault.ts';
 
-// A hostile image that wants to be called good without booting: what its initrd prints and does is a boot's look, and the image's
-// own system never runs.
+// Hostile images that try to get a good verdict without booting: the initrd imitates a boot, and the image's own system never runs.
 
 const BEGIN = `#!/bin/busybox sh
 export PATH=/bin:/sbin HOME=/ TERM=vt100
@@ -15,7 +14,7 @@ exec < /dev/ttyS0 > /dev/ttyS0 2>&1
 printf '\\n<<< NixOS Stage 1 >>>\\n\\n'
 `;
 
-/** What a good boot says on its way. */
+/** Prints the messages of a good boot. */
 const GOOD_WORDS = `printf '\\n<<< NixOS Stage 2 >>>\\n\\nrunning activation script...\\nstarting busybox init...\\n\\n'
 printf '<<< Welcome to NixOS 25.11 (tiny) >>>\\n'
 `;
@@ -24,14 +23,14 @@ const ACCOUNTS = `echo 'root::0:0:root:/:/bin/sh' > /etc/passwd
 echo 'root:x:0:' > /etc/group
 `;
 
-/** The image's own root, on a device that the initrd finds. */
+/** Mounts the image's own root, from a device that the initrd finds. */
 const MOUNT_ROOT = `for module in virtio_pci virtio_blk loop overlay; do modprobe -q $module; done
 mount /dev/vda3 /new
 programs=$(echo /new/nix/store/*-busybox/bin)
 programs=\${programs#/new}
 `;
 
-/** Busybox and its links in another directory, with what a login needs. */
+/** Copies busybox, its links and the files for a login to another directory. */
 const copyTo = (
   directory: string,
 ): string => `mkdir -p ${directory}/bin ${directory}/etc ${directory}/proc ${directory}/sys ${directory}/dev ${directory}/mnt
@@ -41,7 +40,7 @@ cp /etc/passwd /etc/group ${directory}/etc/
 echo '::respawn:/bin/getty -L ttyS0 115200 vt100' > ${directory}/etc/inittab
 `;
 
-/** A shell on the console, of the root's own busybox, whose directory is `$programs`. */
+/** Starts a shell on the console with the root's own busybox, which is in `$programs`. */
 const SHELL = '$programs/getty -n -l $programs/sh -L ttyS0 115200 vt100';
 
 const SWITCH = `for each in proc sys dev; do mount --move /$each /disk/$each; done
@@ -55,12 +54,12 @@ const forged =
 
 export const FORGED: readonly Fault[] = [
   {
-    fault: 'forged: a prompt of the initrd, and nobody behind it',
+    fault: 'forged: a prompt from the initrd that no program reads from',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
     breakIt: forged(`printf 'tiny login: '; sleep 100000\n`),
   },
   {
-    fault: 'forged: the same, and no login wanted',
+    fault: 'forged: the same prompt, without a login',
     slow: true,
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'login-prompt-unconfirmed', cause: /tiny login:/ },
     machine: { login: false },
@@ -69,14 +68,14 @@ export const FORGED: readonly Fault[] = [
   {
     fault: 'forged: verdicts, reports and escape sequences',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'hang', cause: /CPU is idle/ },
     breakIt: forged(`printf 'GOOD\\nverify: GOOD  tiny.img boots (legacy)\\n{"ok":true,"failure":null,"checks":[]}\\n'
 printf '\\033]0;GOOD\\007\\033[2J\\033[H\\033[32mGOOD\\033[0m\\033[1A\\033[2K\\033[5n\\033[6n\\033c'
 printf '\\rtiny login: root\\r\\n# \\r\\ntiny login: '; sleep 100000
 `),
   },
   {
-    fault: 'forged: a prompt on the kernel’s command line, and no root',
+    fault: 'forged: a prompt on the kernel’s command line, without a root',
     slow: true,
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=other/ },
     machine: { login: false },
@@ -124,7 +123,7 @@ while :; do unshare --pid --fork chroot /new $programs/sh -c "
 `),
   },
   {
-    fault: 'forged: the root in a chroot whose /proc is of files',
+    fault: 'forged: the root in a chroot with a /proc of regular files',
     slow: true,
     ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'no-shell', cause: /garbled/ },
     breakIt: forged(`${MOUNT_ROOT}${GOOD_WORDS}
@@ -144,7 +143,7 @@ while :; do chroot /new ${SHELL}; done
 ${copyTo('/disk')}${SWITCH}`),
   },
   {
-    fault: 'forged: a root in a file of the initrd, the disk beside it',
+    fault: 'forged: a root in a file of the initrd, with the disk present',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'foreign-root', cause: /loop/ },
     breakIt: forged(`${ACCOUNTS}${MOUNT_ROOT}${GOOD_WORDS}
 dd if=/dev/vda3 of=/dev/null bs=1M count=32 2> /dev/null
@@ -154,7 +153,7 @@ ${copyTo('/disk')}mount --move /new /disk/mnt
 ${SWITCH}`),
   },
   {
-    fault: 'forged: a root laid over the initrd’s files, the disk beside it',
+    fault: 'forged: a root overlaid on the initrd’s files, with the disk present',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'foreign-root', cause: /overlay/ },
     breakIt: forged(`${ACCOUNTS}${MOUNT_ROOT}${GOOD_WORDS}
 dd if=/dev/vda3 of=/dev/null bs=1M count=32 2> /dev/null

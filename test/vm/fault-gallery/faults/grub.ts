@@ -20,7 +20,7 @@ const ENCRYPTED_MODULES = [
   'gcry_sha256',
 ];
 
-/** The BIOS, and GRUB behind its boot sector. */
+/** Faults of BIOS boots with GRUB. */
 export const GRUB_FAULTS: readonly Fault[] = [
   {
     fault: 'boot sector zeroed',
@@ -28,7 +28,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
     breakIt: (image) => image.overwrite(0, Buffer.alloc(512)),
   },
   {
-    fault: 'boot signature gone',
+    fault: 'boot signature missing',
     ...{ base: 'legacy', firmware: 'bios', stage: 'firmware', name: 'no-boot-signature', cause: /not a boot sector/ },
     breakIt: (image) => image.overwrite(510, Buffer.alloc(2)),
   },
@@ -38,7 +38,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
     breakIt: (image) => image.overwrite(0, Buffer.alloc(440)),
   },
   {
-    fault: 'core image gone',
+    fault: 'core image missing',
     ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'no-core-image', cause: /no core image/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = await image.core();
@@ -55,11 +55,11 @@ export const GRUB_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'core image overwritten with noise behind its first sector',
-    ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'hang', cause: /hangs in a loop|does nothing/ },
+    fault: 'core image overwritten with noise after its first sector',
+    ...{ base: 'legacy', firmware: 'bios', stage: 'loader', name: 'hang', cause: /hangs in a loop|CPU is idle/ },
     breakIt: async (image) => {
       const { offsetBytes, sizeBytes } = await image.core();
-      // A loop that waits for nothing, where the decompressor should be.
+      // A busy loop in place of the decompressor.
       const noise = Buffer.concat([Buffer.from([0xeb, 0xfe]), randomBytes(sizeBytes - 514)]);
       await image.overwrite(offsetBytes + 512, noise);
     },
@@ -77,7 +77,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'grub.cfg missing',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-prompt', cause: /no grub\.cfg/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'grub-prompt', cause: /no usable grub\.cfg/ },
     breakIt: (image) => image.removeFromEsp(GRUB_CFG),
   },
   {
@@ -94,7 +94,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       name: 'kernel-damaged',
       cause: /is not a kernel/,
     },
-    breakIt: (image) => image.changeOnEsp(KERNEL, () => 'this is no kernel\n'.repeat(1000)),
+    breakIt: (image) => image.changeOnEsp(KERNEL, () => 'this is not a kernel\n'.repeat(1000)),
   },
   {
     fault: 'kernel cut in half',
@@ -122,7 +122,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       ),
   },
   {
-    fault: 'GRUB’s menu waits for ever',
+    fault: 'GRUB’s menu waits forever',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'menu-waits', cause: /the menu waits/ },
     breakIt: (image) =>
       image.changeOnEsp(
@@ -131,7 +131,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       ),
   },
   {
-    fault: 'GRUB asks who boots',
+    fault: 'GRUB asks for a user name',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'loader', name: 'loader-asks', cause: /Enter username/ },
     breakIt: (image) =>
       image.changeOnEsp(
@@ -140,7 +140,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
       ),
   },
   {
-    fault: 'GRUB asks for the passphrase of the root',
+    fault: 'GRUB asks for the root’s passphrase',
     ...{
       base: 'luks',
       firmware: 'bios',
@@ -152,7 +152,7 @@ export const GRUB_FAULTS: readonly Fault[] = [
   },
 ];
 
-/** A core image of other modules, in the place of the one that is there. Runs: grub-mkimage. */
+/** Replaces the core image with one with other modules. Runs: grub-mkimage. */
 async function embedCore(image: BrokenImage, early: string, modules: readonly string[]): Promise<void> {
   const directory = dirname(image.file);
   const [script, output] = [join(directory, 'early.cfg'), join(directory, 'core.img')];
@@ -163,7 +163,7 @@ async function embedCore(image: BrokenImage, early: string, modules: readonly st
   await run(['grub-mkimage', '-O', 'i386-pc', '-o', output, '-p', '(crypto0)/boot/grub', '-c', script, ...modules]);
   const core = await readFile(output);
   const { offsetBytes } = await image.core();
-  // Where its first sector finds the others. @see GRUB grub-core/boot/i386/pc/diskboot.S
+  // Where the first sector finds the others. @see GRUB grub-core/boot/i386/pc/diskboot.S
   core.writeBigUInt64LE(BigInt(offsetBytes / 512 + 1), 0x1f4);
   core.writeUInt16LE(Math.ceil(core.length / 512) - 1, 0x1fc);
   core.writeUInt16LE(0x820, 0x1fe);

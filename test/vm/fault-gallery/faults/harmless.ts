@@ -1,10 +1,10 @@
 import type { Fault } from '../fault.ts';
 import { LOADER_CONF, text } from '../parts.ts';
 
-/** What looks broken and boots: the loader has another way. */
+/** Images that look broken but boot, because the loader has an alternative. */
 export const HARMLESS: readonly Pick<Fault, 'fault' | 'base' | 'firmware' | 'breakIt' | 'slow'>[] = [
   {
-    fault: 'loader.conf names an entry that is not there',
+    fault: 'loader.conf names a missing entry',
     ...{ base: 'systemd-boot', firmware: 'efi' },
     breakIt: (image) =>
       image.changeOnEsp(
@@ -13,7 +13,7 @@ export const HARMLESS: readonly Pick<Fault, 'fault' | 'base' | 'firmware' | 'bre
       ),
   },
   {
-    fault: 'loader.conf is noise',
+    fault: 'loader.conf contains noise',
     ...{ base: 'systemd-boot', firmware: 'efi' },
     breakIt: (image) => image.changeOnEsp(LOADER_CONF, () => '\u0001\u0002 = [}\n\n'.repeat(40)),
   },

@@ -11,7 +11,7 @@ import {
 import type { Fault } from '../fault.ts';
 import { ACTIVATION, GRUB_CFG } from '../parts.ts';
 
-/** Stage 2, init, login and shutdown. */
+/** Faults in stage 2, init, the login and the shutdown. */
 export const INIT_FAULTS: readonly Fault[] = [
   {
     fault: 'activation fails',
@@ -40,13 +40,13 @@ export const INIT_FAULTS: readonly Fault[] = [
       image.changeSystem('init', (script) => script.replace('running activation script', 'leaving"; exit 3; echo "')),
   },
   {
-    fault: 'init loops without a word',
+    fault: 'init loops silently',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'hang', cause: /hangs in a loop/ },
     breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'while :; do :; done')),
   },
   {
-    fault: 'init restarts the machine',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    fault: 'init reboots the machine',
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /guest rebooted/ },
     breakIt: (image) => image.changeSystem('init', (script) => script.replace(ACTIVATION, 'reboot -f')),
   },
   {
@@ -71,7 +71,7 @@ export const INIT_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'login',
       name: 'no-serial-console',
-      cause: /screen shows a login prompt|screen shows that it came to/,
+      cause: /screen shows a login prompt|shows that the boot reached/,
     },
     breakIt: async (image) => {
       await image.changeOnEsp(GRUB_CFG, withoutConsole);
@@ -98,40 +98,40 @@ export const INIT_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'stage 2 powers the machine off',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'guest-shutdown', cause: /powered itself off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'guest-shutdown', cause: /guest powered off/ },
     breakIt: (image) => inStage2(image, 'poweroff -f'),
   },
   {
-    fault: 'init restarts the machine twice, and once is allowed',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /restarted itself/ },
+    fault: 'init reboots the machine twice, and one reboot is allowed',
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 2', name: 'machine-reset', cause: /guest rebooted/ },
     machine: { allowReboots: 1 },
     breakIt: (image) => inStage2(image, 'echo >> /boots; sync; [ $(wc -l < /boots) -gt 2 ] || reboot -f'),
   },
   {
     fault: 'no getty on any console',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /CPU is idle/ },
     breakIt: (image) => changeInittab(image, (table) => table.replace(/^.*getty.*\n/m, '')),
   },
   {
-    fault: 'getty for a port that is not there',
+    fault: 'getty on a missing port',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /does nothing/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'init', name: 'hang', cause: /CPU is idle/ },
     breakIt: (image) => changeInittab(image, (table) => table.replace('ttyS0', 'ttyS9')),
   },
   {
-    fault: 'root’s shell is not there',
+    fault: 'root’s shell is missing',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'login-refused', cause: /login/ },
     breakIt: (image) => beforeInit(image, `sed -i 's|^root:.*|root:x:0:0::/root:/bin/no-such-shell|' /etc/passwd`),
   },
   {
-    fault: 'root’s shell is no shell',
+    fault: 'root’s shell is not a shell',
     slow: true,
     ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'no-shell', cause: /no shell/ },
     breakIt: (image) => beforeInit(image, `sed -i 's|^root:.*|root:x:0:0::/root:/bin/cat|' /etc/passwd`),
   },
   {
-    fault: '/etc/passwd is of zeros',
+    fault: '/etc/passwd contains only zeros',
     slow: true,
     ...{
       base: 'hybrid',
@@ -155,7 +155,7 @@ export const INIT_FAULTS: readonly Fault[] = [
     breakIt: (image) => beforeInit(image, `sed -i 's/^root:[^:]*:/root:!:/' /etc/shadow`),
   },
   {
-    fault: 'PAM’s module for the login missing',
+    fault: 'PAM module for the login missing',
     ...{
       base: 'systemd',
       firmware: 'bios',
@@ -169,19 +169,19 @@ export const INIT_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'a unit that never comes up stands before the login',
+    fault: 'the login waits for a unit that never starts',
     slow: true,
     ...{
       base: 'systemd',
       firmware: 'bios',
       stage: 'init',
       name: 'waits-for-job',
-      cause: /never\.service|Waits for ever/,
+      cause: /never\.service|Waits forever/,
     },
     breakIt: async (image) => {
       const etc = `${await image.linkOfSystem('etc')}/systemd/system`;
       const unit = `[Unit]
-Description=Waits for ever
+Description=Waits forever
 DefaultDependencies=no
 Before=serial-getty@ttyS0.service multi-user.target
 [Service]
@@ -196,11 +196,11 @@ ExecStart=/bin/sleep infinity
   {
     fault: 'the shutdown never ends',
     slow: true,
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'hang', cause: /does not power off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'hang', cause: /did not power off/ },
     breakIt: (image) => changeInittab(image, (table) => `${table}::shutdown:/bin/sh -c 'while :; do sleep 1; done'\n`),
   },
   {
-    fault: 'kernel panics at the shutdown',
+    fault: 'kernel panics during the shutdown',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'shutdown', name: 'kernel-panic', cause: /sysrq triggered crash/ },
     breakIt: (image) =>
       changeInittab(image, (table) => `::shutdown:/bin/sh -c 'echo c > /proc/sysrq-trigger'\n${table}`),

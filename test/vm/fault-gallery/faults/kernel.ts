@@ -4,11 +4,11 @@ import { anotherInit, changeEtc, changeParameters, inStage2 } from '../changes.t
 import type { Fault } from '../fault.ts';
 import { GRUB_CFG, half, INITRD, text } from '../parts.ts';
 
-/** The kernel and stage 1. */
+/** Faults in the kernel and stage 1. */
 export const KERNEL_FAULTS: readonly Fault[] = [
   {
     fault: 'initrd cut in half',
-    ...{ base: 'hybrid', firmware: 'bios', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or cut off/ },
+    ...{ base: 'hybrid', firmware: 'bios', stage: 'kernel', name: 'initrd-damaged', cause: /damaged or truncated/ },
     breakIt: (image) => image.changeOnEsp(INITRD, half),
   },
   {
@@ -49,18 +49,18 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     },
   },
   {
-    fault: 'init is not executable text',
+    fault: 'init is text and not executable',
     ...{
       base: 'hybrid',
       firmware: 'bios',
       stage: 'stage 1',
       name: 'kernel-panic-init-died',
-      cause: /process 1 ended/,
+      cause: /process 1 \(init\) exited/,
     },
     breakIt: (image) => image.writeOnRoot(image.system('init'), 'not a program\n', '0100644'),
   },
   {
-    fault: 'image cut to 90 %',
+    fault: 'image truncated to 90 %',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'image-truncated', cause: /cut off/ },
     breakIt: (image) => image.cutTo(0.9),
   },
@@ -71,7 +71,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
       changeParameters(image, (given) => given.replace(/init=\S+/, 'init=/nix/store/system-of-another-day/init')),
   },
   {
-    fault: 'wrong type of the root’s filesystem in the entry',
+    fault: 'wrong root filesystem type in the entry',
     slow: true,
     ...{
       base: 'hybrid',
@@ -83,7 +83,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     breakIt: (image) => changeParameters(image, (given) => `${given} rootfstype=xfs`),
   },
   {
-    fault: 'no module for the disk’s controller',
+    fault: 'no module for the disk controller',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'stage 1', name: 'root-device-missing', cause: /LABEL=nixos/ },
     machine: { diskInterface: 'ahci' },
     breakIt: async () => {},
@@ -96,7 +96,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'stage 1',
       name: 'kernel-panic-no-init',
-      cause: /init that can be started/,
+      cause: /no init that it could start/,
     },
     breakIt: (image) => anotherInit(image, 'not a program\n'),
   },
@@ -107,7 +107,7 @@ export const KERNEL_FAULTS: readonly Fault[] = [
     breakIt: (image) => inStage2(image, 'tail /dev/zero'),
   },
   {
-    fault: 'kernel panics behind the login',
+    fault: 'kernel panics after the login',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'kernel-panic', cause: /sysrq triggered crash/ },
     machine: { checks: [commandCheck('while :; do sleep 1; done')] },
     breakIt: (image) =>

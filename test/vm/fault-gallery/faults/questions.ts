@@ -5,10 +5,10 @@ import { withFiles } from '../cpio.ts';
 import type { Fault } from '../fault.ts';
 import { INITRD } from '../parts.ts';
 
-/** Where LUKS2 keeps the first key slot's material, behind its two headers. @see LUKS2 On-Disk Format Specification */
+/** The offset of the first key slot's material in LUKS2, after its two headers. @see LUKS2 On-Disk Format Specification */
 const KEY_SLOT = { offsetBytes: 0x8000, sizeBytes: 258_048 };
 
-/** The initrd opens the root in another way. */
+/** Changes how the initrd opens the root. */
 const opening =
   (open: string) =>
   async (image: BrokenImage): Promise<void> => {
@@ -16,7 +16,7 @@ const opening =
     await image.changeOnEsp(INITRD, (initrd) => withFiles(initrd, [init]));
   };
 
-/** What a boot asks whoever sits at the console, who is nobody. */
+/** Questions on the console that an unattended boot cannot answer. */
 export const QUESTIONS: readonly Fault[] = [
   {
     fault: 'LUKS passphrase not given',
@@ -31,7 +31,7 @@ export const QUESTIONS: readonly Fault[] = [
     breakIt: async () => {},
   },
   {
-    fault: 'LUKS passphrase not given (systemd’s words)',
+    fault: 'LUKS passphrase not given (systemd’s wording)',
     slow: true,
     ...{
       base: 'luks',
@@ -43,14 +43,14 @@ export const QUESTIONS: readonly Fault[] = [
     breakIt: opening(ASKING.systemd),
   },
   {
-    fault: 'LUKS passphrase is a wrong one',
+    fault: 'LUKS passphrase is wrong',
     slow: true,
     ...{
       base: 'luks',
       firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
-      cause: /answered, and asks again/,
+      cause: /answered but asks again/,
     },
     machine: { passphrase: 'wrong horse' },
     breakIt: async () => {},
@@ -63,7 +63,7 @@ export const QUESTIONS: readonly Fault[] = [
       firmware: 'bios',
       stage: 'stage 1',
       name: 'asks-for-passphrase',
-      cause: /answered, and asks again/,
+      cause: /answered but asks again/,
     },
     machine: { passphrase: PASSPHRASE },
     breakIt: (image) =>
@@ -86,7 +86,7 @@ export const QUESTIONS: readonly Fault[] = [
     },
   },
   {
-    fault: 'stage 2 asks what nobody knows',
+    fault: 'stage 2 asks an unknown question',
     ...{
       base: 'hybrid',
       firmware: 'bios',
@@ -108,7 +108,7 @@ export const QUESTIONS: readonly Fault[] = [
     breakIt: (image) => inStage2(image, `echo 'Press any key to continue...'; read -r -n 1 answer`),
   },
   {
-    fault: 'login asks for a verification code',
+    fault: 'the login asks for a verification code',
     ...{ base: 'hybrid', firmware: 'bios', stage: 'login', name: 'asks-for-code', cause: /Verification code/ },
     breakIt: async (image) => {
       const login = `#!/bin/sh\nprintf 'Verification code: '\nread -r code\nexec /bin/login "$@"\n`;

@@ -7,10 +7,10 @@ import { text } from '../parts.ts';
 const CONFIG = /syslinux\.cfg$/;
 const KERNEL = /vmlinuz$/;
 
-/** SYSLINUX on the boot partition, behind its own boot code. */
+/** Faults of BIOS boots with SYSLINUX on the boot partition. */
 export const SYSLINUX_FAULTS: readonly Fault[] = [
   {
-    fault: 'no partition is marked for SYSLINUX’s boot code',
+    fault: 'no partition is marked active for SYSLINUX’s boot code',
     ...{
       base: 'syslinux',
       firmware: 'bios',
@@ -26,7 +26,7 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
     breakIt: (image) => image.removeFromEsp(/ldlinux\.c32$/),
   },
   {
-    fault: 'SYSLINUX not in the boot sector of its partition',
+    fault: 'SYSLINUX missing from the boot sector of its partition',
     ...{
       base: 'syslinux',
       firmware: 'bios',
@@ -35,7 +35,7 @@ export const SYSLINUX_FAULTS: readonly Fault[] = [
       cause: /not a bootable disk/,
     },
     breakIt: async (image) => {
-      // mkfs.vfat's, which says that there is nothing to boot.
+      // mkfs.vfat's placeholder, which prints that there is nothing to boot.
       const fresh = join(dirname(image.file), 'fresh');
       await run(['mkfs.vfat', '-C', '-F', '16', fresh, '16384']);
       const bootSector = await readFile(fresh);

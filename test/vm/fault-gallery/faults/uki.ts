@@ -3,7 +3,7 @@ import { BOOTX64, forArm, half } from '../parts.ts';
 
 const UKI = /Linux\/nixos\.efi$/;
 
-/** Where a section is in a PE file. @see Microsoft, "PE Format", "Section Table" */
+/** Finds a section in a PE file. @see Microsoft, "PE Format", "Section Table" */
 function section(program: Buffer, name: string): { header: number; offset: number; size: number } {
   const header = program.indexOf(Buffer.from(name.padEnd(8, '\0')));
   if (header === -1) throw new Error(`there is no section ${name}`);
@@ -17,7 +17,7 @@ const without =
     return program;
   };
 
-/** Unified kernel images: what the firmware starts, and what systemd-boot finds. */
+/** Faults of unified kernel images, started by the firmware or by systemd-boot. */
 export const UKI_FAULTS: readonly Fault[] = [
   {
     fault: 'UKI cut in half',
@@ -31,7 +31,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .linux',
-    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'uefi-shell', cause: /\.linux|no EFI loader/ },
+    ...{ base: 'uki', firmware: 'efi', stage: 'firmware', name: 'uefi-shell', cause: /\.linux|no EFI boot loader/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.linux')),
   },
   {
@@ -45,7 +45,7 @@ export const UKI_FAULTS: readonly Fault[] = [
     breakIt: (image) => image.changeOnEsp(UKI, half),
   },
   {
-    fault: 'UKI without .osrel, which systemd-boot passes by',
+    fault: 'UKI without .osrel, which systemd-boot skips',
     ...{ base: 'uki-systemd-boot', firmware: 'efi', stage: 'loader', name: 'no-entries', cause: /no entry|\.osrel/ },
     breakIt: (image) => image.changeOnEsp(UKI, without('.osrel')),
   },

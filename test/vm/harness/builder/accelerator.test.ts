@@ -6,11 +6,11 @@ import { packageFile } from '../../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-test('a verdict on KVM that is damaged in the cache is found again', async () => {
+test('a damaged verdict on KVM in the cache is determined again', async () => {
   const directory = await tempDirectory();
   const cache = join(directory, 'nixos-disk-image');
   await mkdir(cache);
-  // Not downloaded again.
+  // The kernel must not be downloaded again.
   const { kernel } = await distributionKernel();
   for (const name of [dirname(kernel), `${dirname(kernel)}.files.json`])
     await cp(name, join(cache, basename(name)), { recursive: true });
@@ -27,6 +27,6 @@ test('a verdict on KVM that is damaged in the cache is found again', async () =>
   const [file = ''] = (await readdir(cache)).filter((name) => name.startsWith('accelerator-'));
   await truncate(join(cache, file), 20);
   expect(await accelerator()).toMatchObject({ accelerator: expect.stringMatching(/^(kvm|tcg)$/) });
-  // It is kept again: the third is the second's, to the last figure.
+  // It is cached again: the third verdict is exactly the second one.
   expect(await accelerator()).toEqual(await accelerator());
 });

@@ -45,7 +45,7 @@ test('exit codes, signals, both streams', async () => {
   expect([killed.exitCode, killed.signal]).toEqual([undefined, 'SIGTERM']);
 });
 
-test('argv is argv: nothing is expanded or split', async () => {
+test('arguments are passed unchanged: nothing is expanded or split', async () => {
   const odd = ['a b', "it's", '$(id)', '', '-n', 'new\nline', 'ünïcode', '*'];
   const result = await shared.run(['sh', '-c', 'for a; do printf "%s\\0" "$a"; done', 'sh', ...odd]);
   expect(result.stdout.toString('utf8').split('\0').slice(0, -1)).toEqual(odd);
@@ -59,7 +59,7 @@ test('working directory and environment', async () => {
   expect(result.stdout.toString()).toBe('/proc\nhello there\n');
 });
 
-test('standard input and output are binary-safe, both ways at once', async () => {
+test('standard input and output are binary-safe in both directions at once', async () => {
   const bytes = randomBytes(5 * MIB);
   const result = await shared.run(['cat'], {
     input: Readable.from([bytes.subarray(0, 12_345), bytes.subarray(12_345)]),
@@ -67,7 +67,7 @@ test('standard input and output are binary-safe, both ways at once', async () =>
   expect(result.stdout.equals(bytes)).toBe(true);
 });
 
-test('100 MB of output come without loss, and stream', async () => {
+test('100 MB of output are streamed without loss', async () => {
   const hash = createHash('sha256');
   let bytes = 0;
   const result = await shared.run(['sh', '-c', 'dd if=/dev/zero bs=1M count=100 2>/dev/null | tr "\\0" x'], {
@@ -85,7 +85,7 @@ test('100 MB of output come without loss, and stream', async () => {
   expect(result.stdout.length).toBeLessThan(MIB);
 });
 
-test('a command that does not read its input ends all the same', async () => {
+test('a command that does not read its input still ends', async () => {
   const result = await shared.run(['true'], { input: Buffer.alloc(4 * MIB) });
   expect(result.exitCode).toBe(0);
 });
@@ -99,7 +99,7 @@ test('many commands at once', async () => {
   );
 });
 
-test('an abort kills the command in the guest, with all it started', async () => {
+test('an abort kills the command in the guest and its child processes', async () => {
   const abort = new AbortController();
   let resolve = (): void => {};
   const started = new Promise<void>((done) => {
@@ -120,17 +120,17 @@ test('an abort kills the command in the guest, with all it started', async () =>
   expect(left.exitCode, left.stdout.toString()).toBe(0);
 });
 
-test('what a command leaves running ends with it', async () => {
+test('background processes of a command end with it', async () => {
   const result = await shared.run(['sh', '-c', 'setsid sleep 4244 & echo done']);
   expect(result.stdout.toString()).toBe('done\n');
   expect((await shared.run(['sh', '-c', 'ps | grep -c "[s]leep 4244"'])).stdout.toString()).toBe('0\n');
 });
 
-test('a program that is not there is told as such', async () => {
+test('a missing program is reported as such', async () => {
   await expect(shared.run(['no-such-program'])).rejects.toThrow(ToolMissingError);
 });
 
-test('what was written is in the image after stop', async () => {
+test('written data is in the image after stop', async () => {
   const image = await disk();
   const vm = await startBuilderVm({ image });
   await vm.run(['sh', '-c', 'printf written | dd of=/dev/vda bs=512 seek=9 conv=notrunc 2>/dev/null']);
@@ -158,7 +158,7 @@ test('a QEMU that is killed fails the running command', async () => {
   await vm[Symbol.asyncDispose]();
 });
 
-test('an abort while it starts ends it', async () => {
+test('an abort during the start ends it', async () => {
   const abort = new AbortController();
   const starting = startBuilderVm({ image: await disk(), signal: abort.signal });
   starting.catch(() => {});
@@ -167,13 +167,13 @@ test('an abort while it starts ends it', async () => {
   await expect(starting).rejects.toMatchObject({ code: 'E_ABORTED' });
 });
 
-test('q35 serves where microvm cannot', async () => {
+test('q35 works as well as microvm', async () => {
   const vm = await startBuilderVm({ image: await disk(), machine: 'q35' });
   expect((await vm.run(['cat', '/sys/block/vda/size'])).stdout.toString()).toBe('32768\n');
   await vm.stop();
 });
 
-test('the installed system’s own kernel serves too', async () => {
+test('the kernel of the installed system works too', async () => {
   const { store, systems } = await prepareDemo();
   const kernel = await systemKernel(systems['tiny-none'] ?? '', store);
   expect(kernel.kernel.startsWith(store)).toBe(true);
@@ -182,7 +182,7 @@ test('the installed system’s own kernel serves too', async () => {
   await vm.stop();
 });
 
-test('an argument with a NUL is refused, and the machine goes on', async () => {
+test('an argument with a NUL is refused, and the machine continues', async () => {
   await expect(shared.run(['echo', 'a\0b'])).rejects.toThrow(/NUL/);
   expect((await shared.run(['echo', 'on'])).stdout.toString()).toBe('on\n');
 });

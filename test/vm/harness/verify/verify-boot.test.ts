@@ -16,7 +16,7 @@ beforeAll(async () => {
   good = await demoImage('tiny-grub-hybrid', { partitionTableType: 'hybrid' });
 });
 
-/** A copy of the good image, broken in one way. */
+/** A copy of the good image that is broken in one way. */
 async function broken(breakIt: (image: string) => Promise<void>): Promise<string> {
   const image = join(await tempDirectory(), 'broken.img');
   await run(['cp', '--sparse=always', good.image, image]);
@@ -30,7 +30,7 @@ async function overwrite(image: string, offsetBytes: number, bytes: Buffer): Pro
   await handle.close();
 }
 
-test('a good image is good, in order, and is not touched', async () => {
+test('a good image has a good verdict, all stages in order, and is not changed', async () => {
   const hash = async (): Promise<string> =>
     createHash('sha256')
       .update(await readFile(good.image))
@@ -59,7 +59,7 @@ test('a good image is good, in order, and is not touched', async () => {
   expect(await readFile(logFile, 'utf8')).toMatch(/<<< NixOS Stage 2 >>>/);
 });
 
-test('a check that fails makes the report bad, and the others are still run', async () => {
+test('a failed check makes the report bad, and the other checks still run', async () => {
   const report = await verifyBoot({
     image: good.image,
     firmware: 'bios',
@@ -71,7 +71,7 @@ test('a check that fails makes the report bad, and the others are still run', as
   expect(report.failure?.cause).toMatch(/exited with status 4/);
 });
 
-test('no boot sector: the BIOS says so, in seconds', async () => {
+test('no boot sector: the BIOS reports it within seconds', async () => {
   const image = await broken((file) => overwrite(file, 0, Buffer.alloc(512)));
   const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure).toMatchObject({ stage: 'firmware' });
@@ -79,15 +79,15 @@ test('no boot sector: the BIOS says so, in seconds', async () => {
   expect(report.durationMs).toBeLessThan(30_000);
 });
 
-test('no loader on the ESP: the firmware goes to its shell', async () => {
+test('no loader on the ESP: the firmware opens its shell', async () => {
   const esp = good.disk.esp;
   const image = await broken((file) => overwrite(file, esp?.offsetBytes ?? 0, Buffer.alloc(MIB)));
   const report = await verifyBoot({ image, firmware: 'efi' });
   expect(report.failure?.stage).toBe('firmware');
-  expect(report.failure?.cause).toMatch(/found no EFI loader|to its shell/);
+  expect(report.failure?.cause).toMatch(/found no EFI boot loader|opened its shell/);
 });
 
-test('a root that is not found is stage 1’s failure', async () => {
+test('a root that is not found is a failure in stage 1', async () => {
   const image = await broken(async (file) => {
     await copyFile(file, file);
     await run(['tune2fs', '-L', 'other', `broken.img?offset=${good.disk.root.offsetBytes}`], { cwd: join(file, '..') });
@@ -97,7 +97,7 @@ test('a root that is not found is stage 1’s failure', async () => {
   expect(report.failure?.cause).toMatch(/LABEL=nixos was not found/);
 });
 
-test('a machine whose QEMU is killed is the harness’s failure, not the guest’s', async () => {
+test('a killed QEMU is a failure of the harness, not of the guest', async () => {
   await using machine = await startMachine({ image: good.image, firmware: 'bios' });
   await machine.waitForConsoleText('Linux version');
   const waiting = machine.waitForLoginPrompt();
@@ -114,7 +114,7 @@ test('an abort ends a wait and the machine', async () => {
   await expect(running).rejects.toMatchObject({ code: 'E_ABORTED' });
 });
 
-test('commands in the guest: status, output, long and odd ones', async () => {
+test('commands in the guest: status, output, long and unusual commands', async () => {
   await using machine = await startMachine({ image: good.image, firmware: 'bios' });
   await machine.login();
   expect(await machine.execute('printf 12; exit 3')).toEqual({ exitCode: 3, output: '12' });
@@ -127,7 +127,7 @@ test('commands in the guest: status, output, long and odd ones', async () => {
   expect((await machine.shutdown()).reason).toBe('guest-shutdown');
 });
 
-test('two machines boot one image at once', async () => {
+test('two machines boot the same image at once', async () => {
   const reports = await Promise.all([1, 2].map(() => verifyBoot({ image: good.image, firmware: 'bios' })));
   expect(reports.map(({ ok }) => ok)).toEqual([true, true]);
 });

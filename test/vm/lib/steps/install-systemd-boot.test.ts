@@ -7,9 +7,9 @@ import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
-// What is installed from boot.json is what the system's own installer leaves, path for path and byte for byte.
+// The files installed from boot.json are those of the system's own installer, path by path and byte by byte.
 
-/** The files of a FAT by path, and its directories with a slash. */
+/** The files of a FAT by path; directories end with a slash. */
 async function contents(built: BuiltImage, role: 'esp' | 'xbootldr', directory: string): Promise<Map<string, string>> {
   await mkdir(directory, { recursive: true });
   await run(['mcopy', '-s', '-n', '-i', `${built.image}@@${built.disk[role]?.offsetBytes}`, '::/*', directory], {
@@ -20,7 +20,7 @@ async function contents(built: BuiltImage, role: 'esp' | 'xbootldr', directory: 
     const path = join(entry.parentPath, entry.name);
     const name = path.slice(directory.length + 1);
     if (entry.isDirectory()) found.set(`${name}/`, '');
-    // The day of the build is in the menu, and may end between the two.
+    // The menu has the date of the build, which may change between the two.
     else found.set(name, (await readFile(path, 'latin1')).replace(/, built on \d{4}-\d\d-\d\d$/m, ', built on a day'));
   }
   return new Map([...found].sort());

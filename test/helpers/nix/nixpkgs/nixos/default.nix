@@ -1,4 +1,4 @@
-# Where somebody's expression says <nixpkgs/nixos>.
+# What <nixpkgs/nixos> refers to in a user's expression.
 { configuration }:
 let
   pkgs = import ../default.nix { };
