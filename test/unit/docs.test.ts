@@ -64,7 +64,7 @@ test('every code block of the README and the docs is run by a test', async () =>
 
 test('CONTRIBUTING.md: every path is there, and every script', async () => {
   const text = await read('../CONTRIBUTING.md');
-  const paths = [...text.matchAll(/`((?:lib|harness|cli|nix|test|scenarios|vm-images|docs)\b[^` ]*)`/g)].map(
+  const paths = [...text.matchAll(/`((?:lib|harness|cli|nix|test|scenarios|vm-images|docs|examples)\b[^` ]*)`/g)].map(
     ([, path]) => path ?? '',
   );
   expect(paths.length).toBeGreaterThan(20);

@@ -22,6 +22,9 @@ const DOCUMENTS = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'
 
 const files = [
   ...DOCUMENTS,
+  ...(await readdir(packageFile('examples'), { recursive: true }))
+    .filter((name) => name.endsWith('.md') && !name.includes('node_modules'))
+    .map((name) => join('examples', name)),
   ...(await readdir(packageFile('docs'))).filter((name) => name.endsWith('.md')).map((name) => join('docs', name)),
   ...(await readdir(packageFile('cli'), { recursive: true }))
     .filter((name) => name.endsWith('.ts'))
