@@ -6,16 +6,8 @@ import { packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { run } from './run.ts';
 
-/** A directory for one test, with a plain name: node-gyp's makefiles take no other. */
-export async function plainDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'ndi-package-'));
-  onTestFinished(() => removeTree(directory));
-  return directory;
-}
-
-/** Packs the package as it would be published. @returns the tarball. */
-export async function packPackage(): Promise<string> {
-  const directory = await plainDirectory();
+/** Packs the package into a directory, as it would be published. @returns the tarball. */
+export async function packPackage(directory: string): Promise<string> {
   const packed = await run(['npm', 'pack', packageFile('.'), '--json', '--silent', '--pack-destination', directory]);
   const [{ filename }] = JSON.parse(packed) as [{ filename: string }];
   return join(directory, filename);
@@ -23,11 +15,15 @@ export async function packPackage(): Promise<string> {
 
 /** A copy of an example into which the packed tarball and all that it needs is installed. @returns its directory. */
 export async function installExample(name: string): Promise<string> {
-  const directory = await plainDirectory();
-  await cp(packageFile(`examples/${name}`), directory, {
+  // Of a plain name: node-gyp's makefiles take no other.
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-example-'));
+  onTestFinished(() => removeTree(directory));
+  const example = join(directory, name);
+  await cp(packageFile(`examples/${name}`), example, {
     recursive: true,
     filter: (file) => !/\/(?:node_modules|dist)$/.test(file),
   });
-  await run(['npm', 'install', '--prefer-offline', '--loglevel=error', await packPackage()], { cwd: directory });
-  return directory;
+  const tarball = await packPackage(directory);
+  await run(['npm', 'install', '--prefer-offline', '--loglevel=error', tarball], { cwd: example });
+  return example;
 }
