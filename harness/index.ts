@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export type { DiskFormat } from '../lib/formats/image-formats.ts';
 export { type AcceleratorVerdict, chooseAccelerator } from './builder/accelerator.ts';
 export { type BuilderKernel, distributionKernel, systemKernel } from './builder/builder-kernel.ts';
