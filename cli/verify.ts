@@ -4,6 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { describeHolders, type PlaceHolder } from '../harness/machine/admission.ts';
 import type { BootAnswer } from '../harness/machine/machine-spec.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
+import { renderAnnotations } from '../harness/report/annotations.ts';
 import { renderHtml } from '../harness/report/html.ts';
 import { renderJunit } from '../harness/report/junit.ts';
 import { renderMarkdown } from '../harness/report/markdown.ts';
@@ -47,18 +48,20 @@ export interface VerifyFlags {
   readonly html?: string;
   readonly summary?: string;
   readonly sarif?: string;
+  readonly annotations?: string;
 }
 
 export async function verifyCommand(image: string, flags: VerifyFlags, signal: AbortSignal): Promise<number> {
   await checkWritable('verify', {
     ...{ '--html': flags.html, '--junit': flags.junit, '--log': flags.log, '--summary': flags.summary },
-    '--sarif': flags.sarif,
+    ...{ '--sarif': flags.sarif, '--annotations': flags.annotations },
   });
   const reports = await verifyImage(image, flags, signal, flags.json === true);
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
   if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
   if (flags.html !== undefined) await writeFile(flags.html, renderHtml(reports, basename(image)));
   if (flags.sarif !== undefined) await writeFile(flags.sarif, renderBootSarif(reports, await packageVersion()));
+  if (flags.annotations !== undefined) await writeFile(flags.annotations, renderAnnotations(reports));
   if (flags.summary !== undefined) await appendFile(flags.summary, `${renderMarkdown(reports, basename(image))}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
