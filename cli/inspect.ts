@@ -1,20 +1,28 @@
+import { writeFile } from 'node:fs/promises';
+import { renderInspectionSarif } from '../harness/report/sarif.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import type { InspectedPartition } from '../lib/inspect/inspected-partition.ts';
 import { printable, printableJson } from '../lib/printable.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
+import { checkWritable } from './output-files.ts';
+import { packageVersion } from './version.ts';
 
 export interface InspectFlags {
   readonly json?: boolean;
   readonly deep?: boolean;
   readonly timeout?: number;
+  readonly sarif?: string;
 }
 
 /** Says what is on an image. */
 export async function inspectCommand(image: string, flags: InspectFlags, signal: AbortSignal): Promise<number> {
+  await checkWritable('inspect', { '--sarif': flags.sarif });
   const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
   const inspection = await inspectImage({ image, deep: flags.deep, timeoutMs }, { signal });
   process.stdout.write(`${flags.json === true ? printableJson(inspection) : renderInspection(inspection)}\n`);
+  if (flags.sarif !== undefined)
+    await writeFile(flags.sarif, renderInspectionSarif({ ...inspection, image }, await packageVersion()));
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;
 }
 

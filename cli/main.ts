@@ -1,12 +1,10 @@
 #!/usr/bin/env node
-import { readFile } from 'node:fs/promises';
 import { CommanderError } from 'commander';
-import { onCacheNote, packageFile } from '../harness/cache-directory.ts';
+import { onCacheNote } from '../harness/cache-directory.ts';
 import { isErrno, wordsFor } from '../lib/run/errno.ts';
 import { EXIT, errorText, exitCodeOf, ReaderGone } from './exit-codes.ts';
 import { makeProgram } from './program.ts';
-
-const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8')) as { version: string };
+import { packageVersion } from './version.ts';
 
 /** Ends everything in order on Ctrl-C, SIGTERM and a closed terminal; a second signal ends it at once. */
 const interrupt = new AbortController();
@@ -41,7 +39,7 @@ process.on('exit', () => {
 onCacheNote((note) => process.stderr.write(`note: ${note}\n`));
 
 try {
-  await makeProgram(version, interrupt.signal).parseAsync();
+  await makeProgram(await packageVersion(), interrupt.signal).parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.good : EXIT.usage;
   else {

@@ -1,12 +1,13 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { packageFile } from '../harness/cache-directory.ts';
 import { makeProgram } from './program.ts';
+import { packageVersion } from './version.ts';
 
 /** Writes the manual page out of what the command line says of itself. @see man(7), groff_man_style(7) */
 
-const { version } = JSON.parse(await readFile(packageFile('package.json'), 'utf8')) as { version: string };
+const version = await packageVersion();
 const program = makeProgram(version, new AbortController().signal);
 
 /** Text as roff takes it: no line begins with a control character. */

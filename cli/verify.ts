@@ -1,13 +1,14 @@
-import { constants } from 'node:fs';
-import { access, appendFile, readFile, writeFile } from 'node:fs/promises';
-import { basename, dirname, extname, resolve } from 'node:path';
+import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { basename, extname } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describeHolders, type PlaceHolder } from '../harness/machine/admission.ts';
 import type { BootAnswer } from '../harness/machine/machine-spec.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
+import { renderAnnotations } from '../harness/report/annotations.ts';
 import { renderHtml } from '../harness/report/html.ts';
 import { renderJunit } from '../harness/report/junit.ts';
 import { renderMarkdown } from '../harness/report/markdown.ts';
+import { renderBootSarif } from '../harness/report/sarif.ts';
 import { renderText } from '../harness/report/text.ts';
 import type { BootReport } from '../harness/verify/boot-report.ts';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
@@ -16,7 +17,9 @@ import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT } from './exit-codes.ts';
 import { parseCredentials } from './options.ts';
+import { checkWritable } from './output-files.ts';
 import { Progress } from './progress.ts';
+import { packageVersion } from './version.ts';
 
 export interface VerifyFlags {
   readonly firmware?: readonly ('bios' | 'efi')[];
@@ -44,16 +47,21 @@ export interface VerifyFlags {
   readonly junit?: string;
   readonly html?: string;
   readonly summary?: string;
+  readonly sarif?: string;
+  readonly annotations?: string;
 }
 
 export async function verifyCommand(image: string, flags: VerifyFlags, signal: AbortSignal): Promise<number> {
-  await checkWritable({
+  await checkWritable('verify', {
     ...{ '--html': flags.html, '--junit': flags.junit, '--log': flags.log, '--summary': flags.summary },
+    ...{ '--sarif': flags.sarif, '--annotations': flags.annotations },
   });
   const reports = await verifyImage(image, flags, signal, flags.json === true);
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
   if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
   if (flags.html !== undefined) await writeFile(flags.html, renderHtml(reports, basename(image)));
+  if (flags.sarif !== undefined) await writeFile(flags.sarif, renderBootSarif(reports, await packageVersion()));
+  if (flags.annotations !== undefined) await writeFile(flags.annotations, renderAnnotations(reports));
   if (flags.summary !== undefined) await appendFile(flags.summary, `${renderMarkdown(reports, basename(image))}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
@@ -195,16 +203,6 @@ const LONGEST_LINE = 4096;
 function printable(line: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: this is what is removed.
   return stripVTControlCharacters(line).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
-}
-
-/** Before a minute is spent on what could then not be written down. */
-async function checkWritable(files: Readonly<Record<string, string | undefined>>): Promise<void> {
-  for (const [option, file] of Object.entries(files))
-    if (file !== undefined)
-      await access(dirname(resolve(file)), constants.W_OK).catch((cause: unknown) => {
-        const message = `${dirname(resolve(file))} is not there, or cannot be written to`;
-        throw new InvalidOptionsError('verify', [{ path: option, message }], { cause });
-      });
 }
 
 function whyNot({ table, partitions, filesystem, findings }: ImageInspection): string {

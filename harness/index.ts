@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export type { DiskFormat } from '../lib/formats/image-formats.ts';
 export { type AcceleratorVerdict, chooseAccelerator } from './builder/accelerator.ts';
 export { type BuilderKernel, distributionKernel, systemKernel } from './builder/builder-kernel.ts';
@@ -36,6 +37,7 @@ export type { DiskInterface, MachineType } from './qemu/argv.ts';
 export { findUefiFirmware, type UefiFirmware } from './qemu/firmware.ts';
 export { renderHtml } from './report/html.ts';
 export { renderJunit } from './report/junit.ts';
+export { renderBootSarif, renderInspectionSarif } from './report/sarif.ts';
 export { renderText } from './report/text.ts';
 export { FAILURE_PATTERNS, type FailurePattern, type FailureSeen } from './verdict/failures.ts';
 export { QUESTIONS, type Question } from './verdict/questions.ts';

@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 import { writeFile } from 'node:fs/promises';
 import type { Reporter, TestModule } from 'vitest/node';
 import { renderHtml } from './report/html.ts';

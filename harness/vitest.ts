@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 import { test as base, expect, type RunnerTestCase, TestRunner } from 'vitest';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import type { Machine } from './machine/machine.ts';

@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export { STEPS } from './all-steps.ts';
 export { type BuildImageOptions, type BuiltImage, buildImage } from './build/build-image.ts';
 export type { BuildContext, Builder, StartBuilderOptions, SystemLocation } from './build/context.ts';

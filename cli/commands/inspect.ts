@@ -17,6 +17,7 @@ export const inspect: Declaration = {
       'skip whatever has not been looked at by then; default 60, with --deep 600',
     ).argParser(wholeNumber),
     new Option('--json', 'print the result as JSON'),
+    new Option('--sarif <file>', 'write what is wrong as SARIF 2.1.0, for services that show findings'),
   ],
   examples: `
 Examples:

@@ -50,7 +50,9 @@ export const verify: Declaration = {
     new Option('-q, --quiet', 'show the reports and failures only'),
     new Option('--json', 'print the reports as JSON on standard output'),
     new Option('--junit <file>', 'write the reports as JUnit XML'),
+    new Option('--sarif <file>', 'write the failures as SARIF 2.1.0, for services that show findings'),
     new Option('--html <file>', 'write the reports as one HTML page'),
+    new Option('--annotations <file>', 'write the failures as workflow commands of GitHub Actions'),
     new Option('--summary <file>', 'append a summary in Markdown, such as to "$GITHUB_STEP_SUMMARY"'),
   ],
   examples: `

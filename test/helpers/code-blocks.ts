@@ -9,13 +9,26 @@ export interface CodeBlock {
   readonly text: string;
 }
 
-/** Every fenced code block in the README and the docs. */
-export function codeBlocks(): CodeBlock[] {
+export interface Document {
+  /** From the checkout. */
+  readonly file: string;
+  readonly text: string;
+}
+
+/** The README and the docs. */
+export function documents(): Document[] {
   const docs = readdirSync(packageFile('docs')).filter((name) => name.endsWith('.md'));
-  return ['README.md', ...docs.map((name) => join('docs', name))].flatMap((file) =>
-    [...readFileSync(packageFile(file), 'utf8').matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(
-      ([, language = '', text = '']) => ({ file, language, text }),
-    ),
+  const files = ['README.md', ...docs.map((name) => join('docs', name))];
+  return files.map((file) => ({ file, text: readFileSync(packageFile(file), 'utf8') }));
+}
+
+/** Every fenced block of the README and the docs. */
+export function codeBlocks(): CodeBlock[] {
+  return documents().flatMap(({ file, text }) =>
+    [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(([, language = '', block = '']) => ({
+      ...{ file, language },
+      text: block,
+    })),
   );
 }
 

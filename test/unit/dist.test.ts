@@ -14,3 +14,14 @@ test('dist imports nothing from the sources', async () => {
       wrong.push(name);
   expect(wrong).toEqual([]);
 });
+
+test('CONTRIBUTING.md names the major version of each dependency that waits for the next', async () => {
+  const text = await readFile(packageFile('CONTRIBUTING.md'), 'utf8');
+  const { dependencies, devDependencies } = JSON.parse(await readFile(packageFile('package.json'), 'utf8'));
+  const rows = [...text.matchAll(/^\| `([@\w/-]+)` \| (\d+) \| (\d+) \|/gm)];
+  expect(rows.length).toBeGreaterThan(5);
+  for (const [, name = '', here, next] of rows) {
+    expect(/\d+/.exec({ ...dependencies, ...devDependencies }[name])?.[0], name).toBe(here);
+    expect(Number(next)).toBeGreaterThan(Number(here));
+  }
+});

@@ -64,7 +64,7 @@ test('a test runs every code block in the README and the docs', async () => {
 
 test('every path and script in CONTRIBUTING.md exists', async () => {
   const text = await read('../CONTRIBUTING.md');
-  const paths = [...text.matchAll(/`((?:lib|harness|cli|nix|test|scenarios|vm-images|docs)\b[^` ]*)`/g)].map(
+  const paths = [...text.matchAll(/`((?:lib|harness|cli|nix|test|scenarios|vm-images|docs|examples)\b[^` ]*)`/g)].map(
     ([, path]) => path ?? '',
   );
   expect(paths.length).toBeGreaterThan(20);

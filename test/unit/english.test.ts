@@ -71,7 +71,15 @@ const filesIn = async (directory: string, pattern: RegExp): Promise<string[]> =>
     .map((entry) => join(entry.parentPath, entry.name).slice(packageFile('.').length).replace(/^\/+/, ''));
 
 const GROUPS: readonly (readonly [files: readonly string[], phrases: readonly Phrase[]])[] = [
-  [[...DOCUMENTS, ...(await filesIn('docs', /\.md$/)), ...(await filesIn('cli', /\.ts$/))], PHRASES],
+  [
+    [
+      ...DOCUMENTS,
+      ...(await filesIn('docs', /\.md$/)),
+      ...(await filesIn('examples', /\.md$/)),
+      ...(await filesIn('cli', /\.ts$/)),
+    ],
+    PHRASES,
+  ],
   [
     [
       ...(await filesIn('lib', /\.ts$/)),

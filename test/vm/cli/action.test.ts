@@ -65,14 +65,21 @@ test('an image is verified and its report is uploaded', async () => {
     arguments: '--check\ntest -d /nix/store\n\n--memory\n512\n',
   });
   expect(exitCode, printed).toBe(0);
-  expect(kept).toEqual(['console.log', 'junit.xml', 'report.html']);
+  expect(kept).toEqual(['boot.sarif', 'console.log', 'junit.xml', 'report.html']);
   expect(summary).toMatch(/### ✅ nixos\.img[\s\S]*\| legacy BIOS +\| good/);
   expect(outputs).toEqual({ image: image.image });
 });
 
 test('a bad image fails the job, with the cause in the summary', async () => {
-  const { exitCode, summary } = await runAction({ image: image.image, firmware: 'bios', arguments: '--check\nfalse' });
+  const { exitCode, summary, printed } = await runAction({
+    ...{ image: image.image, firmware: 'bios', arguments: '--check\nfalse' },
+  });
   expect(exitCode).toBe(1);
+  // Only what stands behind the token is obeyed.
+  const [, token] = /^::stop-commands::(\S+)$/m.exec(printed) ?? [];
+  expect(printed.split(`\n::${token}::\n`)[1]).toMatch(
+    /^::error file=[^:]*nixos\.img,title=legacy BIOS%3A check-failed::false: [^\n]*\n/,
+  );
   expect(summary).toMatch(/❌[\s\S]*`check-failed`/);
 });
 

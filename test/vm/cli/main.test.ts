@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, expect, test } from 'vitest';
@@ -72,10 +72,35 @@ test('an image that cannot boot has status 1, with the stage and the cause', asy
   await writeFile(join(directory, 'empty.img'), Buffer.alloc(4 * 1024 * 1024));
   const reports = await cli(['verify', 'empty.img', '--firmware', 'bios', '--json'], { cwd: directory });
   expect(await expectJsonOf('verify', reports.stdout)).toMatchObject([{ ok: false, failure: { stage: 'firmware' } }]);
-  const verified = await cli(['verify', 'empty.img', '--firmware', 'bios'], { cwd: directory });
+  const verified = await cli(['verify', 'empty.img', '--firmware', 'bios', '--sarif', 'out/boot.sarif'], {
+    cwd: directory,
+  });
   expect(verified.exitCode).toBe(1);
   expect(verified.stdout).toMatch(/failed in stage "firmware" \(no-boot-signature\): .*not a boot sector/);
+  expect(await resultsOf(join(directory, 'out/boot.sarif'))).toEqual([['no-boot-signature', 'empty.img']]);
 });
+
+test('inspect writes its findings as SARIF', async () => {
+  const directory = await tempDirectory();
+  await writeFile(join(directory, 'empty.img'), Buffer.alloc(4 * 1024 * 1024));
+  const inspected = await cli(['inspect', 'empty.img', '--sarif', 'found.sarif'], { cwd: directory });
+  expect(inspected.exitCode, inspected.stderr).toBe(1);
+  expect(await resultsOf(join(directory, 'found.sarif'))).toContainEqual(['no-boot-signature', 'empty.img']);
+  expect((await cli(['inspect', 'empty.img', '--sarif', 'nowhere/found.sarif'], { cwd: directory })).exitCode).toBe(2);
+});
+
+/** The rule and the place of each result. */
+async function resultsOf(file: string): Promise<[string, string][]> {
+  const { runs } = JSON.parse(await readFile(file, 'utf8'));
+  return runs[0].results.map((result: { ruleId: string; locations: Location[] }) => [
+    result.ruleId,
+    result.locations[0]?.physicalLocation.artifactLocation.uri,
+  ]);
+}
+
+interface Location {
+  readonly physicalLocation: { readonly artifactLocation: { readonly uri: string } };
+}
 
 test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a build cleanly', async (signal) => {
   const directory = await tempDirectory();
