@@ -99,6 +99,8 @@ export class BootFailedError extends DiskImageError {
   readonly failure: string;
   /** When what shows it was seen, in milliseconds since the machine was started. */
   readonly seenAtMs: number | undefined;
+  /** The line of the console that decided it. */
+  readonly line: string | undefined;
   readonly stage: string;
   readonly reason: string;
   readonly evidence: ConsoleEvidence;
@@ -111,8 +113,13 @@ export class BootFailedError extends DiskImageError {
     {
       name = 'boot-failed',
       seenAtMs,
+      line,
       ...options
-    }: DiskImageErrorOptions & { readonly name?: string; readonly seenAtMs?: number | undefined } = {},
+    }: DiskImageErrorOptions & {
+      readonly name?: string;
+      readonly seenAtMs?: number | undefined;
+      readonly line?: string | undefined;
+    } = {},
   ) {
     super(`${machine}: boot failed in stage "${stage}": ${reason}`, {
       ...options,
@@ -120,6 +127,7 @@ export class BootFailedError extends DiskImageError {
     });
     this.failure = name;
     this.seenAtMs = seenAtMs;
+    this.line = line;
     this.stage = stage;
     this.reason = reason;
     this.evidence = evidence;

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import type { Reporter, TestModule } from 'vitest/node';
-import { renderHtml } from './report/html.ts';
+import { renderHtml } from './report/html.tsx';
 
 /** A reporter of vitest's that writes every boot of a test run to one HTML page, also of a run that was merged from shards:
  *

@@ -51,6 +51,10 @@ export const verify: Declaration = {
     new Option('--json', 'print the reports as JSON on standard output'),
     new Option('--junit <file>', 'write the reports as JUnit XML'),
     new Option('--html <file>', 'write the reports as one HTML page'),
+    new Option(
+      '--compare <file>',
+      'say which stage got slower or faster since an earlier run, from what --json wrote then',
+    ),
     new Option('--summary <file>', 'append a summary in Markdown, such as to "$GITHUB_STEP_SUMMARY"'),
   ],
   examples: `
@@ -58,6 +62,7 @@ Examples:
   nixos-disk-image verify nixos.img
   nixos-disk-image verify nixos.qcow2 --firmware efi --check 'systemctl is-active sshd'
   nixos-disk-image verify encrypted.img --passphrase-file pass.txt --console --log console.log
+  nixos-disk-image verify nixos.img --html report.html --compare before.json
   nixos-disk-image verify appliance.img --answer 'Accept the license\\?=yes' --ignore gpt-backup-damaged`,
   exitStatus: '0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lacks or failed something',
   run: async ({ arguments: [image = ''], flags, signal }) =>

@@ -3,6 +3,7 @@ import type { ConsoleEvidence, MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import type { QemuProcess } from '../qemu/process.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
+import type { KernelTimes } from '../verdict/kernel-clock.ts';
 import type { BootStage, StageTracker } from '../verdict/stages.ts';
 import type { TypedKeys } from './boot-watch.ts';
 import type { LiveMachine } from './live-machine.ts';
@@ -44,6 +45,14 @@ export abstract class MachineFacts {
   /** How far the boot came, as the console shows it. */
   get stages(): StageTracker {
     return this.live.watch.stages;
+  }
+  /** What the kernel's own clock says; undefined when the console showed no line with its time. */
+  get kernelTimes(): KernelTimes | undefined {
+    return this.live.watch.kernelClock.times;
+  }
+  /** The file that keeps what the console shows. */
+  get logFile(): string | undefined {
+    return this.live.parts.logFile;
   }
   /** How far the boot came as the screen shows it, where that is further than the console. */
   get screenStage(): BootStage | undefined {

@@ -3,7 +3,7 @@ import { gfmTableToMarkdown } from 'mdast-util-gfm-table';
 import { toMarkdown } from 'mdast-util-to-markdown';
 import { formatDuration } from '../../lib/units.ts';
 import type { BootReport } from '../verify/boot-report.ts';
-import { firmwareName } from './text.ts';
+import { firmwareName } from './words.ts';
 
 /** Lines of a console that a summary shows of a boot that failed. */
 const LINES = 15;
