@@ -12,7 +12,7 @@ export type TimedBoot = Pick<
   Partial<Pick<BootReport, 'kernelTimes' | 'systemdTimes'>>;
 
 /** How long something took in two runs; undefined where it was not seen. */
-export interface TimeChange {
+interface TimeChange {
   readonly what: string;
   readonly beforeMs: number | undefined;
   readonly nowMs: number | undefined;
@@ -72,7 +72,10 @@ export function summarize({ changes }: BootComparison): string {
   const told = (change: TimeChange['change']): string =>
     changes
       .filter((one) => one.change === change && isOfConsole(one.what))
-      .map(({ what, beforeMs = 0, nowMs = 0 }) => `${what} ${seconds(nowMs)}, was ${seconds(beforeMs)}`)
+      .map(({ what, beforeMs = 0, nowMs = 0 }) => {
+        const subject = SUBJECTS[what] ?? what;
+        return `${subject} takes ${seconds(nowMs)}, was ${seconds(beforeMs)}`;
+      })
       .join('; ');
   const sentences = (['slower', 'faster'] as const).flatMap((change) => {
     const what = told(change);
@@ -98,7 +101,12 @@ export function renderComparison(boot: TimedBoot, comparison: BootComparison | u
   ].join('\n');
 }
 
+const START = 'until the first sign';
 const TOTAL = 'until the login';
+const SUBJECTS: Readonly<Record<string, string>> = {
+  [START]: 'the way to the first sign',
+  [TOTAL]: 'the whole way to the login',
+};
 const KERNEL = 'kernel, by its own clock';
 const SYSTEMD = {
   kernelMs: 'kernel, by systemd’s clock',
@@ -109,6 +117,8 @@ const SYSTEMD = {
 function timesOf(boot: TimedBoot): Map<string, number> {
   const times = new Map<string, number>();
   const spans = stageSpans(boot);
+  const [first] = spans;
+  if (first !== undefined) times.set(START, first.fromMs);
   for (const [index, { stage, fromMs, untilMs }] of spans.entries()) {
     // Behind the login come the checks, which are not the boot's.
     if (stage === 'login') times.set(TOTAL, fromMs);
@@ -124,9 +134,9 @@ function timesOf(boot: TimedBoot): Map<string, number> {
 }
 
 const isStage = (what: string): boolean => BOOT_STAGES.some((stage) => stage === what);
-const isOfConsole = (what: string): boolean => isStage(what) || what === TOTAL;
+const isOfConsole = (what: string): boolean => isStage(what) || what === START || what === TOTAL;
 
-const ORDER: readonly string[] = [...BOOT_STAGES, TOTAL, KERNEL, ...Object.values(SYSTEMD)];
+const ORDER: readonly string[] = [START, ...BOOT_STAGES, TOTAL, KERNEL, ...Object.values(SYSTEMD)];
 
 function rank(what: string): number {
   return ORDER.indexOf(what);

@@ -129,6 +129,6 @@ test('docs/verify.md: images by whoever made them', async () => {
   await cp(join(work, 'directory/images/nixos.qcow2'), join(work, 'directory/debian.qcow2'));
   const commands = commandsOf(codeBlock('nixos-disk-image verify nixos.img'));
   for (const line of commands) await type(line);
-  expect(commands.length).toBe(4);
+  expect(commands.length).toBe(5);
   expect(await readFile(join(work, 'directory/report.xml'), 'utf8')).toContain('<testsuite');
 });

@@ -13,7 +13,7 @@ export interface ConsoleLine {
 }
 
 /** Lines that are left out. */
-export interface OmittedLines {
+interface OmittedLines {
   readonly omitted: number;
 }
 

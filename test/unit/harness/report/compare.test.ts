@@ -17,9 +17,9 @@ function later(stage: string, byMs: number): TimedBoot {
 test('says which stage got slower, with both times', () => {
   const comparison = compareBoot([before], later('init', 1000));
   expect(comparison?.changes).toContainEqual({ what: 'stage 1', beforeMs: 900, nowMs: 1900, change: 'slower' });
-  expect(comparison && summarize(comparison)).toBe('Slower than before: stage 1 1.9 s, was 0.9 s.');
+  expect(comparison && summarize(comparison)).toBe('Slower than before: stage 1 takes 1.9 s, was 0.9 s.');
   const back = compareBoot([later('init', 1000)], before);
-  expect(back && summarize(back)).toBe('Faster than before: stage 1 0.9 s, was 1.9 s.');
+  expect(back && summarize(back)).toBe('Faster than before: stage 1 takes 0.9 s, was 1.9 s.');
 });
 
 test('what is within 20 %, or within half a second, is not marked', () => {

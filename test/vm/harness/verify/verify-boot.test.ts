@@ -55,12 +55,22 @@ test('a good image is good, in order, and is not touched', async () => {
     'init',
     'login',
   ]);
-  // The demo's initrd is a script, and its GRUB says no times.
   expect(report.kernelTimes?.userspaceMs).toBeGreaterThan(0);
-  expect(report.systemdTimes?.kernelMs).toBeGreaterThan(0);
+  // Its init is not systemd.
+  expect(report.systemdTimes).toBeUndefined();
   expect(report.logFile).toBe(logFile);
   expect([await hash(), (await stat(good.image)).mtimeMs]).toEqual(before);
   expect(await readFile(logFile, 'utf8')).toMatch(/<<< NixOS Stage 2 >>>/);
+});
+
+test('systemd is asked for its own times', async () => {
+  const { image } = await demoImage('demo-systemd-boot', { partitionTableType: 'efi' });
+  const { failure, systemdTimes, kernelTimes } = await verifyBoot({ image, firmware: 'efi' });
+  expect(failure).toBeUndefined();
+  // It starts behind the kernel, and behind a stage 1 that is a script.
+  expect(systemdTimes?.kernelMs).toBeGreaterThan(kernelTimes?.userspaceMs ?? 0);
+  expect(systemdTimes?.userspaceMs).toBeGreaterThan(0);
+  expect(systemdTimes).toMatchObject({ initrdMs: undefined });
 });
 
 test('a check that fails makes the report bad, and the others are still run', async () => {
@@ -99,6 +109,7 @@ test('a root that is not found is stage 1’s failure', async () => {
   const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure).toMatchObject({ stage: 'stage 1' });
   expect(report.failure?.cause).toMatch(/LABEL=nixos was not found/);
+  expect(report.console.filter((line) => line.includes(report.failure?.line ?? 'no line'))).not.toEqual([]);
 });
 
 test('a machine whose QEMU is killed is the harness’s failure, not the guest’s', async () => {
