@@ -72,7 +72,7 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
     built.image,
     { toplevel: built.system.toplevel, efiVars: built.efiVariables, login: true, user: 'root', quiet: flags.quiet },
     signal,
-    flags.json === true,
+    { asJson: flags.json === true },
   );
   if (flags.json === true) process.stdout.write(`${JSON.stringify({ ...built, reports }, undefined, 2)}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;

@@ -5,7 +5,7 @@ import { describeHolders, type PlaceHolder } from '../harness/machine/admission.
 import type { BootAnswer } from '../harness/machine/machine-spec.ts';
 import type { DiskInterface } from '../harness/qemu/argv.ts';
 import { renderAnnotations } from '../harness/report/annotations.ts';
-import { renderHtml } from '../harness/report/html.ts';
+import { compareBoot, renderComparison, type TimedBoot } from '../harness/report/compare.ts';
 import { renderJunit } from '../harness/report/junit.ts';
 import { renderMarkdown } from '../harness/report/markdown.ts';
 import { renderBootSarif } from '../harness/report/sarif.ts';
@@ -15,6 +15,7 @@ import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
+import { readEarlierRun } from './earlier-run.ts';
 import { EXIT } from './exit-codes.ts';
 import { parseCredentials } from './options.ts';
 import { checkWritable } from './output-files.ts';
@@ -46,6 +47,7 @@ export interface VerifyFlags {
   readonly quiet?: boolean | undefined;
   readonly junit?: string;
   readonly html?: string;
+  readonly compare?: string;
   readonly summary?: string;
   readonly sarif?: string;
   readonly annotations?: string;
@@ -56,12 +58,16 @@ export async function verifyCommand(image: string, flags: VerifyFlags, signal: A
     ...{ '--html': flags.html, '--junit': flags.junit, '--log': flags.log, '--summary': flags.summary },
     ...{ '--sarif': flags.sarif, '--annotations': flags.annotations },
   });
-  const reports = await verifyImage(image, flags, signal, flags.json === true);
+  const earlier = flags.compare === undefined ? undefined : await readEarlierRun(flags.compare);
+  const reports = await verifyImage(image, flags, signal, { asJson: flags.json === true, earlier });
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
   if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
-  if (flags.html !== undefined) await writeFile(flags.html, renderHtml(reports, basename(image)));
   if (flags.sarif !== undefined) await writeFile(flags.sarif, renderBootSarif(reports, await packageVersion()));
   if (flags.annotations !== undefined) await writeFile(flags.annotations, renderAnnotations(reports));
+  if (flags.html !== undefined) {
+    const { renderHtml } = await import('../harness/report/html.tsx');
+    await writeFile(flags.html, renderHtml(reports, undefined, { earlier }));
+  }
   if (flags.summary !== undefined) await appendFile(flags.summary, `${renderMarkdown(reports, basename(image))}\n`);
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
@@ -71,7 +77,7 @@ export async function verifyImage(
   image: string,
   flags: VerifyFlags,
   signal: AbortSignal,
-  asJson: boolean,
+  { asJson, earlier }: { readonly asJson: boolean; readonly earlier?: readonly TimedBoot[] | undefined },
 ): Promise<BootReport[]> {
   const passphrase = await readPassphrase(flags);
   const answers = parseAnswers(flags.answer ?? []);
@@ -131,9 +137,14 @@ export async function verifyImage(
     if (report.ok) progress.succeed(`boot  ${firmware}`);
     else progress.fail();
     reports.push(report);
-    if (!asJson) process.stdout.write(`${renderText(report)}\n`);
+    if (!asJson) process.stdout.write(`${textOf(report, earlier)}\n`);
   }
   return reports;
+}
+
+function textOf(report: BootReport, earlier: readonly TimedBoot[] | undefined): string {
+  const text = renderText(report);
+  return earlier === undefined ? text : `${text}\n${renderComparison(report, compareBoot(earlier, report))}`;
 }
 
 async function readPassphrase({ passphrase, passphraseFile }: VerifyFlags): Promise<string | undefined> {

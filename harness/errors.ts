@@ -100,6 +100,8 @@ export class BootFailedError extends DiskImageError {
   readonly failure: string;
   /** When the evidence was seen, in milliseconds since the start of the machine. */
   readonly seenAtMs: number | undefined;
+  /** The line of the console that decided it. */
+  readonly line: string | undefined;
   readonly stage: string;
   readonly reason: string;
   readonly evidence: ConsoleEvidence;
@@ -112,8 +114,13 @@ export class BootFailedError extends DiskImageError {
     {
       name = 'boot-failed',
       seenAtMs,
+      line,
       ...options
-    }: DiskImageErrorOptions & { readonly name?: string; readonly seenAtMs?: number | undefined } = {},
+    }: DiskImageErrorOptions & {
+      readonly name?: string;
+      readonly seenAtMs?: number | undefined;
+      readonly line?: string | undefined;
+    } = {},
   ) {
     super(`${machine}: boot failed in stage "${stage}": ${reason}`, {
       ...options,
@@ -121,6 +128,7 @@ export class BootFailedError extends DiskImageError {
     });
     this.failure = name;
     this.seenAtMs = seenAtMs;
+    this.line = line;
     this.stage = stage;
     this.reason = reason;
     this.evidence = evidence;

@@ -1,7 +1,7 @@
 /// <reference types="node" preserve="true" />
 import { writeFile } from 'node:fs/promises';
 import type { Reporter, TestModule } from 'vitest/node';
-import { renderHtml } from './report/html.ts';
+import { renderHtml } from './report/html.tsx';
 
 /** A vitest reporter that writes every boot of a test run to one HTML page, also for a run merged from shards:
  *

@@ -4,7 +4,7 @@ import { InvalidOptionsError } from '../lib/run/errors.ts';
 import type { Machine } from './machine/machine.ts';
 import type { MachineOptions } from './machine/machine-spec.ts';
 import { startMachine } from './machine/start-machine.ts';
-import type { BootExpected } from './report/html.ts';
+import type { BootExpected } from './report/reported-boot.ts';
 import { renderText } from './report/text.ts';
 import type { BootReport } from './verify/boot-report.ts';
 import type { BootCheck } from './verify/checks.ts';

@@ -53,6 +53,10 @@ export const verify: Declaration = {
     new Option('--sarif <file>', 'write the failures as SARIF 2.1.0, for services that show findings'),
     new Option('--html <file>', 'write the reports as one HTML page'),
     new Option('--annotations <file>', 'write the failures as workflow commands of GitHub Actions'),
+    new Option(
+      '--compare <file>',
+      'say which stage got slower or faster since an earlier run, from what --json wrote then',
+    ),
     new Option('--summary <file>', 'append a summary in Markdown, such as to "$GITHUB_STEP_SUMMARY"'),
   ],
   examples: `
@@ -60,6 +64,7 @@ Examples:
   nixos-disk-image verify nixos.img
   nixos-disk-image verify nixos.qcow2 --firmware efi --check 'systemctl is-active sshd'
   nixos-disk-image verify encrypted.img --passphrase-file pass.txt --console --log console.log
+  nixos-disk-image verify nixos.img --html report.html --compare before.json
   nixos-disk-image verify appliance.img --answer 'Accept the license\\?=yes' --ignore gpt-backup-damaged`,
   exitStatus: '0 every boot is good, 1 the image is wrong, 2 usage, 3 the host lacks or failed something',
   run: async ({ arguments: [image = ''], flags, signal }) =>

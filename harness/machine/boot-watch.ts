@@ -1,4 +1,5 @@
 import { type FailureSeen, FailureWatcher, hasGoneOn } from '../verdict/failures.ts';
+import { KernelClock } from '../verdict/kernel-clock.ts';
 import { News } from '../verdict/news.ts';
 import { questionIn } from '../verdict/questions.ts';
 import { type BootStage, isBefore, KERNEL_PREFIX, type StageSeen, StageTracker } from '../verdict/stages.ts';
@@ -26,6 +27,7 @@ export class BootWatch {
   /** The stages that the screen and the processor show. */
   readonly elsewhere = new StageTracker();
   readonly news = new News();
+  readonly kernelClock = new KernelClock();
   /** In the order in which they were typed. */
   readonly typed: TypedKeys[] = [];
   readonly #console = new FailureWatcher('console');
@@ -140,6 +142,7 @@ export class BootWatch {
     this.stages.restart();
     this.elsewhere.restart();
     this.news.restart();
+    this.kernelClock.restart();
     this.#console.restart();
     this.#rest = '';
     this.#cut = '';
@@ -161,6 +164,7 @@ export class BootWatch {
     // A question that is still open is not a complete line.
     if (stamp !== null && stamp.index > 0) this.stages.line(line.slice(0, stamp.index), atMs);
     this.stages.line(whole, atMs);
+    this.kernelClock.line(whole, atMs, this.stages.reached);
     this.#console.line(line, atMs, this.furthest);
     // The newline after an unfinished line is not a repetition.
     if (whole !== this.#takenEarly && this.news.line(whole)) this.#newsCount += 1;

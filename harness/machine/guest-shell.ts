@@ -95,8 +95,15 @@ export class GuestShell {
         );
         if (found !== 'lost') return found[1] ?? '';
       }
-      const { name, cause } = loginCause('no-shell', user, machine.watch.prompt || machine.watch.lastLine);
-      throw new BootFailedError(machine.parts.name, 'login', cause, await machine.evidence(), { name });
+      const {
+        name,
+        cause,
+        line: decisive,
+      } = loginCause('no-shell', user, machine.watch.prompt || machine.watch.lastLine);
+      throw new BootFailedError(machine.parts.name, 'login', cause, await machine.evidence(), {
+        name,
+        line: decisive,
+      });
     };
     const directory = await ask(
       `umask 077; for d in ${DIRECTORIES}; do d="$d/.boot-check-$$"; mkdir "$d" 2>/dev/null && break; [ -d "$d" ] && break; done`,

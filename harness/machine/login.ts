@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { BootFailedError } from '../errors.ts';
 import { asksForLogin, asksForPassword, questionIn, refusalIn, saysNotYet } from '../verdict/questions.ts';
 import { isBefore } from '../verdict/stages.ts';
-import { loginCause } from '../verdict/verdict.ts';
+import { type Cause, loginCause } from '../verdict/verdict.ts';
 import type { LiveMachine } from './live-machine.ts';
 import { Processor } from './processor.ts';
 import { type BootWaitOptions, type Quiet, waitUntil } from './wait.ts';
@@ -244,8 +244,8 @@ async function computes(machine: LiveMachine, timeoutMs: number, options: BootWa
 
 async function failed(
   machine: LiveMachine,
-  { name, cause }: { readonly name: string; readonly cause: string },
+  { name, cause, line }: Pick<Cause, 'name' | 'cause' | 'line'>,
 ): Promise<BootFailedError> {
   const seenAtMs = machine.console.lastByteAt - machine.startedAt;
-  return new BootFailedError(machine.parts.name, 'login', cause, await machine.evidence(), { name, seenAtMs });
+  return new BootFailedError(machine.parts.name, 'login', cause, await machine.evidence(), { name, seenAtMs, line });
 }

@@ -4,6 +4,7 @@ import type { ConsoleEvidence, MachineExit } from '../errors.ts';
 import type { Architecture } from '../qemu/architecture.ts';
 import type { QemuProcess } from '../qemu/process.ts';
 import type { FailureSeen } from '../verdict/failures.ts';
+import type { KernelTimes } from '../verdict/kernel-clock.ts';
 import type { BootStage, StageTracker } from '../verdict/stages.ts';
 import type { TypedKeys } from './boot-watch.ts';
 import type { LiveMachine } from './live-machine.ts';
@@ -45,6 +46,14 @@ export abstract class MachineFacts {
   /** The stages that the console shows. */
   get stages(): StageTracker {
     return this.live.watch.stages;
+  }
+  /** What the kernel's own clock says; undefined when the console showed no line with its time. */
+  get kernelTimes(): KernelTimes | undefined {
+    return this.live.watch.kernelClock.times;
+  }
+  /** The file that keeps what the console shows. */
+  get logFile(): string | undefined {
+    return this.live.parts.logFile;
   }
   /** The stage that the boot reached according to the screen or the processor, if it is later than the console's. */
   get screenStage(): BootStage | undefined {

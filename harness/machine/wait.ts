@@ -432,7 +432,7 @@ async function explain(
   const evidence = await machine.evidence();
   if (end.how === 'exit' && end.reason !== 'guest-reset' && end.reason !== 'guest-panic')
     return new MachineExitedError(parts.name, what, await machine.exited, evidence);
-  const { name, stage, cause, seenAtMs } = causeOf(end, {
+  const { name, stage, cause, seenAtMs, line } = causeOf(end, {
     stage: watch.furthest,
     screenStage: watch.screenStage,
     failures: tolerated(machine),
@@ -444,7 +444,7 @@ async function explain(
     recent: console.text.slice(-RECENT_CHARACTERS),
     lastByteMs: console.lastByteAt - startedAt,
   });
-  return new BootFailedError(parts.name, stage, cause, evidence, { name, seenAtMs });
+  return new BootFailedError(parts.name, stage, cause, evidence, { name, seenAtMs, line });
 }
 
 /** The failures that were seen, except those that healthy guests print when they are emulated on a loaded host. */

@@ -1,5 +1,5 @@
 import type { BootReport } from '../verify/boot-report.ts';
-import { firmwareName } from './text.ts';
+import { firmwareName } from './words.ts';
 
 /** Failures as annotations of GitHub Actions, a workflow command each. What a guest printed stays text.
  *  @see https://docs.github.com/actions/reference/workflow-commands-for-github-actions */

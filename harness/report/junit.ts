@@ -1,6 +1,6 @@
 import { XMLBuilder } from 'fast-xml-parser';
 import type { BootReport } from '../verify/boot-report.ts';
-import { firmwareName } from './text.ts';
+import { firmwareName } from './words.ts';
 
 const builder = new XMLBuilder({
   ignoreAttributes: false,

@@ -3,7 +3,7 @@ import { gfmTableToMarkdown } from 'mdast-util-gfm-table';
 import { toMarkdown } from 'mdast-util-to-markdown';
 import { formatDuration } from '../../lib/units.ts';
 import type { BootReport } from '../verify/boot-report.ts';
-import { firmwareName } from './text.ts';
+import { firmwareName } from './words.ts';
 
 /** Console lines in the summary of a failed boot. */
 const LINES = 15;

@@ -7,7 +7,7 @@ import { FAILURE_PATTERNS } from '../verdict/failures.ts';
 import { QUESTIONS } from '../verdict/questions.ts';
 import type { BootReport, IgnoredFailure } from '../verify/boot-report.ts';
 import { failedConsole } from './decisive-line.ts';
-import { firmwareName } from './text.ts';
+import { firmwareName } from './words.ts';
 
 type Result = SarifResultBuilder['result'];
 type Location = NonNullable<Result['locations']>[number];

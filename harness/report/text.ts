@@ -1,12 +1,8 @@
 import type { BootReport } from '../verify/boot-report.ts';
+import { stageSpans } from './stage-spans.ts';
+import { firmwareName, seconds, times } from './words.ts';
 
-const FIRMWARE_NAMES = { bios: 'legacy BIOS', efi: 'EFI', direct: 'direct kernel boot' } as const;
 const BAR_COLUMNS = 40;
-
-/** Returns the firmware's name, with the architecture unless it is x86-64. */
-export function firmwareName({ firmware, architecture }: BootReport): string {
-  return `${FIRMWARE_NAMES[firmware]}${architecture === 'x86_64' ? '' : `, ${architecture}`}`;
-}
 
 /** Renders a boot's verdict and timeline for a terminal. */
 export function renderText(report: BootReport): string {
@@ -14,11 +10,10 @@ export function renderText(report: BootReport): string {
     `${report.ok ? 'GOOD' : 'BAD '}  ${report.image}  ${firmwareName(report)}, ${report.accelerator.toUpperCase()}, ${seconds(report.durationMs)}`,
   ];
   const end = Math.max(report.durationMs, 1);
-  for (const [index, { stage, atMs }] of report.timeline.entries()) {
-    const until = report.timeline[index + 1]?.atMs ?? end;
-    const from = Math.round((atMs / end) * BAR_COLUMNS);
-    const length = Math.max(1, Math.round((until / end) * BAR_COLUMNS) - from);
-    lines.push(`  ${stage.padEnd(9)} ${seconds(atMs).padStart(8)}  ${' '.repeat(from)}${'█'.repeat(length)}`);
+  for (const { stage, fromMs, untilMs } of stageSpans(report)) {
+    const from = Math.round((fromMs / end) * BAR_COLUMNS);
+    const length = Math.max(1, Math.round((untilMs / end) * BAR_COLUMNS) - from);
+    lines.push(`  ${stage.padEnd(9)} ${seconds(fromMs).padStart(8)}  ${' '.repeat(from)}${'█'.repeat(length)}`);
   }
   for (const check of report.checks) {
     const message = check.message?.split('\n')[0];
@@ -37,13 +32,4 @@ export function renderText(report: BootReport): string {
       lines.push('  last lines of the console:', ...report.failure.lastLines.map((line) => `    ${line}`));
   }
   return lines.join('\n');
-}
-
-/** Formats a count: "once", "2 times". */
-export function times(count: number): string {
-  return count === 1 ? 'once' : `${count} times`;
-}
-
-function seconds(milliseconds: number): string {
-  return `${(milliseconds / 1000).toFixed(1)} s`;
 }

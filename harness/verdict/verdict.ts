@@ -14,6 +14,8 @@ export interface Cause {
   readonly cause: string;
   /** When the evidence was seen, in milliseconds since the start of the machine: for a silence, when the last byte came. */
   readonly seenAtMs?: number | undefined;
+  /** The line of the console that decided it, where there is one. */
+  readonly line?: string | undefined;
 }
 
 /** How the wait for a boot failed. */
@@ -47,11 +49,15 @@ export interface BootFacts {
   readonly lastByteMs: number;
 }
 
-/** Describes a failure with its most useful line: GRUB's error, for example, not the "Press any key" that follows it. */
-const describe = ({ pattern, line }: FailureSeen, failures: readonly FailureSeen[]): string => {
+/** Returns a failure's most useful line: GRUB's error, for example, not the "Press any key" that follows it. */
+const lineOf = ({ pattern, line }: FailureSeen, failures: readonly FailureSeen[]): string => {
   const reason = reasonFor(pattern.name, failures);
-  return `${pattern.cause}: ${reason?.pattern.quiet === true ? reason.line : line}`;
+  return reason?.pattern.quiet === true ? reason.line : line;
 };
+
+/** The meaning of a failure, and that line. */
+const describe = (seen: FailureSeen, failures: readonly FailureSeen[]): string =>
+  `${seen.pattern.cause}: ${lineOf(seen, failures)}`;
 
 const because = (name: string, failures: readonly FailureSeen[]): string => {
   const reason = reasonFor(name, failures);
@@ -71,7 +77,7 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
       if (facts.unconfirmedPrompt !== undefined && /^asks-(?:a-question|for-password)$/.test(name))
         return unconfirmed(facts, facts.unconfirmedPrompt);
       const refused = end.answered ? '; it was answered but asks again' : '';
-      return { name, stage, seenAtMs, cause: `${cause}: ${end.line.trim()}${refused}` };
+      return { name, stage, seenAtMs, line: end.line, cause: `${cause}: ${end.line.trim()}${refused}` };
     }
     case 'screen':
       return noSerialConsole(facts, 'the screen shows a login prompt but the serial console does not');
@@ -100,7 +106,7 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
         };
       if (end.standstill === 'repeats' && facts.repeated !== undefined)
         return {
-          ...{ name: 'repeats-itself', stage, seenAtMs },
+          ...{ name: 'repeats-itself', stage, seenAtMs, line: facts.repeated },
           cause: `${because('repeats-itself', failures)}the console repeats the same output: ${facts.repeated}`,
         };
       const how = {
@@ -114,6 +120,7 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
         name: 'hang',
         stage: reason?.pattern.stage ?? stage,
         seenAtMs,
+        line: reason?.line,
         cause: `${because('hang', failures)}${how}`,
       };
     }
@@ -135,7 +142,7 @@ export function causeOf(end: BootEnd, facts: BootFacts): Cause {
 
 function unconfirmed({ stage, lastByteMs }: BootFacts, prompt: string): Cause {
   return {
-    ...{ name: 'login-prompt-unconfirmed', stage: stage ?? 'firmware', seenAtMs: lastByteMs },
+    ...{ name: 'login-prompt-unconfirmed', stage: stage ?? 'firmware', seenAtMs: lastByteMs, line: prompt },
     cause: `a line looks like a login prompt but is not confirmed: it did not reappear after Enter, or the system's init did not start: ${prompt}`,
   };
 }
@@ -145,11 +152,12 @@ function causeOfFailure(fatal: FailureSeen, { stage = 'firmware', failures }: Bo
   const where = fatal.on === 'screen' ? ' (on the screen, not on the serial console)' : '';
   const reason = reasonFor(pattern.name, failures);
   const own = `${describe(fatal, failures)}${where}`;
+  const line = lineOf(reason ?? fatal, failures);
   // A quiet failure only adds its line to the other one.
   if (reason === undefined || reason.pattern.quiet === true)
-    return { name: pattern.name, stage: pattern.stage ?? stage, cause: own, seenAtMs: atMs };
+    return { name: pattern.name, stage: pattern.stage ?? stage, cause: own, seenAtMs: atMs, line };
   return {
-    ...{ name: reason.pattern.name, stage: reason.pattern.stage ?? stage, seenAtMs: atMs },
+    ...{ name: reason.pattern.name, stage: reason.pattern.stage ?? stage, seenAtMs: atMs, line },
     cause: `${describe(reason, failures)}; then ${own}`,
   };
 }
@@ -166,20 +174,26 @@ export function loginCause(
   how: 'asks-for-password' | 'refused' | 'asks-again' | 'no-shell',
   user: string,
   line: string,
-): Pick<Cause, 'name' | 'cause'> {
+): Pick<Cause, 'name' | 'cause' | 'line'> {
   const shown = line.trim() === '' ? '' : `: ${line.trim()}`;
+  const decisive = shown === '' ? undefined : line;
   switch (how) {
     case 'asks-for-password':
-      return { name: 'login-refused', cause: `the login as ${user} asks for a password${shown}` };
+      return { name: 'login-refused', cause: `the login as ${user} asks for a password${shown}`, line: decisive };
     case 'refused':
-      return { name: 'login-refused', cause: `the login as ${user} was refused${shown}` };
+      return { name: 'login-refused', cause: `the login as ${user} was refused${shown}`, line: decisive };
     case 'asks-again':
       return {
         name: 'login-refused',
         cause: `the login asks for a user name again after each attempt as ${user}${shown}`,
+        line: decisive,
       };
     case 'no-shell':
-      return { name: 'no-shell', cause: `the login as ${user} leads to no shell that runs commands${shown}` };
+      return {
+        name: 'no-shell',
+        cause: `the login as ${user} leads to no shell that runs commands${shown}`,
+        line: decisive,
+      };
   }
 }
 
@@ -218,7 +232,7 @@ export function rootCause(how: 'root-full' | 'read-only-root', found: string, fa
 /** Describes an error that did not end the boot. */
 export function errorCause({ pattern, line, atMs, reached }: FailureSeen): Cause {
   return {
-    ...{ name: pattern.name, stage: pattern.stage ?? reached ?? 'init', seenAtMs: atMs },
+    ...{ name: pattern.name, stage: pattern.stage ?? reached ?? 'init', seenAtMs: atMs, line },
     cause: `the image boots, but ${pattern.cause}: ${line}`,
   };
 }

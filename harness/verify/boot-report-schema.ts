@@ -20,6 +20,20 @@ const bootReportSchema = resultSchema<BootReport>()(
       .array(z.object({ stage, atMs: milliseconds }))
       .describe('When each stage was first seen, in milliseconds since QEMU was started.'),
     stageReached: stage.optional(),
+    kernelTimes: z
+      .object({ startedAtMs: milliseconds, userspaceMs: milliseconds })
+      .optional()
+      .describe("What the kernel's own clock says."),
+    systemdTimes: z
+      .object({
+        firmwareMs: milliseconds.optional(),
+        loaderMs: milliseconds.optional(),
+        kernelMs: milliseconds,
+        initrdMs: milliseconds.optional(),
+        userspaceMs: milliseconds.optional(),
+      })
+      .optional()
+      .describe('What systemd says of its own start.'),
     checks: z.array(
       z.object({
         name: z.string(),
@@ -34,6 +48,7 @@ const bootReportSchema = resultSchema<BootReport>()(
         stage: z.string().describe('A stage of the boot, or "image", "checks" or "shutdown".'),
         cause: z.string(),
         seenAtMs: milliseconds.optional(),
+        line: z.string().optional().describe('The line of the console that decided it.'),
         lastLines: lines.describe("The console's last lines before it."),
       })
       .optional(),
@@ -49,6 +64,7 @@ const bootReportSchema = resultSchema<BootReport>()(
     qemuVersion: z.string(),
     qemuArgv: lines,
     console: lines.describe("The console's last lines."),
+    logFile: z.string().optional().describe('The file that has the whole console.'),
     screenshot: z.string().optional().describe('A PNG picture in base64.'),
   }),
 );

@@ -1,8 +1,10 @@
 import type { TypedKeys } from '../machine/boot-watch.ts';
 import type { Firmware } from '../machine/machine-spec.ts';
 import type { Architecture } from '../qemu/architecture.ts';
+import type { KernelTimes } from '../verdict/kernel-clock.ts';
 import type { BootStage, StageSeen } from '../verdict/stages.ts';
 import type { Cause } from '../verdict/verdict.ts';
+import type { SystemdTimes } from './systemd-times.ts';
 
 export interface CheckReport {
   readonly name: string;
@@ -23,6 +25,9 @@ export interface IgnoredFailure {
   readonly message: string;
 }
 
+/** Lines of a console that a report has at most: more than most boots print. */
+export const CONSOLE_LINES = 1500;
+
 /** The result of a boot. */
 export interface BootReport {
   readonly image: string;
@@ -35,6 +40,9 @@ export interface BootReport {
   /** When each stage was first seen, in milliseconds since the start of QEMU. */
   readonly timeline: readonly StageSeen[];
   readonly stageReached: BootStage | undefined;
+  /** What the guest's own clocks say; undefined when the console did not show it, or systemd could not be asked. */
+  readonly kernelTimes: KernelTimes | undefined;
+  readonly systemdTimes: SystemdTimes | undefined;
   readonly checks: readonly CheckReport[];
   readonly failure: BootFailure | undefined;
   /** Failures and findings that the `ignore` option tolerated. */
@@ -52,8 +60,10 @@ export interface BootReport {
   readonly waitedMs: number;
   readonly qemuVersion: string;
   readonly qemuArgv: readonly string[];
-  /** The console's last lines, as displayed by a terminal. */
+  /** The console's last lines, as displayed by a terminal; at most CONSOLE_LINES. */
   readonly console: readonly string[];
+  /** The file that has the whole console; undefined when none was asked for. */
+  readonly logFile: string | undefined;
   /** The screen at the login or at the failure: a PNG image in base64. */
   readonly screenshot: string | undefined;
 }

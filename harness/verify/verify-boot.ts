@@ -35,12 +35,19 @@ import {
   type RootDevices,
   timeoutCause,
 } from '../verdict/verdict.ts';
-import type { BootFailure, BootReport, CheckReport, IgnoredFailure } from './boot-report.ts';
+import {
+  type BootFailure,
+  type BootReport,
+  type CheckReport,
+  CONSOLE_LINES,
+  type IgnoredFailure,
+} from './boot-report.ts';
 import type { BootCheck } from './checks.ts';
 import { lookInside, notOfKernel } from './inside.ts';
 import { checksCause, runChecks } from './run-checks.ts';
 import { lookAtSecureBoot } from './secure-boot.ts';
 import { shutDown } from './shut-down.ts';
+import { type SystemdTimes, systemdTimes } from './systemd-times.ts';
 
 export interface VerifyBootOptions extends MachineOptions {
   /** The user who logs in on the serial console; default: root without a password. `false`: a login prompt on the serial console or
@@ -69,8 +76,6 @@ const optionsSchema = machineSpecSchema.extend({
   ignore: z.array(z.string().min(1)).optional(),
   inspection: z.custom<ImageInspection>((value) => typeof value === 'object' && value !== null).optional(),
 });
-
-const CONSOLE_LINES = 400;
 
 /** How long a machine may be silent if its image is known to be broken. SeaBIOS prints at once; under TCG, OVMF needs up to 6 s for
  *  its first byte, and Linux sometimes is silent as long. */
@@ -150,6 +155,7 @@ class Boot {
   #cleanShutdown = false;
   /** Whether the shell runs outside the image's own system: checks mean nothing there, and it cannot power the guest off. */
   #isElsewhere = false;
+  #systemdTimes: SystemdTimes | undefined;
   #screenshot: string | undefined;
   #lines: readonly string[] = [];
 
@@ -183,7 +189,10 @@ class Boot {
         await runChecks(checks, machine, this.#checks);
         this.#note(checksCause(this.#checks));
       }
-      if (machine.isLoggedIn && !this.#isElsewhere) this.#foreign = await notOfKernel(machine, machine.failures);
+      if (machine.isLoggedIn && !this.#isElsewhere) {
+        this.#foreign = await notOfKernel(machine, machine.failures);
+        this.#systemdTimes = await systemdTimes(machine);
+      }
       await this.#look();
       const { clean, cause, warning } = await shutDown(machine, timeoutMs, { atOnce: this.#isElsewhere });
       this.#cleanShutdown = clean;
@@ -207,6 +216,8 @@ class Boot {
       ok: this.#failure === undefined,
       timeline: [...machine.stages.seen],
       stageReached: machine.screenStage ?? machine.stages.reached,
+      kernelTimes: machine.kernelTimes,
+      systemdTimes: this.#systemdTimes,
       checks: this.#checks,
       failure: this.#failure,
       ignored: this.#tolerance.ignored,
@@ -216,6 +227,7 @@ class Boot {
       cleanShutdown: this.#cleanShutdown,
       durationMs: performance.now() - machine.startedAt,
       console: this.#lines,
+      logFile: machine.logFile,
       screenshot: this.#screenshot,
     };
   }
@@ -263,8 +275,8 @@ class Boot {
     const machine = this.#machine;
     const stage = machine.stages.reached ?? 'firmware';
     if (error instanceof BootFailedError) {
-      const { failure: name, seenAtMs, evidence, reason } = error;
-      this.#failure ??= { name, stage: error.stage, cause: reason, seenAtMs, lastLines: evidence.lastLines };
+      const { failure: name, seenAtMs, evidence, reason, line } = error;
+      this.#failure ??= { name, stage: error.stage, cause: reason, seenAtMs, line, lastLines: evidence.lastLines };
       return;
     }
     if (error instanceof MachineExitedError) {

@@ -1,5 +1,4 @@
 import xterm from '@xterm/headless';
-import escapeHtml from 'escape-html';
 import { spawn } from 'node-pty';
 
 /** A terminal on which commands were run, as an SVG. */
@@ -99,5 +98,9 @@ function styleOf(cell: NonNullable<ReturnType<NonNullable<ReturnType<Buffer['get
 function drawWord({ style, text, column }: { style: string; text: string; column: number }): string {
   const x = (PADDING + column * CELL.width).toFixed(1);
   const length = ([...text].length * CELL.width).toFixed(1);
-  return `<tspan${style} x="${x}" textLength="${length}" lengthAdjust="spacingAndGlyphs">${escapeHtml(text)}</tspan>`;
+  return `<tspan${style} x="${x}" textLength="${length}" lengthAdjust="spacingAndGlyphs">${escapeXml(text)}</tspan>`;
+}
+
+function escapeXml(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }

@@ -37,7 +37,7 @@ async function importsOf(house: string): Promise<Import[]> {
   const start = packageFile(house);
   const found: Import[] = [];
   for (const entry of await readdir(start, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || !entry.name.endsWith('.ts')) continue;
+    if (!entry.isFile() || !/\.tsx?$/.test(entry.name)) continue;
     const file = join(entry.parentPath, entry.name);
     const text = await readFile(file, 'utf8');
     for (const [, target = ''] of text.matchAll(/(?:from|import\()\s*'(\.[^']+)'/g))

@@ -1,7 +1,10 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
+import { GOOD_BOOT } from '../../helpers/boot-reports.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 test.each([
@@ -23,6 +26,39 @@ test('it ends silently if its reader closes the pipe', async () => {
   const script = '{ "$@"; echo "status $?" >&2; } | head -c 1';
   const { stderr } = await localExecutor.run(['sh', '-c', script, 'sh', ...command]);
   expect(stderr.toString('utf8')).toMatch(/^status \d+\n$/);
+});
+
+const BOOT = {
+  ...{ image: 'a', firmware: 'bios', architecture: 'x86_64', accelerator: 'tcg', durationMs: 1 },
+  timeline: [{ stage: 'kernel', atMs: 0 }],
+};
+test.each([
+  ['no JSON', 'GOOD  nixos.img', 'is not what verify --json writes'],
+  ['what another command writes', '{"image":"nixos.img"}', 'is not what verify --json writes'],
+  ['no boots', '[]', 'is not what verify --json writes'],
+  [
+    'a stage that there is not',
+    JSON.stringify([{ ...BOOT, timeline: [{ stage: 'x', atMs: 0 }] }]),
+    'at 0.timeline.0.stage',
+  ],
+  ['a file that is not there', undefined, 'cannot be read: ENOENT'],
+])('verify --compare refuses %s before anything is booted', async (_, text, message) => {
+  const file = join(await tempDirectory(), 'before.json');
+  if (text !== undefined) await writeFile(file, text);
+  const command = [process.execPath, packageFile('dist/cli/main.js'), 'verify', 'not-there.img', '--compare', file];
+  const { exitCode, stderr } = await localExecutor.run(command);
+  expect(exitCode).toBe(2);
+  expect(stderr.toString('utf8')).toContain(`--compare: ${file} `);
+  expect(stderr.toString('utf8')).toContain(message);
+});
+
+test('verify --compare takes what verify wrote, with a guest of which nothing is known and with keys of another version', async () => {
+  const file = join(await tempDirectory(), 'before.json');
+  await writeFile(file, JSON.stringify([{ ...GOOD_BOOT, isNew: true }, BOOT]));
+  const command = [process.execPath, packageFile('dist/cli/main.js'), 'verify', 'not-there.img', '--compare', file];
+  const { stderr } = await localExecutor.run(command);
+  expect(stderr.toString('utf8')).toContain('not-there.img');
+  expect(stderr.toString('utf8')).not.toContain('--compare');
 });
 
 test('--quiet: only the result and failures', async () => {

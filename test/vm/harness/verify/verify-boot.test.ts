@@ -55,8 +55,22 @@ test('a good image has a good verdict, all stages in order, and is not changed',
     'init',
     'login',
   ]);
+  expect(report.kernelTimes?.userspaceMs).toBeGreaterThan(0);
+  // Its init is not systemd.
+  expect(report.systemdTimes).toBeUndefined();
+  expect(report.logFile).toBe(logFile);
   expect([await hash(), (await stat(good.image)).mtimeMs]).toEqual(before);
   expect(await readFile(logFile, 'utf8')).toMatch(/<<< NixOS Stage 2 >>>/);
+});
+
+test('systemd is asked for its own times', async () => {
+  const { image } = await demoImage('demo-systemd-boot', { partitionTableType: 'efi' });
+  const { failure, systemdTimes, kernelTimes } = await verifyBoot({ image, firmware: 'efi' });
+  expect(failure).toBeUndefined();
+  // It starts behind the kernel, and behind a stage 1 that is a script.
+  expect(systemdTimes?.kernelMs).toBeGreaterThan(kernelTimes?.userspaceMs ?? 0);
+  expect(systemdTimes?.userspaceMs).toBeGreaterThan(0);
+  expect(systemdTimes).toMatchObject({ initrdMs: undefined });
 });
 
 test('a failed check makes the report bad, and the other checks still run', async () => {
@@ -95,6 +109,7 @@ test('a root that is not found is a failure in stage 1', async () => {
   const report = await verifyBoot({ image, firmware: 'bios' });
   expect(report.failure).toMatchObject({ stage: 'stage 1' });
   expect(report.failure?.cause).toMatch(/LABEL=nixos was not found/);
+  expect(report.console.filter((line) => line.includes(report.failure?.line ?? 'no line'))).not.toEqual([]);
 });
 
 test('a killed QEMU is a failure of the harness, not of the guest', async () => {
