@@ -37,7 +37,7 @@ export interface MachineSpec {
   readonly diskInterface?: DiskInterface | undefined;
   /** The size of the machine's disk in bytes, if larger than the image; default: the image's size. */
   readonly diskBytes?: number | undefined;
-  /** A qcow2 file that keeps what the machine writes; made where it is not there, else gone on with. Default: a private one, which goes
+  /** A qcow2 file that keeps what the machine writes; created if it does not exist, otherwise continued. Default: a private one, which goes
    *  with the machine. */
   readonly overlay?: string | undefined;
   /** The sector size of the machine's disk in bytes; default 512. verifyBoot detects it from the image's partition table. */

@@ -78,7 +78,7 @@ function configDirectory(): string | undefined {
 /** Finds UEFI firmware for q35 machines of x86-64, or virt machines of aarch64, through the descriptors: the first in their order
  *  that enforces Secure Boot as wanted, or that has nothing to do with it.
  *  @param options.secureBoot default: none.
- *  @throws {FirmwareMissingError} with what was looked at and the package to install. */
+ *  @throws {FirmwareMissingError} with the searched directories and the package to install. */
 export async function findUefiFirmware({
   directories,
   architecture = 'x86_64',

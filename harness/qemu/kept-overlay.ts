@@ -12,7 +12,7 @@ export interface KeptOverlay {
   discard(): Promise<void>;
 }
 
-/** The qcow2 file that keeps what a machine writes over an image: made where it is not there, else gone on with. It holds only the
+/** The qcow2 file that keeps what a machine writes over an image: created if it does not exist, otherwise continued. It holds only the
  *  differences and names the image, which must stay as it is, where it is.
  *  @throws {InvalidOptionsError} for another file, one over another image, or one over an image that has changed since.
  *  Runs: qemu-img. */

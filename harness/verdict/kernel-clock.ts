@@ -29,7 +29,7 @@ export class KernelClock {
   /** @param reached how far the boot had come with this line. */
   line(line: string, atMs: number, reached: BootStage | undefined): void {
     const stamp = kernelStamp(line);
-    // A program may print what looks like a line of the kernel's.
+    // A program may print what looks like a line of the kernel.
     const isFirstProgram = /\] Run \S+ as init process/.test(line);
     if (stamp === undefined || (!isBefore(reached, 'stage 1') && !isFirstProgram)) return;
     if (this.#times !== undefined)

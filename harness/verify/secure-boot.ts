@@ -3,7 +3,7 @@ import { secureBootKeys } from '../../lib/formats/secure-boot/trust.ts';
 import type { Machine } from '../machine/machine.ts';
 import { type Cause, secureBootCause } from '../verdict/verdict.ts';
 
-/** What the kernel was told by the firmware: one byte behind four of attributes. @see UEFI specification 3.3, SecureBoot */
+/** The kernel's view of the firmware: one byte behind four of attributes. @see UEFI specification 3.3, SecureBoot */
 const QUESTION = String.raw`
 mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2> /dev/null
 v=$(od -An -tu1 /sys/firmware/efi/efivars/SecureBoot-@ 2> /dev/null | tr -d ' \n')
@@ -26,7 +26,7 @@ export async function lookAtSecureBoot(machine: Machine): Promise<{ cause?: Caus
   if (!machine.isLoggedIn) return { warnings: [] };
   const { output } = await machine.execute(QUESTION);
   const [state = '', lockdown = ''] = output.trim().split('\n');
-  if (state === 'off') return { cause: secureBootCause('secure-boot-off', ', as the kernel was told'), warnings: [] };
+  if (state === 'off') return { cause: secureBootCause('secure-boot-off', ', according to the kernel'), warnings: [] };
   const warnings = [
     ...(state === 'on' ? [] : ['the guest cannot read the EFI variable SecureBoot; the firmware enforces it']),
     ...(/\[none\]/.test(lockdown)

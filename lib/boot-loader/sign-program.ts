@@ -11,7 +11,7 @@ import type { StepRunner } from '../run/step.ts';
 /** What signProgram runs. */
 export const SIGNING_TOOLS = ['faketime', 'sbsign'] as const;
 
-/** Signs an EFI program, unless it has a signature by this certificate already. A target that is there is replaced by the signed program.
+/** Signs an EFI program, unless it has a signature by this certificate already. An existing target is replaced by the signed program.
  *  @param timestamp seconds since 1970; default: when the certificate becomes valid.
  *  @returns the signatures of the target.
  *  @throws {UnexpectedStateError} when the signature cannot be verified afterwards. Runs: faketime, sbsign. */
@@ -27,7 +27,7 @@ export async function signProgram(
     if (resolve(program) !== resolve(target)) await replaceFile(target, (partial) => copyFile(program, partial));
     return before;
   }
-  // faketime would report a missing sbsign by a status of its own.
+  // faketime would report a missing sbsign with its own status.
   await step.run(['sbsign', '--version']);
   let signatures: readonly ProgramSignature[] = [];
   await replaceFile(target, async (partial) => {
@@ -58,7 +58,7 @@ export function signEfiProgramArgs(
   return ['faketime', '-f', time, 'sbsign', ...keys, '--output', target, program];
 }
 
-/** The signatures of a file; undefined for what is not an EFI program. */
+/** The signatures of a file; undefined if it is not an EFI program. */
 export async function signaturesOf(file: string): Promise<readonly ProgramSignature[] | undefined> {
   await using handle = await open(file);
   const read = (offset: number, bytes: number): Promise<Buffer> => readAt(handle, offset, bytes);

@@ -23,7 +23,7 @@ interface Content {
   readonly from: Buffer | readonly { readonly file: string; readonly sizeBytes: number }[];
 }
 
-/** Writes a unified kernel image; a file that is there is replaced by the finished one.
+/** Writes a unified kernel image; an existing file is replaced by the finished one.
  *  @returns its size in bytes.
  *  @throws {UnexpectedStateError} when the stub cannot hold the sections. */
 export async function writeUki(step: StepRunner, parts: UkiParts, target: string): Promise<number> {

@@ -9,8 +9,8 @@ const differenceSchema = resultSchema<Difference>()(
       .describe('The container, the partition table, the space outside of partitions, a partition or a filesystem.'),
     what: z.string().describe('A path in a filesystem, or a part of it such as "superblock".'),
     field: z.string().optional().describe('What differs, such as "mode"; missing where all of it does.'),
-    a: z.string().optional().describe('As the first image has it; missing where it has none.'),
-    b: z.string().optional().describe('As the second image has it; missing where it has none.'),
+    a: z.string().optional().describe('The value in the first image; missing where it has none.'),
+    b: z.string().optional().describe('The value in the second image; missing where it has none.'),
   }),
 );
 

@@ -5,7 +5,7 @@ import { efiGuidBytes, formatEfiGuid } from './guid.ts';
 
 export interface EfiVariable {
   readonly name: string;
-  /** The GUID of whoever defined the name, in lower case. */
+  /** The GUID of the definer of the name, in lower case. */
   readonly vendor: string;
   readonly attributes: number;
   readonly data: Buffer;
@@ -61,7 +61,7 @@ export function readVariables(store: Buffer): readonly EfiVariable[] | undefined
   return variables;
 }
 
-/** A copy of a store that has variables added behind those that it has; undefined if they do not fit.
+/** A copy of a store that has variables added after those that it has; undefined if they do not fit.
  *  @throws {TypeError} if this is not such a store: readVariables tells. */
 export function addVariables(store: Buffer, variables: readonly EfiVariable[]): Buffer | undefined {
   const space = spaceOf(store);

@@ -24,7 +24,7 @@ export interface PlacedSection {
 }
 
 export interface UkiPlan {
-  /** The stub with the headers of all sections; their contents go behind it. */
+  /** The stub with the headers of all sections; their contents follow it. */
   readonly head: Buffer;
   readonly sections: readonly PlacedSection[];
   readonly sizeBytes: number;
@@ -37,7 +37,7 @@ const CHARACTERISTICS = 0x4000_0040;
 const MOST_SECTIONS = 96;
 const PAGE_BYTES = 4096;
 
-/** Lays out sections behind a stub.
+/** Lays out sections after a stub.
  *  @returns a sentence if this cannot be done with the stub. */
 export function planUki(
   stub: Buffer,

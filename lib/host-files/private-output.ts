@@ -45,7 +45,7 @@ async function lockNewDirectory(path: string): Promise<KernelLock> {
   return lock;
 }
 
-/** Has a file written under a private name beside its target and renames it when it is finished: a file that is there is replaced
+/** Has a file written under a private name beside its target and renames it when it is finished: an existing file is replaced
  *  only by a finished one, and a failure leaves nothing. */
 export async function replaceFile(target: string, write: (partial: string) => Promise<void>): Promise<void> {
   const partial = join(dirname(target), `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}`);

@@ -17,7 +17,7 @@ import { readSystemdBoot, readType2, type SystemdBootMenu } from './systemd-boot
 const SERIAL_CONSOLE = { x64: /(^|\s)console=ttyS\d/, aa64: /(^|\s)console=ttyAMA\d/ } as const;
 export type EfiArchitecture = keyof typeof SERIAL_CONSOLE;
 
-/** An EFI program, by whom it is signed, and whether firmware with Secure Boot would start it. */
+/** An EFI program, its signatures, and whether firmware with Secure Boot would start it. */
 export interface InspectedProgram extends EfiProgram {
   readonly signatures: readonly Omit<ProgramSignature, 'certificates'>[];
   /** By the keys in a store of EFI variables; undefined where none was given. */
@@ -462,7 +462,7 @@ async function judgeSecureBoot(
   if ((await kernel.program())?.kind === 'kernel')
     say(
       ...(['initrd-not-verified', 'warning', 'loader'] as const),
-      `${kernel.path} is a kernel of its own: Secure Boot does not verify its initrd and its command line`,
+      `${kernel.path} is a separate kernel: Secure Boot does not verify its initrd and its command line`,
     );
 }
 

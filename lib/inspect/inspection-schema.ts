@@ -139,7 +139,10 @@ const inspectionSchema = resultSchema<ImageInspection>()(
     firmware: z.array(firmware).describe('The firmware that it is made for, whether it boots or not.'),
     bios,
     efi,
-    serialConsole: z.boolean().optional().describe('Whether the kernel that is started is told of a serial console.'),
+    serialConsole: z
+      .boolean()
+      .optional()
+      .describe('Whether the kernel that is started has a serial console in its parameters.'),
     generations: z.array(generation),
     storePaths: count.optional().describe('How many paths the Nix store has.'),
     findings: findings.describe(
@@ -150,5 +153,5 @@ const inspectionSchema = resultSchema<ImageInspection>()(
 
 /** Of what `inspect --json` prints. */
 export function inspectionJsonSchema(): Record<string, unknown> {
-  return resultJsonSchema('what is on a disk image', inspectionSchema);
+  return resultJsonSchema('the content of a disk image', inspectionSchema);
 }

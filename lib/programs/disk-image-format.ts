@@ -97,7 +97,7 @@ async function askQemuImg(
   return info;
 }
 
-/** The file that holds the rest of a qcow2's content, as it is named there; undefined for what is no qcow2, or a whole one.
+/** The file that holds the rest of a qcow2's content, as it is named there; undefined if it is not a qcow2 or is complete.
  *  @throws {ToolFailedError} when qemu-img does not answer. Runs: qemu-img. */
 export async function backingFileOf(file: string): Promise<string | undefined> {
   const { size } = await stat(file);

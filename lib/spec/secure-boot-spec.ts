@@ -19,7 +19,7 @@ export const secureBootSpec = z.strictObject({
   /** Keys that are enrolled beside `key`; default: `key` itself. */
   platformKey: keyPair.optional(),
   keyExchangeKey: keyPair.optional(),
-  /** The GUID of whoever owns the keys. */
+  /** The GUID of the keys' owner. */
   owner: guid.optional(),
   /** systemd's EFI stub for "uki"; default: the one of the system's own systemd, or of this host. */
   stub: path.optional(),

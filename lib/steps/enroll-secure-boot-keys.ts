@@ -21,7 +21,7 @@ const STEP = 'enrollSecureBootKeys';
 const schema = z.object({
   /** A store of EFI variables without keys: the OVMF_VARS.fd of a firmware package, or what writeEfiVariables wrote. */
   variables: path,
-  /** The file to write; one that is there is replaced, also the store itself. */
+  /** The file to write; an existing one is replaced, even the store itself. */
   target: path,
   /** The certificate of the platform key (PK), in PEM. Its owner may replace all other keys. */
   platformKey: path,
@@ -40,7 +40,7 @@ const schema = z.object({
         .default([]),
     })
     .optional(),
-  /** The GUID of whoever owns the keys; sbctl keeps it in a file GUID. */
+  /** The GUID of the keys' owner; sbctl keeps it in a file GUID. */
   owner: guid.default('7b2a9d0e-53c1-4d8a-9d1c-6f0b54e3a1c7'),
 });
 

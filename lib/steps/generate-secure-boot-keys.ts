@@ -35,7 +35,7 @@ export interface GeneratedSecureBootKeys {
   readonly keyExchangeKey: SecureBootKeyFiles;
   /** The pair that signs programs. */
   readonly db: SecureBootKeyFiles;
-  /** The GUID of whoever owns the keys. */
+  /** The GUID of the keys' owner. */
   readonly owner: string;
 }
 
@@ -54,7 +54,7 @@ export const generateSecureBootKeys: Step<GenerateSecureBootKeysOptions, Generat
     const there = await readdir(directory).catch(() => []);
     if (there.length > 0)
       throw new InvalidOptionsError(STEP, [
-        { path: 'directory', message: `${directory} is not empty: keys that are there are not replaced` },
+        { path: 'directory', message: `${directory} is not empty: existing keys are not replaced` },
       ]);
   },
   detail: ({ directory }) => directory,

@@ -22,7 +22,7 @@ const schema = z.object({
   deviceTree: path.optional(),
   /** The kernel's version, as `uname -r` prints it. */
   kernelVersion: z.string().optional(),
-  /** The file to write; one that is there is replaced. */
+  /** The file to write; an existing one is replaced. */
   target: path,
 });
 

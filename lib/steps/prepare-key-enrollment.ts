@@ -21,7 +21,7 @@ const schema = z.object({
   platformKey: pair,
   keyExchangeKey: pair,
   db: pair,
-  /** The GUID of whoever owns the keys. */
+  /** The GUID of the keys' owner. */
   owner: guid.default('7b2a9d0e-53c1-4d8a-9d1c-6f0b54e3a1c7'),
   /** Seconds since 1970: the time in the signatures. Default: when the platform key's certificate becomes valid. */
   timestamp: timestamp.optional(),

@@ -95,7 +95,7 @@ async function list(path: string): Promise<BootDirectory> {
   return { path, files: new Map(names.sort().map((name) => [name.toLowerCase(), name])) };
 }
 
-/** Undefined for what is not an EFI program. */
+/** Undefined if it is not an EFI program. */
 async function programKind(file: string) {
   await using handle = await open(file);
   const read = (offset: number, bytes: number): Promise<Buffer> => readAt(handle, offset, bytes);

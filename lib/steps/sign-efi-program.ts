@@ -11,7 +11,7 @@ const STEP = 'signEfiProgram';
 const schema = z.object({
   /** An EFI program: a boot loader, a kernel with an EFI stub, a UKI. */
   program: path,
-  /** The file to write; one that is there is replaced, also the program itself. */
+  /** The file to write; an existing one is replaced, even the program itself. */
   target: path,
   /** A private key in PEM, without a passphrase. */
   key: path,
@@ -37,7 +37,7 @@ export interface SignedEfiProgram {
 /** Signs an EFI program for Secure Boot. A program that is signed already gets a second signature, unless it has one by this
  *  certificate.
  *  @returns what was read back from the signed program.
- *  @throws {InvalidOptionsError} for what is not an EFI program, and for a key that does not belong to the certificate or
+ *  @throws {InvalidOptionsError} if the file is not an EFI program, and for a key that does not belong to the certificate or
  *  needs a passphrase.
  *  @see sbsign(1); faketime(1), because sbsign writes the time of the clock. Runs: faketime, sbsign. */
 export const signEfiProgram: Step<SignEfiProgramOptions, SignedEfiProgram> = defineStep({

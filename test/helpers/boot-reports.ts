@@ -38,19 +38,19 @@ export const GOOD_BOOT: BootReport = {
   systemdTimes: { firmwareMs: 1100, loaderMs: 900, kernelMs: 1900, initrdMs: 900, userspaceMs: 2100 },
   checks: [{ name: 'firmware mode', ok: true, message: 'no efi', durationMs: 200 }],
   ...{ failure: undefined, ignored: [], warnings: ['a warning'], reboots: 0, cleanShutdown: true },
-  typed: [{ keys: '\n', line: 'demo login: ', atMs: 8000, why: 'to see whether the login prompt comes again' }],
+  typed: [{ keys: '\n', line: 'demo login: ', atMs: 8000, why: 'to see whether the login prompt reappears' }],
   ...{ durationMs: 9500, waitedMs: 0, qemuVersion: '7.2', qemuArgv: ['qemu-system-x86_64', '-name', 'guest=x'] },
   ...{ console: healthyConsole('debian-12-bios'), logFile: 'console-bios.log' },
   screenshot: screenWith(40, 20, 200, 60),
 };
 
-// What a guest printed: it must stay text, wherever it lands.
+// What a guest printed: it must stay text, in every place.
 export const HOSTILE =
   '</pre></style></script><script>document.title = "owned"</script><img src=x onerror="document.title=1"> ]]> & "\u0000\u001b[31m\u202e';
 
 export const PANIC = '[    6.000000] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)';
 
-/** The end of a boot in the kernel, of an image that says hostile things wherever it can. */
+/** The end of a boot in the kernel, of an image that says hostile things in every place. */
 export const BAD_BOOT: BootReport = {
   ...GOOD_BOOT,
   ...{ image: `evil ${HOSTILE}`, firmware: 'efi', ok: false, screenshot: undefined, cleanShutdown: false },

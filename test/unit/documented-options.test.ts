@@ -5,7 +5,7 @@ import { packageFile } from '../../harness/cache-directory.ts';
 import { IMAGE_SPEC_DESCRIPTIONS, imageSpecSchema } from '../../lib/spec/image-spec.ts';
 import { documents } from '../helpers/code-blocks.ts';
 
-// Nothing that a user may write is without documentation, and the documents name nothing that is not there.
+// Nothing that a user may write is without documentation, and the documents name nothing that does not exist.
 
 const program = makeProgram('0', new AbortController().signal);
 const texts = documents().map(({ text }) => text);

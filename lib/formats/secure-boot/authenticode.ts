@@ -40,7 +40,7 @@ const MESSAGE_DIGEST = '1.2.840.113549.1.9.4';
 const SET = 0x31;
 const CONTEXT_SPECIFIC = 3;
 
-/** Reads the signatures of an EFI program and checks each. What is not a signature is left out.
+/** Reads the signatures of an EFI program and checks each. Entries that are not signatures are left out.
  *  @param check is called between reads; it may throw. */
 export async function readSignatures(
   read: ReadBytes,
@@ -119,7 +119,7 @@ function parseSignature(bytes: Buffer): ParsedSignature | undefined {
       signature: octets(signature),
     };
   } catch {
-    // Whatever is there, it is not a signature.
+    // It is not a signature.
     return undefined;
   }
 }
@@ -136,7 +136,7 @@ function setOf(block: Block | undefined): readonly Block[] {
   return block.valueBlock.value as Block[];
 }
 
-/** What is in the context-specific tag [number]. */
+/** The content of the context-specific tag [number]. */
 function context(block: Block | undefined, number: number): readonly Block[] {
   if (
     !(block instanceof Constructed) ||

@@ -43,7 +43,7 @@ test.each([
   'verify',
 ])('%s --json: fields are added, and none is removed or becomes another', async (command) => {
   const schema = await schemaOf(command);
-  // Add what is new to this file; a line that is taken from it breaks somebody's script.
+  // Add what is new to this file; a line that is taken from it breaks a user's script.
   const published = await readFile(packageFile(`test/fixtures/json-fields/${command}.txt`), 'utf8');
   expect(fieldsOf(schema)).toEqual(published.trimEnd().split('\n'));
   expect(JSON.stringify(schema)).not.toContain('additionalProperties');

@@ -41,7 +41,7 @@ test.each([
     JSON.stringify([{ ...BOOT, timeline: [{ stage: 'x', atMs: 0 }] }]),
     'at 0.timeline.0.stage',
   ],
-  ['a file that is not there', undefined, 'cannot be read: ENOENT'],
+  ['a missing file', undefined, 'cannot be read: ENOENT'],
 ])('verify --compare refuses %s before anything is booted', async (_, text, message) => {
   const file = join(await tempDirectory(), 'before.json');
   if (text !== undefined) await writeFile(file, text);

@@ -75,7 +75,7 @@ test('a bad image fails the job, with the cause in the summary', async () => {
     ...{ image: image.image, firmware: 'bios', arguments: '--check\nfalse' },
   });
   expect(exitCode).toBe(1);
-  // Only what stands behind the token is obeyed.
+  // The runner obeys only commands after the token.
   const [, token] = /^::stop-commands::(\S+)$/m.exec(printed) ?? [];
   expect(printed.split(`\n::${token}::\n`)[1]).toMatch(
     /^::error file=[^:]*nixos\.img,title=legacy BIOS%3A check-failed::false: [^\n]*\n/,

@@ -121,7 +121,7 @@ test('loopback ports are forwarded to the guest; an invalid port is refused befo
   expect(stderr.toString('utf8')).toMatch(/--credential \(number 1\)|--port \(number 1\): "22:ssh" is not HOST:GUEST/);
 });
 
-test('--keep, as docs/command-line.md has it: a second run goes on, and the image stays as it is', async () => {
+test('--keep, as docs/command-line.md has it: a second run continues, and the image stays as it is', async () => {
   const directory = await tempDirectory();
   await symlink(image.image, join(directory, 'nixos.img'));
   const before = await digest(image.image);

@@ -17,7 +17,7 @@ async function disk(name = 'nixos: a,b.img') {
   return { directory, file, image: await inspectDiskImage(file), keep: join(directory, 'kept: a,b.qcow2') };
 }
 
-test('a file that is not there is made, names its image, and is gone on with', async () => {
+test('a missing file is created, names its image, and is continued', async () => {
   const { file, image, keep } = await disk();
   await keptOverlay(keep, image);
   expect(JSON.parse(await run(['qemu-img', 'info', '--output=json', keep]))).toMatchObject({

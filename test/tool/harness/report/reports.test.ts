@@ -42,7 +42,7 @@ describe.each(PAGES)('the page of %s', (_, boots, options) => {
   test.each(VIEWS)('is accessible and fits: $width pixels, $colorScheme', async (view) => {
     const page = await openPage(await pageOf(boots, options), view);
     expect(await overflow(page)).toBe(0);
-    // What is folded is looked at too.
+    // Folded parts are inspected as well.
     await page.evaluate('for (const one of document.querySelectorAll("details")) one.open = true');
     expect(await overflow(page)).toBe(0);
     expect(await accessibilityViolations(page)).toEqual([]);

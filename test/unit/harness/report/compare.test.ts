@@ -31,7 +31,7 @@ test('what is within 20 %, or within half a second, is not marked', () => {
   }
 });
 
-test('the login, the checks behind it and a stage that did not end are no stages to compare', () => {
+test('the login, the checks after it and a stage that did not end are no stages to compare', () => {
   const now = { ...before, timeline: before.timeline.slice(0, 3), durationMs: 200_000 };
   const comparison = compareBoot([before], now);
   expect(comparison?.changes).toContainEqual({ what: 'kernel', beforeMs: 1900, nowMs: undefined, change: undefined });
