@@ -13,13 +13,17 @@ export interface InspectFlags {
   readonly deep?: boolean;
   readonly timeout?: number;
   readonly sarif?: string;
+  readonly efiVars?: string;
 }
 
 /** Says what is on an image. */
 export async function inspectCommand(image: string, flags: InspectFlags, signal: AbortSignal): Promise<number> {
   await checkWritable('inspect', { '--sarif': flags.sarif });
   const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
-  const inspection = await inspectImage({ image, deep: flags.deep, timeoutMs }, { signal });
+  const inspection = await inspectImage(
+    { image, deep: flags.deep, timeoutMs, efiVariables: flags.efiVars },
+    { signal },
+  );
   process.stdout.write(`${flags.json === true ? printableJson(inspection) : renderInspection(inspection)}\n`);
   if (flags.sarif !== undefined)
     await writeFile(flags.sarif, renderInspectionSarif({ ...inspection, image }, await packageVersion()));
@@ -77,7 +81,7 @@ function efiLines({ started, loaders, programs }: ImageInspection['efi']): strin
     const facts = [
       ...(program.kind === 'other' ? [] : [program.kind]),
       program.architecture,
-      ...(program.signed ? ['signed'] : []),
+      ...signatureWords(program),
       ...(program.complete ? [] : ['cut off']),
     ];
     return `${path} (${facts.join(', ')})`;
@@ -91,6 +95,15 @@ function efiLines({ started, loaders, programs }: ImageInspection['efi']): strin
       ? []
       : [`        also there: ${[...others.slice(0, 8).map(describe), ...more].join(', ')}`]),
   ];
+}
+
+/** The signers of a program, and what firmware with Secure Boot makes of that. */
+function signatureWords({ signed, signatures, trust }: ImageInspection['efi']['programs'][number]): string[] {
+  const words = signatures.map(({ signer, hashMatches, isAuthentic }) =>
+    hashMatches && isAuthentic ? `signed by ${signer}` : `changed after ${signer} signed it`,
+  );
+  const rest = signed && words.length === 0 ? ['signed'] : words;
+  return trust === undefined ? rest : [...rest, trust];
 }
 
 function tableName({ table, sectorBytes }: ImageInspection): string {

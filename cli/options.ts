@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import type { SecureBootOption } from '../harness/machine/machine-spec.ts';
 import { driverOf, IMAGE_FORMATS } from '../lib/formats/image-formats.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 
@@ -47,6 +48,35 @@ export function guestOptions(): Option[] {
       'a system credential of systemd, passed through SMBIOS; may be repeated',
     ).argParser(repeated),
   ];
+}
+
+/** Secure Boot that the firmware of a machine must enforce. */
+export function secureBootOptions(): Option[] {
+  return [
+    new Option(
+      '--secure-boot',
+      "boot with firmware that enforces Secure Boot, by the keys in --efi-vars, or else by its own, which are Microsoft's",
+    ),
+    new Option(
+      '--enroll <certificate...>',
+      'the same with the keys of these certificates (PEM) in the firmware, such as keys/db/db.pem',
+    ),
+    new Option(
+      '--setup-mode',
+      'the same with firmware that has no keys yet: the image must enroll them when it is booted',
+    ).conflicts(['enroll', 'efiVars']),
+  ];
+}
+
+export interface SecureBootFlags {
+  readonly secureBoot?: boolean;
+  readonly enroll?: readonly string[];
+  readonly setupMode?: boolean;
+}
+
+export function secureBootOf({ secureBoot, enroll, setupMode }: SecureBootFlags): SecureBootOption | undefined {
+  if (enroll !== undefined) return { enroll };
+  return setupMode === true ? 'setup-mode' : secureBoot;
 }
 
 /** `NAME=VALUE`, each given once or more.

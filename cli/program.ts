@@ -5,12 +5,13 @@ import { makeCommand } from './commands/declare.ts';
 import { diff } from './commands/diff.ts';
 import { doctor } from './commands/doctor.ts';
 import { inspect } from './commands/inspect.ts';
+import { keys } from './commands/keys.ts';
 import { run } from './commands/run.ts';
 import { schema } from './commands/schema.ts';
 import { verify } from './commands/verify.ts';
 import { aboutUnknownCommand } from './unknown-command.ts';
 
-const COMMANDS = [build, verify, inspect, diff, schema, run, doctor, completion];
+const COMMANDS = [build, verify, inspect, diff, schema, run, doctor, completion, keys];
 
 /** The command line: every command, its arguments and its help.
  *  @param signal ends what a command does, in order. */

@@ -7,9 +7,9 @@ import { architectureFor } from '../harness/verify/verify-boot.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT, ReaderGone } from './exit-codes.ts';
-import { parseCredentials } from './options.ts';
+import { parseCredentials, type SecureBootFlags, secureBootOf } from './options.ts';
 
-interface RunFlags {
+interface RunFlags extends SecureBootFlags {
   readonly firmware?: 'bios' | 'efi';
   readonly memory?: number;
   readonly diskInterface?: DiskInterface;
@@ -30,7 +30,9 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
   const credentials = parseCredentials('run', flags.credential ?? []);
   const forwardPorts = (flags.port ?? []).map(parsePort);
   const inspection = await inspectImage({ image }, { signal });
-  const firmware = flags.firmware ?? inspection.firmware.at(0);
+  // Only EFI has Secure Boot.
+  const preset = secureBootOf(flags) === undefined ? inspection.firmware.at(0) : 'efi';
+  const firmware = flags.firmware ?? preset;
   if (firmware === undefined)
     throw new InvalidOptionsError(
       'run',
@@ -46,6 +48,7 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
       diskInterface: flags.diskInterface,
       accelerator: flags.accel,
       efiVariables: flags.efiVars,
+      secureBoot: secureBootOf(flags),
       kernelParameters: flags.kernelParameters,
       ...{ credentials, forwardPorts, overlay: flags.keep },
     },

@@ -77,6 +77,8 @@ function makeOption(name: Name, kind: z.core.$ZodType, preset: unknown): Option 
       `--${flag} <json>`,
       `${description}; a JSON object, or an array of them; may be repeated`,
     ).argParser(jsonObjects);
+  if (kind instanceof z.ZodObject)
+    return new Option(`--${flag} <json>`, `${description}; a JSON object`).argParser(jsonObject);
   if (kind instanceof z.ZodArray)
     return new Option(`--${flag} <${PLACEHOLDERS.get(kind.element) ?? 'word'}...>`, description);
   return new Option(`--${flag} <${PLACEHOLDERS.get(kind) ?? (flag.includes('size') ? 'size' : 'text')}>`, description);
@@ -89,6 +91,13 @@ function jsonObjects(text: string, before: readonly unknown[] = []): unknown[] {
   if (objects.some((one) => typeof one !== 'object' || one === null))
     throw new InvalidArgumentError('must be a JSON object, or an array of them');
   return [...before, ...objects];
+}
+
+function jsonObject(text: string): unknown {
+  const value = parseJson(text);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new InvalidArgumentError('must be a JSON object');
+  return value;
 }
 
 function parseJson(text: string): unknown {

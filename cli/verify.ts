@@ -17,12 +17,12 @@ import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { readEarlierRun } from './earlier-run.ts';
 import { EXIT } from './exit-codes.ts';
-import { parseCredentials } from './options.ts';
+import { parseCredentials, type SecureBootFlags, secureBootOf } from './options.ts';
 import { checkWritable } from './output-files.ts';
 import { Progress } from './progress.ts';
 import { packageVersion } from './version.ts';
 
-export interface VerifyFlags {
+export interface VerifyFlags extends SecureBootFlags {
   readonly firmware?: readonly ('bios' | 'efi')[];
   readonly toplevel?: string;
   readonly check?: readonly string[];
@@ -83,7 +83,10 @@ export async function verifyImage(
   const answers = parseAnswers(flags.answer ?? []);
   const credentials = parseCredentials('verify', flags.credential ?? []);
   const inspection = await inspectImage({ image }, { signal });
-  const modes = flags.firmware ?? inspection.firmware;
+  const secureBoot = secureBootOf(flags);
+  // Only EFI has Secure Boot.
+  const isForEfi = secureBoot !== undefined && flags.firmware === undefined;
+  const modes = isForEfi ? (['efi'] as const) : (flags.firmware ?? inspection.firmware);
   if (modes.length === 0)
     throw new InvalidOptionsError(
       'verify',
@@ -104,6 +107,7 @@ export async function verifyImage(
         firmware,
         inspection,
         efiVariables: flags.efiVars,
+        secureBoot,
         kernelParameters: flags.kernelParameters,
         login: flags.login ? { user: flags.user, password: flags.password } : false,
         checks: [

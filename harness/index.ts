@@ -29,6 +29,7 @@ export type {
   MachineContext,
   MachineOptions,
   MachineSpec,
+  SecureBootOption,
   WaitOptions,
 } from './machine/machine-spec.ts';
 export type { Screen } from './machine/screen.ts';

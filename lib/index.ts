@@ -20,7 +20,7 @@ export {
 } from './formats/layouts.ts';
 export { removeTree } from './host-files/private-output.ts';
 export type { BiosBoot } from './inspect/bios-boot.ts';
-export type { EfiBoot } from './inspect/efi-boot.ts';
+export type { EfiBoot, InspectedProgram } from './inspect/efi-boot.ts';
 export type { FoundFilesystem } from './inspect/filesystems.ts';
 export type { Finding } from './inspect/finding.ts';
 export type { Generation } from './inspect/generations.ts';

@@ -16,6 +16,10 @@ export const inspect: Declaration = {
       '--timeout <seconds>',
       'skip whatever has not been looked at by then; default 60, with --deep 600',
     ).argParser(wholeNumber),
+    new Option(
+      '--efi-vars <file>',
+      'judge every EFI program by the Secure Boot keys in a store of EFI variables, such as OVMF_VARS.fd',
+    ),
     new Option('--json', 'print the result as JSON'),
     new Option('--sarif <file>', 'write what is wrong as SARIF 2.1.0, for services that show findings'),
   ],

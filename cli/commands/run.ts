@@ -1,5 +1,5 @@
 import { Argument, Option } from 'commander';
-import { firmwareOption, guestOptions, machineOptions, READ_FORMATS, repeated } from '../options.ts';
+import { firmwareOption, guestOptions, machineOptions, READ_FORMATS, repeated, secureBootOptions } from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const run: Declaration = {
@@ -14,6 +14,7 @@ export const run: Declaration = {
     ),
     ...machineOptions(),
     ...guestOptions(),
+    ...secureBootOptions(),
     new Option(
       '--port <host:guest>',
       'a TCP port of 127.0.0.1 that leads to one of the guest, such as 2222:22; may be repeated; default: no network',

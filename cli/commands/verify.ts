@@ -1,5 +1,13 @@
 import { Argument, Option } from 'commander';
-import { firmwareOption, guestOptions, machineOptions, READ_FORMATS, repeated, wholeNumber } from '../options.ts';
+import {
+  firmwareOption,
+  guestOptions,
+  machineOptions,
+  READ_FORMATS,
+  repeated,
+  secureBootOptions,
+  wholeNumber,
+} from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const verify: Declaration = {
@@ -22,6 +30,7 @@ export const verify: Declaration = {
       'limit for reaching the login prompt, and for each check; default: none, as long as the machine makes progress',
     ).argParser(wholeNumber),
     ...guestOptions(),
+    ...secureBootOptions(),
     new Option('--passphrase <passphrase>', 'typed where the boot asks for the passphrase of an encrypted disk'),
     new Option(
       '--passphrase-file <file>',

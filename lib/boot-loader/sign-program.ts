@@ -47,7 +47,7 @@ export async function signProgram(
 }
 
 /** Arguments of sbsign, under a clock that stands at a time. */
-export function signEfiProgramArgs(
+function signEfiProgramArgs(
   pair: Pick<SigningPair, 'keyFile' | 'certificateFile'>,
   target: string,
   program: string,

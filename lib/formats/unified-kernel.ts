@@ -16,7 +16,7 @@ export const UKI_SECTIONS = [
 ] as const;
 export type UkiSection = (typeof UKI_SECTIONS)[number];
 
-export interface PlacedSection {
+interface PlacedSection {
   readonly name: UkiSection;
   /** Where its content goes in the file. */
   readonly offsetBytes: number;

@@ -13,7 +13,7 @@ export interface SecureBootKeys {
   readonly dbx: SignatureDatabase;
 }
 
-export interface SignatureDatabase {
+interface SignatureDatabase {
   readonly certificates: readonly X509Certificate[];
   /** SHA-256 digests of programs, in lower-case hexadecimal digits. */
   readonly digests: ReadonlySet<string>;
