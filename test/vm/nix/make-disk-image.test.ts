@@ -119,7 +119,7 @@ test('a hook that fails fails the build', async () => {
     ...{ flavour: 'tiny', variant: 'none' },
     arguments: '{ additionalSpace = "16M"; copyChannel = false; postVM = "true; false"; }',
   });
-  await expect(build).rejects.toThrow(/postVM: status 1 of: false/);
+  await expect(build).rejects.toThrow(/postVM: exit status 1 of: false/);
 });
 
 test('a flake check boots the image of a configuration and keeps the report', async () => {
@@ -173,5 +173,5 @@ test('the package prints its version, and its tests pass', async () => {
     'zsh/site-functions/_nixos-disk-image',
     'fish/vendor_completions.d/nixos-disk-image.fish',
   ])
-    expect(await readFile(join(share, name), 'utf8'), name).toContain('--partition-table-type');
+    expect(await readFile(join(share, name), 'utf8'), name).toContain('partition-table-type');
 });
