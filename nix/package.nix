@@ -123,6 +123,7 @@ let
     buildPhase = ''
       runHook preBuild
       node node_modules/typescript/bin/tsc
+      cp harness/report/page/style.css harness/report/page/browser.js dist/harness/report/page/
       node dist/cli/manual.js
       npm_config_nodedir=${nodejs} npm rebuild node-pty --ignore-scripts=false --offline
       npm prune --omit=dev --omit=optional --ignore-scripts --offline --no-audit --no-fund
