@@ -1,35 +1,15 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { ARCHITECTURES, type Architecture } from '../harness/qemu/architecture.ts';
 import type { TimedBoot } from '../harness/report/compare.ts';
-import { BOOT_STAGES } from '../harness/verdict/stages.ts';
+import { bootReportSchema } from '../harness/verify/boot-report-schema.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 
-const milliseconds = z.number().nonnegative();
-
-/** What a comparison reads of the output of `verify --json`; what else is in it may be of another version. */
+/** The fields of the output of `verify --json` that a comparison reads; the other fields may be of another version. */
 const earlierSchema = z
   .array(
-    z.object({
-      image: z.string(),
-      firmware: z.enum(['bios', 'efi', 'direct']),
-      architecture: z.enum(Object.keys(ARCHITECTURES) as Architecture[]),
-      accelerator: z.enum(['kvm', 'tcg']),
-      timeline: z.array(z.object({ stage: z.enum(BOOT_STAGES), atMs: milliseconds })),
-      durationMs: milliseconds,
-      kernelTimes: z.object({ startedAtMs: milliseconds, userspaceMs: milliseconds }).optional(),
-      systemdTimes: z
-        .object({
-          firmwareMs: milliseconds.optional(),
-          loaderMs: milliseconds.optional(),
-          kernelMs: milliseconds,
-          initrdMs: milliseconds.optional(),
-          userspaceMs: milliseconds.optional(),
-        })
-        .transform(({ firmwareMs, loaderMs, kernelMs, initrdMs, userspaceMs }) => ({
-          ...{ firmwareMs, loaderMs, kernelMs, initrdMs, userspaceMs },
-        }))
-        .optional(),
+    bootReportSchema.pick({
+      ...{ image: true, firmware: true, architecture: true, accelerator: true, timeline: true, durationMs: true },
+      ...{ kernelTimes: true, systemdTimes: true },
     }),
   )
   .min(1);
@@ -46,11 +26,17 @@ export async function readEarlierRun(file: string): Promise<TimedBoot[]> {
     throw wrong(`${file} cannot be read: ${cause instanceof Error ? cause.message : cause}`, cause);
   });
   const parsed = earlierSchema.safeParse(jsonOf(text));
-  if (parsed.success) return parsed.data;
+  if (parsed.success)
+    return parsed.data.map(({ systemdTimes, ...boot }) => ({
+      ...boot,
+      systemdTimes: systemdTimes && { ...NO_TIMES, ...systemdTimes },
+    }));
   const [issue] = parsed.error.issues;
   const where = issue === undefined || issue.path.length === 0 ? '' : ` at ${issue.path.join('.')}`;
   throw wrong(`${file} is not what verify --json writes${where}`, parsed.error);
 }
+
+const NO_TIMES = { firmwareMs: undefined, loaderMs: undefined, initrdMs: undefined, userspaceMs: undefined };
 
 /** Undefined for what is not JSON, which no schema takes. */
 function jsonOf(text: string): unknown {

@@ -1,19 +1,8 @@
-import { KERNEL_PREFIX } from '../verdict/stages.ts';
-import type { BootFailure, BootReport } from '../verify/boot-report.ts';
-
-/** Shorter ones are in every sentence. */
-const SHORTEST = 6;
-
-const OF_KERNEL = new RegExp(KERNEL_PREFIX);
-
-/** What the console showed at the end of a boot that failed, and which line of it the cause quotes: its index, or undefined. */
-export function failedConsole(
-  { console }: BootReport,
-  { cause, lastLines }: BootFailure,
-): { readonly lines: readonly string[]; readonly decisive: number | undefined } {
-  const lines = lastLines.length > 0 ? lastLines : console;
-  const quoted = lines.map((line) => line.replace(OF_KERNEL, '').trim());
-  const longest = Math.max(...quoted.map((line) => (cause.includes(line) ? line.length : 0)), 0);
-  const decisive = quoted.findLastIndex((line) => line.length === longest && cause.includes(line));
-  return { lines, decisive: longest < SHORTEST ? undefined : decisive };
+/** Returns the index of the line of a console that decided a verdict; undefined if the console does not have it. It is the last one
+ *  that contains the text, because an earlier line may quote it. */
+export function findDecisive(console: readonly string[], line: string | undefined): number | undefined {
+  const wanted = line?.trim() ?? '';
+  if (wanted === '') return undefined;
+  const index = console.findLastIndex((one) => one.includes(wanted));
+  return index < 0 ? undefined : index;
 }

@@ -6,7 +6,7 @@ import type { ImageInspection } from '../../lib/inspect/inspect-image.ts';
 import { FAILURE_PATTERNS } from '../verdict/failures.ts';
 import { QUESTIONS } from '../verdict/questions.ts';
 import type { BootReport, IgnoredFailure } from '../verify/boot-report.ts';
-import { failedConsole } from './decisive-line.ts';
+import { findDecisive } from './decisive-line.ts';
 import { firmwareName } from './words.ts';
 
 type Result = SarifResultBuilder['result'];
@@ -43,7 +43,8 @@ export function renderInspectionSarif({ image, findings }: ImageInspection, vers
 function failureOf(report: BootReport, artifacts: Artifact[]): Result[] {
   const { failure, image, firmware } = report;
   if (failure === undefined) return [];
-  const { lines, decisive } = failedConsole(report, failure);
+  const lines = failure.lastLines.length > 0 ? failure.lastLines : report.console;
+  const decisive = findDecisive(lines, failure.line);
   // The console has no file of its own: it is in the report, and its lines are counted there.
   const index = artifacts.push({
     description: { text: `the end of the console, ${firmwareName(report)}` },

@@ -7,7 +7,7 @@ const milliseconds = z.number().min(0);
 const lines = z.array(z.string());
 const stage = z.enum(BOOT_STAGES);
 
-const bootReportSchema = resultSchema<BootReport>()(
+export const bootReportSchema = resultSchema<BootReport>()(
   z.object({
     image: z.string(),
     firmware: z.enum(['bios', 'efi', 'direct']),

@@ -1,5 +1,6 @@
 import { kernelStamp } from '../../verdict/kernel-clock.ts';
 import { StageTracker } from '../../verdict/stages.ts';
+import { findDecisive } from '../decisive-line.ts';
 
 export interface ConsoleLine {
   /** From 1, in the report's console. */
@@ -78,14 +79,6 @@ export function excerptConsole(
     });
   }
   return { sections, omitted, decisive: decisive === undefined ? undefined : decisive + 1 };
-}
-
-/** The last line that has it: what was printed first may be quoted. */
-function findDecisive(console: readonly string[], line: string | undefined): number | undefined {
-  const wanted = line?.trim() ?? '';
-  if (wanted === '') return undefined;
-  const index = console.findLastIndex((one) => one.includes(wanted));
-  return index < 0 ? undefined : index;
 }
 
 function chooseLines(console: readonly string[], decisive: number | undefined, room: ConsoleRoom): ReadonlySet<number> {

@@ -36,7 +36,7 @@ test('a failure is a result at the image, with its rule and the line of the cons
     ...badReport,
     image: 'images/a b#c.img',
     failure: {
-      ...{ name: 'kernel-panic-no-root', stage: 'kernel', lastLines: ['one', line, 'three'] },
+      ...{ name: 'kernel-panic-no-root', stage: 'kernel', lastLines: ['one', line, 'three'], line },
       cause: 'the kernel has no root: Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)',
     },
   };
@@ -77,7 +77,8 @@ test('findings of an image that was not booted', () => {
 
 test('whatever a guest prints stays text', () => {
   const line = 'SARIF_BUILDER_INVALID \u0000\ud800 </script>';
-  const report = { ...badReport, failure: { name: 'hang', stage: 'init', cause: `hangs: ${line}`, lastLines: [line] } };
+  const failure = { name: 'hang', stage: 'init', cause: `hangs: ${line}`, lastLines: [line], line };
+  const report = { ...badReport, failure };
   const { results } = parsed(renderBootSarif([report], '1.2.3'));
   expect(results[0].relatedLocations[0].physicalLocation.region.snippet.text).toBe(line);
 });
