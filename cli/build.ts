@@ -84,12 +84,14 @@ async function startContainer(
   specification: Record<string, unknown>,
   out: string,
 ): Promise<ContainerExecutor> {
-  const { store, contents, ...files } = parseImageSpec(specification);
+  const { store, contents, secureBoot, ...files } = parseImageSpec(specification);
+  const pairs = [secureBoot, secureBoot?.platformKey, secureBoot?.keyExchangeKey];
   // The engine would make what is missing, as root.
   await mkdir(out, { recursive: true });
   const directories = [
     ...(store === undefined ? [] : [store]),
     ...[files.closureInfo, files.configFile, files.efiVariables, ...contents.map(({ source }) => source)]
+      .concat(pairs.flatMap((pair) => (pair === undefined ? [] : [pair.key, pair.certificate])))
       .filter((file) => file !== undefined)
       .map((file) => dirname(resolve(file))),
   ];

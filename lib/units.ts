@@ -64,6 +64,11 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`;
 }
 
+/** Formats a time in UTC: `"2026-01-31 12:00:00"`. @param seconds since 1970 */
+export function formatTime(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);
+}
+
 /** Formats a duration for display: `"340 ms"`, `"4.2 s"`, `"2 min 5 s"`. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;

@@ -1,6 +1,8 @@
 import { copyFile, readFile } from 'node:fs/promises';
 import { readVariables } from '../../lib/formats/efi-variables.ts';
 import { secureBootKeys } from '../../lib/formats/secure-boot/trust.ts';
+import { requireFile } from '../../lib/host-files/given-paths.ts';
+import { readCertificate } from '../../lib/host-files/signing-pair.ts';
 import { InvalidOptionsError } from '../../lib/run/errors.ts';
 import { enrollSecureBootKeys } from '../../lib/steps/enroll-secure-boot-keys.ts';
 import type { Architecture } from '../qemu/architecture.ts';
@@ -25,6 +27,7 @@ export async function setUpUefi(
   { secureBoot, efiVariables }: Given,
   architecture: Architecture,
 ): Promise<UefiSetup> {
+  if (efiVariables !== undefined) await requireFile(step, efiVariables, 'efiVariables');
   const hasKeys = efiVariables !== undefined && (await hasPlatformKey(efiVariables));
   const isWanted = secureBoot ?? hasKeys;
   if (isWanted === false && hasKeys)
@@ -42,6 +45,7 @@ export async function setUpUefi(
   const firmware = await findUefiFirmware({ architecture, secureBoot: wanted });
   const template = efiVariables ?? firmware.variablesTemplate;
   const enroll = typeof isWanted === 'object' ? isWanted.enroll : [];
+  for (const [index, file] of enroll.entries()) await readCertificate(step, file, `secureBoot.enroll[${index}]`);
   const [platformKey] = enroll;
   return {
     ...{ firmware, secureBoot: true },
@@ -54,6 +58,6 @@ export async function setUpUefi(
 
 /** A store of another kind has none that is known. */
 async function hasPlatformKey(file: string): Promise<boolean> {
-  const variables = readVariables(await readFile(file).catch(() => Buffer.alloc(0)));
+  const variables = readVariables(await readFile(file));
   return variables !== undefined && !secureBootKeys(variables).isSetupMode;
 }

@@ -7,6 +7,7 @@ import { readAt } from '../host-files/read-at.ts';
 import type { SigningPair } from '../host-files/signing-pair.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
+import { formatTime } from '../units.ts';
 
 /** What signProgram runs. */
 export const SIGNING_TOOLS = ['faketime', 'sbsign'] as const;
@@ -53,9 +54,8 @@ function signEfiProgramArgs(
   program: string,
   seconds: number,
 ): string[] {
-  const time = new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);
   const keys = ['--key', resolve(pair.keyFile), '--cert', resolve(pair.certificateFile)];
-  return ['faketime', '-f', time, 'sbsign', ...keys, '--output', target, program];
+  return ['faketime', '-f', formatTime(seconds), 'sbsign', ...keys, '--output', target, program];
 }
 
 /** The signatures of a file; undefined if it is not an EFI program. */

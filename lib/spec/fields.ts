@@ -58,6 +58,9 @@ export const guid = z
     'must be a GUID such as "F222513B-DED1-49FA-B591-20CE86A2FE7F"',
   );
 
+/** The GUID that an entry of a Secure Boot database has for its owner; sbctl keeps one in its file GUID. */
+export const keyOwner = guid.default('7b2a9d0e-53c1-4d8a-9d1c-6f0b54e3a1c7');
+
 const labelOf = (filesystem: string, maxBytes: number) =>
   z
     .string()

@@ -1,20 +1,13 @@
 import type { X509Certificate } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import {
-  addVariables,
-  EFI_GLOBAL,
-  type EfiVariable,
-  IMAGE_SECURITY_DATABASE,
-  readVariables,
-} from '../formats/efi-variables.ts';
+import { EFI_GLOBAL, type EfiVariable, IMAGE_SECURITY_DATABASE } from '../formats/efi-variables.ts';
 import { signatureList } from '../formats/secure-boot/signature-list.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
-import { replaceFile } from '../host-files/private-output.ts';
 import { readCertificate } from '../host-files/signing-pair.ts';
+import { readVariableStore, writeVariableStore } from '../host-files/variable-store.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
-import { guid, path } from '../spec/fields.ts';
+import { keyOwner, path } from '../spec/fields.ts';
 
 const STEP = 'enrollSecureBootKeys';
 
@@ -41,7 +34,7 @@ const schema = z.object({
     })
     .optional(),
   /** The GUID of the keys' owner; sbctl keeps it in a file GUID. */
-  owner: guid.default('7b2a9d0e-53c1-4d8a-9d1c-6f0b54e3a1c7'),
+  owner: keyOwner,
 });
 
 export interface EnrollSecureBootKeysOptions extends z.input<typeof schema> {}
@@ -85,13 +78,8 @@ export const enrollSecureBootKeys: Step<EnrollSecureBootKeysOptions, EnrolledSec
   },
   detail: ({ target }) => target,
   async run(_step, { variables, target, dbx, owner }, keys) {
-    const store = await readFile(variables);
-    const known = readVariables(store);
-    if (known === undefined)
-      throw new UnexpectedStateError(STEP, `${variables} is not a store of EFI variables`, {
-        expected: 'a firmware volume with a store of authenticated variables, such as OVMF_VARS.fd',
-      });
-    const twice = known.find(({ name }) => name in keys);
+    const store = await readVariableStore(STEP, variables);
+    const twice = store.variables.find(({ name }) => name in keys);
     if (twice !== undefined)
       throw new UnexpectedStateError(STEP, `${variables} has a ${twice.name} already`, {
         expected: 'a store without Secure Boot keys',
@@ -114,12 +102,7 @@ export const enrollSecureBootKeys: Step<EnrollSecureBootKeysOptions, EnrolledSec
       { name: 'SecureBootEnable', vendor: SECURE_BOOT_ENABLE, attributes: BOOT_SERVICE, data: Buffer.from([1]) },
       { name: 'CustomMode', vendor: CUSTOM_MODE, attributes: BOOT_SERVICE, data: Buffer.from([0]) },
     ];
-    const written = addVariables(store, added);
-    if (written === undefined)
-      throw new UnexpectedStateError(STEP, `the keys do not fit into ${variables}`, {
-        expected: 'a store with more space',
-      });
-    await replaceFile(target, (partial) => writeFile(partial, written));
+    await writeVariableStore(STEP, store, added, target);
     return { target, variables: added.map(({ name }) => name) };
   },
 });

@@ -9,7 +9,8 @@ import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { readSigningPair, type SigningPair } from '../host-files/signing-pair.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
-import { guid, path, timestamp } from '../spec/fields.ts';
+import { keyOwner, path, timestamp } from '../spec/fields.ts';
+import { formatTime } from '../units.ts';
 
 const STEP = 'prepareKeyEnrollment';
 
@@ -22,7 +23,7 @@ const schema = z.object({
   keyExchangeKey: pair,
   db: pair,
   /** The GUID of the keys' owner. */
-  owner: guid.default('7b2a9d0e-53c1-4d8a-9d1c-6f0b54e3a1c7'),
+  owner: keyOwner,
   /** Seconds since 1970: the time in the signatures. Default: when the platform key's certificate becomes valid. */
   timestamp: timestamp.optional(),
 });
@@ -80,9 +81,8 @@ async function sign(
   },
 ): Promise<void> {
   const { name, signer, owner, seconds, list, target } = given;
-  const time = new Date(seconds * 1000).toISOString().replace('T', ' ').slice(0, 19);
   const keys = ['-k', resolve(signer.key), '-c', resolve(signer.certificate)];
-  await step.run(['sign-efi-sig-list', '-g', owner, '-t', time, ...keys, name, list, target], {
+  await step.run(['sign-efi-sig-list', '-g', owner, '-t', formatTime(seconds), ...keys, name, list, target], {
     env: { TZ: 'UTC' },
     what: `cannot sign the update of ${name}`,
   });

@@ -1,8 +1,8 @@
-import { readFile, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { addVariables, EFI_GLOBAL, type EfiVariable, NON_VOLATILE, readVariables } from '../formats/efi-variables.ts';
+import { EFI_GLOBAL, type EfiVariable, NON_VOLATILE } from '../formats/efi-variables.ts';
 import { efiGuidBytes } from '../formats/guid.ts';
 import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
+import { readVariableStore, writeVariableStore } from '../host-files/variable-store.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
 import { guid, path } from '../spec/fields.ts';
@@ -54,30 +54,18 @@ export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineSte
   },
   detail: ({ target }) => target,
   async run(_step, { template, target, bootEntries }) {
-    const store = await readFile(template);
-    const known = readVariables(store);
-    if (known === undefined)
-      throw new UnexpectedStateError(STEP, `${template} is not a store of EFI variables`, {
-        expected: 'a firmware volume with a store of authenticated variables, such as OVMF_VARS.fd',
-      });
-    if (known.length > 0)
+    const store = await readVariableStore(STEP, template);
+    if (store.variables.length > 0)
       throw new UnexpectedStateError(STEP, `${template} is not empty`, { expected: 'a store without variables' });
     const global = (name: string, data: Buffer): EfiVariable => ({
       ...{ name, data, vendor: EFI_GLOBAL, attributes: NON_VOLATILE },
     });
-    const written = addVariables(store, [
-      ...bootEntries.map((entry, index) =>
-        global(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
-      ),
-      ...(bootEntries.length === 0
-        ? []
-        : [global('BootOrder', Buffer.from(Uint16Array.from(bootEntries.keys()).buffer))]),
-    ]);
-    if (written === undefined)
-      throw new UnexpectedStateError(STEP, `the boot entries do not fit into ${template}`, {
-        expected: 'a store with more space',
-      });
-    await writeFile(target, written);
+    const entries = bootEntries.map((entry, index) =>
+      global(`Boot${index.toString(16).toUpperCase().padStart(4, '0')}`, loadOption(entry)),
+    );
+    const order = Buffer.from(Uint16Array.from(bootEntries.keys()).buffer);
+    const added = entries.length === 0 ? [] : [...entries, global('BootOrder', order)];
+    await writeVariableStore(STEP, store, added, target);
   },
 });
 
