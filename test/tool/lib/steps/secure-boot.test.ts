@@ -10,6 +10,7 @@ import { makeUki } from '../../../../lib/steps/make-uki.ts';
 import { prepareKeyEnrollment } from '../../../../lib/steps/prepare-key-enrollment.ts';
 import { signEfiProgram } from '../../../../lib/steps/sign-efi-program.ts';
 import { demoImage } from '../../../helpers/demo-image.ts';
+import { HOSTILE_NAMES } from '../../../helpers/hostile-names.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
@@ -62,6 +63,19 @@ describe('signEfiProgram', () => {
       /encrypted with a passphrase/,
     );
   });
+});
+
+test.each(HOSTILE_NAMES)('a program, its key and its image may be called %j', async (name) => {
+  const directory = join(await tempDirectory(), name);
+  const { db } = await generateSecureBootKeys({ directory });
+  const [stub, kernel] = [join(SYSTEMD, 'linuxx64.efi.stub'), join(SYSTEMD, 'systemd-bootx64.efi')];
+  const target = join(directory, name);
+  await makeUki({ stub, kernel, osRelease: 'ID=x\n', target });
+  await signEfiProgram({ program: target, target, ...db });
+  await enrollSecureBootKeys({ variables: VARIABLES, target, platformKey: db.certificate, db: [db.certificate] });
+  await prepareKeyEnrollment({ directory, platformKey: db, keyExchangeKey: db, db });
+  expect((await readdir(join(directory, 'loader/keys/auto'))).length).toBe(3);
+  expect(await readdir(directory)).not.toContain('ran');
 });
 
 test('a unified kernel image has its sections, is the same each time, and can be signed', async () => {
@@ -151,6 +165,17 @@ test('inspect names the signers of a program, and what firmware with given keys 
   expect(good.efi.programs.map(({ trust }) => trust)).toEqual(good.efi.programs.map(() => 'trusted'));
   expect(good.efi.programs[0]?.signatures).toMatchObject([{ signer: 'CN=nixos-disk-image db', hashMatches: true }]);
   expect(good.efi.bootEntries.every(({ linux }) => linux.startsWith('EFI/Linux/'))).toBe(true);
+  const digest = await authenticodeDigest(image, good.partitions.find(({ purpose }) => purpose === 'esp')?.offsetBytes);
+  for (const dbx of [{ certificates: [db.certificate] }, { digests: [digest] }]) {
+    const target = join(directory, 'revoked.fd');
+    const { certificate } = db;
+    await enrollSecureBootKeys({ variables: VARIABLES, target, platformKey: certificate, db: [certificate], dbx });
+    const { findings } = await inspectImage({ image, efiVariables: target });
+    expect(findings[0]).toMatchObject({
+      code: 'secure-boot-revoked',
+      message: expect.stringMatching(/BOOTX64\.EFI.*dbx/),
+    });
+  }
   const other = await inspectImage({ image, efiVariables: stores[1] });
   expect(other.findings.map(({ code }) => code)).toEqual(['secure-boot-untrusted', 'secure-boot-untrusted']);
   const changed = join(directory, 'changed.img');
@@ -168,3 +193,12 @@ test('inspect names the signers of a program, and what firmware with given keys 
   expect(found.findings.map(({ code }) => code)).toEqual(['secure-boot-changed']);
   expect((await inspectImage({ image: changed })).findings.map(({ code }) => code)).toEqual(['signature-invalid']);
 });
+
+/** What hash-to-efi-sig-list(1) says of the loader of an image. */
+async function authenticodeDigest(image: string, offsetBytes: number | undefined): Promise<string> {
+  const directory = await tempDirectory();
+  const loader = join(directory, 'loader.efi');
+  await run(['mcopy', '-i', `${image}@@${offsetBytes}`, '::/EFI/BOOT/BOOTX64.EFI', loader]);
+  const said = await run(['hash-to-efi-sig-list', loader, join(directory, 'list')]);
+  return /HASH IS ([0-9a-f]{64})/.exec(said)?.[1] ?? '';
+}
