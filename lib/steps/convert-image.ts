@@ -36,11 +36,12 @@ export interface ConvertedImage {
   readonly allocatedBytes: number;
 }
 
-/** Arguments of qemu-img: runs of zeros of 4 KiB become holes. */
+/** Arguments of qemu-img: runs of zeros of 4 KiB become holes, and it says how far it is. */
 export function convertImageArgs(source: string, target: string, format: ImageFormat): string[] {
   return [
     'qemu-img',
     'convert',
+    '-p',
     '-f',
     'raw',
     '-O',
@@ -51,6 +52,12 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
     source,
     target,
   ];
+}
+
+/** The last percentage in what qemu-img prints: `    (12.50/100%)`. */
+function progressOf(text: string): number | undefined {
+  const percent = [...text.matchAll(/\((\d{1,3}\.\d\d)\/100%\)/g)].at(-1)?.[1];
+  return percent === undefined ? undefined : Number(percent);
 }
 
 /** Converts a raw image to one of make-disk-image's formats, or to another that qemu-img writes; what is sparse stays sparse.
@@ -76,7 +83,14 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
     // Under a private name until it is whole: a target that is there is replaced only by a finished one.
     const partial = join(dirname(target), `.nixos-disk-image-${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
-      await step.run(convertImageArgs(source, partial, format), { what: `cannot convert ${source} to ${format}` });
+      const totalBytes = (await stat(source)).blocks * SECTOR_BYTES;
+      await step.run(convertImageArgs(source, partial, format), {
+        what: `cannot convert ${source} to ${format}`,
+        onStdout(chunk) {
+          const percent = progressOf(chunk.toString('latin1'));
+          if (percent !== undefined) step.progress((totalBytes * percent) / 100, totalBytes);
+        },
+      });
     } catch (error) {
       await rm(partial, { force: true });
       throw error;

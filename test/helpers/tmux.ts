@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { expect, onTestFailed, onTestFinished } from 'vitest';
+import { quoteForDisplay } from '../../lib/run/errors.ts';
 import { run } from './run.ts';
 
 /** A program in a terminal of tmux, as a person has it. */
@@ -13,7 +14,8 @@ export interface Terminal {
   /** Waits until the screen shows what matches, and returns it. Fails when the program ends before. */
   until(pattern: RegExp): Promise<string>;
   screen(): Promise<string>;
-  resize(columns: number, rows: number): Promise<void>;
+  /** Writes down what the program prints from now on, byte for byte. */
+  record(file: string): Promise<void>;
 }
 
 interface TerminalOptions {
@@ -56,7 +58,7 @@ export async function openTerminal(
     type: async (text) => void (await tmux('send-keys', '-l', '--', text)),
     press: async (...keys) => void (await tmux('send-keys', '--', ...keys)),
     screen,
-    resize: async (width, height) => void (await tmux('resize-window', '-x', `${width}`, '-y', `${height}`)),
+    record: async (file) => void (await tmux('pipe-pane', '-O', `exec cat > ${quoteForDisplay(file)}`)),
     async until(pattern) {
       waitedFor = `${pattern}`;
       for (;;) {

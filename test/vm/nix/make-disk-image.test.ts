@@ -173,5 +173,5 @@ test('the package answers with its version, and its tests pass', async () => {
     'zsh/site-functions/_nixos-disk-image',
     'fish/vendor_completions.d/nixos-disk-image.fish',
   ])
-    expect(await readFile(join(share, name), 'utf8'), name).toContain('--partition-table-type');
+    expect(await readFile(join(share, name), 'utf8'), name).toContain('partition-table-type');
 });
