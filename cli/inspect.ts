@@ -2,6 +2,7 @@ import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image
 import type { InspectedPartition } from '../lib/inspect/inspected-partition.ts';
 import { printable, printableJson } from '../lib/printable.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
+import { coloured } from './colours.ts';
 import { EXIT } from './exit-codes.ts';
 
 export interface InspectFlags {
@@ -14,7 +15,7 @@ export interface InspectFlags {
 export async function inspectCommand(image: string, flags: InspectFlags, signal: AbortSignal): Promise<number> {
   const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
   const inspection = await inspectImage({ image, deep: flags.deep, timeoutMs }, { signal });
-  process.stdout.write(`${flags.json === true ? printableJson(inspection) : renderInspection(inspection)}\n`);
+  process.stdout.write(`${flags.json === true ? printableJson(inspection) : coloured(renderInspection(inspection))}\n`);
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;
 }
 

@@ -2,6 +2,7 @@ import cliTruncate from 'cli-truncate';
 import ora, { type Ora } from 'ora';
 import type { StepEvent } from '../lib/run/step.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
+import { hasColours } from './colours.ts';
 import { type Transfer, transferText } from './transfer.ts';
 
 /** Whether a line can be drawn over again: not on a terminal without a size, such as Nix gives to a build. */
@@ -84,7 +85,12 @@ export class Progress {
     this.#transfer = undefined;
     this.#startedAt = performance.now();
     if (!this.#terminal || this.#shown === 'failures') return;
-    this.#spinner = ora({ text: this.#cut(text), stream: process.stderr, discardStdin: false }).start();
+    this.#spinner = ora({
+      text: this.#cut(text),
+      // chalk, which colours the sign, does not know NO_COLOR.
+      color: hasColours(process.stderr) ? 'cyan' : false,
+      ...{ stream: process.stderr, discardStdin: false },
+    }).start();
     this.#timer = setInterval(() => this.#draw(), 200);
   }
 
@@ -106,7 +112,7 @@ export class Progress {
     return (process.stderr.columns ?? Number.POSITIVE_INFINITY) - SIGN_COLUMNS;
   }
 
-  /** On one line: the text without its end where there is no room for it, and what comes behind. */
+  /** On one line: the text without its end where it does not fit, and what comes behind. */
   #cut(text: string, behind = ''): string {
     if (!this.#terminal) return `${text}${behind}`;
     return `${cliTruncate(text, Math.max(1, this.#columns - behind.length))}${behind}`;

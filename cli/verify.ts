@@ -14,6 +14,7 @@ import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
+import { coloured } from './colours.ts';
 import { EXIT } from './exit-codes.ts';
 import { parseCredentials } from './options.ts';
 import { Progress } from './progress.ts';
@@ -123,7 +124,7 @@ export async function verifyImage(
     if (report.ok) progress.succeed(`boot  ${firmware}`);
     else progress.fail();
     reports.push(report);
-    if (!asJson) process.stdout.write(`${renderText(report)}\n`);
+    if (!asJson) process.stdout.write(`${coloured(renderText(report))}\n`);
   }
   return reports;
 }
