@@ -6,6 +6,7 @@ import { STEPS } from '../lib/all-steps.ts';
 import { DiskImageError } from '../lib/run/errors.ts';
 import { localExecutor } from '../lib/run/local-executor.ts';
 import { findTool, TOOLS, type Tool } from '../lib/run/tools.ts';
+import { coloured } from './colours.ts';
 import { EXIT } from './exit-codes.ts';
 
 interface ToolReport {
@@ -36,7 +37,7 @@ export async function doctorCommand(flags: { readonly json?: boolean }): Promise
   process.stdout.write(
     flags.json === true
       ? `${JSON.stringify(asJson(diagnosis, good), undefined, 2)}\n`
-      : `${asText(diagnosis).join('\n')}\n`,
+      : `${coloured(asText(diagnosis).join('\n'))}\n`,
   );
   return good ? EXIT.good : EXIT.harness;
 }

@@ -4,6 +4,7 @@ import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image
 import type { InspectedPartition } from '../lib/inspect/inspected-partition.ts';
 import { printable, printableJson } from '../lib/printable.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
+import { coloured } from './colours.ts';
 import { EXIT } from './exit-codes.ts';
 import { checkWritable } from './output-files.ts';
 import { packageVersion } from './version.ts';
@@ -24,7 +25,7 @@ export async function inspectCommand(image: string, flags: InspectFlags, signal:
     { image, deep: flags.deep, timeoutMs, efiVariables: flags.efiVars },
     { signal },
   );
-  process.stdout.write(`${flags.json === true ? printableJson(inspection) : renderInspection(inspection)}\n`);
+  process.stdout.write(`${flags.json === true ? printableJson(inspection) : coloured(renderInspection(inspection))}\n`);
   if (flags.sarif !== undefined)
     await writeFile(flags.sarif, renderInspectionSarif({ ...inspection, image }, await packageVersion()));
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;

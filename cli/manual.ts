@@ -80,6 +80,9 @@ Where the container engine listens, for
 .TP
 .B XDG_CACHE_HOME
 Where the cache directory is.
+.TP
+.BR NO_COLOR ", " FORCE_COLOR
+Turn colours off, and on.
 .SH FILES
 .TP
 .I ~/.cache/nixos\\-disk\\-image

@@ -1,6 +1,9 @@
+import cliTruncate from 'cli-truncate';
 import ora, { type Ora } from 'ora';
 import type { StepEvent } from '../lib/run/step.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
+import { hasColours } from './colours.ts';
+import { type Transfer, transferText } from './transfer.ts';
 
 /** Whether a line can be drawn over again: not on a terminal without a size, such as Nix gives to a build. */
 export function isLiveTerminal(
@@ -18,7 +21,14 @@ export function shownBy(flags: { readonly quiet?: boolean; readonly verbose?: bo
   return flags.verbose === true ? 'commands' : 'steps';
 }
 
-/** Shows steps as they go, on standard error: a live line on a terminal, a plain line for each elsewhere. */
+type Amounts = Pick<Transfer, 'doneBytes' | 'totalBytes'>;
+
+/** Columns that the sign before a line takes. */
+const SIGN_COLUMNS = 2;
+/** Between the name of a step and its bar. */
+const GAP = '  ';
+
+/** Shows steps as they go, on standard error: a live line on a terminal, cut to its width; a plain line for each elsewhere. */
 export class Progress {
   readonly #shown: Shown;
   readonly #terminal: boolean;
@@ -26,6 +36,9 @@ export class Progress {
   #startedAt = 0;
   #text = '';
   #timer: NodeJS.Timeout | undefined;
+  #transfer: Amounts | undefined;
+  #transferStartedAt = 0;
+  #step = '';
 
   constructor(options: { readonly shown: Shown; readonly terminal?: boolean }) {
     this.#shown = options.shown;
@@ -35,16 +48,23 @@ export class Progress {
   readonly onEvent = (event: StepEvent): void => {
     switch (event.type) {
       case 'start':
+        this.#step = event.step;
         this.begin(event.detail === undefined ? event.step : `${event.step}  ${event.detail}`);
         break;
       case 'finish':
         this.#end(
           'succeed',
-          `${this.#text}  ${formatDuration(event.durationMs)}${event.bytes === undefined ? '' : `, ${formatBytes(event.bytes)}`}`,
+          this.#text,
+          `${GAP}${formatDuration(event.durationMs)}${event.bytes === undefined ? '' : `, ${formatBytes(event.bytes)}`}`,
         );
         break;
       case 'fail':
         this.fail();
+        break;
+      case 'progress':
+        if (this.#transfer === undefined) this.#transferStartedAt = performance.now();
+        this.#transfer = event;
+        this.#draw();
         break;
       case 'note':
         this.note(`  ${event.text}`);
@@ -62,13 +82,40 @@ export class Progress {
   /** Something that takes time begins. */
   begin(text: string): void {
     this.#text = text;
+    this.#transfer = undefined;
     this.#startedAt = performance.now();
     if (!this.#terminal || this.#shown === 'failures') return;
-    this.#spinner = ora({ text, stream: process.stderr, discardStdin: false }).start();
-    this.#timer = setInterval(() => {
-      if (this.#spinner !== undefined)
-        this.#spinner.text = `${this.#text}  ${formatDuration(performance.now() - this.#startedAt)}`;
-    }, 200);
+    this.#spinner = ora({
+      text: this.#cut(text),
+      // chalk, which colours the sign, does not know NO_COLOR.
+      color: hasColours(process.stderr) ? 'cyan' : false,
+      ...{ stream: process.stderr, discardStdin: false },
+    }).start();
+    this.#timer = setInterval(() => this.#draw(), 200);
+  }
+
+  #draw(): void {
+    if (this.#spinner === undefined) return;
+    this.#spinner.text =
+      this.#transfer === undefined
+        ? this.#cut(this.#text, `${GAP}${formatDuration(performance.now() - this.#startedAt)}`)
+        : this.#transferLine(this.#transfer);
+  }
+
+  #transferLine({ doneBytes, totalBytes }: Amounts): string {
+    const elapsedMs = performance.now() - this.#transferStartedAt;
+    const room = this.#columns - this.#step.length - GAP.length;
+    return this.#cut(`${this.#step}${GAP}${transferText({ doneBytes, totalBytes, elapsedMs }, room)}`);
+  }
+
+  get #columns(): number {
+    return (process.stderr.columns ?? Number.POSITIVE_INFINITY) - SIGN_COLUMNS;
+  }
+
+  /** On one line: the text without its end where it does not fit, and what comes behind. */
+  #cut(text: string, behind = ''): string {
+    if (!this.#terminal) return `${text}${behind}`;
+    return `${cliTruncate(text, Math.max(1, this.#columns - behind.length))}${behind}`;
   }
 
   /** The same thing has come further. */
@@ -85,8 +132,8 @@ export class Progress {
 
   /** What runs has failed, if anything runs. */
   fail(): void {
-    if (this.#text !== '')
-      this.#end('fail', `${this.#text}  failed after ${formatDuration(performance.now() - this.#startedAt)}`);
+    const after = formatDuration(performance.now() - this.#startedAt);
+    if (this.#text !== '') this.#end('fail', this.#text, `${GAP}failed after ${after}`);
   }
 
   /** A line for people who watch. */
@@ -102,11 +149,12 @@ export class Progress {
     running?.render();
   }
 
-  #end(how: 'succeed' | 'fail', text: string): void {
+  #end(how: 'succeed' | 'fail', text: string, behind = ''): void {
     clearInterval(this.#timer);
-    if (this.#spinner !== undefined) this.#spinner[how](text);
+    const line = this.#cut(text, behind);
+    if (this.#spinner !== undefined) this.#spinner[how](line);
     else if (how === 'fail' || this.#shown !== 'failures')
-      process.stderr.write(`${how === 'succeed' ? 'done' : 'FAILED'}  ${text}\n`);
+      process.stderr.write(`${how === 'succeed' ? 'done' : 'FAILED'}${GAP}${line}\n`);
     this.#spinner = undefined;
     this.#text = '';
   }

@@ -15,6 +15,7 @@ import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
+import { coloured } from './colours.ts';
 import { readEarlierRun } from './earlier-run.ts';
 import { EXIT } from './exit-codes.ts';
 import { parseCredentials, type SecureBootFlags, secureBootOf } from './options.ts';
@@ -141,7 +142,7 @@ export async function verifyImage(
     if (report.ok) progress.succeed(`boot  ${firmware}`);
     else progress.fail();
     reports.push(report);
-    if (!asJson) process.stdout.write(`${textOf(report, earlier)}\n`);
+    if (!asJson) process.stdout.write(`${coloured(textOf(report, earlier))}\n`);
   }
   return reports;
 }

@@ -63,7 +63,7 @@ let
     outputHashAlgo = "sha256";
     outputHashMode = "recursive";
     # test/vm/nix compares it with package-lock.json.
-    outputHash = "sha256-1egCkJf/LvV8a8TZLJencxTTPjfgq2NYaXPt5a5mFNk=";
+    outputHash = "sha256-JduJyeRyaNh46YoaQZOx7YJqATkLKPfagdVMkR82fYE=";
   };
 
   tools = [

@@ -17,6 +17,8 @@ export type StepEvent =
   | { readonly type: 'command'; readonly step: string; readonly argv: readonly string[]; readonly executor: string }
   | { readonly type: 'output'; readonly step: string; readonly text: string }
   | { readonly type: 'note'; readonly step: string; readonly text: string }
+  /** How far a step is that takes long; a few times a second at the most. */
+  | { readonly type: 'progress'; readonly step: string; readonly doneBytes: number; readonly totalBytes: number }
   | { readonly type: 'finish'; readonly step: string; readonly durationMs: number; readonly bytes?: number }
   | { readonly type: 'fail'; readonly step: string; readonly durationMs: number; readonly error: unknown };
 
@@ -40,6 +42,8 @@ export interface StepRunner {
    *  @throws {ToolFailedError} when it was killed, or exited with a status that is neither 0 nor in `answers`. */
   tryRun(argv: readonly string[], options: RunOptions & Answers): Promise<RunResult>;
   note(text: string): void;
+  /** Reports progress. It may be called often: only some of the calls become events. */
+  progress(doneBytes: number, totalBytes: number): void;
   /** Sets the number of bytes that the finish event reports. */
   measured(bytes: number): void;
 }
@@ -61,6 +65,7 @@ interface Answers extends StepRunOptions {
 const COMMANDS = channel('nixos-disk-image:command');
 
 const OUTPUT_TAIL_BYTES = 4096;
+const PROGRESS_INTERVAL_MS = 100;
 
 /** Runs the body of a step, and emits its start and finish events. Throws {AbortedError} before each command if the
  *  signal fired. */
@@ -75,6 +80,7 @@ export async function runStep<T>(
   const emit = (event: StepEvent): void => context?.onEvent?.(event);
   const startedAt = performance.now();
   let bytes: number | undefined;
+  let progressAt = Number.NEGATIVE_INFINITY;
 
   const start = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
     throwIfAborted(step, signal);
@@ -110,6 +116,12 @@ export async function runStep<T>(
       return result;
     },
     note: (text) => emit({ type: 'note', step, text }),
+    progress(doneBytes, totalBytes) {
+      const now = performance.now();
+      if (now - progressAt < PROGRESS_INTERVAL_MS) return;
+      progressAt = now;
+      emit({ type: 'progress', step, doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
+    },
     measured: (count) => {
       bytes = count;
     },

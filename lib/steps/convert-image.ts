@@ -37,11 +37,12 @@ export interface ConvertedImage {
   readonly allocatedBytes: number;
 }
 
-/** Arguments of qemu-img. Runs of zeros of at least 4 KiB become holes. */
+/** Arguments of qemu-img, which reports its progress. Runs of zeros of at least 4 KiB become holes. */
 export function convertImageArgs(source: string, target: string, format: ImageFormat): string[] {
   return [
     'qemu-img',
     'convert',
+    '-p',
     '-f',
     'raw',
     '-O',
@@ -52,6 +53,12 @@ export function convertImageArgs(source: string, target: string, format: ImageFo
     source,
     target,
   ];
+}
+
+/** Returns the last percentage in the output of qemu-img: `    (12.50/100%)`. */
+function progressOf(text: string): number | undefined {
+  const percent = [...text.matchAll(/\((\d{1,3}\.\d\d)\/100%\)/g)].at(-1)?.[1];
+  return percent === undefined ? undefined : Number(percent);
 }
 
 /** Converts a raw image to another format that qemu-img writes. Sparse images stay sparse.
@@ -75,8 +82,15 @@ export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineSte
   },
   detail: ({ format }) => format,
   async run(step, { format, timestamp: time }, { source, target }) {
+    const totalBytes = (await stat(source)).blocks * SECTOR_BYTES;
     await replaceFile(target, async (partial) => {
-      await step.run(convertImageArgs(source, partial, format), { what: `cannot convert ${source} to ${format}` });
+      await step.run(convertImageArgs(source, partial, format), {
+        what: `cannot convert ${source} to ${format}`,
+        onStdout(chunk) {
+          const percent = progressOf(chunk.toString('latin1'));
+          if (percent !== undefined) step.progress((totalBytes * percent) / 100, totalBytes);
+        },
+      });
       if (format === 'vmdk') await nameVmdk(partial, basename(target), time !== undefined);
       if (time !== undefined && (format === 'vdi' || format === 'vpc')) await fixImageIdentity(partial, format, time);
     });

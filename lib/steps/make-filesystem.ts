@@ -15,6 +15,7 @@ import {
 import { spliceSparse } from '../filesystem/splice.ts';
 import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
+import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { freeBytes, hostHasNoRoom } from '../host-files/room.ts';
@@ -54,8 +55,8 @@ const schema = z.object({
   uuid: guid.optional(),
   /** The directory hash seed; default: random. */
   hashSeed: guid.optional(),
-  /** The result of computeDiskSize, for the number of inodes. */
-  size: z.object({ inodeCount: inodes }).optional(),
+  /** The result of computeDiskSize, for the number of inodes and the amount of data. */
+  size: z.object({ inodeCount: inodes, dataBlocks: z.int().min(0).optional() }).optional(),
   /** The number of inodes, instead of `size`; default: one for each 16 KiB. */
   inodeCount: inodes.optional(),
   /** A directory whose contents are written into the filesystem; root owns every file there. */
@@ -200,11 +201,13 @@ async function makeExt4(
     env: timeEnvironment(parsed.timestamp),
   });
   if (made.exitCode !== 0) throw await mkfsFailure(step, made, parsed, tree);
-  const now = Math.floor(Date.now() / 1000);
+  const time = parsed.timestamp ?? Math.floor(Date.now() / 1000);
+  const blocks = parsed.size?.dataBlocks;
+  const totalBytes = blocks === undefined ? undefined : blocks * BLOCK_BYTES;
   const filled =
     tree === undefined
       ? undefined
-      : await fillExt4(step, { image: parsed.image, ...parsed.partition }, tree, parsed.timestamp ?? now).catch(
+      : await fillExt4(step, { image: parsed.image, ...parsed.partition }, tree, time, totalBytes).catch(
           async (error: unknown) => {
             if (error instanceof FilesystemFullError) throw await noSpace(step, tree, parsed, error);
             if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, tree, parsed, error);

@@ -50,6 +50,8 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['// errors.ts', 'test/vm/readme.test.ts'],
   ["import { expect, test } from 'nixos-disk-image/harness/vitest';", 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
+  ['nixos-disk-image keys generate', 'test/vm/docs.test.ts'],
+  ['{\n  "toplevel": "./system"', 'test/vm/docs.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],
   ['# boot.yml', 'test/vm/cli/action.test.ts'],
   ['# flake.nix', 'test/tool/nix/flake.test.ts'],

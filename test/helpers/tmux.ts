@@ -13,7 +13,8 @@ export interface Terminal {
   /** Waits until the screen shows what matches, and returns it. Fails when the program ends before. */
   until(pattern: RegExp): Promise<string>;
   screen(): Promise<string>;
-  resize(columns: number, rows: number): Promise<void>;
+  /** Waits until what the program has printed matches, with the sequences that no screen shows, and returns it. */
+  untilPrinted(pattern: RegExp): Promise<string>;
 }
 
 interface TerminalOptions {
@@ -29,13 +30,14 @@ export async function openTerminal(
   { columns = 100, rows = 30, cwd, env = {} }: TerminalOptions,
 ): Promise<Terminal> {
   const server = ['tmux', '-L', `ndi-${randomUUID()}`, '-f', '/dev/null'];
-  const tmux = (...args: string[]): Promise<string> => run([...server, ...args]);
+  const variables = { SHELL: '/bin/sh', ...env };
+  const tmux = (...args: string[]): Promise<string> => run([...server, ...args], { env: variables });
+  // A client has a size of its own, which must not become the window's; and what the program prints first must not be missed.
+  await tmux('new-session', '-d', '-x', `${columns}`, '-y', `${rows}`, '-c', cwd, '--', 'cat');
+  await tmux('set-option', '-g', 'window-size', 'manual');
+  await tmux('set-option', '-g', 'remain-on-exit', 'on');
   const [program = '', ...options] = server;
-  const client = spawn(
-    program,
-    [...options, '-C', 'new-session', '-x', `${columns}`, '-y', `${rows}`, '-c', cwd, '--', ...argv],
-    { stdio: 'pipe', env: { ...process.env, SHELL: '/bin/sh', ...env } },
-  );
+  const client = spawn(program, [...options, '-C', 'attach-session'], { stdio: 'pipe' });
   const ended = once(client, 'close');
   onTestFinished(async () => {
     client.stdin.end('kill-server\n');
@@ -45,27 +47,42 @@ export async function openTerminal(
   onTestFailed(() => {
     process.stderr.write(`waited for ${waitedFor} on this screen:\n${shown}\n`);
   });
-  let printed = 0;
-  client.stdout.on('data', () => {
-    printed += 1;
+  let said = '';
+  client.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
   });
-  const screen = (): Promise<string> => tmux('capture-pane', '-p');
-  await once(client.stdout, 'data');
-  await tmux('set-option', '-g', 'remain-on-exit', 'on');
+  // With what has scrolled off: a line does when tmux says that the program has ended.
+  const screen = (): Promise<string> => tmux('capture-pane', '-p', '-S', '-');
+  while (!/^%session-changed/m.test(said)) await once(client.stdout, 'data');
+  await tmux('respawn-pane', '-k', '-c', cwd, '--', ...argv);
   return {
     type: async (text) => void (await tmux('send-keys', '-l', '--', text)),
     press: async (...keys) => void (await tmux('send-keys', '--', ...keys)),
     screen,
-    resize: async (width, height) => void (await tmux('resize-window', '-x', `${width}`, '-y', `${height}`)),
+    async untilPrinted(pattern) {
+      for (;;) {
+        const printed = printedBy(said);
+        [waitedFor, shown] = [`${pattern}`, printed];
+        if (pattern.test(printed)) return printed;
+        await once(client.stdout, 'data');
+      }
+    },
     async until(pattern) {
       waitedFor = `${pattern}`;
       for (;;) {
-        const before = printed;
+        const before = said;
         shown = await screen();
         if (pattern.test(shown)) return shown;
         if (/^Pane is dead/m.test(shown)) expect(shown, 'the program has ended').toMatch(pattern);
-        if (printed === before) await once(client.stdout, 'data');
+        if (said === before) await once(client.stdout, 'data');
       }
     },
   };
+}
+
+/** What a control client received of a program's output: `%output %0 text`, with octal numbers for control characters. */
+function printedBy(said: string): string {
+  return [...said.matchAll(/^%output %\d+ (.*)$/gm)]
+    .map(([, text = '']) => text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8))))
+    .join('');
 }

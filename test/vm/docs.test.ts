@@ -155,6 +155,17 @@ function wordsOf(picture: string): string[] {
     .map((word) => word.replaceAll(/\d+(?:\.\d+)?/g, '0'));
 }
 
+test('docs/secure-boot.md: keys, a signed image, and its boot', async () => {
+  const { systems } = await prepareDemo();
+  await symlink(systems['tiny-systemd-boot'] ?? '', join(work, 'directory/system'));
+  await writeFile(join(work, 'directory/signed.json'), codeBlock('{\n  "toplevel": "./system"').text);
+  const [keys = '', build = '', inspect = '', verify = ''] = commandsOf(codeBlock('nixos-disk-image keys generate'));
+  await type(keys);
+  await type(build);
+  expect(await type(inspect)).toContain('signed by CN=nixos-disk-image db, trusted');
+  expect(await type(verify)).toContain('GOOD');
+});
+
 test('docs/verify.md: images from any builder', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
     await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));

@@ -41,9 +41,9 @@ export async function layOutAgain(
     context,
   );
   const files = entries.filter(({ path }) => !VOLATILE.test(path) || isStaged(root, path));
-  const inodeCount = inodesFor(size, disk.root.sizeBytes);
+  const filled = { inodeCount: inodesFor(size, disk.root.sizeBytes), dataBlocks: size.dataBlocks };
   const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
-  const identity = { label, uuid: rootUuid, hashSeed, inodeCount };
+  const identity = { label, uuid: rootUuid, hashSeed, size: filled };
   return makeFilesystem({ image, partition: disk.root, ...identity, files, closure, timestamp }, context);
 }
 

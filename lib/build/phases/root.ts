@@ -49,9 +49,9 @@ export async function fillRoot(
   context: StepContext,
 ): Promise<MadeFilesystem> {
   const { fsType, label } = spec;
-  const inodeCount = inodesFor(size, disk.root.sizeBytes);
+  const filled = { inodeCount: inodesFor(size, disk.root.sizeBytes), dataBlocks: size.dataBlocks };
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
-  const options = { image: raw, partition: disk.root, fsType, label, inodeCount, uuid: rootUuid, hashSeed };
+  const options = { image: raw, partition: disk.root, fsType, label, size: filled, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
     return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context);
   const filesystem = await makeFilesystem(options, context);

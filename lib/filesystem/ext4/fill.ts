@@ -18,6 +18,7 @@ import {
 import { BLOCK_BYTES } from '../../formats/ext4/layout.ts';
 import { UnexpectedStateError } from '../../run/errors.ts';
 import type { StepRunner } from '../../run/step.ts';
+import { roundUp } from '../../units.ts';
 import { changed, dataPlaces, findData, pauses, SHORTEST_HOLE } from '../data-runs.ts';
 import { CHUNK_BYTES, GatheredOutput } from '../gathered-output.ts';
 import { Region } from '../region.ts';
@@ -48,6 +49,7 @@ export interface FilledExt4 {
  *  split. Memory holds the entries of the directories on the current path, and the inodes of hard-linked files.
  *  @param tree must list a directory before its entries, and sort names by their bytes.
  *  @param timestamp seconds since 1970 for the superblock; an entry's times are all its modification time.
+ *  @param totalBytes of the tree's files, for the step's progress; default: not known, and not reported.
  *  @throws {FilesystemFullError} for a tree that does not fit.
  *  @throws {UnexpectedStateError} for an entry that an ext4 cannot store. Runs, for a sparse file: filefrag. */
 export async function fillExt4(
@@ -55,9 +57,11 @@ export async function fillExt4(
   { image, offsetBytes }: { readonly image: string; readonly offsetBytes: number },
   tree: Iterable<TreeEntry>,
   timestamp: number,
+  totalBytes?: number,
 ): Promise<FilledExt4> {
   await using handle = await open(image, 'r+');
-  const filling = new Filling(step, new Region(handle.fd, offsetBytes), new GatheredOutput(handle, offsetBytes));
+  const output = new GatheredOutput(handle, offsetBytes);
+  const filling = new Filling(step, new Region(handle.fd, offsetBytes), output, totalBytes);
   for (const entry of tree) await filling.add(entry);
   return await filling.finish(timestamp);
 }
@@ -77,6 +81,7 @@ class Filling {
   readonly #allocator: Ext4Allocator;
   readonly #inodes: InodeTable;
   readonly #output: GatheredOutput;
+  readonly #totalBytes: number | undefined;
   readonly #pause: () => Promise<void> | undefined;
   /** One more byte than is read at once, to notice a file that has grown. */
   readonly #chunk = Buffer.allocUnsafe(CHUNK_BYTES + 1);
@@ -85,9 +90,12 @@ class Filling {
   /** Hard-linked files by TreeEntry.hardLink. */
   readonly #linked = new Map<string, { readonly inode: number; names: number }>();
   #made = 0;
+  /** Of files, in whole blocks. */
+  #doneBytes = 0;
 
-  constructor(step: StepRunner, region: Region, output: GatheredOutput) {
+  constructor(step: StepRunner, region: Region, output: GatheredOutput, totalBytes: number | undefined) {
     this.#step = step;
+    this.#totalBytes = totalBytes;
     this.#allocator = new Ext4Allocator(region);
     this.#inodes = new InodeTable(region, this.#allocator);
     this.#output = output;
@@ -108,6 +116,14 @@ class Filling {
     const inode = await this.#make(entry);
     parent.entries.add(name, inode, ENTRY_TYPES[entry.type]);
     if (entry.type === 'directory') parent.subdirectories += 1;
+    else {
+      this.#doneBytes += roundUp(entry.sizeBytes, BLOCK_BYTES);
+      this.#report(this.#doneBytes);
+    }
+  }
+
+  #report(doneBytes: number): void {
+    if (this.#totalBytes !== undefined) this.#step.progress(doneBytes, this.#totalBytes);
   }
 
   async finish(timestamp: number): Promise<FilledExt4> {
@@ -228,6 +244,7 @@ class Filling {
             const read = readSync(input, this.#chunk, 0, isLast ? wanted + 1 : wanted, at);
             if (read !== wanted) throw changed(this.#step, source);
             await this.#writeData(this.#chunk.subarray(0, read), at / BLOCK_BYTES, extents);
+            this.#report(this.#doneBytes + at);
           }
       } finally {
         closeSync(input);

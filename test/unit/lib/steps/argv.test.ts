@@ -65,7 +65,7 @@ test('makeBootFilesystem: the offset in sectors, the size in KiB, the FAT that m
 
 test('the other commands', () => {
   expect(convertImageArgs('/a', '/b', 'qcow2-compressed').join(' ')).toBe(
-    'qemu-img convert -f raw -O qcow2 -c -S 4k /a /b',
+    'qemu-img convert -p -f raw -O qcow2 -c -S 4k /a /b',
   );
   expect(
     copyToFilesystemArgs({ image: '/i', partition: { number: 2, offsetBytes: 0 }, sources: ['/s/a', '/s/b'] }).join(
