@@ -143,7 +143,7 @@ test('the README: its picture shows what these commands print (remove it to have
     // The directory has a random name.
     const output = recording.output.replaceAll(join(work, 'directory'), '/home/alice');
     // How much the firmware's shell has printed by then differs.
-    parts.push([line, { ...recording, output: output.replace(/ *last lines of the console:[^]*$/, '') }]);
+    parts.push([line, { ...recording, output: output.replace(/ *last lines of the console:.*$/s, '') }]);
   }
   const drawn = await drawTerminal(parts);
   if (await access(picture).catch(() => 'missing')) await writeFile(picture, drawn);
