@@ -28,6 +28,10 @@
   xfsprogs,
   f2fs-tools,
   fakeroot,
+  libfaketime,
+  sbsigntool,
+  efitools,
+  openssl,
   dosfstools,
   findutils,
   qemu-utils,
@@ -81,6 +85,10 @@ let
     xfsprogs
     f2fs-tools
     fakeroot
+    libfaketime
+    sbsigntool
+    efitools
+    openssl
     dosfstools
     findutils
     qemu-utils

@@ -25,7 +25,18 @@ const PACKAGES = [
   ],
   ...['gcc', 'g++', 'libc6-dev', 'make', 'binutils', 'rsync', 'attr', 'nix-bin', 'sqlite3', 'parted', 'fdisk', 'mount'],
   ...['util-linux', 'e2fsprogs', 'mtools', 'dosfstools', 'qemu-utils', 'qemu-system-x86', 'btrfs-progs', 'xfsprogs'],
-  ...['f2fs-tools', 'fakeroot', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin', 'ovmf'],
+  ...[
+    'f2fs-tools',
+    'fakeroot',
+    'faketime',
+    'sbsigntool',
+    'efitools',
+    'openssl',
+    'grub-common',
+    'grub-pc-bin',
+    'grub-efi-amd64-bin',
+    'ovmf',
+  ],
 ];
 
 /** A private store with the demo systems, in which Nix builds with nix/make-disk-image.nix. */

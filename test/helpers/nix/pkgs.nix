@@ -202,6 +202,10 @@ let
     dosfstools = package "dosfstools" [ "dosfstools" ];
     e2fsprogs = package "e2fsprogs" [ "e2fsprogs" ];
     f2fs-tools = package "f2fs-tools" [ "f2fs-tools" ];
+    libfaketime = package "libfaketime" [ "faketime" ];
+    sbsigntool = package "sbsigntool" [ "sbsigntool" ];
+    efitools = package "efitools" [ "efitools" ];
+    openssl = package "openssl" [ "openssl" ];
     fakeroot = linked "fakeroot" {
       packages = [ "fakeroot" ];
       links = [ "fakeroot:${programs}/bin/fakeroot-sysv" ];
