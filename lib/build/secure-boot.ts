@@ -24,8 +24,13 @@ export async function planSecureBoot(spec: ImageSpec): Promise<SecureBootPlan | 
   const { way } = secureBoot;
   // The specification is checked for it: see the rules of image-spec.ts.
   if (way === 'lanzaboote') throw new Error('way "lanzaboote" was not refused');
-  for (const pair of [secureBoot, secureBoot.platformKey, secureBoot.keyExchangeKey])
-    if (pair !== undefined) await readSigningPair(STEP, pair.key, pair.certificate);
+  const pairs = {
+    '': secureBoot,
+    'platformKey.': secureBoot.platformKey,
+    'keyExchangeKey.': secureBoot.keyExchangeKey,
+  };
+  for (const [name, pair] of Object.entries(pairs))
+    if (pair !== undefined) await readSigningPair(STEP, pair.key, pair.certificate, `secureBoot.${name}`);
   return { ...secureBoot, way, stub: way === 'uki' ? await findStub(spec, secureBoot.stub) : undefined };
 }
 

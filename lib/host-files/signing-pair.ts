@@ -1,7 +1,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fingerprintOf } from '../formats/secure-boot/authenticode.ts';
-import { InvalidOptionsError } from '../run/errors.ts';
+import { InvalidOptionsError, quoteForDisplay } from '../run/errors.ts';
 import { requireFile } from './given-paths.ts';
 
 /** A private key and its certificate, from files in PEM. */
@@ -14,13 +14,19 @@ export interface SigningPair {
   readonly fingerprint: string;
 }
 
-/** @throws {InvalidOptionsError} for files that are not such, for a key with a passphrase, and for two that do not belong together. */
-export async function readSigningPair(step: string, keyFile: string, certificateFile: string): Promise<SigningPair> {
-  const certificate = await readCertificate(step, certificateFile, 'certificate');
-  const key = await readKey(step, keyFile);
+/** @param option what precedes "key" and "certificate" in the names of the options.
+ *  @throws {InvalidOptionsError} for files that are not such, for a key with a passphrase, and for two that do not belong together. */
+export async function readSigningPair(
+  step: string,
+  keyFile: string,
+  certificateFile: string,
+  option = '',
+): Promise<SigningPair> {
+  const certificate = await readCertificate(step, certificateFile, `${option}certificate`);
+  const key = await readKey(step, keyFile, `${option}key`);
   if (!certificate.checkPrivateKey(key))
     throw new InvalidOptionsError(step, [
-      { path: 'key', message: `${keyFile} is not the private key of the certificate ${certificateFile}` },
+      { path: `${option}key`, message: `${keyFile} is not the private key of the certificate ${certificateFile}` },
     ]);
   return { keyFile, certificateFile, key, certificate, fingerprint: fingerprintOf(certificate) };
 }
@@ -37,8 +43,8 @@ export async function readCertificate(step: string, file: string, option: string
   }
 }
 
-async function readKey(step: string, file: string): Promise<KeyObject> {
-  await requireFile(step, file, 'key');
+async function readKey(step: string, file: string, option: string): Promise<KeyObject> {
+  await requireFile(step, file, option);
   const text = await readFile(file);
   try {
     return createPrivateKey(text);
@@ -48,9 +54,9 @@ async function readKey(step: string, file: string): Promise<KeyObject> {
     const message = isEncrypted
       ? `${file} is encrypted with a passphrase; a key without one is needed`
       : `${file} is not a private key in PEM`;
-    throw new InvalidOptionsError(step, [{ path: 'key', message }], {
+    throw new InvalidOptionsError(step, [{ path: option, message }], {
       cause,
-      hint: isEncrypted ? `decrypt it: openssl pkey -in ${file} -out FILE` : undefined,
+      hint: isEncrypted ? `decrypt it: openssl pkey -in ${quoteForDisplay(file)} -out FILE` : undefined,
     });
   }
 }

@@ -42,8 +42,13 @@ export const prepareKeyEnrollment: Step<PrepareKeyEnrollmentOptions, readonly st
   runs: ['sign-efi-sig-list'],
   where: 'host',
   async prepare({ platformKey, keyExchangeKey, db }) {
-    const read = (one: z.output<typeof pair>): Promise<SigningPair> => readSigningPair(STEP, one.key, one.certificate);
-    return { PK: await read(platformKey), KEK: await read(keyExchangeKey), db: await read(db) };
+    const read = (one: z.output<typeof pair>, option: string): Promise<SigningPair> =>
+      readSigningPair(STEP, one.key, one.certificate, `${option}.`);
+    return {
+      PK: await read(platformKey, 'platformKey'),
+      KEK: await read(keyExchangeKey, 'keyExchangeKey'),
+      db: await read(db, 'db'),
+    };
   },
   detail: ({ directory }) => directory,
   async run(step, { directory, platformKey, keyExchangeKey, owner, timestamp: time }, pairs) {

@@ -122,6 +122,19 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
 });
 
+const PAIR = { key: 'db.key', certificate: 'db.pem' };
+test.each<[string, Record<string, unknown>, RegExp]>([
+  ['a layout without EFI', { secureBoot: PAIR }, /secureBoot: contradicts partitionTableType "legacy"/],
+  ['GRUB', { secureBoot: PAIR, bootLoaderFrom: 'bootspec', bootLoader: 'grub' }, /contradicts bootLoader "grub"/],
+  ['no boot loader', { secureBoot: PAIR, installBootLoader: false }, /contradicts installBootLoader: false/],
+  ['lanzaboote', { secureBoot: { ...PAIR, way: 'lanzaboote' } }, /secureBoot\.way: .*boot\.lanzaboote\.pkiBundle/],
+  ['keys for no store', { secureBoot: { ...PAIR, enroll: 'variables' } }, /secureBoot\.enroll: .*touchEFIVars/],
+  ['a key in the store', { secureBoot: { ...PAIR, key: '/nix/store/x/k' } }, /secureBoot\.key: is in the Nix store/],
+  ['an unknown field', { secureBoot: { ...PAIR, cert: 'x' } }, /secureBoot\.cert: there is no such option/],
+])('Secure Boot with %s is refused', (_, options, message) => {
+  expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
+});
+
 test('all problems are reported at once, including contradictions', () => {
   const found = problems({
     label: 'é',
