@@ -39,6 +39,15 @@ test('a signed unified kernel image boots by the keys in the store that the buil
   expect(dirname(efiVariables ?? '')).toBe(dirname(image));
 });
 
+test.each([
+  ['the builder VM', 'tiny-systemd-boot', { bootLoaderFrom: 'switch-to-configuration', bootLoaderTimeout: undefined }],
+  ['an XBOOTLDR partition', 'tiny-systemd-boot-xbootldr', { partitionTableType: 'efixbootldr' }],
+] as const)('what is signed with %s boots', async (_, system, more) => {
+  const { image } = await demoImage(system, { ...EFI, ...more, secureBoot: keys.db });
+  const report = await verifyBoot({ image, firmware: 'efi', secureBoot: { enroll: [keys.db.certificate] } });
+  expect(report.failure).toBeUndefined();
+});
+
 test('a signed kernel boots by a certificate that is enrolled, and its initrd is named as not verified', async () => {
   const { image } = await signed({ way: 'kernel' });
   const report = await verifyBoot({ image, firmware: 'efi', secureBoot: { enroll: [keys.db.certificate] } });
