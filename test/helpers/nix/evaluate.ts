@@ -1,9 +1,10 @@
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { onTestFinished } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
+import { removeTree } from '../../../lib/host-files/private-output.ts';
 import { PRIVATE_NIX } from '../../../vm-images/debian-packages.ts';
 import { tempDirectory } from '../temp-directory.ts';
 
@@ -43,7 +44,7 @@ export async function evaluate(expression: string): Promise<unknown> {
 export async function flake(argv: readonly string[], user?: string): Promise<string> {
   // A flake reference is a URL, which cannot contain a name such as tempDirectory's.
   const directory = await mkdtemp(join(tmpdir(), 'ndi-flake-'));
-  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  onTestFinished(() => removeTree(directory));
   const [project, nixpkgs, store] = ['project', 'nixpkgs', 'store'].map((name) => join(directory, name)) as [
     string,
     string,
