@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { startBuilderVm } from '../../../harness/builder/builder-vm.ts';
 import { buildImage } from '../../../lib/build/build-image.ts';
 import { extractFilesystem } from '../../../lib/steps/extract-filesystem.ts';
+import { PRIVATE_NIX } from '../../../vm-images/debian-packages.ts';
 import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
@@ -42,7 +43,8 @@ async function recorder(): Promise<{ readonly store: string; readonly closureInf
   // Made by the same Nix function as in nixpkgs.
   const settings =
     '{ bootPath = "/boot"; devices = [ "/dev/sda" "/dev/disk/by-id/ata-A&B" "nodev" ]; users = { }; timeout = 5; }';
-  const xml = await run(['nix-instantiate', '--eval', '--json', '--expr', `builtins.toXML ${settings}`]);
+  const evaluate = ['nix-instantiate', '--store', await tempDirectory(), '--eval', '--json', '--expr'];
+  const xml = await run([...evaluate, `builtins.toXML ${settings}`], { env: PRIVATE_NIX });
   await writeFile(at(CONFIG), JSON.parse(xml) as string);
   const closureInfo = await tempDirectory();
   const paths = [SYSTEM, SHELL, CONFIG];
