@@ -1,5 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeTree } from 'nixos-disk-image';
 
 /** Makes a directory in `parent` for everything unfinished: `await using` removes it, whether the work succeeds or not. */
 export async function workDirectory(parent: string): Promise<AsyncDisposable & { readonly path: string }> {
@@ -7,7 +8,8 @@ export async function workDirectory(parent: string): Promise<AsyncDisposable & {
   return {
     path,
     async [Symbol.asyncDispose]() {
-      await rm(path, { recursive: true, force: true });
+      // A staged Nix store has directories without write permission.
+      await removeTree(path);
     },
   };
 }
