@@ -36,7 +36,7 @@ export const UKI_FAULTS: readonly Fault[] = [
   },
   {
     fault: 'UKI without .initrd',
-    ...{ base: 'uki', firmware: 'efi', stage: 'kernel', name: 'kernel-panic-no-root', cause: /no initrd/ },
+    ...{ base: 'uki', firmware: 'efi', stage: 'kernel', name: 'kernel-panic-no-root', cause: /no usable initrd/ },
     breakIt: (image) => image.changeOnEsp(BOOTX64, without('.initrd')),
   },
   {
