@@ -35,7 +35,7 @@ describe.each([
 
   test(`inspect is ${isColoured ? '' : 'not '}in colours`, async () => {
     const terminal = await open(await emptyDisk(), ['inspect', 'empty.img']);
-    expect((await terminal.untilPrinted(/no boot sector/)).includes(RED)).toBe(isColoured);
+    expect((await terminal.untilPrinted(/not a boot sector/)).includes(RED)).toBe(isColoured);
   });
 
   test(`the progress of a build is ${isColoured ? '' : 'not '}in colours`, async () => {

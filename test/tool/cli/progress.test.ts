@@ -52,7 +52,8 @@ test.each([
 ])('on a terminal of %d columns: a bar, a line for each step, none that is wrapped', async (columns) => {
   const { directory } = await specification();
   const build = [process.execPath, packageFile('dist/cli/main.js'), 'build', 'image.json', '--out', 'out'];
-  const terminal = await openTerminal(build, { cwd: directory, columns });
+  // In CI nothing is painted over what was printed before, for a log would keep all of it.
+  const terminal = await openTerminal(['env', '-u', 'CI', ...build], { cwd: directory, columns });
   const shown = await terminal.until(/qcow2, in/);
   const steps = shown.split('\n').filter((line) => line.startsWith('✔'));
   expect(steps.map((line) => line.split(/\s+/)[1])).toEqual([
