@@ -7,6 +7,7 @@ import { convertImage } from './steps/convert-image.ts';
 import { copyBootCode } from './steps/copy-boot-code.ts';
 import { copyToFilesystem } from './steps/copy-to-filesystem.ts';
 import { createDisk } from './steps/create-disk.ts';
+import { encryptPartition } from './steps/encrypt-partition.ts';
 import { enrollSecureBootKeys } from './steps/enroll-secure-boot-keys.ts';
 import { extractFilesystem } from './steps/extract-filesystem.ts';
 import { fillBootFilesystem } from './steps/fill-boot-filesystem.ts';
@@ -45,6 +46,7 @@ export const STEPS: readonly StepFacts[] = [
   copyToFilesystem,
   createDisk,
   diffImages,
+  encryptPartition,
   enrollSecureBootKeys,
   extractFilesystem,
   fillBootFilesystem,

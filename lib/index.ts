@@ -18,6 +18,7 @@ export {
   type PartitionRole,
   type PartitionTableType,
 } from './formats/layouts.ts';
+export { LUKS_HEADER_BYTES, type LuksHeader, type LuksKeySlot, luksPayload } from './formats/luks.ts';
 export { removeTree } from './host-files/private-output.ts';
 export type { BiosBoot } from './inspect/bios-boot.ts';
 export type { EfiBoot, InspectedProgram } from './inspect/efi-boot.ts';
@@ -56,6 +57,11 @@ export {
 export { type CopyBootCodeOptions, copyBootCode } from './steps/copy-boot-code.ts';
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
 export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
+export {
+  type EncryptedPartition,
+  type EncryptPartitionOptions,
+  encryptPartition,
+} from './steps/encrypt-partition.ts';
 export {
   type EnrolledSecureBootKeys,
   type EnrollSecureBootKeysOptions,

@@ -19,6 +19,7 @@ const MODULES = [
   'virtio_blk',
   'virtio_console',
   'virtio_rng',
+  'loop',
   'ext4',
   'vfat',
   'nls_cp437',

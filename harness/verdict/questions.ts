@@ -60,7 +60,8 @@ export const QUESTIONS: readonly Question[] = [
     name: 'asks-for-passphrase',
     shows: new RegExp(
       [
-        '(?:enter |verify )?passphrase for (?!key ).+',
+        // Without what follows an answer: "Verifying passphrase for DEVICE...".
+        '(?:enter |verify )?passphrase for (?!key ).*[^.\\s]',
         '(?:please )?enter (?:two-factor |LUKS |hex |raw )?(?:passphrase|key)(?: for (?!key ).+)?',
         'enter (?:ZFS )?password for .+',
         'encrypted ZFS password for .+',

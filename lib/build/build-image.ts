@@ -3,6 +3,7 @@ import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { requireFilesystemTools } from '../filesystem/root-filesystem.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
+import { luksPayload } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
 import { requireRoom } from '../host-files/room.ts';
 import { DiskImageError, InvalidOptionsError } from '../run/errors.ts';
@@ -12,6 +13,7 @@ import { type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/ima
 import { computeDiskSize, type DiskSize } from '../steps/compute-disk-size.ts';
 import { convertImage } from '../steps/convert-image.ts';
 import { createDisk } from '../steps/create-disk.ts';
+import type { EncryptedPartition } from '../steps/encrypt-partition.ts';
 import { fillBootFilesystem } from '../steps/fill-boot-filesystem.ts';
 import { type InstalledSystem, installSystem } from '../steps/install-system.ts';
 import type { MadeFilesystem } from '../steps/make-filesystem.ts';
@@ -28,6 +30,7 @@ import { takeBootFiles } from './phases/boot-files.ts';
 import { formatBootPartitions, installBootLoader } from './phases/boot-loader.ts';
 import { finishInBuilder } from './phases/builder.ts';
 import { makeEfiVariables } from './phases/efi-variables.ts';
+import { encryptRoot } from './phases/encryption.ts';
 import { layOutAgain } from './phases/lay-out-again.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
 import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
@@ -49,6 +52,8 @@ export interface BuiltImage {
   readonly size: DiskSize | undefined;
   readonly disk: PartitionedDisk;
   readonly filesystem: MadeFilesystem;
+  /** The LUKS header of the root; undefined without `encrypt`. */
+  readonly encryption: EncryptedPartition | undefined;
   /** The store of EFI variables beside the image; undefined without touchEFIVars. */
   readonly efiVariables: string | undefined;
   readonly durationMs: number;
@@ -145,7 +150,10 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
   const populateFrom = closure === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
   const size = await computeDiskSize(
-    { stagedRoot: populateFrom, closure, partitionTableType, bootSize, additionalSpace, fsType },
+    {
+      ...{ stagedRoot: populateFrom, closure, partitionTableType, bootSize, additionalSpace, fsType },
+      encrypted: plan.encryption !== undefined,
+    },
     context,
   );
   await requireRoom('buildImage', outDirectory, size.hostBytes * copiesOf(spec, plan));
@@ -162,6 +170,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     timestamp,
     system,
     disk,
+    rootPlace: plan.encryption === undefined ? disk.root : luksPayload(disk.root),
     size,
     closure,
     attributes: staged.attributes,
@@ -185,7 +194,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     finishedRaw = join(work.path, 'again.img');
     filesystem = await layOutAgain(job, finishedRaw, work.path, context);
   } else if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
-    await tuneFilesystem({ device: raw, offsetBytes: disk.root.offsetBytes }, context);
+    await tuneFilesystem({ device: raw, offsetBytes: job.rootPlace.offsetBytes }, context);
 
   if (plan.secureBoot !== undefined) await signBootPartitions(job, plan.secureBoot, finishedRaw, work.path, context);
   const efiVariables = spec.touchEFIVars ? join(outDirectory, 'efi-vars.fd') : undefined;
@@ -194,6 +203,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     await makeEfiVariables(job, finishedRaw, variables, context);
     if (plan.secureBoot?.enroll === 'variables') await enrollInVariables(plan.secureBoot, variables, context);
   }
+  const encryption = plan.encryption && (await encryptRoot(job, plan.encryption, finishedRaw, context));
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
   await runPostVm(spec, finished, outDirectory, context);
@@ -207,6 +217,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     size: spec.diskSize === 'auto' ? size : undefined,
     disk,
     filesystem,
+    encryption,
     efiVariables,
     durationMs: performance.now() - startedAt,
   };

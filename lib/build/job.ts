@@ -1,4 +1,5 @@
 import type { Closure, TreeAttribute } from '../filesystem/tree.ts';
+import type { Extent } from '../formats/extent.ts';
 import type { ImageSpec } from '../spec/image-spec.ts';
 import type { DiskSize } from '../steps/compute-disk-size.ts';
 import type { InstalledSystem } from '../steps/install-system.ts';
@@ -18,6 +19,8 @@ export interface Job {
   readonly timestamp: number | undefined;
   readonly system: InstalledSystem;
   readonly disk: PartitionedDisk;
+  /** Where the root filesystem is: in the root partition, or after the LUKS header in it. */
+  readonly rootPlace: Extent;
   readonly size: DiskSize;
   readonly closure: Closure | undefined;
   readonly attributes: readonly TreeAttribute[];

@@ -2,6 +2,7 @@ import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
 import { chooseBootLoader } from './choose-boot-loader.ts';
+import { type EncryptionPlan, planEncryption } from './encryption.ts';
 import { planSecureBoot, type SecureBootPlan } from './secure-boot.ts';
 
 /** How each phase of a build is done. buildImage follows it, and `build --explain` prints it. */
@@ -20,6 +21,8 @@ export interface BuildPlan {
   readonly needsBuilder: boolean;
   /** How boot programs are signed; undefined when they are not. */
   readonly secureBoot: SecureBootPlan | undefined;
+  /** How the root is encrypted; undefined when it is not. */
+  readonly encryption: EncryptionPlan | undefined;
   /** Descriptions of the phases for people, in order. */
   readonly phases: readonly BuildPhase[];
 }
@@ -40,6 +43,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
   const closure = spec.populateRootWith === 'cptofs' ? 'copied' : 'in place';
   const loader = await chooseBootLoader(spec);
   const secureBoot = await planSecureBoot(spec);
+  const encryption = await planEncryption(spec);
   if (
     secureBoot !== undefined &&
     loader.bootLoader !== 'systemd-boot' &&
@@ -87,6 +91,15 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
             why: `secureBoot.way "${secureBoot.way}"; enroll "${secureBoot.enroll}"`,
           },
         ]),
+    ...(encryption === undefined
+      ? []
+      : [
+          {
+            phase: 'encryption',
+            way: `LUKS2 of the root, in place, on this host; opened as ${encryption.name ?? 'the system says'}, UUID ${encryption.uuid}`,
+            why: `encrypt; ${encryption.why}`,
+          },
+        ]),
     {
       phase: 'owners of contents',
       way: {
@@ -126,7 +139,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
     },
   ];
   const { bootLoader, firmware } = loader;
-  return { closure, bootLoader, firmware, bootFilesystems, owners, needsBuilder: inVm, secureBoot, phases };
+  return { closure, bootLoader, firmware, bootFilesystems, owners, needsBuilder: inVm, secureBoot, encryption, phases };
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {

@@ -71,7 +71,7 @@ export function pauses(step: StepRunner): () => Promise<void> | undefined {
 }
 
 /** A range of bytes in a file; `end` is exclusive. */
-interface ByteRange {
+export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }

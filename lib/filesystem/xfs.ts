@@ -151,6 +151,11 @@ export function parseXfs(buffer: Buffer): FilesystemFacts | undefined {
   };
 }
 
+/** The sector size of an xfs. @param buffer as for parseXfs. */
+export function xfsSectorBytes(buffer: Buffer): number {
+  return buffer.readUInt16BE(AT.sectorSize);
+}
+
 function damageOf(buffer: Buffer): string | undefined {
   // Only version 5 has checksums.
   if ((buffer.readUInt16BE(AT.version) & 0xf) !== 5) return undefined;

@@ -3,7 +3,7 @@ import type { TreeEntry } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
 import { PARTITION_TABLE_TYPES } from '../formats/layouts.ts';
 import { STORE_PATH } from '../nix/store.ts';
-import { MIB, parseIecSize } from '../units.ts';
+import { GIB, KIB, MIB, parseIecSize } from '../units.ts';
 
 /** Schemas of option values that several steps share. */
 
@@ -73,6 +73,7 @@ const labelOf = (filesystem: string, maxBytes: number) =>
 
 /** The label of any root filesystem; its actual maximum length depends on the type. */
 export const filesystemLabel = labelOf('a filesystem', 255);
+export const luksLabel = labelOf('a LUKS header', 47);
 export const fatLabel = labelOf('FAT', 11).refine(
   (label) => !/["*+,./:;<=>?[\\\]|]/.test(label),
   'contains a character that is not allowed in FAT labels',
@@ -141,6 +142,34 @@ export const generations = z
 export const menuTimeout = z.union([z.int().min(0).max(65_535), z.literal('none')], {
   error: 'must be a number of seconds up to 65535, or "none"',
 });
+
+/** A file with a secret, which must not be readable for everybody, as everything in the Nix store is. */
+export const secretFile = path.refine((file) => !/^\/+nix\/+store\//.test(file), {
+  error: 'is in the Nix store, which everybody can read; keep secrets elsewhere',
+});
+
+/** How a passphrase becomes a key. The default of cryptsetup measures the host, and may take more memory than the machine has that boots
+ *  the image.
+ *  @see cryptsetup-luksFormat(8), --pbkdf */
+export const keyDerivation = z.strictObject({
+  type: z.enum(['argon2id', 'pbkdf2']).default('argon2id'),
+  /** argon2id only; default 256 MiB. */
+  memory: iecSize
+    .refine((bytes) => bytes >= 32 * KIB && bytes <= 4 * GIB && bytes % KIB === 0, {
+      error: 'must be 32K to 4G, in whole KiB',
+    })
+    .optional(),
+  /** Default 4 for argon2id, 1,000,000 for pbkdf2. */
+  iterations: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .optional(),
+  /** argon2id only; default 4. */
+  threads: z.int().min(1).max(4).optional(),
+});
+
+export const LUKS_SECTOR_SIZES = [512, 4096] as const;
 
 /** What is signed for Secure Boot: unified kernel images, or boot loader and kernels. */
 export const SECURE_BOOT_WAYS = ['uki', 'kernel'] as const;

@@ -6,6 +6,7 @@ import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.t
 import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { bootSizeRule } from './boot-size-rule.ts';
+import { encryptSpec } from './encrypt-spec.ts';
 import {
   CONSOLE_MODES,
   contentsEntry,
@@ -69,6 +70,7 @@ export const imageSpecSchema = z.object({
   rootFSUID: guid.optional(),
   rootFSHashSeed: guid.optional(),
   secureBoot: secureBootSpec.optional(),
+  encrypt: encryptSpec.optional(),
   populateRootWith: z.enum(['mke2fs', 'cptofs']).default('mke2fs'),
   postVM: z.array(z.string()).min(1, 'must name a program').optional(),
 });
@@ -245,6 +247,34 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : []),
     ];
   },
+  ({ encrypt, partitionTableType: type, ...spec }) => {
+    if (encrypt === undefined) return [];
+    const contradicts = (what: string, why: string) => ({ path: 'encrypt', message: `contradicts ${what}: ${why}` });
+    return [
+      ...(type !== undefined && !PARTITION_LAYOUTS[type].partitions.some(({ label }) => label !== undefined)
+        ? [contradicts(`partitionTableType "${type}"`, 'the boot loader cannot read an encrypted /boot')]
+        : []),
+      ...(spec.populateRootWith === 'cptofs'
+        ? [contradicts('populateRootWith "cptofs"', 'it writes only to the start of a partition')]
+        : []),
+      ...(spec.reproducible === true && encrypt.volumeKeyFile === undefined
+        ? [
+            contradicts(
+              'reproducible: true',
+              'its key is random; with volumeKeyFile, all but the LUKS header is the same',
+            ),
+          ]
+        : []),
+      ...(spec.fsType === 'xfs' && encrypt.sectorSize === 4096
+        ? [{ path: 'encrypt.sectorSize', message: '4096 contradicts fsType "xfs", whose sectors have 512 bytes' }]
+        : []),
+      ...(encrypt.keyDerivation?.type === 'pbkdf2'
+        ? (['memory', 'threads'] as const)
+            .filter((name) => encrypt.keyDerivation?.[name] !== undefined)
+            .map((name) => ({ path: `encrypt.keyDerivation.${name}`, message: 'is an option of argon2id' }))
+        : []),
+    ];
+  },
   ({ closureInfo, additionalPaths }) =>
     closureInfo !== undefined && (additionalPaths?.length ?? 0) > 0
       ? [{ path: 'closureInfo', message: 'contradicts additionalPaths: it already names all store paths' }]
@@ -298,6 +328,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   rootFSHashSeed: "seed of an ext4's directory hashes; default: rootFSUID",
   secureBoot:
     'sign the boot loader and kernels for Secure Boot: key, certificate, way ("uki" or "kernel"), enroll ("variables", "first-boot" or "none")',
+  encrypt:
+    'encrypt the root with LUKS2: passphraseFile, name in /dev/mapper, uuid, keyDerivation, morePassphraseFiles, recoveryKeyFile and more',
   populateRootWith: 'program that fills the root filesystem',
   postVM: 'program and arguments to run at the end, with the image in $diskImage and the output directory in $out',
 };

@@ -1,17 +1,12 @@
 import { z } from 'zod';
-import { guid, path, SECURE_BOOT_WAYS } from './fields.ts';
+import { guid, path, SECURE_BOOT_WAYS, secretFile } from './fields.ts';
 
-/** A private key must not be readable for everybody, as everything in the Nix store is. */
-const privateKey = path.refine((file) => !/^\/+nix\/+store\//.test(file), {
-  error: 'is in the Nix store, which everybody can read; keep private keys elsewhere',
-});
-
-const keyPair = z.strictObject({ key: privateKey, certificate: path });
+const keyPair = z.strictObject({ key: secretFile, certificate: path });
 
 /** `secureBoot` of an image specification. */
 export const secureBootSpec = z.strictObject({
   /** The private key that signs, in PEM without a passphrase, and its certificate. */
-  key: privateKey,
+  key: secretFile,
   certificate: path,
   way: z.enum([...SECURE_BOOT_WAYS, 'lanzaboote']).default('uki'),
   /** How the keys get into a machine's firmware. */

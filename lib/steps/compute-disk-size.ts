@@ -6,6 +6,7 @@ import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesy
 import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { xfsBytes } from '../filesystem/xfs.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../formats/layouts.ts';
+import { LUKS_HEADER_BYTES } from '../formats/luks.ts';
 import { requireDirectory } from '../host-files/given-paths.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -29,6 +30,8 @@ const schema = z.object({
   additionalSpace: iecSize.default(512 * MIB),
   /** The root filesystem; default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
+  /** Whether encryptPartition will encrypt the root, for which a LUKS header is reserved; default false. */
+  encrypted: z.boolean().default(false),
 });
 
 const OLD_NAMES = { root: 'stagedRoot', entries: 'files' } as const;
@@ -42,7 +45,7 @@ export interface DiskSize extends TreeUsage {
   /** 5.2 % of usageBytes, for ext4's metadata in an ordinary tree. */
   readonly fudgeBytes: number;
   readonly additionalBytes: number;
-  /** Used by the layout: partition table, alignment, boot partition. */
+  /** Used by the layout: partition table, alignment, boot partition, LUKS header. */
   readonly reservedBytes: number;
   /** Added if the parts above leave too little room for metadata: ext4's journal and inode table, btrfs's metadata, the
    *  log of xfs. */
@@ -73,9 +76,9 @@ export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineSte
   },
   detail: ({ stagedRoot }) => stagedRoot,
   async run(step, { stagedRoot: root, closure, files: entries, ...parsed }) {
-    const { partitionTableType: type, bootSize, additionalSpace, fsType } = parsed;
+    const { partitionTableType: type, bootSize, additionalSpace, fsType, encrypted } = parsed;
     const usage = await treeUsage(step, walkTree(step, { root, closure, entries }));
-    return sumDiskSize(usage, type, bootSize, additionalSpace, fsType);
+    return sumDiskSize(usage, type, bootSize, additionalSpace, fsType, encrypted);
   },
 });
 
@@ -104,10 +107,11 @@ export function sumDiskSize(
   bootSizeBytes: number,
   additionalBytes: number,
   fsType: RootFilesystem = 'ext4',
+  encrypted = false,
 ): DiskSize {
   const usageBytes = (usage.dataBlocks + 2 * usage.inodes) * BLOCK_BYTES;
   const fudgeBytes = Math.ceil((usageBytes * 52) / 1000);
-  const reservedBytes = layoutBytes(type, bootSizeBytes);
+  const reservedBytes = layoutBytes(type, bootSizeBytes) + (encrypted ? LUKS_HEADER_BYTES : 0);
   const inodeCount = roundUp(
     usage.inodes + Math.ceil((usageBytes + fudgeBytes + additionalBytes) / INODE_RATIO_BYTES) + 16,
     16,

@@ -5,15 +5,13 @@ import { z } from 'zod';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { path } from '../spec/fields.ts';
+import { secretFile } from '../spec/fields.ts';
 
 const STEP = 'generateSecureBootKeys';
 
 const schema = z.object({
   /** A new or empty directory, not in the Nix store. */
-  directory: path.refine((name) => !/^\/+nix\/+store\//.test(name), {
-    error: 'is in the Nix store, which everybody can read; keep private keys elsewhere',
-  }),
+  directory: secretFile,
   /** What the names of the certificates begin with: "NAME db". */
   name: z
     .string()

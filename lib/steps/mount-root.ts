@@ -1,12 +1,15 @@
 import { z } from 'zod';
 import { defineStep, type Step } from '../run/define-step.ts';
-import { absolutePath } from '../spec/fields.ts';
+import { absolutePath, partitionExtent } from '../spec/fields.ts';
 
 const STEP = 'mountRoot';
 
 const schema = z.object({
   /** The root partition's device. */
   device: absolutePath,
+  /** Where its filesystem is, if that is not the whole device: with encryption, `luksPayload`, relative to the partition. The executor
+   *  mounts it by a loop device. */
+  part: partitionExtent.optional(),
   /** Created if it does not exist; default "/mnt". */
   mountPoint: absolutePath.default('/mnt'),
   /** Default "ext4". */
@@ -26,9 +29,12 @@ export const mountRoot: Step<MountRootOptions, { readonly mountPoint: string }> 
   runs: ['mkdir', 'mount'],
   where: 'anywhere',
   detail: ({ device }) => device,
-  async run(step, { device, mountPoint, fsType }) {
+  async run(step, { device, part, mountPoint, fsType }) {
     await step.run(['mkdir', '-p', mountPoint]);
-    await step.run(['mount', '-t', fsType, device, mountPoint], { what: `cannot mount ${device} as ${fsType}` });
+    const loop = part === undefined ? [] : ['-o', `loop,offset=${part.offsetBytes},sizelimit=${part.sizeBytes}`];
+    await step.run(['mount', '-t', fsType, ...loop, device, mountPoint], {
+      what: `cannot mount ${device} as ${fsType}`,
+    });
     return { mountPoint };
   },
 });

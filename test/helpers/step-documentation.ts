@@ -33,6 +33,11 @@ const GROUPS: readonly Group[] = [
     steps: ['installSystemdBoot', 'installGrub'],
   },
   {
+    title: 'Encryption',
+    needs: 'This step encrypts a partition of an image file, and runs as any user.',
+    steps: ['encryptPartition'],
+  },
+  {
     title: 'Secure Boot',
     needs: 'These steps sign programs and prepare keys, and run as any user.',
     steps: [

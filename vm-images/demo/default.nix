@@ -42,11 +42,16 @@ let
     inherit userland;
     inherit (target) debs kernel;
   };
-  initrd = run "initrd" ./initrd.sh {
-    inherit linux userland;
-    inherit (target) busybox;
-    stage1 = ./system/stage-1.sh;
-  };
+  # luks: what the initrd opens, like boot.initrd.luks.devices: its name in /dev/mapper, and the device.
+  mkInitrd =
+    luks:
+    run "initrd" ./initrd.sh {
+      inherit linux userland;
+      inherit (target) busybox;
+      luksName = luks.name or "";
+      luksDevice = luks.device or "";
+      stage1 = ./system/stage-1.sh;
+    };
   grubImages = run "grub-images" ./grub-images.sh { inherit userland; };
   grubFont = run "grub-font" ./grub-font.sh { inherit debs; };
   grubSplash = run "splash.png" ./grub-splash.sh { };
@@ -101,8 +106,10 @@ let
       grubSettings ? { },
       # Systems by name.
       specialisations ? { },
+      luks ? { },
     }:
     let
+      initrd = mkInitrd luks;
       isDemo = flavour == "demo";
       kernelParams = [
         "root=${root}"
@@ -222,6 +229,18 @@ let
       }
     );
 
+  # A root in LUKS, and /boot on the ESP.
+  encrypted = flavour: {
+    inherit flavour;
+    esp = "/boot";
+    boot = "ESP";
+    root = "/dev/mapper/cryptroot";
+    luks = {
+      name = "cryptroot";
+      device = "/dev/disk/by-uuid/0cb5c4d1-6f5a-4e0e-9f43-2d7a6b1e8c90";
+    };
+  };
+
   bios = [ "i386-pc" ];
   efi = [ "x86_64-efi" ];
 
@@ -300,6 +319,14 @@ let
       esp = "/boot";
       boot = "ESP";
     };
+    systemd-boot-luks = mkSystem (encrypted flavour // { loader = "systemd-boot"; });
+    grub-hybrid-luks = mkSystem (
+      encrypted flavour
+      // {
+        loader = "grub";
+        grubTargets = bios ++ efi;
+      }
+    );
     systemd-boot-xbootldr = mkSystem {
       inherit flavour;
       loader = "systemd-boot";

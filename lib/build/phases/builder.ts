@@ -17,7 +17,7 @@ import type { BuildContext } from '../context.ts';
 import type { Job } from '../job.ts';
 
 export async function finishInBuilder(
-  { spec, system, root: staging, raw: image, disk, timestamp }: Job,
+  { spec, system, root: staging, raw: image, disk, rootPlace, timestamp }: Job,
   staged: StagedContents,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
@@ -32,7 +32,9 @@ export async function finishInBuilder(
   const root = '/mnt';
   const devices = await configuredBootDevices(spec.store ?? '/', system.storePaths);
   if (devices.length > 0) await linkBootDevices({ devices, disk: builder.device({ number: undefined }) }, inside);
-  await mountRoot({ device: builder.device(disk.root), mountPoint: root, fsType: spec.fsType }, inside);
+  const inPartition = { ...rootPlace, offsetBytes: rootPlace.offsetBytes - disk.root.offsetBytes };
+  const part = spec.encrypt === undefined ? undefined : inPartition;
+  await mountRoot({ device: builder.device(disk.root), part, mountPoint: root, fsType: spec.fsType }, inside);
   for (const partition of disk.partitions) {
     const { label, mountPoint, number } = partition;
     if (label === undefined || mountPoint === undefined) continue;

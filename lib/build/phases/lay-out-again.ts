@@ -17,7 +17,7 @@ import { inodesFor } from './root.ts';
  *  unpredictable order and with the current time. All files except the store paths are extracted from the first
  *  disk. */
 export async function layOutAgain(
-  { spec, root, raw, disk, system, rootUuid, timestamp, size, closure }: Job,
+  { spec, root, raw, disk, rootPlace, system, rootUuid, timestamp, size, closure }: Job,
   image: string,
   work: string,
   context: StepContext,
@@ -37,14 +37,14 @@ export async function layOutAgain(
   const directory = join(work, 'taken-out');
   const leaveOut = system.storePaths;
   const entries = await extractFilesystem(
-    { image: raw, partition: disk.root, fsType: 'ext4', directory, leaveOut },
+    { image: raw, partition: rootPlace, fsType: 'ext4', directory, leaveOut },
     context,
   );
   const files = entries.filter(({ path }) => !VOLATILE.test(path) || isStaged(root, path));
-  const filled = { inodeCount: inodesFor(size, disk.root.sizeBytes), dataBlocks: size.dataBlocks };
+  const filled = { inodeCount: inodesFor(size, rootPlace.sizeBytes), dataBlocks: size.dataBlocks };
   const hashSeed = spec.rootFSHashSeed ?? spec.rootFSUID;
   const identity = { label, uuid: rootUuid, hashSeed, size: filled };
-  return makeFilesystem({ image, partition: disk.root, ...identity, files, closure, timestamp }, context);
+  return makeFilesystem({ image, partition: rootPlace, ...identity, files, closure, timestamp }, context);
 }
 
 /** Files here are leftovers of the VM's run, unless they were staged. */

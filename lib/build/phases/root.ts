@@ -44,14 +44,14 @@ export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries
 }
 
 export async function fillRoot(
-  { spec, root, raw, disk, size, closure, attributes, rootUuid, timestamp }: Job,
+  { spec, root, raw, disk, rootPlace, size, closure, attributes, rootUuid, timestamp }: Job,
   owners: readonly TreeOwner[],
   context: StepContext,
 ): Promise<MadeFilesystem> {
   const { fsType, label } = spec;
-  const filled = { inodeCount: inodesFor(size, disk.root.sizeBytes), dataBlocks: size.dataBlocks };
+  const filled = { inodeCount: inodesFor(size, rootPlace.sizeBytes), dataBlocks: size.dataBlocks };
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
-  const options = { image: raw, partition: disk.root, fsType, label, size: filled, uuid: rootUuid, hashSeed };
+  const options = { image: raw, partition: rootPlace, fsType, label, size: filled, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
     return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context);
   const filesystem = await makeFilesystem(options, context);

@@ -28,6 +28,8 @@ export interface PathNode {
 }
 
 const ROOT_INODE = 2;
+/** A flag of a group: its block bitmap was never written. */
+const BLOCK_UNINIT = 0x2;
 const DEEPEST_DIRECTORIES = 200;
 
 const PAGE_BYTES = 64 * 1024;
@@ -303,7 +305,13 @@ export class Ext4Volume {
 
   /** The first block of a group's inode table; undefined when the group's descriptor is invalid. */
   async #inodeTable(group: number): Promise<number | undefined> {
-    const { blockBytes, blocks, descriptorBytes, firstDataBlock, firstMetaGroup, blocksPerGroup } = this.superblock;
+    const { inodeTable = 0 } = (await this.group(group)) ?? {};
+    return inodeTable > 0 && inodeTable < this.superblock.blocks ? inodeTable : undefined;
+  }
+
+  /** Reads the descriptor of a block group; undefined if it is beyond the end. */
+  async group(group: number): Promise<Group | undefined> {
+    const { blockBytes, descriptorBytes, firstDataBlock, firstMetaGroup, blocksPerGroup } = this.superblock;
     const perBlock = Math.floor(blockBytes / descriptorBytes);
     const index = Math.floor(group / perBlock);
     let block = firstDataBlock + 1 + index;
@@ -313,10 +321,13 @@ export class Ext4Volume {
       block = firstDataBlock + first * blocksPerGroup + (isBehindSuperblock ? 1 : 0);
     }
     const descriptor = await this.#cached(block * blockBytes + (group % perBlock) * descriptorBytes, descriptorBytes);
-    if (descriptor.length < descriptorBytes) return undefined;
-    const high = descriptorBytes >= 64 ? descriptor.readUInt32LE(0x28) : 0;
-    const table = descriptor.readUInt32LE(0x8) + high * 2 ** 32;
-    return table > 0 && table < blocks ? table : undefined;
+    return descriptor.length < descriptorBytes ? undefined : decodeGroup(descriptor);
+  }
+
+  /** Reads a block; shorter at the end of the filesystem. */
+  block(number: number): Promise<Buffer> {
+    const { blockBytes } = this.superblock;
+    return this.#read(number * blockBytes, blockBytes);
   }
 
   /** Reads through a page cache, for small structures near others that are read next: inodes, descriptors, indirect
@@ -340,4 +351,23 @@ export class Ext4Volume {
 /** Whether a link's target is stored in its inode. */
 function isFastLink({ type, sizeBytes, flags, map }: Ext4Node): boolean {
   return type === 'symlink' && (flags & (EXTENTS | INLINE_DATA)) === 0 && sizeBytes < map.length;
+}
+
+/** Block numbers in a group's descriptor, and whether its block bitmap was never written. */
+export interface Group {
+  readonly blockBitmap: number;
+  readonly inodeBitmap: number;
+  readonly inodeTable: number;
+  readonly hasNoBlockBitmap: boolean;
+}
+
+function decodeGroup(descriptor: Buffer): Group {
+  const block = (low: number, high: number): number =>
+    descriptor.readUInt32LE(low) + (descriptor.length >= 64 ? descriptor.readUInt32LE(high) : 0) * 2 ** 32;
+  return {
+    blockBitmap: block(0x0, 0x20),
+    inodeBitmap: block(0x4, 0x24),
+    inodeTable: block(0x8, 0x28),
+    hasNoBlockBitmap: (descriptor.readUInt16LE(0x12) & BLOCK_UNINIT) !== 0,
+  };
 }

@@ -29,6 +29,35 @@ done
 # Includes modules for the filesystems that stage 2 mounts, like NixOS's boot.initrd.kernelModules.
 for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs; do modprobe -q "$module" 2> /dev/null; done
 
+# The root in LUKS, in the words of NixOS's initrd without systemd (luksroot.nix), which reads a second at a time.
+open_luks() {
+  for module in dm-mod dm-crypt xts ecb algif_skcipher algif_hash; do modprobe -q "$module" 2> /dev/null; done
+  mkdir -p /dev/disk/by-uuid /run/cryptsetup
+  printf 'Waiting 10 seconds for device @luksDevice@ to appear'
+  attempts=0
+  until found=$(findfs "UUID=${1##*/}" 2> /dev/null); do
+    attempts=$((attempts + 1))
+    [ "$attempts" -le 100 ] || { echo ' - failure'; fail "@luksDevice@ is unavailable"; }
+    printf .
+    usleep 100000
+  done
+  echo ' - success'
+  ln -s "$found" "$1"
+  while :; do
+    printf 'Passphrase for %s: ' "$1"
+    stty -echo
+    until IFS= read -t 1 -r passphrase; do :; done
+    stty echo
+    echo
+    [ -n "$passphrase" ] || continue
+    printf 'Verifying passphrase for %s...' "$1"
+    printf %s "$passphrase" | cryptsetup luksOpen @luksDevice@ @luksName@ --key-file=- && break
+    echo ' - failure'
+  done
+  echo ' - success'
+}
+[ -z "@luksName@" ] || open_luks @luksDevice@
+
 attempts=0
 device=''
 while [ -z "$device" ]; do

@@ -1,0 +1,91 @@
+import { randomUUID } from 'node:crypto';
+import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
+import { readPassphrase } from '../host-files/passphrase.ts';
+import { type EncryptedDevice, readEncryptedDevices } from '../nix/encrypted-devices.ts';
+import { readInStore, resolveStorePath } from '../nix/store.ts';
+import { InvalidOptionsError } from '../run/errors.ts';
+import type { EncryptSpec } from '../spec/encrypt-spec.ts';
+import type { ImageSpec } from '../spec/image-spec.ts';
+
+const STEP = 'buildImage';
+
+/** How the root is encrypted, checked against the system before anything is made. */
+export interface EncryptionPlan extends Omit<EncryptSpec, 'name' | 'uuid' | 'sectorSize'> {
+  /** In /dev/mapper; undefined when the system was not understood. */
+  readonly name: string | undefined;
+  readonly uuid: string;
+  readonly sectorSize: 512 | 4096;
+  /** Why the UUID is this one. */
+  readonly why: string;
+}
+
+/** @throws {InvalidOptionsError} for files that cannot be used, and for a system that would not find its root. */
+export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | undefined> {
+  const { encrypt } = spec;
+  if (encrypt === undefined) return undefined;
+  await readPassphrase(STEP, encrypt.passphraseFile, 'encrypt.passphraseFile');
+  for (const [index, file] of (encrypt.morePassphraseFiles ?? []).entries())
+    await readPassphrase(STEP, file, `encrypt.morePassphraseFiles[${index}]`);
+  if (encrypt.volumeKeyFile !== undefined) await requireFile(STEP, encrypt.volumeKeyFile, 'encrypt.volumeKeyFile');
+  if (encrypt.recoveryKeyFile !== undefined)
+    await requireReplaceable(STEP, encrypt.recoveryKeyFile, 'encrypt.recoveryKeyFile');
+  const found = await openedDevice(spec, encrypt);
+  const { kind, value } = linkOf(found?.device);
+  const { sectorSize = spec.fsType === 'xfs' ? 512 : 4096, label = kind === 'label' ? value : undefined } = encrypt;
+  const expected = kind === 'uuid' ? value?.toLowerCase() : undefined;
+  const uuid = encrypt.uuid?.toLowerCase() ?? expected ?? randomUUID();
+  const refuse = (option: string, given: string): InvalidOptionsError =>
+    refusal(`encrypt.${option}`, `${given} would not be found: the initrd of the system opens ${found?.device}`);
+  if (expected !== undefined && uuid !== expected) throw refuse('uuid', uuid);
+  if (kind === 'label' && label !== value) throw refuse('label', `"${label}"`);
+  if (kind === 'partuuid' && spec.deterministic && value?.toLowerCase() !== spec.rootGPUID.toLowerCase())
+    throw refusal('rootGPUID', `${spec.rootGPUID} would not be found: the initrd opens ${found?.device}`);
+  const why = found === undefined ? 'the initrd could not be read' : `the initrd opens ${found.device}`;
+  return { ...encrypt, name: found?.name ?? encrypt.name, uuid, label, sectorSize, why };
+}
+
+/** The device of the root that the system's initrd opens; undefined when the initrd cannot be read. */
+async function openedDevice(spec: ImageSpec, { name }: EncryptSpec): Promise<EncryptedDevice | undefined> {
+  const store = spec.store ?? '/';
+  const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
+  const mounted = rootOf((await readInStore(store, `${toplevel}/etc/fstab`)) ?? '');
+  const ofRoot = /^\/dev\/mapper\/(.+)$/.exec(mounted ?? '')?.[1];
+  if (name !== undefined && ofRoot !== undefined && name !== ofRoot)
+    throw refusal('encrypt.name', `"${name}" is not the root of the system, which mounts ${mounted}`);
+  const devices = await readEncryptedDevices(store, `${toplevel}/initrd`);
+  if (devices === undefined) return undefined;
+  if (devices.length === 0)
+    throw refusal(
+      'encrypt',
+      'the system opens no encrypted device when it boots: boot.initrd.luks.devices is empty',
+      'set boot.initrd.luks.devices.NAME.device, and fileSystems."/".device = "/dev/mapper/NAME"',
+    );
+  const wanted = name ?? ofRoot;
+  const found = wanted === undefined && devices.length === 1 ? devices[0] : devices.find((one) => one.name === wanted);
+  if (found !== undefined) return found;
+  const names = devices.map((one) => one.name).join(', ');
+  throw refusal(
+    'encrypt.name',
+    wanted === undefined
+      ? `is required, because the system opens several devices: ${names}`
+      : `the system does not open "${wanted}" when it boots, only ${names}`,
+  );
+}
+
+/** What fstab(5) mounts at /. */
+function rootOf(fstab: string): string | undefined {
+  return fstab
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .find(([device = '#', mountPoint]) => mountPoint === '/' && !device.startsWith('#'))?.[0];
+}
+
+/** Splits /dev/disk/by-uuid/… */
+function linkOf(device: string | undefined): { readonly kind?: string; readonly value?: string } {
+  const [, kind, value] = /^\/dev\/disk\/by-(uuid|label|partuuid)\/(.+)$/.exec(device ?? '') ?? [];
+  return kind === undefined || value === undefined ? {} : { kind, value };
+}
+
+function refusal(path: string, message: string, hint?: string): InvalidOptionsError {
+  return new InvalidOptionsError(STEP, [{ path, message }], hint === undefined ? {} : { hint });
+}

@@ -1,0 +1,74 @@
+import { AesXts } from '../formats/aes-xts.ts';
+import type { Extent } from '../formats/extent.ts';
+import type { StepRunner } from '../run/step.ts';
+import { MIB, roundDown } from '../units.ts';
+import { type ByteRange, pauses } from './data-runs.ts';
+import { Region } from './region.ts';
+
+const CHUNK_BYTES = MIB;
+const BLOCK_BYTES = 4096;
+const ZEROS = Buffer.alloc(BLOCK_BYTES);
+
+interface Encryption {
+  readonly key: Uint8Array;
+  readonly sectorBytes: number;
+  /** In ascending order, relative to the part. */
+  readonly free: readonly Extent[];
+  /** Where the image has data and no holes, in bytes of the image; undefined if that is not known. */
+  readonly data: readonly ByteRange[] | undefined;
+}
+
+/** Encrypts a part of a raw image in place. Free ranges stay as they are where they are zero, so that the image stays sparse; other
+ *  bytes in them, which deleted files left, are encrypted as well.
+ *  @param handle of the image, opened for reading and writing.
+ *  @returns how many bytes were encrypted. */
+export async function encryptRegion(
+  step: StepRunner,
+  handle: number,
+  { offsetBytes, sizeBytes }: Extent,
+  { key, sectorBytes, free, data }: Encryption,
+): Promise<number> {
+  const region = new Region(handle, offsetBytes);
+  const cipher = new AesXts('encrypt', key, sectorBytes);
+  const pause = pauses(step);
+  let encrypted = 0;
+  let range = 0;
+  const hasData = (at: number, length: number): boolean => {
+    if (data === undefined) return true;
+    while ((data[range]?.end ?? Number.POSITIVE_INFINITY) <= at) range += 1;
+    return (data[range]?.start ?? Number.POSITIVE_INFINITY) < at + length;
+  };
+  const encrypt = (at: number, bytes: Buffer): void => {
+    region.write(at, cipher.update(at, bytes));
+    encrypted += bytes.length;
+  };
+  for (const { offsetBytes: start, sizeBytes: length, isFree } of partsOf(sizeBytes, free))
+    for (let at = start; at < start + length; at += CHUNK_BYTES) {
+      await pause();
+      step.progress(at, sizeBytes);
+      if (isFree && !hasData(offsetBytes + at, CHUNK_BYTES)) continue;
+      const bytes = region.read(at, Math.min(CHUNK_BYTES, start + length - at));
+      if (!isFree) encrypt(at, bytes);
+      else
+        for (let block = 0; block < bytes.length; block += BLOCK_BYTES) {
+          const one = bytes.subarray(block, block + BLOCK_BYTES);
+          if (one.compare(ZEROS, 0, one.length) !== 0) encrypt(at + block, one);
+        }
+    }
+  step.progress(sizeBytes, sizeBytes);
+  return encrypted;
+}
+
+/** The whole part, cut where it becomes free or used. Only whole blocks of 4096 bytes are free, because those are whole sectors. */
+function* partsOf(sizeBytes: number, free: readonly Extent[]): Generator<Extent & { readonly isFree: boolean }> {
+  let at = 0;
+  for (const { offsetBytes, sizeBytes: length } of free) {
+    const start = Math.max(at, roundDown(offsetBytes + BLOCK_BYTES - 1, BLOCK_BYTES));
+    const end = Math.min(roundDown(offsetBytes + length, BLOCK_BYTES), sizeBytes);
+    if (end <= start) continue;
+    if (start > at) yield { offsetBytes: at, sizeBytes: start - at, isFree: false };
+    yield { offsetBytes: start, sizeBytes: end - start, isFree: true };
+    at = end;
+  }
+  if (at < sizeBytes) yield { offsetBytes: at, sizeBytes: sizeBytes - at, isFree: false };
+}

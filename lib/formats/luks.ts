@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { KIB, MIB } from '../units.ts';
+import type { Extent, ReadBytes } from './extent.ts';
+
+/** Where the encrypted data begins in a partition that this project encrypts: cryptsetup's default for LUKS2, 16 MiB. Before it are
+ *  the two headers and the key slots. */
+export const LUKS_HEADER_BYTES = 16 * MIB;
+
+/** The part of a partition in which its filesystem must be, for encryptPartition to encrypt it in place. */
+export function luksPayload({ offsetBytes, sizeBytes }: Extent): Extent {
+  return { offsetBytes: offsetBytes + LUKS_HEADER_BYTES, sizeBytes: sizeBytes - LUKS_HEADER_BYTES };
+}
+
+/** A way to unlock the volume key. */
+export interface LuksKeySlot {
+  readonly id: number;
+  /** "argon2id", "argon2i" or "pbkdf2". */
+  readonly keyDerivation: string;
+  /** The memory that unlocking needs; undefined for pbkdf2. */
+  readonly memoryBytes: number | undefined;
+  readonly iterations: number;
+}
+
+/** What a LUKS2 header says. */
+export interface LuksHeader {
+  readonly uuid: string;
+  readonly label: string;
+  /** "aes-xts-plain64". */
+  readonly cipher: string;
+  readonly sectorBytes: number;
+  /** Where the encrypted data begins in the partition. */
+  readonly dataOffsetBytes: number;
+  readonly keySlots: readonly LuksKeySlot[];
+  /** The types of its tokens: "systemd-tpm2", "systemd-recovery" … */
+  readonly tokens: readonly string[];
+  /** Whether only the second copy of the header is intact; cryptsetup then uses it silently. */
+  readonly isSecondCopy: boolean;
+}
+
+/** @see LUKS2 On-Disk Format Specification, 2.1 "Binary header": both copies, of which the second may be at these places. */
+const MAGIC = 'LUKS\xba\xbe';
+const SECOND_MAGIC = 'SKUL\xba\xbe';
+const BINARY_BYTES = 4096;
+const SECOND_COPIES = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096].map((size) => size * KIB);
+const LARGEST_HEADER = 4 * MIB;
+
+/** A number that the JSON has as a string, because it may exceed 53 bits. */
+const bigNumber = z
+  .string()
+  .regex(/^\d{1,16}$/)
+  .transform(Number);
+
+const metadata = z.object({
+  keyslots: z.record(
+    z.string(),
+    z.object({
+      kdf: z
+        .object({
+          type: z.string(),
+          time: z.number().optional(),
+          iterations: z.number().optional(),
+          memory: z.number().optional(),
+        })
+        .optional(),
+    }),
+  ),
+  tokens: z.record(z.string(), z.object({ type: z.string() })).default({}),
+  segments: z.record(
+    z.string(),
+    z.object({
+      type: z.string(),
+      offset: bigNumber,
+      encryption: z.string().optional(),
+      sector_size: z.number().optional(),
+    }),
+  ),
+});
+
+/** Reads the LUKS2 header of a partition. @returns undefined when neither copy is intact. */
+export async function readLuksHeader(read: ReadBytes): Promise<LuksHeader | undefined> {
+  const first = await readCopy(read, 0, MAGIC);
+  if (first !== undefined) return parse(first, false);
+  for (const at of SECOND_COPIES) {
+    const second = await readCopy(read, at, SECOND_MAGIC);
+    if (second !== undefined) return parse(second, true);
+  }
+  return undefined;
+}
+
+async function readCopy(read: ReadBytes, at: number, magic: string): Promise<Buffer | undefined> {
+  const binary = await read(at, BINARY_BYTES);
+  if (binary.length < BINARY_BYTES || binary.toString('latin1', 0, 6) !== magic || binary.readUInt16BE(6) !== 2)
+    return undefined;
+  const size = binary.readBigUInt64BE(8);
+  if (size <= BINARY_BYTES || size > LARGEST_HEADER || binary.readBigUInt64BE(256) !== BigInt(at)) return undefined;
+  const header = Buffer.from(await read(at, Number(size)));
+  if (header.length < Number(size)) return undefined;
+  const checksum = Buffer.from(header.subarray(448, 512));
+  header.fill(0, 448, 512);
+  const algorithm = text(header.subarray(72, 104));
+  if (!['sha1', 'sha256', 'sha512'].includes(algorithm)) return undefined;
+  const computed = createHash(algorithm).update(header).digest();
+  return computed.equals(checksum.subarray(0, computed.length)) ? header : undefined;
+}
+
+function parse(header: Buffer, isSecondCopy: boolean): LuksHeader | undefined {
+  const json = parseJson(text(header.subarray(BINARY_BYTES)));
+  const parsed = metadata.safeParse(json);
+  const segment = parsed.success ? Object.values(parsed.data.segments).find(({ type }) => type === 'crypt') : undefined;
+  if (!parsed.success || segment === undefined) return undefined;
+  const keySlots = Object.entries(parsed.data.keyslots).map(([id, { kdf }]) => ({
+    id: Number(id),
+    keyDerivation: kdf?.type ?? 'unknown',
+    memoryBytes: kdf?.memory === undefined ? undefined : kdf.memory * KIB,
+    iterations: kdf?.time ?? kdf?.iterations ?? 0,
+  }));
+  return {
+    uuid: text(header.subarray(168, 208)),
+    label: text(header.subarray(24, 72)),
+    cipher: segment.encryption ?? '',
+    sectorBytes: segment.sector_size ?? 512,
+    dataOffsetBytes: segment.offset,
+    keySlots,
+    tokens: Object.values(parsed.data.tokens).map(({ type }) => type),
+    isSecondCopy,
+  };
+}
+
+function parseJson(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}
+
+function text(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString('utf8', 0, end === -1 ? bytes.length : end);
+}

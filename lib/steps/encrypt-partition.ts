@@ -1,0 +1,226 @@
+import { randomBytes } from 'node:crypto';
+import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { type ByteRange, dataRanges } from '../filesystem/data-runs.ts';
+import { encryptRegion } from '../filesystem/encrypt-region.ts';
+import { freeRuns, knowsFreeBlocks } from '../filesystem/ext4/free-runs.ts';
+import { openExt4 } from '../filesystem/ext4/open.ts';
+import { parseXfs, xfsSectorBytes } from '../filesystem/xfs.ts';
+import type { Extent } from '../formats/extent.ts';
+import { LUKS_HEADER_BYTES, type LuksHeader, luksPayload, readLuksHeader } from '../formats/luks.ts';
+import { requireDisk, requireFile, requireReplaceable } from '../host-files/given-paths.ts';
+import { readPassphrase } from '../host-files/passphrase.ts';
+import { makePrivateDirectory } from '../host-files/private-output.ts';
+import { readAt } from '../host-files/read-at.ts';
+import { importToken, luksAddKey, luksFormat } from '../programs/cryptsetup.ts';
+import { defineStep, type Step } from '../run/define-step.ts';
+import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import {
+  guid,
+  keyDerivation,
+  LUKS_SECTOR_SIZES,
+  luksLabel,
+  partitionExtent,
+  path,
+  secretFile,
+} from '../spec/fields.ts';
+import { MIB } from '../units.ts';
+
+const STEP = 'encryptPartition';
+const KEY_BYTES = 64;
+
+const schema = z.object({
+  /** A raw disk image. */
+  image: path,
+  /** The partition, as partitionDisk returns it. Its filesystem is in `luksPayload(partition)`, and the bytes before that are zero. */
+  partition: partitionExtent,
+  /** A file with the passphrase. One newline at its end is not part of it. */
+  passphraseFile: secretFile,
+  /** Files with further passphrases, each for a separate key slot. */
+  morePassphraseFiles: z.array(secretFile).max(30).default([]),
+  /** A file to write a recovery key to, for one more key slot. It must not exist. */
+  recoveryKeyFile: secretFile.optional(),
+  /** A file with the 64 bytes of the volume key; default: random. The same key gives the same encrypted bytes. */
+  volumeKeyFile: secretFile.optional(),
+  /** The UUID of the LUKS header, as in /dev/disk/by-uuid; default: random. */
+  uuid: guid.optional(),
+  /** The label of the LUKS header. */
+  label: luksLabel.optional(),
+  /** Default: argon2id with 256 MiB of memory, 4 iterations and 4 threads. */
+  keyDerivation: keyDerivation.default({ type: 'argon2id' }),
+  /** The sector size of the opened device: 512 or 4096, the default. */
+  sectorSize: z.literal(LUKS_SECTOR_SIZES).default(4096),
+  /** Also encrypt the free parts of the filesystem, so that its fill level is not visible; default false, which keeps the image sparse. Only
+   *  the free parts of an ext4 are known. */
+  encryptFreeSpace: z.boolean().default(false),
+});
+
+export interface EncryptPartitionOptions extends z.input<typeof schema> {}
+
+/** The header, read back, and the place of the encrypted filesystem. */
+export interface EncryptedPartition extends LuksHeader {
+  /** The encrypted filesystem in the image. */
+  readonly payload: Extent;
+  /** How many bytes of it were encrypted. The others are free in the filesystem. */
+  readonly encryptedBytes: number;
+}
+
+/** Encrypts the filesystem of a partition with LUKS2, in place, without root, device mapper or VM. The header is made by cryptsetup; the
+ *  content is encrypted by this process with AES-256-XTS.
+ *
+ *  The header is random by design: of two runs with one volume key, only the encrypted content is the same. When the step fails in the
+ *  middle, the image is of no use.
+ *  @returns the header, read back.
+ *  @throws {InvalidOptionsError} when something is where the header belongs, and for passphrases that cannot be used.
+ *  @see cryptsetup-luksFormat(8); LUKS2 On-Disk Format Specification. Runs: cryptsetup, filefrag, flock. */
+export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition> = defineStep({
+  name: STEP,
+  options: schema,
+  runs: ['cryptsetup', 'filefrag', 'flock'],
+  where: 'host',
+  async prepare(options) {
+    const { image, partition, volumeKeyFile, recoveryKeyFile } = options;
+    await requireDisk(STEP, image, [partition]);
+    await refuseContent(image, partition, options.sectorSize);
+    const passphrases = [await readPassphrase(STEP, options.passphraseFile, 'passphraseFile')];
+    for (const [index, file] of options.morePassphraseFiles.entries())
+      passphrases.push(await readPassphrase(STEP, file, `morePassphraseFiles[${index}]`));
+    const volumeKey = volumeKeyFile === undefined ? randomBytes(KEY_BYTES) : await readVolumeKey(volumeKeyFile);
+    if (recoveryKeyFile !== undefined) await requireNothing(recoveryKeyFile);
+    return { passphrases, volumeKey };
+  },
+  detail: ({ image }) => image,
+  async run(step, options, { passphrases, volumeKey }) {
+    const { image, partition, sectorSize, recoveryKeyFile } = options;
+    await using work = await makePrivateDirectory(dirname(image));
+    const file = join(work.path, 'header.img');
+    const secret = async (name: string, bytes: Uint8Array): Promise<string> => {
+      const target = join(work.path, name);
+      await writeFile(target, bytes, { mode: 0o600 });
+      return target;
+    };
+    await writeFile(file, '', { mode: 0o600 });
+    await truncate(file, partition.sizeBytes);
+    const [first = Buffer.alloc(0), ...others] = passphrases;
+    const passphrase = await secret('passphrase', first);
+    await luksFormat(step, {
+      ...{ file, passphrase, volumeKey: await secret('volume-key', volumeKey), sectorBytes: sectorSize },
+      ...{ keyDerivation: options.keyDerivation, uuid: options.uuid?.toLowerCase(), label: options.label },
+    });
+    for (const [index, bytes] of others.entries()) {
+      const added = await secret(`passphrase-${index}`, bytes);
+      await luksAddKey(step, { file, passphrase, added, keyDerivation: options.keyDerivation });
+    }
+    if (recoveryKeyFile !== undefined) {
+      const recoveryKey = makeRecoveryKey();
+      const added = await secret('recovery-key', Buffer.from(recoveryKey));
+      // It is as random as the volume key, so that iterations add nothing. systemd-cryptenroll does the same.
+      await luksAddKey(step, { file, passphrase, added, keyDerivation: { type: 'pbkdf2', iterations: 1000 } });
+      await importToken(step, file, { type: 'systemd-recovery', keyslots: [`${passphrases.length}`] });
+      await writeFile(recoveryKeyFile, `${recoveryKey}\n`, { mode: 0o600, flag: 'wx' });
+    }
+    const payload = luksPayload(partition);
+    await using disk = await open(image, 'r+');
+    const free = options.encryptFreeSpace ? [] : await freeExtents(step, disk, payload);
+    const data: readonly ByteRange[] | undefined = free.length === 0 ? undefined : await dataRanges(step, image);
+    const encryptedBytes = await encryptRegion(step, disk.fd, payload, {
+      ...{ key: volumeKey, sectorBytes: sectorSize, free, data },
+    });
+    step.measured(encryptedBytes);
+    // Last: until then, nobody can mistake the partition for an encrypted one.
+    await copyHeader(file, disk, partition.offsetBytes);
+    const header = await readLuksHeader((at, bytes) => readAt(disk, partition.offsetBytes + at, bytes));
+    if (header?.dataOffsetBytes !== LUKS_HEADER_BYTES || header.sectorBytes !== sectorSize)
+      throw new UnexpectedStateError(STEP, `the LUKS header in ${image} is not as asked for`, {
+        expected: `data at byte ${LUKS_HEADER_BYTES}, in sectors of ${sectorSize} bytes`,
+        found: header === undefined ? 'no header' : `data at byte ${header.dataOffsetBytes}`,
+      });
+    return { ...header, payload, encryptedBytes };
+  },
+});
+
+/** Nothing may be where the header belongs: a filesystem at the start of the partition would be overwritten. */
+async function refuseContent(image: string, { offsetBytes, sizeBytes }: Extent, sectorBytes: number): Promise<void> {
+  const refuse = (path: string, message: string, hint?: string): InvalidOptionsError =>
+    new InvalidOptionsError(STEP, [{ path, message }], { hint });
+  if (sizeBytes <= LUKS_HEADER_BYTES || (sizeBytes - LUKS_HEADER_BYTES) % sectorBytes !== 0)
+    throw refuse(
+      'partition',
+      `has ${sizeBytes} bytes; it must have the ${LUKS_HEADER_BYTES} of the header, and whole sectors of ${sectorBytes} bytes after them`,
+    );
+  await using disk = await open(image, 'r');
+  const zeros = Buffer.alloc(MIB);
+  for (let at = 0; at < LUKS_HEADER_BYTES; at += MIB) {
+    const bytes = await readAt(disk, offsetBytes + at, MIB);
+    if (at === 0 && bytes.toString('latin1', 0, 4) === 'LUKS') throw refuse('partition', 'is encrypted already');
+    if (!bytes.equals(zeros))
+      throw refuse(
+        'partition',
+        `has data in its first ${LUKS_HEADER_BYTES / MIB} MiB, where the LUKS header belongs`,
+        'make the filesystem in luksPayload(partition)',
+      );
+  }
+  const start = await readAt(disk, offsetBytes + LUKS_HEADER_BYTES, 4096);
+  if (parseXfs(start) !== undefined && xfsSectorBytes(start) < sectorBytes)
+    throw refuse(
+      'sectorSize',
+      `${sectorBytes} is more than the ${xfsSectorBytes(start)} of the xfs, which the kernel would not mount`,
+    );
+}
+
+async function readVolumeKey(file: string): Promise<Buffer> {
+  await requireFile(STEP, file, 'volumeKeyFile');
+  const key = await readFile(file);
+  if (key.length === KEY_BYTES) return key;
+  throw new InvalidOptionsError(STEP, [
+    { path: 'volumeKeyFile', message: `${file} has ${key.length} bytes; a key for AES-256-XTS has ${KEY_BYTES}` },
+  ]);
+}
+
+async function requireNothing(file: string): Promise<void> {
+  await requireReplaceable(STEP, file, 'recoveryKeyFile');
+  const isThere = await open(file, 'r').then(
+    (handle) => handle.close().then(() => true),
+    () => false,
+  );
+  if (isThere)
+    throw new InvalidOptionsError(STEP, [
+      { path: 'recoveryKeyFile', message: `${file} exists already: a recovery key is not overwritten` },
+    ]);
+}
+
+/** The free parts of the filesystem; empty if they are not known. */
+async function freeExtents(
+  step: { note(text: string): void },
+  disk: Awaited<ReturnType<typeof open>>,
+  payload: Extent,
+): Promise<Extent[]> {
+  const volume = await openExt4(disk, payload);
+  if (typeof volume === 'string' || !knowsFreeBlocks(volume)) {
+    step.note('all of the partition is encrypted, because the free parts of its filesystem are not known');
+    return [];
+  }
+  const { blockBytes } = volume.superblock;
+  const extents: Extent[] = [];
+  for await (const { start, count } of freeRuns(volume))
+    extents.push({ offsetBytes: start * blockBytes, sizeBytes: count * blockBytes });
+  return extents;
+}
+
+async function copyHeader(file: string, disk: Awaited<ReturnType<typeof open>>, offsetBytes: number): Promise<void> {
+  await using header = await open(file, 'r');
+  for (let at = 0; at < LUKS_HEADER_BYTES; at += MIB) {
+    const bytes = await readAt(header, at, MIB);
+    await disk.writev([bytes], offsetBytes + at);
+  }
+}
+
+/** 256 bits as systemd-cryptenroll writes them: eight groups of eight letters that are at the same place on most keyboards.
+ *  @see systemd-cryptenroll(1), --recovery-key */
+function makeRecoveryKey(): string {
+  const letters = [...randomBytes(32)].map((byte) => `${MODHEX[byte >> 4]}${MODHEX[byte & 15]}`).join('');
+  return (letters.match(/.{8}/g) ?? []).join('-');
+}
+
+const MODHEX = 'cbdefghijklnrtuv';
