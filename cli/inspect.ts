@@ -15,6 +15,7 @@ export interface InspectFlags {
   readonly timeout?: number;
   readonly sarif?: string;
   readonly efiVars?: string;
+  readonly passphraseFile?: string;
 }
 
 /** Says what is on an image. */
@@ -22,7 +23,7 @@ export async function inspectCommand(image: string, flags: InspectFlags, signal:
   await checkWritable('inspect', { '--sarif': flags.sarif });
   const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
   const inspection = await inspectImage(
-    { image, deep: flags.deep, timeoutMs, efiVariables: flags.efiVars },
+    { image, deep: flags.deep, timeoutMs, efiVariables: flags.efiVars, passphraseFile: flags.passphraseFile },
     { signal },
   );
   process.stdout.write(`${flags.json === true ? printableJson(inspection) : coloured(renderInspection(inspection))}\n`);
@@ -45,7 +46,11 @@ export function renderInspection(inspection: ImageInspection): string {
     ...picture(inspection),
     '',
     ...some(partitions.map(partitionLine)),
-    ...(filesystem === undefined ? [] : [`  whole disk  ${filesystemText(filesystem)}`]),
+    ...(filesystem === undefined
+      ? []
+      : [
+          `  whole disk  ${inspection.encryption === undefined ? filesystemText(filesystem) : encryptionText(inspection.encryption)}`,
+        ]),
     '',
     `  BIOS  ${bios.loader === 'none' ? 'nothing to start' : bios.loader === 'grub' ? 'GRUB' : 'a boot sector of another loader'}`,
     ...efiLines(efi),
@@ -145,10 +150,28 @@ function picture({ partitions, virtualBytes }: ImageInspection): string[] {
 }
 
 function partitionLine(part: InspectedPartition): string {
-  const { number, offsetBytes, sizeBytes, typeName, name, filesystem } = part;
+  const { number, offsetBytes, sizeBytes, typeName, name, filesystem, encryption } = part;
   const where = `${formatBytes(sizeBytes)} at ${formatBytes(offsetBytes)}`;
-  const what = filesystem === undefined ? '' : filesystemText(filesystem);
+  const what =
+    encryption === undefined
+      ? filesystem === undefined
+        ? ''
+        : filesystemText(filesystem)
+      : encryptionText(encryption);
   return `  ${number}  ${where.padEnd(26)} ${(typeName ?? part.type).padEnd(9)} ${name === '' ? '' : `"${name}" `} ${what}`.trimEnd();
+}
+
+function encryptionText({
+  uuid,
+  label,
+  keySlots,
+  tokens,
+  filesystem,
+}: NonNullable<InspectedPartition['encryption']>): string {
+  const slots = `${keySlots.length} key slot${keySlots.length === 1 ? '' : 's'}`;
+  const ways = [slots, ...tokens].join(', ');
+  const inside = filesystem === undefined ? '' : `, in it ${filesystemText(filesystem)}`;
+  return `LUKS2 ${label === '' ? '' : `"${label}" `}${uuid} (${ways})${inside}`;
 }
 
 function filesystemText({

@@ -37,7 +37,7 @@ export interface VerifyFlags extends SecureBootFlags {
   readonly log?: string;
   readonly console?: boolean;
   readonly passphrase?: string;
-  readonly passphraseFile?: string;
+  readonly passphraseFile?: string | undefined;
   readonly answer?: readonly string[];
   readonly ignore?: readonly string[];
   readonly allowReboots?: number;

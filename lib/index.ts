@@ -22,6 +22,7 @@ export { LUKS_HEADER_BYTES, type LuksHeader, type LuksKeySlot, luksPayload } fro
 export { removeTree } from './host-files/private-output.ts';
 export type { BiosBoot } from './inspect/bios-boot.ts';
 export type { EfiBoot, InspectedProgram } from './inspect/efi-boot.ts';
+export type { FoundEncryption } from './inspect/encryption.ts';
 export type { FoundFilesystem } from './inspect/filesystems.ts';
 export type { Finding } from './inspect/finding.ts';
 export type { Generation } from './inspect/generations.ts';

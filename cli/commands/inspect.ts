@@ -20,6 +20,10 @@ export const inspect: Declaration = {
       '--efi-vars <file>',
       'judge every EFI program by the Secure Boot keys in a store of EFI variables, such as OVMF_VARS.fd',
     ),
+    new Option(
+      '--passphrase-file <file>',
+      'look into the LUKS2 partitions that the passphrase in this file opens; a newline at its end is not part of it',
+    ),
     new Option('--json', 'print the result as JSON'),
     new Option('--sarif <file>', 'write what is wrong as SARIF 2.1.0, for services that show findings'),
   ],

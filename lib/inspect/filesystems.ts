@@ -163,9 +163,20 @@ const swap: Reader = (head) =>
     : undefined;
 
 const luks: Reader = (head) =>
-  head.toString('latin1', 0, 4) === 'LUKS' && head.readUInt16BE(4) === 0xbabe
+  isLuks(head, 0, 'LUKS')
     ? plain('crypto_LUKS', text(head.subarray(168, 208)))
-    : undefined;
+    : // Only the second copy of the header, at its usual place.
+      isLuks(head, LUKS_SECOND_COPY, 'SKUL')
+      ? plain('crypto_LUKS', text(head.subarray(LUKS_SECOND_COPY + 168, LUKS_SECOND_COPY + 208)))
+      : undefined;
+
+const LUKS_SECOND_COPY = 0x4000;
+
+function isLuks(head: Buffer, at: number, magic: string): boolean {
+  return (
+    head.length > at + 208 && head.toString('latin1', at, at + 4) === magic && head.readUInt16BE(at + 4) === 0xbabe
+  );
+}
 
 const lvm: Reader = (head) =>
   head.toString('latin1', 512, 520) === 'LABELONE' ? plain('LVM2_member', text(head.subarray(544, 576))) : undefined;

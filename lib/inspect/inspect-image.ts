@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { type DiskFormat, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import type { SecureBootKeys } from '../formats/secure-boot/trust.ts';
+import { readPassphrase } from '../host-files/passphrase.ts';
 import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -12,6 +13,7 @@ import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
 import { Budget, DEEP_BUDGET_MS, DEFAULT_BUDGET_MS } from './budget.ts';
 import { checkFilesystems } from './deep-check.ts';
 import { type EfiArchitecture, type EfiBoot, readEfiBoot } from './efi-boot.ts';
+import { type FoundEncryption, inspectEncryption, type OpenedPlace } from './encryption.ts';
 import { type FoundFilesystem, readFilesystem } from './filesystems.ts';
 import { type Finding, fewOfEach, finding } from './finding.ts';
 import { type Generation, NO_NIX, readNix } from './generations.ts';
@@ -31,6 +33,8 @@ const schema = z.object({
   architecture: z.enum(['x64', 'aa64']).optional(),
   /** A store of EFI variables, such as OVMF_VARS.fd: every EFI program is judged by the Secure Boot keys in it. */
   efiVariables: path.optional(),
+  /** A file with the passphrase of the image's LUKS2 partitions, to inspect the filesystems in them. */
+  passphraseFile: path.optional(),
   /** Check each filesystem with its checker, on a copy in the directory for temporary files. Default false. */
   deep: z.boolean().default(false),
   /** Time limit in milliseconds, after which the rest is skipped, with a finding. Default 60,000; with `deep`
@@ -53,6 +57,8 @@ export interface ImageInspection {
   readonly partitions: readonly InspectedPartition[];
   /** The filesystem on the whole disk, if there is no partition table. */
   readonly filesystem: FoundFilesystem | undefined;
+  /** The LUKS2 header of the whole disk, if there is no partition table. */
+  readonly encryption: FoundEncryption | undefined;
   /** The firmware that the image is made for, even if it cannot boot. */
   readonly firmware: readonly ('bios' | 'efi')[];
   readonly bios: BiosBoot;
@@ -72,17 +78,21 @@ export interface ImageInspection {
  *  the files that firmware and loader start. The image is not trusted: sizes are limited, and what remains after
  *  `timeoutMs` is skipped.
  *  @throws {InvalidOptionsError} when the file is not a disk image; {ToolFailedError} when a program is killed or exits
- *  with an undocumented status. Runs: blkid, btrfs, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
+ *  with an undocumented status. Runs: blkid, btrfs, cryptsetup, e2fsck, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['blkid', 'qemu-img', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.f2fs'],
+  runs: ['blkid', 'cryptsetup', 'qemu-img', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.f2fs'],
   where: 'host',
   detail: ({ image }) => resolve(image),
-  async prepare({ efiVariables }) {
-    return efiVariables === undefined ? undefined : readSecureBootKeys(STEP, efiVariables);
+  async prepare({ efiVariables, passphraseFile }) {
+    return {
+      keys: efiVariables === undefined ? undefined : await readSecureBootKeys(STEP, efiVariables),
+      passphrase:
+        passphraseFile === undefined ? undefined : await readPassphrase(STEP, passphraseFile, 'passphraseFile'),
+    };
   },
-  async run(step, { image: file, format, architecture, deep, ...given }, keys) {
+  async run(step, { image: file, format, architecture, deep, ...given }, { keys, passphrase }) {
     const { timeoutMs = deep ? DEEP_BUDGET_MS : DEFAULT_BUDGET_MS } = given;
     const facts = await inspectDiskImage(file, format, step.executor, step.signal);
     using budget = new Budget(STEP, step.signal, timeoutMs);
@@ -92,7 +102,7 @@ export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineSt
     if (inContainer.some(({ severity }) => severity === 'fatal')) return unreadable(facts, inContainer);
     await using image = await openImage(step, budget, facts);
     try {
-      const found = await inspectDisk(step, budget, image, facts, { architecture, deep, keys });
+      const found = await inspectDisk(step, budget, image, facts, { architecture, deep, keys, passphrase });
       // If the disk cannot boot, the damage of the container is the cause.
       const isFatal = found.findings.some(({ severity }) => severity === 'fatal');
       const container = isFatal ? inContainer.map((one) => ({ ...one, severity: 'fatal' as const })) : inContainer;
@@ -105,16 +115,17 @@ export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineSt
   },
 });
 
+interface InspectDiskOptions extends Pick<InspectImageOptions, 'architecture' | 'deep'> {
+  readonly keys: SecureBootKeys | undefined;
+  readonly passphrase: Buffer | undefined;
+}
+
 async function inspectDisk(
   step: StepRunner,
   budget: Budget,
   image: ImageReader,
   facts: DiskImageFacts,
-  {
-    architecture,
-    deep,
-    keys,
-  }: Pick<InspectImageOptions, 'architecture' | 'deep'> & { readonly keys: SecureBootKeys | undefined },
+  { architecture, deep, keys, passphrase }: InspectDiskOptions,
 ): Promise<ImageInspection> {
   const found = await budget.part('the partition table', NO_TABLE, () => readPartitionTable(image, budget));
   const filesystemAt = (part: Place): Promise<FoundFilesystem | undefined> =>
@@ -123,17 +134,23 @@ async function inspectDisk(
   for (const part of found.partitions) {
     const isReadable = part.offsetBytes < image.virtualBytes && part.sizeBytes > 0;
     const hasFilesystem = isReadable && part.purpose !== 'bios-grub' && part.purpose !== 'extended';
-    partitions.push({ ...part, filesystem: hasFilesystem ? await filesystemAt(part) : undefined });
+    const filesystem = hasFilesystem ? await filesystemAt(part) : undefined;
+    partitions.push({ ...part, filesystem, encryption: undefined });
   }
   const whole = wholeDisk(image.virtualBytes);
   const filesystem = found.table === 'none' ? await filesystemAt(whole) : undefined;
-  const places = found.table === 'none' ? [{ ...whole, filesystem }] : partitions;
+  const outer = found.table === 'none' ? [{ ...whole, filesystem, encryption: undefined }] : partitions;
+  await using encrypted = await inspectEncryption(step, budget, image, outer, passphrase);
+  const places = encrypted.places;
   const bios = await budget.part('the boot sector', NO_BIOS, () => readBiosBoot(image, found));
   const efi = await budget.part('EFI boot loaders', noEfi(architecture), () =>
     readEfiBoot(image, budget, found, places, bios.loader === 'grub', { architecture, keys }),
   );
-  const nix = await nixOf(budget, image, places);
-  const checked = deep === true ? await checkFilesystems(step, budget, image, places) : [];
+  const opened = [...places.map((place) => ({ image, place })), ...encrypted.opened];
+  const nix = await nixOf(budget, opened);
+  const checked: Finding[] = [];
+  if (deep === true)
+    for (const one of opened) checked.push(...(await checkFilesystems(step, budget, one.image, [one.place])));
   const forEfi = efi.architectures.length > 0 || found.partitions.some(({ purpose }) => purpose === 'esp');
   const forBios =
     bios.loader === 'grub' ||
@@ -147,7 +164,8 @@ async function inspectDisk(
   return {
     ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes },
     ...{ table: found.table, sectorBytes: found.sectorBytes, diskId: found.diskId },
-    ...{ partitions, filesystem, firmware, bios, efi },
+    ...{ partitions: found.table === 'none' ? [] : places, filesystem, firmware, bios, efi },
+    encryption: found.table === 'none' ? places[0]?.encryption : undefined,
     serialConsole: efi.serialConsole,
     ...{ generations: nix.generations, storePaths: nix.storePaths },
     findings: [
@@ -155,6 +173,7 @@ async function inspectDisk(
       ...[...bios.findings, ...efi.findings].filter((at) => isConcerned(at.firmware)),
       ...fewOfEach(places.flatMap((part) => part.filesystem?.findings ?? [])),
       ...fewOfEach(partitions.flatMap(nothingThere)),
+      ...encrypted.findings,
       ...[...nix.findings, ...checked, ...budget.findings],
     ],
   };
@@ -167,7 +186,7 @@ function isRootFilesystem(type: string): boolean {
 type Place = Pick<InspectedPartition, 'number' | 'offsetBytes' | 'sizeBytes'>;
 
 /** The whole disk as partition 0, for a disk without a partition table. */
-function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem'> {
+function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem' | 'encryption'> {
   return {
     ...{ number: 0, startSectors: 0, sizeSectors: 0, offsetBytes: 0, sizeBytes },
     ...{ type: '', typeName: undefined, purpose: undefined, name: '', partitionUuid: '', attributes: [] },
@@ -175,13 +194,9 @@ function wholeDisk(sizeBytes: number): Omit<InspectedPartition, 'filesystem'> {
 }
 
 /** Reads the generations of the first ext4 with a Nix store. */
-async function nixOf(
-  budget: Budget,
-  image: ImageReader,
-  places: readonly InspectedPartition[],
-): Promise<typeof NO_NIX> {
+async function nixOf(budget: Budget, opened: readonly OpenedPlace[]): Promise<typeof NO_NIX> {
   const findings: Finding[] = [];
-  for (const place of places)
+  for (const { image, place } of opened)
     if (place.filesystem?.type === 'ext4' && place.offsetBytes + place.sizeBytes <= image.virtualBytes) {
       const found = await budget.part(`the generations of partition ${place.number}`, NO_NIX, () =>
         readNix(budget, image, place),
@@ -207,7 +222,15 @@ function noEfi(architecture: EfiArchitecture | undefined): EfiBoot {
 function unreadable(facts: DiskImageFacts, findings: readonly Finding[]): ImageInspection {
   return {
     ...{ image: facts.file, format: facts.format, virtualBytes: facts.virtualBytes, table: 'none', sectorBytes: 512 },
-    ...{ diskId: undefined, partitions: [], filesystem: undefined, firmware: [], bios: NO_BIOS, efi: noEfi(undefined) },
+    ...{
+      diskId: undefined,
+      partitions: [],
+      filesystem: undefined,
+      encryption: undefined,
+      firmware: [],
+      bios: NO_BIOS,
+      efi: noEfi(undefined),
+    },
     ...{ serialConsole: undefined, generations: [], storePaths: undefined, findings },
   };
 }

@@ -3,6 +3,7 @@ import { IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { resultJsonSchema, resultSchema } from '../run/result-schema.ts';
 import type { BiosBoot } from './bios-boot.ts';
 import type { EfiBoot } from './efi-boot.ts';
+import type { FoundEncryption } from './encryption.ts';
 import type { FoundFilesystem } from './filesystems.ts';
 import type { Finding } from './finding.ts';
 import type { Generation } from './generations.ts';
@@ -45,6 +46,29 @@ const filesystem = resultSchema<FoundFilesystem>()(
     .meta({ id: 'filesystem' }),
 );
 
+const encryption = resultSchema<FoundEncryption>()(
+  z
+    .object({
+      uuid: z.string(),
+      label: z.string(),
+      cipher: z.string().describe('As cryptsetup names it: "aes-xts-plain64".'),
+      sectorBytes: count,
+      dataOffsetBytes: count.describe('Where the encrypted data begin in the partition.'),
+      keySlots: z.array(
+        z.object({
+          id: count,
+          keyDerivation: z.string(),
+          memoryBytes: count.optional().describe('The memory that unlocking needs.'),
+          iterations: count,
+        }),
+      ),
+      tokens: z.array(z.string()).describe('Their types, such as "systemd-tpm2".'),
+      isSecondCopy: z.boolean().describe('Whether only the second copy of the header is intact.'),
+      filesystem: filesystem.optional().describe('What is encrypted, with --passphrase-file.'),
+    })
+    .meta({ id: 'encryption' }),
+);
+
 const partition = resultSchema<InspectedPartition>()(
   z.object({
     number: count,
@@ -59,6 +83,7 @@ const partition = resultSchema<InspectedPartition>()(
     partitionUuid: z.string().describe("The kernel's PARTUUID, in lower case."),
     attributes: z.array(z.string()).describe('GPT: the numbers of the attribute bits that are set; msdos: "bootable".'),
     filesystem: filesystem.optional(),
+    encryption: encryption.optional().describe('The LUKS2 header, where the partition is encrypted.'),
   }),
 );
 
@@ -136,6 +161,9 @@ const inspectionSchema = resultSchema<ImageInspection>()(
     diskId: z.string().optional(),
     partitions: z.array(partition),
     filesystem: filesystem.optional().describe('Of the whole disk, where there is no partition table.'),
+    encryption: encryption
+      .optional()
+      .describe('The LUKS2 header of the whole disk, where there is no partition table.'),
     firmware: z.array(firmware).describe('The firmware that it is made for, whether it boots or not.'),
     bios,
     efi,
