@@ -220,6 +220,21 @@ export function secureBootCause(how: 'secure-boot-setup-mode' | 'secure-boot-off
   return { name: how, stage: 'init', cause: `it boots, but ${own}${found}` };
 }
 
+/** Why an encrypted root was not opened. */
+export function encryptionCause(
+  how: 'luks-passphrase-refused' | 'luks-not-opened' | 'luks-uuid-mismatch' | 'luks-header-damaged',
+  partition: number,
+  found: string,
+): Pick<Cause, 'name' | 'cause'> {
+  const own = {
+    'luks-passphrase-refused': `the passphrase opens no key slot of the LUKS header of partition ${partition}: it is another one, or the key slots are damaged`,
+    'luks-not-opened': `the initrd cannot open the LUKS header of partition ${partition}, which this host can`,
+    'luks-header-damaged': `the initrd does not find the LUKS header of partition ${partition}, whose first copy is damaged`,
+    'luks-uuid-mismatch': `the system looks for another UUID than that of the LUKS header of partition ${partition}`,
+  }[how];
+  return { name: how, cause: `${own}${found}` };
+}
+
 /** Describes a problem with the root filesystem of a system that booted. */
 export function rootCause(how: 'root-full' | 'read-only-root', found: string, failures: readonly FailureSeen[]): Cause {
   const own = {

@@ -43,6 +43,7 @@ import {
   type IgnoredFailure,
 } from './boot-report.ts';
 import type { BootCheck } from './checks.ts';
+import { explainEncryption } from './encryption.ts';
 import { lookInside, notOfKernel } from './inside.ts';
 import { checksCause, runChecks } from './run-checks.ts';
 import { lookAtSecureBoot } from './secure-boot.ts';
@@ -120,11 +121,14 @@ export async function verifyBoot(given: VerifyBootOptions, context: MachineConte
   // The time limit includes the wait for a place.
   const remainingMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - place.waitedMs);
   await boot.run({ login, checks, timeoutMs: remainingMs, isDirect: spec.firmware === 'direct' });
+  const result = boot.result();
+  const failure = result.failure && (await explainEncryption(result.failure, inspection, spec, context.signal));
   return {
     image: spec.image,
     firmware: spec.firmware,
     architecture,
-    ...boot.result(),
+    ...result,
+    failure,
     waitedMs: place.waitedMs,
     qemuVersion: await machine.qemuVersion(),
     qemuArgv: machine.qemu.argv,

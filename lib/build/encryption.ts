@@ -10,11 +10,10 @@ import type { ImageSpec } from '../spec/image-spec.ts';
 const STEP = 'buildImage';
 
 /** How the root is encrypted, checked against the system before anything is made. */
-export interface EncryptionPlan extends Omit<EncryptSpec, 'name' | 'uuid' | 'sectorSize'> {
+export interface EncryptionPlan extends Omit<EncryptSpec, 'name' | 'uuid'> {
   /** In /dev/mapper; undefined when the system was not understood. */
   readonly name: string | undefined;
   readonly uuid: string;
-  readonly sectorSize: 512 | 4096;
   /** Why the UUID is this one. */
   readonly why: string;
 }
@@ -31,7 +30,7 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
     await requireReplaceable(STEP, encrypt.recoveryKeyFile, 'encrypt.recoveryKeyFile');
   const found = await openedDevice(spec, encrypt);
   const { kind, value } = linkOf(found?.device);
-  const { sectorSize = spec.fsType === 'xfs' ? 512 : 4096, label = kind === 'label' ? value : undefined } = encrypt;
+  const { label = kind === 'label' ? value : undefined } = encrypt;
   const expected = kind === 'uuid' ? value?.toLowerCase() : undefined;
   const uuid = encrypt.uuid?.toLowerCase() ?? expected ?? randomUUID();
   const refuse = (option: string, given: string): InvalidOptionsError =>
@@ -41,7 +40,7 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
   if (kind === 'partuuid' && spec.deterministic && value?.toLowerCase() !== spec.rootGPUID.toLowerCase())
     throw refusal('rootGPUID', `${spec.rootGPUID} would not be found: the initrd opens ${found?.device}`);
   const why = found === undefined ? 'the initrd could not be read' : `the initrd opens ${found.device}`;
-  return { ...encrypt, name: found?.name ?? encrypt.name, uuid, label, sectorSize, why };
+  return { ...encrypt, name: found?.name ?? encrypt.name, uuid, label, why };
 }
 
 /** The device of the root that the system's initrd opens; undefined when the initrd cannot be read. */

@@ -34,6 +34,8 @@ export interface LuksHeader {
   readonly keySlots: readonly LuksKeySlot[];
   /** The types of its tokens: "systemd-tpm2", "systemd-recovery" … */
   readonly tokens: readonly string[];
+  /** Whether the data are encrypted in a way that this project decrypts: AES-256-XTS in one segment, and not being encrypted at the moment. */
+  readonly isSupported: boolean;
   /** Whether only the second copy of the header is intact; cryptsetup then uses it silently. */
   readonly isSecondCopy: boolean;
 }
@@ -51,30 +53,45 @@ const bigNumber = z
   .regex(/^\d{1,16}$/)
   .transform(Number);
 
+/** @see LUKS2 On-Disk Format Specification, 3.2: at most 32 key slots and tokens. A hostile header may have more. */
+const MOST = 32;
+const few = (value: object): boolean => Object.keys(value).length <= MOST;
+
+const count = z.int().min(0);
+
 const metadata = z.object({
-  keyslots: z.record(
-    z.string(),
-    z.object({
-      kdf: z
-        .object({
-          type: z.string(),
-          time: z.number().optional(),
-          iterations: z.number().optional(),
-          memory: z.number().optional(),
-        })
-        .optional(),
-    }),
-  ),
-  tokens: z.record(z.string(), z.object({ type: z.string() })).default({}),
-  segments: z.record(
-    z.string(),
-    z.object({
-      type: z.string(),
-      offset: bigNumber,
-      encryption: z.string().optional(),
-      sector_size: z.number().optional(),
-    }),
-  ),
+  keyslots: z
+    .record(
+      z.string(),
+      z.object({
+        kdf: z
+          .object({
+            type: z.string().max(32),
+            time: count.optional(),
+            iterations: count.optional(),
+            memory: count.optional(),
+          })
+          .optional(),
+      }),
+    )
+    .refine(few),
+  tokens: z
+    .record(z.string(), z.object({ type: z.string().max(128) }))
+    .refine(few)
+    .default({}),
+  segments: z
+    .record(
+      z.string(),
+      z.object({
+        type: z.string(),
+        offset: bigNumber,
+        encryption: z.string().max(128).optional(),
+        sector_size: z.literal([512, 1024, 2048, 4096]).optional(),
+        iv_tweak: z.string().optional(),
+        integrity: z.unknown().optional(),
+      }),
+    )
+    .refine(few),
 });
 
 /** Reads the LUKS2 header of a partition. @returns undefined when neither copy is intact. */
@@ -122,6 +139,11 @@ function parse(header: Buffer, isSecondCopy: boolean): LuksHeader | undefined {
     sectorBytes: segment.sector_size ?? 512,
     dataOffsetBytes: segment.offset,
     keySlots,
+    isSupported:
+      Object.keys(parsed.data.segments).length === 1 &&
+      segment.encryption === 'aes-xts-plain64' &&
+      (segment.iv_tweak ?? '0') === '0' &&
+      segment.integrity === undefined,
     tokens: Object.values(parsed.data.tokens).map(({ type }) => type),
     isSecondCopy,
   };

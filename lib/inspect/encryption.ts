@@ -64,14 +64,20 @@ export async function inspectEncryption(
       places.push(partition);
       continue;
     }
+    if (passphrase !== undefined && !header.isSupported)
+      findings.push(
+        notSupported(partition.number, `its data are encrypted with ${header.cipher}, or are being encrypted`),
+      );
     const inside =
-      passphrase === undefined
+      passphrase === undefined || !header.isSupported
         ? undefined
         : await openEncrypted(step, budget, image, partition, header, passphrase).catch((error: unknown) => {
             if (!(error instanceof InvalidOptionsError)) throw error;
             refused = error;
+            return undefined;
           });
-    if (inside === undefined) {
+    if (inside === 'other key') findings.push(notSupported(partition.number, 'its key does not have 512 bits'));
+    if (inside === undefined || inside === 'other key') {
       places.push({ ...partition, encryption: { ...header, filesystem: undefined } });
       continue;
     }
@@ -83,13 +89,19 @@ export async function inspectEncryption(
     opened.push({ image: inside, place: { ...place, filesystem } });
     places.push({ ...partition, encryption: { ...header, filesystem } });
   }
-  if (passphrase !== undefined && opened.length === 0) throw refused ?? nothingToOpen(step.step);
+  const isAnyLeft = findings.some(({ code }) => code === 'luks-not-supported');
+  if (passphrase !== undefined && opened.length === 0 && !isAnyLeft) throw refused ?? nothingToOpen(step.step);
   return {
     ...{ places, opened, findings },
     async [Symbol.asyncDispose]() {
       for (const one of opened) await one.image[Symbol.asyncDispose]();
     },
   };
+}
+
+function notSupported(number: number, why: string): Finding {
+  const message = `partition ${number} is not inspected: ${why}`;
+  return finding('luks-not-supported', 'warning', 'stage 1', message, undefined);
 }
 
 function nothingToOpen(step: string): InvalidOptionsError {
@@ -135,10 +147,12 @@ async function openEncrypted(
   { offsetBytes, sizeBytes }: Extent,
   header: LuksHeader,
   passphrase: Uint8Array,
-): Promise<ImageReader> {
+): Promise<ImageReader | 'other key'> {
   await using directory = await makePrivateDirectory(tmpdir());
   const file = await image.asFile(offsetBytes, header.dataOffsetBytes);
   const key = await unlockVolumeKey(step, { file, passphrase, volumeKey: join(directory.path, 'volume-key') });
+  // AES-128, whose key for XTS has 256 bits.
+  if (key.length !== 64) return 'other key';
   const payload = {
     offsetBytes: offsetBytes + header.dataOffsetBytes,
     sizeBytes: Math.max(0, Math.min(sizeBytes, image.virtualBytes - offsetBytes) - header.dataOffsetBytes),

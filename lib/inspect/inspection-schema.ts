@@ -63,6 +63,7 @@ const encryption = resultSchema<FoundEncryption>()(
         }),
       ),
       tokens: z.array(z.string()).describe('Their types, such as "systemd-tpm2".'),
+      isSupported: z.boolean().describe('Whether --passphrase-file can look inside.'),
       isSecondCopy: z.boolean().describe('Whether only the second copy of the header is intact.'),
       filesystem: filesystem.optional().describe('What is encrypted, with --passphrase-file.'),
     })

@@ -21,7 +21,7 @@ export const encryptSpec = z.strictObject({
   /** The label of the LUKS header. */
   label: luksLabel.optional(),
   keyDerivation: keyDerivation.optional(),
-  /** The sector size of the opened device. Default: 4096; 512 with fsType "xfs". */
+  /** The sector size of the opened device. Default: 4096 where that is possible, else 512. */
   sectorSize: z.literal(LUKS_SECTOR_SIZES).optional(),
   /** Also encrypt the free parts of the filesystem; the image is then not sparse. */
   encryptFreeSpace: z.boolean().optional(),

@@ -25,7 +25,7 @@ import {
   path,
   secretFile,
 } from '../spec/fields.ts';
-import { MIB } from '../units.ts';
+import { MIB, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'encryptPartition';
 const KEY_BYTES = 64;
@@ -49,8 +49,9 @@ const schema = z.object({
   label: luksLabel.optional(),
   /** Default: argon2id with 256 MiB of memory, 4 iterations and 4 threads. */
   keyDerivation: keyDerivation.default({ type: 'argon2id' }),
-  /** The sector size of the opened device: 512 or 4096, the default. */
-  sectorSize: z.literal(LUKS_SECTOR_SIZES).default(4096),
+  /** The sector size of the opened device: 512 or 4096. Default: 4096, which is faster, if the partition has whole sectors of that size and
+   *  its filesystem supports it. */
+  sectorSize: z.literal(LUKS_SECTOR_SIZES).optional(),
   /** Also encrypt the free parts of the filesystem, so that its fill level is not visible; default false, which keeps the image sparse. Only
    *  the free parts of an ext4 are known. */
   encryptFreeSpace: z.boolean().default(false),
@@ -82,17 +83,18 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
   async prepare(options) {
     const { image, partition, volumeKeyFile, recoveryKeyFile } = options;
     await requireDisk(STEP, image, [partition]);
-    await refuseContent(image, partition, options.sectorSize);
+    await refuseContent(image, partition);
+    const sectorBytes = await chooseSectorSize(options);
     const passphrases = [await readPassphrase(STEP, options.passphraseFile, 'passphraseFile')];
     for (const [index, file] of options.morePassphraseFiles.entries())
       passphrases.push(await readPassphrase(STEP, file, `morePassphraseFiles[${index}]`));
     const volumeKey = volumeKeyFile === undefined ? randomBytes(KEY_BYTES) : await readVolumeKey(volumeKeyFile);
     if (recoveryKeyFile !== undefined) await requireNothing(recoveryKeyFile);
-    return { passphrases, volumeKey };
+    return { passphrases, volumeKey, sectorBytes };
   },
   detail: ({ image }) => image,
-  async run(step, options, { passphrases, volumeKey }) {
-    const { image, partition, sectorSize, recoveryKeyFile } = options;
+  async run(step, options, { passphrases, volumeKey, sectorBytes }) {
+    const { image, partition, recoveryKeyFile } = options;
     await using work = await makePrivateDirectory(dirname(image));
     const file = join(work.path, 'header.img');
     const secret = async (name: string, bytes: Uint8Array): Promise<string> => {
@@ -105,7 +107,7 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
     const [first = Buffer.alloc(0), ...others] = passphrases;
     const passphrase = await secret('passphrase', first);
     await luksFormat(step, {
-      ...{ file, passphrase, volumeKey: await secret('volume-key', volumeKey), sectorBytes: sectorSize },
+      ...{ file, passphrase, volumeKey: await secret('volume-key', volumeKey), sectorBytes },
       ...{ keyDerivation: options.keyDerivation, uuid: options.uuid?.toLowerCase(), label: options.label },
     });
     for (const [index, bytes] of others.entries()) {
@@ -125,48 +127,61 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
     const free = options.encryptFreeSpace ? [] : await freeExtents(step, disk, payload);
     const data: readonly ByteRange[] | undefined = free.length === 0 ? undefined : await dataRanges(step, image);
     const encryptedBytes = await encryptRegion(step, disk.fd, payload, {
-      ...{ key: volumeKey, sectorBytes: sectorSize, free, data },
+      ...{ key: volumeKey, sectorBytes, free, data },
     });
     step.measured(encryptedBytes);
     // Last: until then, nobody can mistake the partition for an encrypted one.
     await copyHeader(file, disk, partition.offsetBytes);
     const header = await readLuksHeader((at, bytes) => readAt(disk, partition.offsetBytes + at, bytes));
-    if (header?.dataOffsetBytes !== LUKS_HEADER_BYTES || header.sectorBytes !== sectorSize)
+    if (header?.dataOffsetBytes !== LUKS_HEADER_BYTES || header.sectorBytes !== sectorBytes)
       throw new UnexpectedStateError(STEP, `the LUKS header in ${image} is not as asked for`, {
-        expected: `data at byte ${LUKS_HEADER_BYTES}, in sectors of ${sectorSize} bytes`,
+        expected: `data at byte ${LUKS_HEADER_BYTES}, in sectors of ${sectorBytes} bytes`,
         found: header === undefined ? 'no header' : `data at byte ${header.dataOffsetBytes}`,
       });
     return { ...header, payload, encryptedBytes };
   },
 });
 
+function refusal(path: string, message: string, hint?: string): InvalidOptionsError {
+  return new InvalidOptionsError(STEP, [{ path, message }], hint === undefined ? {} : { hint });
+}
+
 /** Nothing may be where the header belongs: a filesystem at the start of the partition would be overwritten. */
-async function refuseContent(image: string, { offsetBytes, sizeBytes }: Extent, sectorBytes: number): Promise<void> {
-  const refuse = (path: string, message: string, hint?: string): InvalidOptionsError =>
-    new InvalidOptionsError(STEP, [{ path, message }], { hint });
-  if (sizeBytes <= LUKS_HEADER_BYTES || (sizeBytes - LUKS_HEADER_BYTES) % sectorBytes !== 0)
-    throw refuse(
+async function refuseContent(image: string, { offsetBytes, sizeBytes }: Extent): Promise<void> {
+  if (sizeBytes <= LUKS_HEADER_BYTES || sizeBytes % SECTOR_BYTES !== 0)
+    throw refusal(
       'partition',
-      `has ${sizeBytes} bytes; it must have the ${LUKS_HEADER_BYTES} of the header, and whole sectors of ${sectorBytes} bytes after them`,
+      `has ${sizeBytes} bytes; it must have more than the ${LUKS_HEADER_BYTES} of the header, in whole sectors`,
     );
   await using disk = await open(image, 'r');
   const zeros = Buffer.alloc(MIB);
   for (let at = 0; at < LUKS_HEADER_BYTES; at += MIB) {
     const bytes = await readAt(disk, offsetBytes + at, MIB);
-    if (at === 0 && bytes.toString('latin1', 0, 4) === 'LUKS') throw refuse('partition', 'is encrypted already');
+    if (at === 0 && bytes.toString('latin1', 0, 4) === 'LUKS') throw refusal('partition', 'is encrypted already');
     if (!bytes.equals(zeros))
-      throw refuse(
+      throw refusal(
         'partition',
         `has data in its first ${LUKS_HEADER_BYTES / MIB} MiB, where the LUKS header belongs`,
         'make the filesystem in luksPayload(partition)',
       );
   }
-  const start = await readAt(disk, offsetBytes + LUKS_HEADER_BYTES, 4096);
-  if (parseXfs(start) !== undefined && xfsSectorBytes(start) < sectorBytes)
-    throw refuse(
+}
+
+/** The kernel opens only devices of whole sectors, and mounts an xfs only if the sectors of its device are not larger than its own. */
+async function chooseSectorSize({ image, partition, sectorSize }: z.output<typeof schema>): Promise<512 | 4096> {
+  const payload = luksPayload(partition);
+  await using disk = await open(image, 'r');
+  const start = await readAt(disk, payload.offsetBytes, 4096);
+  const isSmall = parseXfs(start) !== undefined && xfsSectorBytes(start) < 4096;
+  const isCut = payload.sizeBytes % 4096 !== 0;
+  if (sectorSize === 4096 && isCut)
+    throw refusal('sectorSize', `4096 does not divide the ${partition.sizeBytes} bytes of the partition`);
+  if (sectorSize === 4096 && isSmall)
+    throw refusal(
       'sectorSize',
-      `${sectorBytes} is more than the ${xfsSectorBytes(start)} of the xfs, which the kernel would not mount`,
+      `4096 is more than the ${xfsSectorBytes(start)} of the xfs, which would not be mounted`,
     );
+  return sectorSize ?? (isSmall || isCut ? 512 : 4096);
 }
 
 async function readVolumeKey(file: string): Promise<Buffer> {

@@ -171,6 +171,23 @@ test('docs/secure-boot.md: keys, a signed image, and its boot', async () => {
   expect(await type(verify)).toContain('GOOD');
 });
 
+test('docs/encryption.md: an encrypted and signed image, and its boot', async () => {
+  const { systems } = await prepareDemo();
+  await symlink(systems['tiny-systemd-boot-luks'] ?? '', join(work, 'directory/encrypted-system'));
+  await writeFile(join(work, 'directory/encrypted.json'), codeBlock('{\n  "toplevel": "./encrypted-system"').text);
+  // The demo system has the name and the UUID of the configuration.
+  const [, device = ''] = /luks\.devices\.cryptroot\.device = "(.*)"/.exec(codeBlock('# encrypted.nix').text) ?? [];
+  const [passphrase = '', keys = '', explain = '', build = '', inspect = '', verify = ''] = commandsOf(
+    codeBlock('(umask 077'),
+  );
+  await type(passphrase);
+  await type(keys);
+  expect(await type(explain)).toContain(`the initrd opens ${device}`);
+  await type(build);
+  expect(await type(inspect)).toMatch(/LUKS2 \S+ \(1 key slot\), in it ext4 "nixos"/);
+  expect(await type(verify)).toContain('GOOD');
+});
+
 test('docs/verify.md: images from any builder', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
     await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));

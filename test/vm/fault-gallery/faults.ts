@@ -5,6 +5,7 @@ import { FORGED } from './faults/forged.ts';
 import { GRUB_FAULTS } from './faults/grub.ts';
 import { INIT_FAULTS } from './faults/init.ts';
 import { KERNEL_FAULTS } from './faults/kernel.ts';
+import { LUKS_FAULTS } from './faults/luks.ts';
 import { QUESTIONS } from './faults/questions.ts';
 import { SYSLINUX_FAULTS } from './faults/syslinux.ts';
 import { UKI_FAULTS } from './faults/uki.ts';
@@ -17,6 +18,7 @@ export const FAULTS: readonly Fault[] = [
   ...DISK_FAULTS,
   ...KERNEL_FAULTS,
   ...INIT_FAULTS,
+  ...LUKS_FAULTS,
   ...QUESTIONS,
   ...FORGED,
 ];

@@ -230,7 +230,7 @@ test.each([
 test('what does not fit is refused: a secret in the Nix store, a filesystem at the start, a second encryption, an xfs', async () => {
   const made = await makeDisk('xfs');
   await expect(encrypt(made, { passphraseFile: '/nix/store/x' })).rejects.toThrow(/in the Nix store/);
-  await expect(encrypt(made)).rejects.toThrow(/sectorSize: 4096 is more than the 512 of the xfs/);
+  await expect(encrypt(made, { sectorSize: 4096 })).rejects.toThrow(/sectorSize: 4096 is more than the 512 of the xfs/);
   await expect(
     encrypt({ ...made, disk: { ...made.disk, root: { ...made.disk.root, sizeBytes: MIB } } }, { sectorSize: 512 }),
   ).rejects.toThrow(/partition: has 1048576 bytes/);

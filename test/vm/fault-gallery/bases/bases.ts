@@ -1,11 +1,11 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BuildImageOptions, buildImage } from '../../../../lib/build/build-image.ts';
 import { prepareDemo } from '../../../../vm-images/demo.ts';
 import { run } from '../../../helpers/run.ts';
 import { BrokenImage } from '../broken-image.ts';
 import type { Base, Derive } from './base.ts';
-import { encryptRoot } from './luks.ts';
+import { encryptRoot, PASSPHRASE } from './luks.ts';
 import { useSyslinux } from './syslinux.ts';
 import { useUki, useUkiUnderSystemdBoot } from './uki.ts';
 
@@ -17,13 +17,18 @@ export type BaseName =
   | 'uki'
   | 'uki-systemd-boot'
   | 'syslinux'
-  | 'luks';
+  | 'luks'
+  | 'luks-built';
 
 /** Images built by this library, or derived from one. The demo's init is busybox, which boots faster; "systemd" has systemd. */
 const BASES: Readonly<
   Record<
     BaseName,
-    | { readonly system: string; readonly table: BuildImageOptions['partitionTableType'] }
+    | {
+        readonly system: string;
+        readonly table: BuildImageOptions['partitionTableType'];
+        readonly isEncrypted?: true;
+      }
     | { readonly from: BaseName; readonly derive: Derive }
   >
 > = {
@@ -35,6 +40,7 @@ const BASES: Readonly<
   'uki-systemd-boot': { from: 'systemd-boot', derive: useUkiUnderSystemdBoot },
   syslinux: { from: 'hybrid', derive: useSyslinux },
   luks: { from: 'hybrid', derive: encryptRoot },
+  'luks-built': { system: 'tiny-systemd-boot-luks', table: 'efi', isEncrypted: true },
 };
 
 /** The bases, each created on first use. */
@@ -55,7 +61,7 @@ export class Bases {
   async #make(name: BaseName): Promise<Base> {
     const base = BASES[name];
     const directory = join(this.#directory, name);
-    if ('system' in base) return build(base.system, base.table, directory);
+    if ('system' in base) return build(base.system, base.table, directory, base.isEncrypted === true);
     const from = await this.get(base.from);
     await mkdir(directory);
     const image = join(directory, 'base.img');
@@ -69,8 +75,12 @@ async function build(
   system: string,
   partitionTableType: BuildImageOptions['partitionTableType'],
   outDir: string,
+  isEncrypted: boolean,
 ): Promise<Base> {
   const { store, systems } = await prepareDemo();
+  await mkdir(outDir, { recursive: true });
+  const passphraseFile = join(outDir, 'passphrase');
+  await writeFile(passphraseFile, PASSPHRASE);
   const {
     image,
     disk,
@@ -78,6 +88,8 @@ async function build(
   } = await buildImage({
     ...{ toplevel: systems[system] ?? '', store, partitionTableType, outDir },
     ...{ additionalSpace: '64M', bootSize: '64M', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+    // Cheap to open, because the guest is emulated.
+    ...(isEncrypted ? { encrypt: { passphraseFile, keyDerivation: { type: 'pbkdf2', iterations: 1000 } } } : {}),
   });
   return { image, disk, toplevel: installed.toplevel };
 }

@@ -1,0 +1,198 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type BuildImageOptions, buildImage } from '../../../../lib/build/build-image.ts';
+import { planBuild } from '../../../../lib/build/plan.ts';
+import { LUKS_HEADER_BYTES } from '../../../../lib/formats/luks.ts';
+import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import { readEncryptedDevices } from '../../../../lib/nix/encrypted-devices.ts';
+import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { buildAsNobody } from '../../../helpers/nobody.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
+
+const UUID = '0cb5c4d1-6f5a-4e0e-9f43-2d7a6b1e8c90';
+const CHEAP = { type: 'pbkdf2', iterations: 1000 } as const;
+
+let demo: DemoSystems;
+beforeAll(async () => {
+  demo = await prepareDemo();
+});
+
+async function options(
+  encrypt: Partial<NonNullable<BuildImageOptions['encrypt']>> = {},
+  more: Partial<BuildImageOptions> = {},
+): Promise<BuildImageOptions> {
+  const outDir = await tempDirectory();
+  const passphraseFile = join(outDir, 'passphrase');
+  await writeFile(passphraseFile, 'correct horse\n');
+  return {
+    ...{ outDir: join(outDir, 'out'), toplevel: demo.systems['tiny-systemd-boot-luks'] ?? '', store: demo.store },
+    ...{ partitionTableType: 'efi', bootLoaderFrom: 'bootspec', additionalSpace: '32M', bootSize: '140M' },
+    encrypt: { passphraseFile, keyDerivation: CHEAP, ...encrypt },
+    ...more,
+  };
+}
+
+test('the header gets the UUID that the initrd looks for, and the disk has room for it', async () => {
+  const spec = await options();
+  const { encrypt: _, ...without } = spec;
+  const built = await buildImage(spec);
+  expect(built.encryption).toMatchObject({ uuid: UUID, dataOffsetBytes: LUKS_HEADER_BYTES, keySlots: [{ id: 0 }] });
+  const plain = await buildImage({ ...without, outDir: join(without.outDir, 'plain') });
+  expect(built.virtualBytes).toBe(plain.virtualBytes + LUKS_HEADER_BYTES);
+  expect(plain.encryption).toBeUndefined();
+  const inspection = await inspectImage({
+    ...{ image: built.image, passphraseFile: spec.encrypt?.passphraseFile, deep: true },
+  });
+  expect(inspection.findings).toEqual([]);
+  expect(inspection.generations).toMatchObject([{ number: 1, toplevel: built.system.toplevel }]);
+  expect(inspection.storePaths).toBe(built.system.storePaths.length);
+});
+
+test.each(['btrfs', 'xfs', 'f2fs'] as const)('a root of type %s', async (fsType) => {
+  const spec = await options({}, { fsType });
+  const built = await buildImage(spec);
+  expect(built.encryption?.sectorBytes).toBe(fsType === 'xfs' ? 512 : 4096);
+  const { partitions } = await inspectImage({
+    ...{ image: built.image, passphraseFile: spec.encrypt?.passphraseFile, deep: true },
+  });
+  expect(partitions[1]?.encryption?.filesystem).toMatchObject({ type: fsType, label: 'nixos', findings: [] });
+});
+
+test.each(['hybrid', 'legacy+boot', 'efixbootldr'] as const)('the layout %s', async (partitionTableType) => {
+  const spec = await options(
+    {},
+    {
+      ...{ partitionTableType, installBootLoader: false, bootLoaderFrom: undefined },
+    },
+  );
+  const { image, disk } = await buildImage(spec);
+  const { partitions } = await inspectImage({ image, passphraseFile: spec.encrypt?.passphraseFile });
+  const root = partitions.find(({ number }) => number === disk.root.number);
+  expect(root?.encryption).toMatchObject({ uuid: UUID, filesystem: { type: 'ext4' } });
+});
+
+test('an ordinary user without a VM, twice with one volume key: only the header differs', async () => {
+  const directory = await tempDirectory();
+  // Where an ordinary user can read it.
+  await run(['chmod', '755', directory]);
+  for (const name of ['passphrase', 'key']) await writeFile(join(directory, name), 'x'.repeat(64));
+  const { outDir: _, ...spec } = await options({}, { reproducible: true });
+  const encrypt = {
+    ...{ passphraseFile: join(directory, 'passphrase'), volumeKeyFile: join(directory, 'key'), keyDerivation: CHEAP },
+  };
+  const images: Buffer[] = [];
+  for (const umask of ['022', '077']) {
+    const { image, disk } = await buildAsNobody({ ...spec, store: demo.store, encrypt }, { umask });
+    const bytes = await readFile(image);
+    bytes.fill(0, disk.root.offsetBytes, disk.root.offsetBytes + LUKS_HEADER_BYTES);
+    images.push(bytes);
+  }
+  expect(images[0]?.equals(images[1] ?? Buffer.alloc(0))).toBe(true);
+});
+
+describe('a system that would not find its root is refused before anything is made', () => {
+  test.each([
+    [
+      'another UUID',
+      { uuid: UUID.replace('0', 'f') },
+      'tiny-systemd-boot-luks',
+      /encrypt\.uuid: .* would not be found: the initrd of the system opens \/dev\/disk\/by-uuid\/0cb5/,
+    ],
+    [
+      'another name',
+      { name: 'root' },
+      'tiny-systemd-boot-luks',
+      /encrypt\.name: the system does not open "root" when it boots, only cryptroot/,
+    ],
+    [
+      'no encrypted device at all',
+      {},
+      'tiny-systemd-boot',
+      /encrypt: the system opens no encrypted device when it boots/,
+    ],
+    [
+      'no passphrase',
+      { passphraseFile: '/does/not/exist' },
+      'tiny-systemd-boot-luks',
+      /encrypt\.passphraseFile: \/does\/not\/exist does not exist/,
+    ],
+    [
+      'a short volume key',
+      { volumeKeyFile: '/etc/hostname' },
+      'tiny-systemd-boot-luks',
+      /volumeKeyFile: .* has \d+ bytes/,
+    ],
+  ])('%s', async (_, encrypt, system, message) => {
+    const spec = await options(encrypt, { toplevel: demo.systems[system] ?? '' });
+    await expect(buildImage(spec)).rejects.toThrow(message);
+    expect(await readdir(spec.outDir).catch(() => [])).toEqual([]);
+  });
+});
+
+test.each([
+  [{ partitionTableType: 'legacy+gpt' }, /encrypt: contradicts partitionTableType "legacy\+gpt"/],
+  [{ partitionTableType: 'none' }, /encrypt: contradicts partitionTableType "none"/],
+  [{ populateRootWith: 'cptofs' }, /encrypt: contradicts populateRootWith "cptofs"/],
+  [{ reproducible: true }, /encrypt: contradicts reproducible: true/],
+] as const)('what cannot be done is refused: %j', async (more, message) => {
+  await expect(planBuild((({ outDir: _, ...spec }) => spec)(await options({}, more)))).rejects.toThrow(message);
+});
+
+test('the plan says which device the initrd opens', async () => {
+  const { outDir: _, ...spec } = await options();
+  const { phases } = await planBuild(spec);
+  expect(phases).toContainEqual({
+    phase: 'encryption',
+    way: expect.stringContaining(`opened as cryptroot, UUID ${UUID}`),
+    why: `encrypt; the initrd opens /dev/disk/by-uuid/${UUID}`,
+  });
+});
+
+describe('an initrd as NixOS packs it', () => {
+  /** Two archives, of which the first has the microcode, and the second is compressed; crypttab is a link into the store. */
+  async function initrd(compress: 'gzip' | 'zstd' | 'xz' | 'none'): Promise<string> {
+    const directory = await tempDirectory();
+    const [early, main] = [join(directory, 'early'), join(directory, 'main')];
+    await mkdir(join(early, 'kernel/x86/microcode'), { recursive: true });
+    await writeFile(join(early, 'kernel/x86/microcode/GenuineIntel.bin'), 'x'.repeat(1001));
+    const stored = 'nix/store/xpz4xgvnckgjv6ljxvhlx4kyck55j2s5-initrd-crypttab';
+    await mkdir(join(main, 'nix/store'), { recursive: true });
+    await mkdir(join(main, 'etc'));
+    await writeFile(join(main, stored), `cryptroot /dev/disk/by-uuid/${UUID} - tpm2-device=auto\n`);
+    await run(['ln', '-s', `/${stored}`, join(main, 'etc/crypttab')]);
+    const archive = async (cwd: string): Promise<Buffer> => {
+      await run(['sh', '-c', 'find . | cpio --quiet -o -H newc > ../archive'], { cwd });
+      return readFile(join(directory, 'archive'));
+    };
+    const first = await archive(early);
+    const plain = await archive(main);
+    await writeFile(join(directory, 'plain'), plain);
+    if (compress === 'zstd' || compress === 'xz') await run([compress, '-q', '-f', '-k', join(directory, 'plain')]);
+    const packed = {
+      none: async () => plain,
+      gzip: async () => gzipSync(plain),
+      zstd: () => readFile(join(directory, 'plain.zst')),
+      xz: () => readFile(join(directory, 'plain.xz')),
+    };
+    await writeFile(join(directory, 'initrd'), Buffer.concat([first, await packed[compress]()]));
+    return directory;
+  }
+
+  test.each(['none', 'gzip', 'zstd', 'xz'] as const)('compressed with %s', async (compress) => {
+    expect(await readEncryptedDevices(await initrd(compress), '/initrd')).toEqual([
+      { name: 'cryptroot', device: `/dev/disk/by-uuid/${UUID}` },
+    ]);
+  });
+
+  test('what is none, or is damaged, is not taken for one without devices', async () => {
+    const directory = await tempDirectory();
+    await writeFile(join(directory, 'initrd'), Buffer.concat([Buffer.from('1f8b', 'hex'), Buffer.alloc(100)]));
+    expect(await readEncryptedDevices(directory, '/initrd')).toBeUndefined();
+    await writeFile(join(directory, 'initrd'), 'hello');
+    expect(await readEncryptedDevices(directory, '/initrd')).toBeUndefined();
+    expect(await readEncryptedDevices(directory, '/missing')).toBeUndefined();
+  });
+});
