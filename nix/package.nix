@@ -32,6 +32,9 @@
   sbsigntool,
   efitools,
   openssl,
+  cryptsetup,
+  zstd,
+  xz,
   dosfstools,
   findutils,
   qemu-utils,
@@ -89,6 +92,9 @@ let
     sbsigntool
     efitools
     openssl
+    cryptsetup
+    zstd
+    xz
     dosfstools
     findutils
     qemu-utils

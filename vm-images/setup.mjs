@@ -14,6 +14,7 @@ export const PACKAGES = {
   'busybox-static': '/bin/busybox',
   'ca-certificates': '/etc/ssl/certs/ca-certificates.crt',
   cpio: '/usr/bin/cpio',
+  'cryptsetup-bin': '/sbin/cryptsetup',
   dosfstools: '/usr/sbin/mkfs.vfat',
   e2fsprogs: '/usr/sbin/mkfs.ext4',
   efitools: '/usr/bin/sign-efi-sig-list',
@@ -44,6 +45,8 @@ export const PACKAGES = {
   sqlite3: '/usr/bin/sqlite3',
   'util-linux': '/usr/bin/unshare',
   xfsprogs: '/usr/sbin/mkfs.xfs',
+  'xz-utils': '/usr/bin/xz',
+  zstd: '/usr/bin/zstd',
 };
 
 /** Packages that only the tests need, installed with `--tests`: image builders and compressors, a container engine, an
@@ -52,7 +55,6 @@ const TEST_PACKAGES = {
   binutils: '/usr/bin/objcopy',
   bzip2: '/bin/bzip2',
   chromium: '/usr/bin/chromium',
-  'cryptsetup-bin': '/sbin/cryptsetup',
   'docker.io': '/usr/sbin/dockerd',
   fish: '/usr/bin/fish',
   'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf',
@@ -70,9 +72,7 @@ const TEST_PACKAGES = {
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
   tmux: '/usr/bin/tmux',
   uidmap: '/usr/bin/newuidmap',
-  'xz-utils': '/usr/bin/xz',
   zsh: '/usr/bin/zsh',
-  zstd: '/usr/bin/zstd',
 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');

@@ -24,7 +24,7 @@ beforeAll(async () => {
     containers.set(
       toolbox,
       await containerExecutor({
-        image: await prepareToolbox(toolbox, ['systemd-boot-efi', 'zstd', 'lz4']),
+        image: await prepareToolbox(toolbox, ['systemd-boot-efi', 'lz4']),
         // This Node, the project, and the demo systems.
         directories: [process.execPath, packageFile('.'), cacheDirectory()],
         namespaces: true,

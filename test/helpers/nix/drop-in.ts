@@ -32,6 +32,8 @@ const PACKAGES = [
     'sbsigntool',
     'efitools',
     'openssl',
+    'cryptsetup-bin',
+    'zstd',
     'grub-common',
     'grub-pc-bin',
     'grub-efi-amd64-bin',

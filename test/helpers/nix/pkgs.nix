@@ -206,6 +206,9 @@ let
     sbsigntool = package "sbsigntool" [ "sbsigntool" ];
     efitools = package "efitools" [ "efitools" ];
     openssl = package "openssl" [ "openssl" ];
+    cryptsetup = package "cryptsetup" [ "cryptsetup-bin" ];
+    zstd = package "zstd" [ "zstd" ];
+    xz = package "xz" [ "xz-utils" ];
     fakeroot = linked "fakeroot" {
       packages = [ "fakeroot" ];
       links = [ "fakeroot:${programs}/bin/fakeroot-sysv" ];

@@ -67,7 +67,7 @@ test('LUKS1 has no such header', async () => {
   expect(await readLuksHeader(read(await readFile(await format('luks1'))))).toBeUndefined();
 });
 
-test('one changed byte in a copy is noticed, wherever it is', async () => {
+test('one changed byte in a copy is noticed, at any position', async () => {
   const made = await makeHeader();
   // SHA-256 fills half of the field for the checksum.
   const places = fc.integer({ min: 0, max: 0x3fff }).filter((at) => at < 480 || at >= 512);

@@ -80,7 +80,9 @@ export async function stage1(open: string): Promise<CpioFile> {
   const before = `${load}\nmkdir -p /tmp\nluks=/dev/vda3\nmknod /dev/mapper/control c 10 236 2> /dev/null\n${open}\n`;
   return {
     path: 'init',
-    content: text((script) => script.replace('attempts=0\n', `${before}attempts=0\n`))(Buffer.from(demo)),
+    content: text((script) => script.replaceAll(/@luks\w+@/g, '').replace('\nattempts=0\n', `\n${before}attempts=0\n`))(
+      Buffer.from(demo),
+    ),
   };
 }
 
