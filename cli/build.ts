@@ -71,7 +71,13 @@ async function build(specification: Record<string, unknown>, flags: BuildFlags, 
   const reports = await verifyImage(
     built.image,
     {
-      ...{ toplevel: built.system.toplevel, efiVars: built.efiVariables, login: true, user: 'root', quiet: flags.quiet },
+      ...{
+        toplevel: built.system.toplevel,
+        efiVars: built.efiVariables,
+        login: true,
+        user: 'root',
+        quiet: flags.quiet,
+      },
       passphraseFile: parseImageSpec(specification).encrypt?.passphraseFile,
     },
     signal,

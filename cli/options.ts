@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
-import type { SecureBootOption } from '../harness/machine/machine-spec.ts';
+import type { MachineOptions, SecureBootOption } from '../harness/machine/machine-spec.ts';
 import { driverOf, IMAGE_FORMATS } from '../lib/formats/image-formats.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 
@@ -66,6 +66,26 @@ export function secureBootOptions(): Option[] {
       'the same with firmware that has no keys yet: the image must enroll them when it is booted',
     ).conflicts(['enroll', 'efiVars']),
   ];
+}
+
+/** The TPM of a machine. */
+export function tpmOptions(): Option[] {
+  return [
+    new Option('--tpm', 'give the machine a TPM 2.0, a new one for each boot; needs swtpm'),
+    new Option(
+      '--tpm-state <directory>',
+      'the same, with a TPM that keeps its state in this directory and is used again; made if it does not exist',
+    ),
+  ];
+}
+
+export interface TpmFlags {
+  readonly tpm?: boolean;
+  readonly tpmState?: string;
+}
+
+export function tpmOf({ tpm, tpmState }: TpmFlags): MachineOptions['tpm'] {
+  return tpmState === undefined ? tpm : { stateDirectory: tpmState };
 }
 
 export interface SecureBootFlags {

@@ -7,9 +7,9 @@ import { architectureFor } from '../harness/verify/verify-boot.ts';
 import { inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { EXIT, ReaderGone } from './exit-codes.ts';
-import { parseCredentials, type SecureBootFlags, secureBootOf } from './options.ts';
+import { parseCredentials, type SecureBootFlags, secureBootOf, type TpmFlags, tpmOf } from './options.ts';
 
-interface RunFlags extends SecureBootFlags {
+interface RunFlags extends SecureBootFlags, TpmFlags {
   readonly firmware?: 'bios' | 'efi';
   readonly memory?: number;
   readonly diskInterface?: DiskInterface;
@@ -50,6 +50,7 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
       efiVariables: flags.efiVars,
       secureBoot: secureBootOf(flags),
       kernelParameters: flags.kernelParameters,
+      tpm: tpmOf(flags),
       ...{ credentials, forwardPorts, overlay: flags.keep },
     },
     { signal, onConsole: (data) => process.stdout.write(data) },

@@ -18,12 +18,12 @@ import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { coloured } from './colours.ts';
 import { readEarlierRun } from './earlier-run.ts';
 import { EXIT } from './exit-codes.ts';
-import { parseCredentials, type SecureBootFlags, secureBootOf } from './options.ts';
+import { parseCredentials, type SecureBootFlags, secureBootOf, type TpmFlags, tpmOf } from './options.ts';
 import { checkWritable } from './output-files.ts';
 import { Progress } from './progress.ts';
 import { packageVersion } from './version.ts';
 
-export interface VerifyFlags extends SecureBootFlags {
+export interface VerifyFlags extends SecureBootFlags, TpmFlags {
   readonly firmware?: readonly ('bios' | 'efi')[];
   readonly toplevel?: string;
   readonly check?: readonly string[];
@@ -109,6 +109,7 @@ export async function verifyImage(
         inspection,
         efiVariables: flags.efiVars,
         secureBoot,
+        tpm: tpmOf(flags),
         kernelParameters: flags.kernelParameters,
         login: flags.login ? { user: flags.user, password: flags.password } : false,
         checks: [

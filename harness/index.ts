@@ -55,10 +55,10 @@ export {
   checkRootClean,
   checkRootFilesystem,
   checkRootGrowable,
-  checkSecureBoot,
   checkStoreContents,
   checkTimeToLogin,
   commandCheck,
   equalCheck,
 } from './verify/checks.ts';
+export { checkEncrypted, checkLockdown, checkSecureBoot, checkTpm } from './verify/security-checks.ts';
 export { type VerifyBootOptions, verifyBoot } from './verify/verify-boot.ts';

@@ -70,6 +70,7 @@ const TEST_PACKAGES = {
   'systemd-boot-efi': '/usr/lib/systemd/boot/efi/linuxx64.efi.stub',
   'tesseract-ocr': '/usr/bin/tesseract',
   'tesseract-ocr-eng': '/usr/share/tesseract-ocr/5/tessdata/eng.traineddata',
+  swtpm: '/usr/bin/swtpm',
   tmux: '/usr/bin/tmux',
   uidmap: '/usr/bin/newuidmap',
   zsh: '/usr/bin/zsh',

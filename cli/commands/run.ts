@@ -1,5 +1,13 @@
 import { Argument, Option } from 'commander';
-import { firmwareOption, guestOptions, machineOptions, READ_FORMATS, repeated, secureBootOptions } from '../options.ts';
+import {
+  firmwareOption,
+  guestOptions,
+  machineOptions,
+  READ_FORMATS,
+  repeated,
+  secureBootOptions,
+  tpmOptions,
+} from '../options.ts';
 import type { Declaration } from './declare.ts';
 
 export const run: Declaration = {
@@ -15,6 +23,7 @@ export const run: Declaration = {
     ...machineOptions(),
     ...guestOptions(),
     ...secureBootOptions(),
+    ...tpmOptions(),
     new Option(
       '--port <host:guest>',
       'a TCP port of 127.0.0.1 that leads to one of the guest, such as 2222:22; may be repeated; default: no network',

@@ -6,6 +6,7 @@ import {
   READ_FORMATS,
   repeated,
   secureBootOptions,
+  tpmOptions,
   wholeNumber,
 } from '../options.ts';
 import type { Declaration } from './declare.ts';
@@ -31,6 +32,7 @@ export const verify: Declaration = {
     ).argParser(wholeNumber),
     ...guestOptions(),
     ...secureBootOptions(),
+    ...tpmOptions(),
     new Option('--passphrase <passphrase>', 'typed where the boot asks for the passphrase of an encrypted disk'),
     new Option(
       '--passphrase-file <file>',

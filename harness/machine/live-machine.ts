@@ -7,6 +7,7 @@ import { type ConsoleEvidence, HarnessError, type MachineExit } from '../errors.
 import type { Architecture } from '../qemu/architecture.ts';
 import { type QemuProcess, startQemu } from '../qemu/process.ts';
 import { QmpClient, type QmpEvent } from '../qemu/qmp.ts';
+import type { Tpm } from '../qemu/tpm.ts';
 import { BootWatch } from './boot-watch.ts';
 import type { BootAnswers, MachineContext } from './machine-spec.ts';
 import { readScreen, type Screen, screenText } from './screen.ts';
@@ -37,6 +38,7 @@ export interface MachineParts {
   /** The machine's own store of EFI variables, and whether its firmware is to enforce Secure Boot; undefined without EFI. */
   readonly uefi: { readonly variablesFile: string; readonly secureBoot: boolean } | undefined;
   readonly answers: BootAnswers;
+  readonly tpm: Tpm | undefined;
 }
 
 /** Console output that arrives within this time after QEMU's reset event was printed before the reset. */
@@ -233,6 +235,7 @@ export class LiveMachine {
       if (this.#log === undefined || this.#log.closed || this.#log.errored !== null) resolve();
       else this.#log.end(() => resolve());
     });
+    await this.parts.tpm?.stop();
     await this.parts.directory[Symbol.asyncDispose]();
   }
 

@@ -34,6 +34,11 @@ export const machineSpecSchema = z.object({
       error: 'must be true, false, "setup-mode" or { enroll: [certificate, …] }',
     })
     .optional(),
+  tpm: z
+    .union([z.boolean(), z.strictObject({ stateDirectory: path })], {
+      error: 'must be true, false or { stateDirectory }',
+    })
+    .optional(),
   forwardPorts: z
     .array(z.strictObject({ hostPort: z.int().min(1).max(65_535), guestPort: z.int().min(1).max(65_535) }))
     .optional(),
@@ -85,6 +90,8 @@ export function machineRules(spec: Partial<MachineSpec>): OptionIssue[] {
     wrong('diskBytes', 'contradicts overlay: a disk whose changes are kept is as large as its image');
   if (spec.sectorBytes === 4096 && firmware === 'bios')
     wrong('sectorBytes', 'contradicts firmware "bios": a BIOS reads sectors of 512 bytes');
+  if (spec.machine === 'microvm' && spec.tpm !== undefined && spec.tpm !== false)
+    wrong('tpm', 'contradicts machine "microvm": it has no place for one');
   if (spec.machine === 'microvm' && spec.credentials !== undefined)
     wrong('credentials', 'contradicts machine "microvm": it has no SMBIOS');
   return issues;

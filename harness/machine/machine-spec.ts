@@ -56,6 +56,9 @@ export interface MachineSpec {
    *  has no keys, and the image enrolls them when it is booted. `enroll`: by these certificates in PEM. Default: where
    *  `efiVariables` has keys. */
   readonly secureBoot?: SecureBootOption | undefined;
+  /** A TPM 2.0: true for a new one, which ends with the machine; `stateDirectory` for one that keeps its state there and is used again.
+   *  Default: none. */
+  readonly tpm?: boolean | { readonly stateDirectory: string } | undefined;
   /** Ports on this host's loopback interface to forward to the guest; default: none, and no network. */
   readonly forwardPorts?: readonly { readonly hostPort: number; readonly guestPort: number }[] | undefined;
   /** Kernel parameters, passed through SMBIOS, that systemd-boot (254 and newer) adds; other loaders ignore them. */

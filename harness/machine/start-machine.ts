@@ -21,6 +21,7 @@ import {
 import { type KeptOverlay, keptOverlay } from '../qemu/kept-overlay.ts';
 import { makeMachineDirectory } from '../qemu/machine-directory.ts';
 import { createOverlay } from '../qemu/overlay.ts';
+import { startTpm, type Tpm } from '../qemu/tpm.ts';
 import { Machine } from './machine.ts';
 import { firmwareNamed, type MachineContext, type MachineOptions, type MachineSpec } from './machine-spec.ts';
 import { machineRules, machineSpecSchema } from './machine-spec-schema.ts';
@@ -30,7 +31,7 @@ import { setUpUefi, type UefiSetup } from './uefi-setup.ts';
  *  bytes stay as they are.
  *  @throws {InvalidOptionsError} for an image that cannot be booted as told; {ToolMissingError}, {FirmwareMissingError},
  *  {HarnessError} when the host lacks something.
- *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img. */
+ *  @see qemu(1). Runs: qemu-system-x86_64 or qemu-system-aarch64, qemu-img; swtpm for a TPM. */
 export async function startMachine(options: MachineOptions, context: MachineContext = {}): Promise<Machine> {
   const spec: MachineSpec = { ...options, firmware: firmwareNamed(options.firmware) };
   if (context.signal?.aborted) throw new AbortedError('startMachine', { cause: context.signal.reason });
@@ -48,11 +49,15 @@ export async function startMachine(options: MachineOptions, context: MachineCont
   const smm = type === 'q35' && uefi?.firmware.requiresSmm === true;
   const directory = await makeMachineDirectory();
   let kept: KeptOverlay | undefined;
+  let tpm: Tpm | undefined;
   try {
     kept = spec.overlay === undefined ? undefined : await keptOverlay(spec.overlay, image);
     const overlay = kept?.file ?? join(directory.path, 'overlay.qcow2');
     if (kept === undefined) await createOverlay(overlay, Math.max(spec.diskBytes ?? 0, image.virtualBytes));
     const disk = overlayNode(overlay, image.file, image.format, { isKept: kept !== undefined });
+    const { tpm: wanted = false } = spec;
+    if (wanted !== false)
+      tpm = await startTpm('startMachine', directory.path, wanted === true ? undefined : wanted.stateDirectory, type);
     const recordFile = join(directory.path, 'console.log');
     const logFile = spec.logFile === undefined ? undefined : resolve(spec.logFile);
     const args = [
@@ -60,6 +65,7 @@ export async function startMachine(options: MachineOptions, context: MachineCont
       ...consoleArgs(recordFile),
       ...qmpArgs(join(directory.path, 'qmp')),
       ...entropyArgs(type),
+      ...(tpm?.args ?? []),
       ...(type === 'q35' ? screenArgs() : []),
       ...networkArgs(spec.forwardPorts ?? []),
       ...smbiosArgs(spec.kernelParameters, spec.credentials),
@@ -78,12 +84,14 @@ export async function startMachine(options: MachineOptions, context: MachineCont
       {
         ...{ name, architecture, args, directory, recordFile, logFile, accelerator, slowness, commandTimeoutMs },
         ...{ allowReboots, answers: { passphrase, answers } },
+        tpm,
         uefi: uefi && { variablesFile: variablesIn(directory.path), secureBoot: uefi.secureBoot },
         ...{ hasScreen: type === 'q35', isDirect: spec.firmware === 'direct' },
       },
       context,
     );
   } catch (error) {
+    await tpm?.stop();
     await kept?.discard();
     await directory[Symbol.asyncDispose]();
     throw error;

@@ -152,14 +152,6 @@ export function checkOwnership(
   };
 }
 
-/** Checks whether Secure Boot is on, from the SecureBoot variable: four bytes of attributes and a byte with the value. @see
- *  efivarfs in the Linux documentation */
-export function checkSecureBoot(expected: 'on' | 'off'): BootCheck {
-  const variable = '/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c';
-  const command = `mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null; v=$(od -An -tu1 ${variable} 2>/dev/null | tr -d ' \n'); case $v in *1) echo on;; *) echo off;; esac`;
-  return equalCheck('secure boot', command, expected);
-}
-
 /** Checks that the login prompt came about as fast as in earlier boots. The baseline file has one time for each image name,
  *  firmware and accelerator; the first boot creates it. Compare only times from the same host.
  *  @param tolerance the allowed factor over the baseline; default 1.5. */
@@ -204,6 +196,7 @@ export function commandCheck(command: string): BootCheck {
   return { name: command, run: (machine) => machine.succeed(command) };
 }
 
-function mismatch(what: string, expected: string, found: string): AssertionFailedError {
+/** The failure of a check. */
+export function mismatch(what: string, expected: string, found: string): AssertionFailedError {
   return new AssertionFailedError(`${what}: expected ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`);
 }

@@ -12,6 +12,15 @@ f=/sys/kernel/security/lockdown; [ -e $f ] || mount -t securityfs securityfs /sy
 cat $f 2> /dev/null || :
 `.replace('@', EFI_GLOBAL);
 
+/** What the kernel says: Secure Boot "on", "off" or "unknown", and the modes of lockdown, of which the current one is in brackets. */
+export async function askSecureBoot(
+  machine: Machine,
+): Promise<{ readonly secureBoot: string; readonly lockdown: string }> {
+  const { output } = await machine.execute(QUESTION);
+  const [secureBoot = 'unknown', lockdown = ''] = output.trim().split('\n');
+  return { secureBoot, lockdown };
+}
+
 /** Asks the firmware's own store, which no guest can forge, and then the guest.
  *  @see kernel_lockdown(7) */
 export async function lookAtSecureBoot(machine: Machine): Promise<{ cause?: Cause; warnings: string[] }> {
@@ -24,8 +33,7 @@ export async function lookAtSecureBoot(machine: Machine): Promise<{ cause?: Caus
       return { cause: secureBootCause('secure-boot-off', ': the firmware has it disabled'), warnings: [] };
   }
   if (!machine.isLoggedIn) return { warnings: [] };
-  const { output } = await machine.execute(QUESTION);
-  const [state = '', lockdown = ''] = output.trim().split('\n');
+  const { secureBoot: state, lockdown } = await askSecureBoot(machine);
   if (state === 'off') return { cause: secureBootCause('secure-boot-off', ', according to the kernel'), warnings: [] };
   const warnings = [
     ...(state === 'on' ? [] : ['the guest cannot read the EFI variable SecureBoot; the firmware enforces it']),

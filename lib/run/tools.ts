@@ -82,6 +82,7 @@ export const TOOLS: readonly Tool[] = [
   }),
   tool('zstd', 'zstd', 'zstd', { for: 'encrypt: reading what the initrd opens', optional: true }),
   tool('xz', 'xz-utils', 'xz', { for: 'encrypt: reading what the initrd opens', optional: true }),
+  tool('swtpm', 'swtpm', 'swtpm', { for: 'verify and run: a TPM for the machine', optional: true }),
   tool('cpio', 'cpio', 'cpio', { for: 'the builder VM: its initrd' }),
   tool('busybox', 'busybox-static', 'pkgsStatic.busybox', { for: 'the builder VM: its userland', version: '--help' }),
   tool('cc', 'gcc', 'gcc', { for: 'the builder VM: its agent' }),

@@ -4,9 +4,9 @@ import {
   checkOwnership,
   checkRootClean,
   checkRootGrowable,
-  checkSecureBoot,
   checkTimeToLogin,
 } from '../../../harness/verify/checks.ts';
+import { checkSecureBoot } from '../../../harness/verify/security-checks.ts';
 import { check, expect, test } from '../../../harness/vitest.ts';
 import type { BuiltImage } from '../../../lib/build/build-image.ts';
 import { MIB } from '../../../lib/units.ts';

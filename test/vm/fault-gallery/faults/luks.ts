@@ -11,7 +11,9 @@ import { INITRD } from '../parts.ts';
 const FIRST_KEY_SLOT = 0x8000;
 
 const COMMON = {
-  ...{ base: 'luks-built', firmware: 'efi', stage: 'stage 1' },
+  base: 'luks-built',
+  firmware: 'efi',
+  stage: 'stage 1',
   machine: { passphrase: PASSPHRASE },
 } as const;
 

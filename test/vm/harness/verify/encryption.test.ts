@@ -2,6 +2,12 @@ import { mkdtemp, open, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  checkEncrypted,
+  checkLockdown,
+  checkSecureBoot,
+  checkTpm,
+} from '../../../../harness/verify/security-checks.ts';
 import { verifyBoot } from '../../../../harness/verify/verify-boot.ts';
 import { removeTree } from '../../../../lib/host-files/private-output.ts';
 import { demoImage } from '../../../helpers/demo-image.ts';
@@ -31,7 +37,7 @@ test('a root in LUKS2 under GRUB boots with its passphrase, by BIOS and EFI', as
     expect(report.failure).toBeUndefined();
     // Once: while the initrd verifies it, it asks for nothing.
     expect(report.typed.filter(({ why }) => /passphrase/.test(why))).toHaveLength(1);
-    expect(report.typed.map(({ text }) => text).join()).not.toContain(PASSPHRASE);
+    expect(JSON.stringify(report)).not.toContain(PASSPHRASE);
   }
 });
 
@@ -48,7 +54,7 @@ test('argon2id, as the builder VM installed it; then the first copy of the heade
   expect(report.warnings).toContainEqual(expect.stringMatching(/LUKS header .* is damaged; .* second copy/));
 });
 
-test('signed and encrypted', async () => {
+test('signed, encrypted, and with a TPM', async () => {
   const { generateSecureBootKeys } = await import('../../../../lib/steps/generate-secure-boot-keys.ts');
   const { db } = await generateSecureBootKeys({ directory: join(directory, 'keys') });
   const { image } = await demoImage('tiny-systemd-boot-luks', {
@@ -56,7 +62,12 @@ test('signed and encrypted', async () => {
     ...{ encrypt: { passphraseFile, keyDerivation: CHEAP }, secureBoot: db },
   });
   const report = await verifyBoot({
-    ...{ image, firmware: 'efi', passphrase: PASSPHRASE, secureBoot: { enroll: [db.certificate] } },
+    ...{ image, firmware: 'efi', passphrase: PASSPHRASE, secureBoot: { enroll: [db.certificate] }, tpm: true },
+    checks: [checkEncrypted({ name: 'cryptroot', uuid: UUID }), checkSecureBoot('on'), checkLockdown, checkTpm],
   });
   expect(report.failure).toBeUndefined();
+  expect(report.checks.map(({ message }) => message)).toEqual([
+    `CRYPT-LUKS2-${UUID.replaceAll('-', '')}-cryptroot`,
+    ...['on', 'integrity', expect.stringMatching(/^2\.0, PCR 7 [0-9A-F]{64}$/)],
+  ]);
 });
