@@ -6,7 +6,7 @@ import { KIB } from '../units.ts';
 /** Without --disable-locks, cryptsetup needs /run/cryptsetup, which only root can make. The files are private. */
 const CRYPTSETUP = ['cryptsetup', '--disable-locks', '--batch-mode'];
 
-export interface KeyDerivation {
+interface KeyDerivation {
   readonly type: 'argon2id' | 'pbkdf2';
   readonly memory?: number | undefined;
   readonly iterations?: number | undefined;
