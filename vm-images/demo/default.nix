@@ -45,8 +45,8 @@ let
   # luks: what the initrd opens, like boot.initrd.luks.devices: its name in /dev/mapper, and the device.
   mkInitrd =
     luks:
-    run "initrd" ./initrd.sh {
-      inherit linux userland;
+    run "initrd" (if luks.systemd or false then ./initrd-systemd.sh else ./initrd.sh) {
+      inherit linux userland debs;
       inherit (target) busybox;
       luksName = luks.name or "";
       luksDevice = luks.device or "";
@@ -320,6 +320,19 @@ let
       boot = "ESP";
     };
     systemd-boot-luks = mkSystem (encrypted flavour // { loader = "systemd-boot"; });
+    # The same with an initrd whose init is systemd.
+    systemd-boot-luks-systemd = mkSystem (
+      let
+        arguments = encrypted flavour;
+      in
+      arguments
+      // {
+        loader = "systemd-boot";
+        luks = arguments.luks // {
+          systemd = true;
+        };
+      }
+    );
     grub-hybrid-luks = mkSystem (
       encrypted flavour
       // {

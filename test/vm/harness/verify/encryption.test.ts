@@ -54,6 +54,18 @@ test('argon2id, as the builder VM installed it; then the first copy of the heade
   expect(report.warnings).toContainEqual(expect.stringMatching(/LUKS header .* is damaged; .* second copy/));
 });
 
+test('an initrd whose init is systemd asks for the passphrase, and gets it', async () => {
+  const { image } = await demoImage('tiny-systemd-boot-luks-systemd', {
+    ...{ partitionTableType: 'efi', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+    encrypt: { passphraseFile, keyDerivation: CHEAP },
+  });
+  const report = await verifyBoot({
+    ...{ image, firmware: 'efi', passphrase: PASSPHRASE, checks: [checkEncrypted({ name: 'cryptroot', uuid: UUID })] },
+  });
+  expect(report.failure).toBeUndefined();
+  expect(report.typed[0]?.line).toMatch(/^(?:🔐 )?Please enter passphrase for disk primary \(cryptroot\):/u);
+});
+
 test('signed, encrypted, and with a TPM', async () => {
   const { generateSecureBootKeys } = await import('../../../../lib/steps/generate-secure-boot-keys.ts');
   const { db } = await generateSecureBootKeys({ directory: join(directory, 'keys') });
