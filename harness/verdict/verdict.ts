@@ -222,13 +222,19 @@ export function secureBootCause(how: 'secure-boot-setup-mode' | 'secure-boot-off
 
 /** Why an encrypted root was not opened. */
 export function encryptionCause(
-  how: 'luks-passphrase-refused' | 'luks-not-opened' | 'luks-uuid-mismatch' | 'luks-header-damaged',
+  how:
+    | 'luks-passphrase-refused'
+    | 'luks-not-opened'
+    | 'luks-uuid-mismatch'
+    | 'luks-header-damaged'
+    | 'tpm-not-unlocked',
   partition: number,
   found: string,
 ): Pick<Cause, 'name' | 'cause'> {
   const own = {
     'luks-passphrase-refused': `the passphrase opens no key slot of the LUKS header of partition ${partition}: it is another one, or the key slots are damaged`,
     'luks-not-opened': `the initrd cannot open the LUKS header of partition ${partition}, which this host can`,
+    'tpm-not-unlocked': `partition ${partition} is bound to a TPM, which did not unlock it`,
     'luks-header-damaged': `the initrd does not find the LUKS header of partition ${partition}, whose first copy is damaged`,
     'luks-uuid-mismatch': `the system looks for another UUID than that of the LUKS header of partition ${partition}`,
   }[how];

@@ -5,6 +5,7 @@ import { makePrivateDirectory } from '../../lib/host-files/private-output.ts';
 import { type ImageInspection, inspectImage } from '../../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../../lib/run/errors.ts';
 import { formatBytes } from '../../lib/units.ts';
+import type { MachineSpec } from '../machine/machine-spec.ts';
 import { encryptionCause } from '../verdict/verdict.ts';
 import type { BootFailure } from './boot-report.ts';
 
@@ -20,15 +21,7 @@ const NO_DEVICE =
 export async function explainEncryption(
   failure: BootFailure,
   inspection: ImageInspection | undefined,
-  {
-    image,
-    format,
-    passphrase,
-  }: {
-    readonly image: string;
-    readonly format?: ImageInspection['format'] | undefined;
-    readonly passphrase?: string | undefined;
-  },
+  { image, format, passphrase, tpm }: Pick<MachineSpec, 'image' | 'format' | 'passphrase' | 'tpm'>,
   signal: AbortSignal | undefined,
 ): Promise<BootFailure> {
   const encrypted = inspection?.partitions.filter(({ encryption }) => encryption !== undefined) ?? [];
@@ -43,7 +36,14 @@ export async function explainEncryption(
   const [line] = NO_DEVICE.exec(said) ?? [];
   if (line !== undefined) return renamed('luks-not-opened', `: ${line}`);
   if (failure.name === 'asks-for-passphrase') {
-    if (passphrase === undefined) return failure;
+    if (passphrase === undefined) {
+      if (!encryption.tokens.includes('systemd-tpm2')) return failure;
+      const hasTpm = tpm !== undefined && tpm !== false;
+      return renamed(
+        'tpm-not-unlocked',
+        hasTpm ? ': it is another TPM, or its measurements (PCRs) changed' : ': the machine has no TPM',
+      );
+    }
     if (!(await opens({ image, format, passphrase }, signal))) return renamed('luks-passphrase-refused', '');
     const memory = Math.max(0, ...encryption.keySlots.map(({ memoryBytes = 0 }) => memoryBytes));
     return renamed('luks-not-opened', memory === 0 ? '' : `: it needs ${formatBytes(memory)} of memory`);
@@ -62,11 +62,7 @@ export async function explainEncryption(
 }
 
 async function opens(
-  {
-    image,
-    format,
-    passphrase,
-  }: { readonly image: string; readonly format?: ImageInspection['format'] | undefined; readonly passphrase: string },
+  { image, format, passphrase }: Pick<MachineSpec, 'image' | 'format'> & { readonly passphrase: string },
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   await using directory = await makePrivateDirectory(tmpdir());

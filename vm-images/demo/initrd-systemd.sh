@@ -15,6 +15,10 @@ mkdir -p "$root/usr/lib/systemd/system-generators" "$root/usr/lib/systemd/system
 for name in systemd-cryptsetup-generator systemd-fstab-generator; do
   cp "$package/lib/systemd/system-generators/$name" "$root/usr/lib/systemd/system-generators/"
 done
+# With it, libcryptsetup opens what is bound to a TPM.
+plugin=usr/lib/x86_64-linux-gnu/cryptsetup/libcryptsetup-token-systemd-tpm2.so
+mkdir -p "$root/${plugin%/*}"
+cp "$package/$plugin" "$root/$plugin"
 units=$userland/usr/lib/systemd/system
 for unit in basic.target cryptsetup-pre.target cryptsetup.target emergency.target final.target initrd-cleanup.service \
   initrd-fs.target initrd-parse-etc.service initrd-root-device.target initrd-root-fs.target initrd-switch-root.service \
@@ -56,10 +60,13 @@ done
 cp -r "$linux/lib/modules" "$root/usr/lib/modules"
 
 cp -L "$loader" "$root/usr/lib64/"
-for program in $programs usr/lib/systemd/system-generators/systemd-fstab-generator usr/lib/systemd/system-generators/systemd-cryptsetup-generator; do
+for program in $programs $plugin usr/lib/systemd/system-generators/systemd-fstab-generator usr/lib/systemd/system-generators/systemd-cryptsetup-generator; do
   "$loader" --library-path "$libraries:$userland/usr/lib/x86_64-linux-gnu/systemd" --list "$root/$program"
 done | sed -n 's|.*=> \(/[^ ]*\) .*|\1|p' | sort -u | while read -r library; do cp -L "$library" "$root/usr/lib/x86_64-linux-gnu/"; done
-cp -L "$libraries/libgcc_s.so.1" "$root/usr/lib/x86_64-linux-gnu/"
+# systemd and glibc open them by name when they need them.
+for library in libgcc_s.so.1 libtss2-esys.so.0 libtss2-mu.so.0 libtss2-rc.so.0 libtss2-sys.so.1 libtss2-tcti-device.so.0; do
+  cp -L "$libraries/$library" "$root/usr/lib/x86_64-linux-gnu/"
+done
 
 printf 'NAME=NixOS\nID=nixos\nPRETTY_NAME="NixOS (initrd)"\n' > "$root/etc/initrd-release"
 ln -s initrd-release "$root/etc/os-release"
@@ -67,7 +74,7 @@ printf 'root:x:0:0::/root:/bin/sh\n' > "$root/etc/passwd"
 printf 'root:x:0:\ntty:x:5:\ndisk:x:6:\nkmem:x:15:\nlp:x:7:\ndialout:x:20:\nkvm:x:103:\n' > "$root/etc/group"
 : > "$root/etc/fstab"
 mkdir -p "$root/etc/systemd"
-printf '%s %s - \n' "$luksName" "$luksDevice" > "$root/etc/crypttab"
+printf '%s %s - tpm2-device=auto\n' "$luksName" "$luksDevice" > "$root/etc/crypttab"
 ln -s usr/lib/systemd/systemd "$root/init"
 chmod -R u+w,go-w "$root"
 cd "$root"

@@ -5,9 +5,12 @@ import type { Machine } from '../../../harness/machine/machine.ts';
 import { startMachine } from '../../../harness/machine/start-machine.ts';
 import { checkEncrypted, checkLockdown, checkTpm } from '../../../harness/verify/security-checks.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
 import { MIB } from '../../../lib/units.ts';
+import { bindToTpm } from '../../helpers/bind-to-tpm.ts';
 import { demoImage } from '../../helpers/demo-image.ts';
+import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 async function emptyDisk(directory: string): Promise<string> {
@@ -53,6 +56,37 @@ test('a directory that cannot be one is refused', async () => {
       /tpm\.stateDirectory/,
     );
   await mkdir(join(directory, 'ok'));
+});
+
+test('a root bound to a TPM boots without a passphrase, and not with another TPM, other measurements, or none', async () => {
+  const directory = await tempDirectory();
+  const passphraseFile = join(directory, 'passphrase');
+  await writeFile(passphraseFile, 'correct horse');
+  const { image, disk } = await demoImage('tiny-systemd-boot-luks-systemd', {
+    ...{ partitionTableType: 'efi', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+    encrypt: { passphraseFile, keyDerivation: { type: 'pbkdf2', iterations: 1000 } },
+  });
+  const bind = async (name: string, pcrs: string) => {
+    const [bound, state] = [join(directory, `${name}.img`), join(directory, `tpm-${name}`)];
+    await run(['cp', '--sparse=always', image, bound]);
+    await bindToTpm(directory, bound, disk.root, { passphrase: 'correct horse', state, pcrs });
+    return { image: bound, firmware: 'efi', tpm: { stateDirectory: state } } as const;
+  };
+  const bound = await bind('bound', '');
+  const { partitions } = await inspectImage({ image: bound.image });
+  expect(partitions[1]?.encryption).toMatchObject({ tokens: ['systemd-tpm2'], keySlots: [{ id: 0 }, { id: 1 }] });
+  const good = await verifyBoot({ ...bound, checks: [checkEncrypted({ name: 'cryptroot' }), checkTpm] });
+  expect(good.failure).toBeUndefined();
+  expect(good.typed.map(({ line }) => line.trim())).toEqual(['tiny login:']);
+  const measured = await bind('measured', '7');
+  for (const [options, cause] of [
+    [{ ...bound, tpm: true }, /another TPM, or its measurements/],
+    [{ ...bound, tpm: false }, /the machine has no TPM/],
+    [measured, /another TPM, or its measurements \(PCRs\) changed/],
+  ] as const) {
+    const { failure } = await verifyBoot(options);
+    expect(failure).toMatchObject({ name: 'tpm-not-unlocked', stage: 'stage 1', cause: expect.stringMatching(cause) });
+  }
 });
 
 test('the checks fail in a machine without what they check', async () => {
