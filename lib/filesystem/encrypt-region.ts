@@ -31,6 +31,7 @@ export async function encryptRegion(
   const region = new Region(handle, offsetBytes);
   const cipher = new AesXts('encrypt', key, sectorBytes);
   const pause = pauses(step);
+  const buffer = Buffer.alloc(CHUNK_BYTES);
   let encrypted = 0;
   let range = 0;
   const hasData = (at: number, length: number): boolean => {
@@ -39,7 +40,8 @@ export async function encryptRegion(
     return (data[range]?.start ?? Number.POSITIVE_INFINITY) < at + length;
   };
   const encrypt = (at: number, bytes: Buffer): void => {
-    region.write(at, cipher.update(at, bytes));
+    cipher.update(at, bytes);
+    region.write(at, bytes);
     encrypted += bytes.length;
   };
   for (const { offsetBytes: start, sizeBytes: length, isFree } of partsOf(sizeBytes, free))
@@ -47,7 +49,8 @@ export async function encryptRegion(
       await pause();
       step.progress(at, sizeBytes);
       if (isFree && !hasData(offsetBytes + at, CHUNK_BYTES)) continue;
-      const bytes = region.read(at, Math.min(CHUNK_BYTES, start + length - at));
+      const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, start + length - at));
+      region.readInto(at, bytes);
       if (!isFree) encrypt(at, bytes);
       else
         for (let block = 0; block < bytes.length; block += BLOCK_BYTES) {

@@ -14,12 +14,17 @@ export class Region {
   /** @throws {RangeError} when the file is too short. */
   read(at: number, length: number): Buffer {
     const bytes = Buffer.alloc(length);
-    for (let done = 0; done < length; ) {
-      const count = readSync(this.handle, bytes, done, length - done, this.offsetBytes + at + done);
-      if (count === 0) throw new RangeError(`the image ends before byte ${this.offsetBytes + at + length}`);
+    this.readInto(at, bytes);
+    return bytes;
+  }
+
+  /** Fills a buffer. @throws {RangeError} when the file is too short. */
+  readInto(at: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length; ) {
+      const count = readSync(this.handle, bytes, done, bytes.length - done, this.offsetBytes + at + done);
+      if (count === 0) throw new RangeError(`the image ends before byte ${this.offsetBytes + at + bytes.length}`);
       done += count;
     }
-    return bytes;
   }
 
   write(at: number, bytes: Uint8Array): void {

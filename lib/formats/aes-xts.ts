@@ -29,13 +29,12 @@ export class AesXts {
     this.#tweak.setAutoPadding(false);
   }
 
-  /** Encrypts or decrypts whole sectors. @param offsetBytes their position in the encrypted device, a multiple of the size of a sector.
-   *  @returns as many bytes, in a new buffer. */
-  update(offsetBytes: number, bytes: Buffer): Buffer {
-    const result = Buffer.from(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
-    for (let at = 0; at < result.length; at += CHUNK_BYTES)
-      this.#chunk(offsetBytes + at, result.subarray(at, at + CHUNK_BYTES));
-    return result;
+  /** Encrypts or decrypts whole sectors in place. @param offsetBytes their position in the encrypted device, a multiple of the size of a
+   *  sector. */
+  update(offsetBytes: number, bytes: Buffer): void {
+    if (bytes.byteOffset % 4 !== 0) throw new RangeError('the bytes must be aligned to a word');
+    for (let at = 0; at < bytes.length; at += CHUNK_BYTES)
+      this.#chunk(offsetBytes + at, bytes.subarray(at, at + CHUNK_BYTES));
   }
 
   #chunk(offsetBytes: number, bytes: Buffer): void {
@@ -45,40 +44,45 @@ export class AesXts {
     const numbers = Buffer.alloc(sectors * BLOCK_BYTES);
     for (let sector = 0; sector < sectors; sector += 1)
       numbers.writeBigUInt64LE(BigInt((offsetBytes + sector * this.#sectorBytes) / SECTOR_BYTES), sector * BLOCK_BYTES);
-    this.#fillMasks(this.#tweak.update(numbers), sectors);
     const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    this.#mask(words, words);
+    mask(words, this.#masks, this.#tweak.update(numbers), this.#sectorBytes / BLOCK_BYTES);
     const covered = this.#data.update(bytes);
-    this.#mask(new Int32Array(covered.buffer, covered.byteOffset, covered.length / 4), words);
+    unmask(words, new Int32Array(covered.buffer, covered.byteOffset, words.length), this.#masks);
   }
+}
 
-  /** Multiplies each tweak by powers of x in GF(2^128): the mask of each block of its sector. */
-  #fillMasks(tweaks: Buffer, sectors: number): void {
-    const masks = this.#masks;
-    const blocks = this.#sectorBytes / BLOCK_BYTES;
-    for (let sector = 0; sector < sectors; sector += 1) {
-      let a = tweaks.readInt32LE(sector * BLOCK_BYTES);
-      let b = tweaks.readInt32LE(sector * BLOCK_BYTES + 4);
-      let c = tweaks.readInt32LE(sector * BLOCK_BYTES + 8);
-      let d = tweaks.readInt32LE(sector * BLOCK_BYTES + 12);
-      let at = sector * blocks * WORDS;
-      for (let block = 0; block < blocks; block += 1) {
-        masks[at] = a;
-        masks[at + 1] = b;
-        masks[at + 2] = c;
-        masks[at + 3] = d;
-        at += WORDS;
-        const carry = (d >> 31) & 0x87;
-        d = (d << 1) | (c >>> 31);
-        c = (c << 1) | (b >>> 31);
-        b = (b << 1) | (a >>> 31);
-        a = (a << 1) ^ carry;
-      }
+/** XORs each block with its mask, and keeps the masks. The mask of a sector's first block is its encrypted tweak; each further one is the
+ *  one before times x in GF(2^128). One loop does both, because memory is what takes time. */
+function mask(words: Int32Array, masks: Int32Array, tweaks: Buffer, blocksPerSector: number): void {
+  const wordsPerSector = blocksPerSector * WORDS;
+  for (let start = 0, tweak = 0; start < words.length; start += wordsPerSector, tweak += BLOCK_BYTES) {
+    let a = tweaks.readInt32LE(tweak);
+    let b = tweaks.readInt32LE(tweak + 4);
+    let c = tweaks.readInt32LE(tweak + 8);
+    let d = tweaks.readInt32LE(tweak + 12);
+    for (let at = start; at < start + wordsPerSector; at += WORDS) {
+      masks[at] = a;
+      masks[at + 1] = b;
+      masks[at + 2] = c;
+      masks[at + 3] = d;
+      words[at] = (words[at] as number) ^ a;
+      words[at + 1] = (words[at + 1] as number) ^ b;
+      words[at + 2] = (words[at + 2] as number) ^ c;
+      words[at + 3] = (words[at + 3] as number) ^ d;
+      const carry = (d >> 31) & 0x87;
+      d = (d << 1) | (c >>> 31);
+      c = (c << 1) | (b >>> 31);
+      b = (b << 1) | (a >>> 31);
+      a = (a << 1) ^ carry;
     }
   }
+}
 
-  #mask(from: Int32Array, to: Int32Array): void {
-    const masks = this.#masks;
-    for (let at = 0; at < from.length; at += 1) to[at] = (from[at] as number) ^ (masks[at] as number);
+function unmask(to: Int32Array, from: Int32Array, masks: Int32Array): void {
+  for (let at = 0; at < to.length; at += WORDS) {
+    to[at] = (from[at] as number) ^ (masks[at] as number);
+    to[at + 1] = (from[at + 1] as number) ^ (masks[at + 1] as number);
+    to[at + 2] = (from[at + 2] as number) ^ (masks[at + 2] as number);
+    to[at + 3] = (from[at + 3] as number) ^ (masks[at + 3] as number);
   }
 }

@@ -177,7 +177,8 @@ function decrypted(
     if (end <= start) return Buffer.alloc(0);
     const sealed = await image.read(payload.offsetBytes + start, end - start);
     const whole = sealed.subarray(0, roundDown(sealed.length, sectorBytes));
-    return cipher.update(start, whole).subarray(at - start, at - start + bytes);
+    cipher.update(start, whole);
+    return whole.subarray(at - start, at - start + bytes);
   };
   const copy = async (at: number, bytes: number): Promise<string> => {
     if (bytes > LARGEST_COPY) throw new RangeError(`${bytes} bytes are too many to decrypt into a file`);

@@ -280,6 +280,40 @@ test('1 GB in 20,000 files: a complete image without a VM, compared with mke2fs 
   );
 });
 
+test('an encrypted root of 1 GB, compared with the same build without encryption', async () => {
+  const demo = await prepareDemo();
+  const work = await directory();
+  const store = join(work, 'store');
+  const toplevel = demo.systems['tiny-systemd-boot-luks'] ?? '';
+  const nix = async (...argv: string[]): Promise<string> => {
+    const result = await localExecutor.run(argv, { env: { NIX_CONFIG } });
+    expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
+    return result.stdout.toString('utf8').trim();
+  };
+  await nix('nix', 'copy', '--no-check-sigs', '--from', storeUri(demo.store), '--to', storeUri(store), toplevel);
+  await mkdir(join(work, 'large'));
+  await largeTree(join(work, 'large'));
+  const large = await nix('nix-store', '--store', storeUri(store), '--add', join(work, 'large'));
+  await removeTree(join(work, 'large'));
+  const passphraseFile = join(work, 'passphrase');
+  await writeFile(passphraseFile, 'correct horse');
+  const specification = {
+    ...{ toplevel, store, additionalPaths: [large], additionalSpace: '64M', outDir: join(work, 'out') },
+    bootLoaderFrom: 'bootspec',
+    partitionTableType: 'efi',
+  } as const;
+  const plain = () => buildImage(specification);
+  const encrypted = () =>
+    buildImage({ ...specification, encrypt: { passphraseFile, keyDerivation: { type: 'pbkdf2', iterations: 1000 } } });
+  await plain();
+  const ratios: number[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    const [a, b] = [await timed(plain), await timed(encrypted)];
+    ratios.push(b / a);
+  }
+  report('1 GB: encrypted root ÷ the same build without encryption', median(ratios).toFixed(2), '≤ 1.5');
+});
+
 const ONE_DIRECTORY = '70,000 directories in one';
 const MILLION = '1,000,000 files';
 const SPARSE = 'one sparse file of 20 GiB';
