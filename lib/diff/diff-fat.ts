@@ -3,6 +3,7 @@ import type { Extent, ReadBytes } from '../formats/extent.ts';
 import type { Budget } from '../inspect/budget.ts';
 import { MIB } from '../units.ts';
 import type { Run } from './byte-ranges.ts';
+import { diffPrograms } from './diff-program.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
 /** The limit of files and directories in each filesystem. */
@@ -39,10 +40,23 @@ export async function diffFat(
       found.add({ where, what, a: nodeA && describe(nodeA), b: nodeB && describe(nodeB) });
       continue;
     }
-    found.add(...compareFields(where, what, fieldsOf(nodeA), fieldsOf(nodeB)));
-    if (nodeA.type !== 'file' || nodeB.type !== 'file') continue;
-    const first = await firstDifference(budget, volumeA, nodeA, volumeB, nodeB);
-    if (first !== undefined) found.add({ where, what, field: 'content', ...first });
+    const fields = compareFields(where, what, fieldsOf(nodeA), fieldsOf(nodeB));
+    const first =
+      nodeA.type === 'file' && nodeB.type === 'file'
+        ? await firstDifference(budget, volumeA, nodeA, volumeB, nodeB)
+        : undefined;
+    const program =
+      first === undefined
+        ? undefined
+        : await diffPrograms(budget, programOf(volumeA, nodeA), programOf(volumeB, nodeB));
+    // The size and the bytes of a program differ with its signature.
+    if (program?.isSameProgram === true) found.add(...fields.filter(({ field }) => field !== 'size'));
+    else {
+      found.add(...fields);
+      if (first !== undefined) found.add({ where, what, field: 'content', ...first });
+    }
+    if (program !== undefined && (program.isSameProgram || program.a !== program.b))
+      found.add({ where, what, field: 'signature', a: program.a, b: program.b });
   }
   if (treeA.isCut || treeB.isCut) found.add(notCompared(where, `paths beyond the first ${MOST_NODES}`));
   if (found.length === 0)
@@ -56,6 +70,10 @@ export async function diffFat(
       })),
     );
   return found.all;
+}
+
+function programOf(volume: FatVolume, node: FatNode): { readonly read: ReadBytes; readonly sizeBytes: number } {
+  return { read: (at, bytes) => volume.readFile(node, at, bytes), sizeBytes: node.sizeBytes };
 }
 
 function open({ read, extent }: FatSide): Promise<FatVolume | undefined> {

@@ -1,12 +1,14 @@
-import { copyFile, mkdir, open, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { generateSecureBootKeys, type SecureBootKeyFiles } from '../../../../lib/steps/generate-secure-boot-keys.ts';
 import { makeBootFilesystem } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { type PartitionedDisk, partitionDisk } from '../../../../lib/steps/partition-disk.ts';
+import { signEfiProgram } from '../../../../lib/steps/sign-efi-program.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
@@ -131,4 +133,40 @@ test('a file that is not an image is refused', async () => {
   const { a, directory } = await pair();
   await expect(diffImages({ a, b: join(directory, 'none') })).rejects.toThrow(/does not exist/);
   await expect(diffImages({ a, b: directory })).rejects.toThrow(/is a directory/);
+});
+
+test.each([
+  0, 3,
+])('a program that is signed, signed by another key, or changed as well: %d bytes beyond a multiple of eight', async (extra) => {
+  const { a, b, esp, directory } = await pair();
+  const espA = esp.replace(b, a);
+  const { db, platformKey } = await generateSecureBootKeys({ directory: join(directory, 'keys') });
+  const program = join(directory, 'loader.efi');
+  await writeFile(
+    program,
+    Buffer.concat([await readFile('/usr/lib/systemd/boot/efi/systemd-bootx64.efi'), Buffer.alloc(extra, 1)]),
+  );
+  const put = async (image: string, file: string): Promise<void> => {
+    await run(['mcopy', '-o', '-i', image, file, '::/loader.efi'], { env: MTOOLS });
+  };
+  const signed = async (keys: SecureBootKeyFiles, name: string): Promise<string> => {
+    const target = join(directory, name);
+    await signEfiProgram({ program, target, ...keys });
+    return target;
+  };
+  const differences = async () => (await diffImages({ a, b })).filter(({ what }) => what === '/loader.efi');
+  await put(espA, program);
+  await put(esp, await signed(db, 'signed.efi'));
+  const field = { where: 'partition 1 (vfat ESP)', what: '/loader.efi', field: 'signature' };
+  expect(await differences()).toMatchObject([{ ...field, a: 'not signed', b: 'signed by CN=nixos-disk-image db' }]);
+  await put(espA, await signed(platformKey, 'other.efi'));
+  expect(await differences()).toMatchObject([{ ...field, a: 'signed by CN=nixos-disk-image PK' }]);
+  const changed = await readFile(join(directory, 'other.efi'));
+  changed[0x600] = (changed[0x600] ?? 0) ^ 1;
+  await writeFile(join(directory, 'changed.efi'), changed);
+  await put(espA, join(directory, 'changed.efi'));
+  const [content, signature, ...others] = await differences();
+  expect(others).toEqual([]);
+  expect(content).toMatchObject({ field: 'content', a: expect.stringContaining('byte') });
+  expect(signature).toMatchObject({ ...field, a: 'changed after CN=nixos-disk-image PK signed it' });
 });
