@@ -16,6 +16,7 @@ import { SECTOR_BYTES } from '../units.ts';
 import { differingRuns, inUnits } from './byte-ranges.ts';
 import { diffExt4 } from './diff-ext4.ts';
 import { diffFat } from './diff-fat.ts';
+import { diffLuks } from './diff-luks.ts';
 import { compareFields, type Difference, Differences, notCompared } from './difference.ts';
 
 const STEP = 'diffImages';
@@ -222,6 +223,8 @@ async function diffPartition(
       inside = await diffExt4(budget, where, volumeA, volumeB, runs && { blockBytes: unitBytes, found: runs });
   } else if (probeA.TYPE === 'vfat' && probeB.TYPE === 'vfat')
     inside = await diffFat(budget, where, side(a, part.a), side(b, part.b), runs ?? []);
+  else if (probeA.TYPE === 'crypto_LUKS' && probeB.TYPE === 'crypto_LUKS')
+    inside = await diffLuks(where, { image: a, extent: part.a }, { image: b, extent: part.b }, runs);
   if (inside !== undefined) return inside;
   const found = new Differences(where);
   found.add(

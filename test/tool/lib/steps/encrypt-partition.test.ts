@@ -2,6 +2,7 @@ import { createDecipheriv } from 'node:crypto';
 import { chmod, copyFile, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import type { RootFilesystem } from '../../../../lib/filesystem/root-filesystem.ts';
 import { LUKS_HEADER_BYTES, luksPayload } from '../../../../lib/formats/luks.ts';
 import { type InspectImageOptions, inspectImage } from '../../../../lib/inspect/inspect-image.ts';
@@ -193,6 +194,11 @@ test('the same volume key gives the same encrypted content, and another header',
   await copyFile(made.image, other.image);
   await encrypt(made, { volumeKeyFile });
   await encrypt(other, { volumeKeyFile });
+  expect(await diffImages({ a: made.image, b: other.image })).toEqual([
+    ...['uuid', 'salts and key slots'].map((field) =>
+      expect.objectContaining({ where: 'partition 2 (crypto_LUKS)', what: 'LUKS header', field }),
+    ),
+  ]);
   const [a, b] = [await readFile(made.image), await readFile(other.image)];
   const start = made.disk.root.offsetBytes;
   const header = (bytes: Buffer): Buffer => bytes.subarray(start, start + LUKS_HEADER_BYTES);
