@@ -1,15 +1,20 @@
-import { mkdtemp } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyBoot } from '../../../../harness/verify/verify-boot.ts';
 import type { BuiltImage } from '../../../../lib/build/build-image.ts';
 import { removeTree } from '../../../../lib/host-files/private-output.ts';
+import { enrollSecureBootKeys } from '../../../../lib/steps/enroll-secure-boot-keys.ts';
 import {
   type GeneratedSecureBootKeys,
   generateSecureBootKeys,
 } from '../../../../lib/steps/generate-secure-boot-keys.ts';
+import { signEfiProgram } from '../../../../lib/steps/sign-efi-program.ts';
 import { demoImage } from '../../../helpers/demo-image.ts';
+import { run } from '../../../helpers/run.ts';
+import { BrokenImage } from '../../fault-gallery/broken-image.ts';
 
 const EFI = {
   partitionTableType: 'efi',
@@ -78,5 +83,86 @@ test.each([
     name,
     stage: 'firmware',
     cause: expect.stringMatching(/BOOTX64\.EFI.*Access Denied/s),
+  });
+});
+
+describe('one image, signed, and then broken', () => {
+  let base: BuiltImage;
+  beforeAll(async () => {
+    base = await signed({});
+  });
+
+  const LOADER = /EFI\/BOOT\/BOOTX64\.EFI$/i;
+  /** Not the specialisation, which is not started. */
+  const KERNEL = /EFI\/Linux\/nixos-generation-1\.efi$/i;
+  const changedAt =
+    (find: (program: Buffer) => number) =>
+    (program: Buffer): Buffer => {
+      const at = find(program);
+      program[at] = (program[at] ?? 0) ^ 1;
+      return program;
+    };
+  /** In the middle of the initrd, which is the largest section of the UKI behind the kernel. */
+  const inInitrd = (program: Buffer): number => program.readUInt32LE(program.indexOf('.initrd\0') + 20) + 1_000_000;
+  const withOther = async (image: BrokenImage, file: RegExp, sign: boolean): Promise<void> => {
+    const program = join(directory, 'program.efi');
+    await writeFile(program, await image.readFromEsp(file));
+    await run(['sbattach', '--remove', program]);
+    if (sign) await signEfiProgram({ program, target: program, ...keys.keyExchangeKey });
+    await image.changeOnEsp(file, () => readFileSync(program));
+  };
+
+  test.each<[fault: string, stage: string, name: string, file: RegExp, breakIt: (image: BrokenImage) => Promise<void>]>(
+    [
+      [
+        'a byte of the loader changed',
+        'firmware',
+        'secure-boot-changed',
+        /BOOTX64\.EFI/,
+        (image) =>
+          image.changeOnEsp(
+            LOADER,
+            changedAt(() => 0x1000),
+          ),
+      ],
+      [
+        'the UKI is not signed',
+        'loader',
+        'secure-boot-unsigned',
+        /EFI\/Linux/,
+        (image) => withOther(image, KERNEL, false),
+      ],
+      [
+        'the UKI is signed by another key',
+        'loader',
+        'secure-boot-untrusted',
+        /EFI\/Linux/,
+        (image) => withOther(image, KERNEL, true),
+      ],
+      [
+        'the initrd in the UKI changed',
+        'loader',
+        'secure-boot-changed',
+        /EFI\/Linux/,
+        (image) => image.changeOnEsp(KERNEL, changedAt(inInitrd)),
+      ],
+    ],
+  )('%s', async (fault, stage, name, file, breakIt) => {
+    const image = join(directory, `${fault}.img`);
+    await run(['cp', '--sparse=always', base.image, image]);
+    await breakIt(new BrokenImage(image, base.disk, base.system.toplevel));
+    const { failure } = await verifyBoot({ image, firmware: 'efi', secureBoot: { enroll: [keys.db.certificate] } });
+    expect(failure).toMatchObject({ stage, name, cause: expect.stringMatching(file) });
+  });
+
+  test('the signer is revoked by dbx', async () => {
+    const efiVariables = join(directory, 'revoked.fd');
+    await enrollSecureBootKeys({
+      ...{ variables: '/usr/share/OVMF/OVMF_VARS_4M.fd', target: efiVariables },
+      ...{ platformKey: keys.platformKey.certificate, keyExchangeKeys: [keys.keyExchangeKey.certificate] },
+      ...{ db: [keys.db.certificate], dbx: { certificates: [keys.db.certificate] } },
+    });
+    const { failure } = await verifyBoot({ image: base.image, firmware: 'efi', efiVariables });
+    expect(failure).toMatchObject({ stage: 'firmware', name: 'secure-boot-revoked' });
   });
 });
