@@ -20,6 +20,7 @@ import { listClosureFiles } from './steps/list-closure-files.ts';
 import { makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 import { makeFilesystem } from './steps/make-filesystem.ts';
 import { makeUki } from './steps/make-uki.ts';
+import { measureClosure } from './steps/measure-closure.ts';
 import { mountBootFilesystem } from './steps/mount-boot-filesystem.ts';
 import { mountRoot } from './steps/mount-root.ts';
 import { nixosEnter } from './steps/nixos-enter.ts';
@@ -60,6 +61,7 @@ export const STEPS: readonly StepFacts[] = [
   makeBootFilesystem,
   makeFilesystem,
   makeUki,
+  measureClosure,
   mountBootFilesystem,
   mountRoot,
   nixosEnter,

@@ -7,6 +7,7 @@ export { type DiffImagesOptions, diffImages } from './diff/diff-images.ts';
 export type { Difference } from './diff/difference.ts';
 export type { FatFacts } from './filesystem/fat.ts';
 export type { RootFilesystem, TreeUsage } from './filesystem/root-filesystem.ts';
+export type { StorePathSize } from './filesystem/store-path-sizes.ts';
 export type { Closure, TreeAttribute, TreeEntry, TreeOwner } from './filesystem/tree.ts';
 export type { EfiProgram } from './formats/efi-program.ts';
 export { IMAGE_FORMATS, type ImageFormat, imageFileName } from './formats/image-formats.ts';
@@ -88,6 +89,11 @@ export { type ListClosureFilesOptions, listClosureFiles } from './steps/list-clo
 export { type MakeBootFilesystemOptions, makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
 export { type MadeUki, type MakeUkiOptions, makeUki } from './steps/make-uki.ts';
+export {
+  type ClosureSize,
+  type MeasureClosureOptions,
+  measureClosure,
+} from './steps/measure-closure.ts';
 export {
   type MountBootFilesystemOptions,
   type MountedBootFilesystem,

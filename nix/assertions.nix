@@ -17,11 +17,13 @@
   fsType,
   installBootLoader,
   label,
+  maxSize,
   onlyNixStore,
   partitionTableType,
   populateRootWith,
   reproducible,
   rootFSUID,
+  sizeMultiple,
   timeoutStyle,
   touchEFIVars,
 }:
@@ -72,6 +74,8 @@ let
     check (diskSize == "auto" || builtins.isInt diskSize || isSize diskSize)
       "diskSize: ${builtins.toJSON diskSize} is not \"auto\", a number of MiB, or a size such as \"20G\""
     ++ check (isSize additionalSpace) "additionalSpace: ${builtins.toJSON additionalSpace} is not a size such as \"512M\""
+    ++ check (sizeMultiple == null || isSize sizeMultiple) "sizeMultiple: ${builtins.toJSON sizeMultiple} is not a size such as \"1G\""
+    ++ check (maxSize == null || isSize maxSize) "maxSize: ${builtins.toJSON maxSize} is not a size such as \"2G\""
     ++ check (isSize bootSize) "bootSize: ${builtins.toJSON bootSize} is not a size such as \"256M\""
     ++ lib.optionals (layout.bootSize && isSize bootSize && diskSize != "auto" && isSize diskSize) (
       check (bytes bootSize == null || diskBytes == null || bytes bootSize < diskBytes)

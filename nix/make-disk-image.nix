@@ -52,6 +52,9 @@
   editor ? null,
   consoleMode ? null,
   timeoutStyle ? null,
+  # The size of the disk is rounded up to a multiple of the first, such as "1G", and may not exceed the second.
+  sizeMultiple ? null,
+  maxSize ? null,
   meta ? { },
   # This tool, for the build platform.
   nixos-disk-image ? pkgs.buildPackages.callPackage ./package.nix { },
@@ -78,11 +81,13 @@ let
       fsType
       installBootLoader
       label
+      maxSize
       onlyNixStore
       partitionTableType
       populateRootWith
       reproducible
       rootFSUID
+      sizeMultiple
       timeoutStyle
       touchEFIVars
       ;
@@ -128,6 +133,8 @@ let
       rootFSUID
       rootFSHashSeed
       memSize
+      sizeMultiple
+      maxSize
       ;
     # The proxmox-image module passes a string.
     diskSize =

@@ -40,6 +40,8 @@ in
     diskSize = size "auto" "Size of the disk in MiB, a size such as \"20G\", or \"auto\": the size of the contents plus `additionalSpace`.";
     additionalSpace = size "512M" "Free space with `diskSize = \"auto\"`.";
     bootSize = size "256M" "End of the boot partition on the disk.";
+    sizeMultiple = nullOr (types.either types.ints.positive types.str) "Multiple to which the size of the disk is rounded up, such as \"1G\"; null: 1M.";
+    maxSize = nullOr (types.either types.ints.positive types.str) "Largest size of the disk. A build that needs more fails, and names the largest store paths.";
     format = mkOption {
       type = types.enum (builtins.attrNames (import ./formats.nix));
       default = "qcow2";

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { requireFilesystemTools } from '../filesystem/root-filesystem.ts';
+import { storePathSizes } from '../filesystem/store-path-sizes.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
 import { luksPayload } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
@@ -23,7 +24,7 @@ import { resolveOwners } from '../steps/resolve-owners.ts';
 import { refuseInsideSource, stageContents } from '../steps/stage-contents.ts';
 import { tuneFilesystem } from '../steps/tune-filesystem.ts';
 import { writeConfigFile } from '../steps/write-config-file.ts';
-import { MIB, SECTOR_BYTES } from '../units.ts';
+import { formatBytes, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
 import type { BuildContext } from './context.ts';
 import type { Job } from './job.ts';
 import { takeBootFiles } from './phases/boot-files.ts';
@@ -157,7 +158,9 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     context,
   );
   await requireRoom('buildImage', outDirectory, size.hostBytes * copiesOf(spec, plan));
-  const diskBytes = spec.diskSize === 'auto' ? size.diskBytes : spec.diskSize * MIB;
+  const diskBytes = spec.diskSize === 'auto' ? roundUp(size.diskBytes, spec.sizeMultiple) : spec.diskSize * MIB;
+  if (spec.maxSize !== undefined && diskBytes > spec.maxSize)
+    throw await tooLarge(spec.maxSize, diskBytes, spec.store, system.storePaths, context);
   await createDisk({ image: raw, sizeBytes: diskBytes }, context);
   const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
   const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
@@ -221,6 +224,24 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     efiVariables,
     durationMs: performance.now() - startedAt,
   };
+}
+
+const SHOWN_PATHS = 10;
+
+async function tooLarge(
+  maxSize: number,
+  diskBytes: number,
+  store: string | undefined,
+  storePaths: readonly string[],
+  context: StepContext,
+): Promise<InvalidOptionsError> {
+  const sizes = await runStep('measureClosure', context, undefined, (step) => storePathSizes(step, store, storePaths));
+  const lines = sizes.slice(0, SHOWN_PATHS).map(({ path, sizeBytes }) => `  ${formatBytes(sizeBytes)}  ${path}`);
+  return new InvalidOptionsError(
+    'buildImage',
+    [{ path: 'maxSize', message: `is ${formatBytes(maxSize)}, but the disk needs ${formatBytes(diskBytes)}` }],
+    { hint: `the largest store paths are:\n${lines.join('\n')}` },
+  );
 }
 
 /** The number of copies of the content that exist on the host's disk at the same time. */

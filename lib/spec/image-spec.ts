@@ -41,6 +41,10 @@ export const imageSpecSchema = z.object({
     .default('auto'),
   additionalSpace: iecSize.default(512 * MIB),
   bootSize: iecSize.default(256 * MIB),
+  sizeMultiple: iecSize
+    .refine((bytes) => bytes > 0 && bytes % MIB === 0, { error: 'must be a multiple of 1M' })
+    .default(MIB),
+  maxSize: iecSize.optional(),
   contents: z.array(contentsEntry).default([]),
   partitionTableType: partitionTableType.default('legacy'),
   installBootLoader: z.boolean().default(true),
@@ -187,6 +191,23 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
       },
     ];
   },
+  ({ diskSize, sizeMultiple, maxSize }) => {
+    if (diskSize === undefined || diskSize === 'auto') return [];
+    const bytes = diskSize * MIB;
+    return [
+      ...(maxSize !== undefined && bytes > maxSize
+        ? [{ path: 'diskSize', message: `${formatBytes(bytes)} is more than maxSize, ${formatBytes(maxSize)}` }]
+        : []),
+      ...(sizeMultiple !== undefined && bytes % sizeMultiple !== 0
+        ? [
+            {
+              path: 'diskSize',
+              message: `${formatBytes(bytes)} is not a multiple of sizeMultiple, ${formatBytes(sizeMultiple)}`,
+            },
+          ]
+        : []),
+    ];
+  },
   ({ contents = [], partitionTableType: type }) => {
     if (type === undefined) return [];
     const { partitions } = PARTITION_LAYOUTS[type];
@@ -295,6 +316,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   diskSize: 'size of the disk: MiB, an IEC size ("20G"), or "auto": the contents plus additionalSpace',
   additionalSpace: 'free space with diskSize "auto": an IEC size or bytes; default 512M',
   bootSize: 'end of the boot partition on the disk: an IEC size or bytes; default 256M',
+  sizeMultiple: 'round the size of the disk up to a multiple of this, such as "1G" for a cloud; default 1M',
+  maxSize: 'refuse to make a larger disk than this, and name the largest store paths',
   contents: 'files of the host to copy into the image: source (* is a wildcard), target, mode, user and group',
   partitionTableType: 'partition layout',
   installBootLoader: 'install the boot loader',

@@ -51,6 +51,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ["import { expect, test } from 'nixos-disk-image/harness/vitest';", 'test/vm/harness/shards.test.ts'],
   ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
   ['nixos-disk-image keys generate', 'test/vm/docs.test.ts'],
+  ['nixos-disk-image size', 'test/vm/docs.test.ts'],
   ['{\n  "toplevel": "./system"', 'test/vm/docs.test.ts'],
   ['# encrypted.nix', 'test/vm/docs.test.ts'],
   ['{\n  "toplevel": "./encrypted-system"', 'test/vm/docs.test.ts'],

@@ -15,7 +15,7 @@ const GROUPS: readonly Group[] = [
   {
     title: 'Staging a root',
     needs: 'These steps fill a directory on this host, and run as any user.',
-    steps: ['stageContents', 'installSystem', 'listClosureFiles', 'resolveOwners'],
+    steps: ['measureClosure', 'stageContents', 'installSystem', 'listClosureFiles', 'resolveOwners'],
   },
   {
     title: 'Disks, partitions and filesystems',

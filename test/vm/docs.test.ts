@@ -119,6 +119,11 @@ test('the README: a job that tells a bad image from a bad runner', async () => {
   ]);
 });
 
+test('docs/command-line.md: what makes an image large', async () => {
+  for (const line of commandsOf(codeBlock('nixos-disk-image size')))
+    expect(await type(line)).toMatch(/^[\d.]+ MiB in \d+ store paths/);
+});
+
 test('docs/make-disk-image.md: a specification in a file', async () => {
   await writeFile(join(work, 'directory/image.json'), codeBlock('{\n  "toplevel": "./result"').text);
   for (const line of commandsOf(codeBlock('nixos-disk-image build image.json')))
