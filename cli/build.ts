@@ -93,7 +93,7 @@ async function startContainer(
   specification: Record<string, unknown>,
   out: string,
 ): Promise<ContainerExecutor> {
-  const { store, contents, secureBoot, encrypt, ...files } = parseImageSpec(specification);
+  const { store, contents, secureBoot, ...files } = parseImageSpec(specification);
   const pairs = [secureBoot, secureBoot?.platformKey, secureBoot?.keyExchangeKey];
   // The engine would make what is missing, as root.
   await mkdir(out, { recursive: true });
@@ -101,10 +101,6 @@ async function startContainer(
     ...(store === undefined ? [] : [store]),
     ...[files.closureInfo, files.configFile, files.efiVariables, ...contents.map(({ source }) => source)]
       .concat(pairs.flatMap((pair) => (pair === undefined ? [] : [pair.key, pair.certificate])))
-      .concat(
-        [encrypt?.passphraseFile, encrypt?.recoveryKeyFile, encrypt?.volumeKeyFile],
-        encrypt?.morePassphraseFiles ?? [],
-      )
       .filter((file) => file !== undefined)
       .map((file) => dirname(resolve(file))),
   ];

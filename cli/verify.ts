@@ -1,4 +1,4 @@
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, writeFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describeHolders, type PlaceHolder } from '../harness/machine/admission.ts';
@@ -13,6 +13,7 @@ import { renderText } from '../harness/report/text.ts';
 import type { BootReport } from '../harness/verify/boot-report.ts';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
+import { readPassphrase } from '../lib/host-files/passphrase.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { coloured } from './colours.ts';
@@ -80,7 +81,7 @@ export async function verifyImage(
   signal: AbortSignal,
   { asJson, earlier }: { readonly asJson: boolean; readonly earlier?: readonly TimedBoot[] | undefined },
 ): Promise<BootReport[]> {
-  const passphrase = await readPassphrase(flags);
+  const passphrase = await passphraseOf(flags);
   const answers = parseAnswers(flags.answer ?? []);
   const credentials = parseCredentials('verify', flags.credential ?? []);
   const inspection = await inspectImage({ image }, { signal });
@@ -153,17 +154,14 @@ function textOf(report: BootReport, earlier: readonly TimedBoot[] | undefined): 
   return earlier === undefined ? text : `${text}\n${renderComparison(report, compareBoot(earlier, report))}`;
 }
 
-async function readPassphrase({ passphrase, passphraseFile }: VerifyFlags): Promise<string | undefined> {
+/** The passphrase of an encrypted disk, from the command line or from a file. */
+async function passphraseOf({ passphrase, passphraseFile }: VerifyFlags): Promise<string | undefined> {
   if (passphraseFile === undefined) return passphrase;
-  const wrong = (message: string, cause?: unknown): InvalidOptionsError =>
-    new InvalidOptionsError('verify', [{ path: '--passphrase-file', message }], { cause });
-  if (passphrase !== undefined) throw wrong('contradicts --passphrase: give one of them');
-  const text = await readFile(passphraseFile, 'utf8').catch((cause: unknown) => {
-    throw wrong(`${passphraseFile} cannot be read: ${cause instanceof Error ? cause.message : cause}`, cause);
-  });
-  const [line = ''] = text.split('\n');
-  if (line === '') throw wrong(`the first line of ${passphraseFile} is empty`);
-  return line.replace(/\r$/, '');
+  if (passphrase !== undefined)
+    throw new InvalidOptionsError('verify', [
+      { path: '--passphrase-file', message: 'contradicts --passphrase: give one of them' },
+    ]);
+  return (await readPassphrase('verify', passphraseFile, '--passphrase-file')).toString('utf8');
 }
 
 /** What stands before the last "=" that has none before it in a pattern: a pattern may hold one as "\\=". */

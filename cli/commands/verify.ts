@@ -36,7 +36,7 @@ export const verify: Declaration = {
     new Option('--passphrase <passphrase>', 'typed where the boot asks for the passphrase of an encrypted disk'),
     new Option(
       '--passphrase-file <file>',
-      'the same, from the first line of a file, so that no list of processes shows it',
+      'the same, from a file or a descriptor such as /dev/fd/3, so that no list of processes shows it',
     ),
     new Option(
       '--answer <pattern=text>',

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { type BuildImageOptions, buildImage } from '../../../../lib/build/build-image.ts';
 import { planBuild } from '../../../../lib/build/plan.ts';
 import { LUKS_HEADER_BYTES } from '../../../../lib/formats/luks.ts';
@@ -139,6 +140,20 @@ test.each([
   [{ reproducible: true }, /encrypt: contradicts reproducible: true/],
 ] as const)('what cannot be done is refused: %j', async (more, message) => {
   await expect(planBuild((({ outDir: _, ...spec }) => spec)(await options({}, more)))).rejects.toThrow(message);
+});
+
+test('the passphrase comes from a descriptor, which can be read only once', async () => {
+  const { outDir, encrypt: _, ...spec } = await options();
+  const cli = packageFile('dist/cli/main.js');
+  const specification = JSON.stringify({ ...spec, encrypt: { passphraseFile: '/dev/fd/3', keyDerivation: CHEAP } });
+  const file = join(await tempDirectory(), 'image.json');
+  await writeFile(file, specification);
+  const script = `exec 3< <(printf 'a passphrase'); exec "$1" "$2" build "$3" --out "$4"`;
+  await run(['bash', '-euc', script, 'build', process.execPath, cli, file, outDir]);
+  const inspect = `exec "$1" "$2" inspect "$3" --passphrase-file /dev/fd/3 --json 3< <(printf 'a passphrase\\n')`;
+  const image = join(outDir, 'nixos.img');
+  const { partitions } = JSON.parse(await run(['bash', '-euc', inspect, 'inspect', process.execPath, cli, image]));
+  expect(partitions[1].encryption.filesystem).toMatchObject({ type: 'ext4' });
 });
 
 test('the plan says which device the initrd opens', async () => {
