@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import { AesXts } from '../formats/aes-xts.ts';
 import type { Extent } from '../formats/extent.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -19,19 +20,19 @@ interface Encryption {
 }
 
 /** Encrypts a part of a raw image in place. Free ranges stay as they are where they are zero, so that the image stays sparse; other
- *  bytes in them, which deleted files left, are encrypted as well.
- *  @param handle of the image, opened for reading and writing.
+ *  bytes in them, which deleted files left, are encrypted as well. One chunk is written while the next is encrypted.
+ *  @param disk the image, opened for reading and writing.
  *  @returns how many bytes were encrypted. */
 export async function encryptRegion(
   step: StepRunner,
-  handle: number,
+  disk: FileHandle,
   { offsetBytes, sizeBytes }: Extent,
   { key, sectorBytes, free, data }: Encryption,
 ): Promise<number> {
-  const region = new Region(handle, offsetBytes);
+  const region = new Region(disk.fd, offsetBytes);
   const cipher = new AesXts('encrypt', key, sectorBytes);
   const pause = pauses(step);
-  const buffer = Buffer.alloc(CHUNK_BYTES);
+  let [buffer, other] = [Buffer.alloc(CHUNK_BYTES), Buffer.alloc(CHUNK_BYTES)];
   let encrypted = 0;
   let range = 0;
   const hasData = (at: number, length: number): boolean => {
@@ -39,27 +40,58 @@ export async function encryptRegion(
     while ((data[range]?.end ?? Number.POSITIVE_INFINITY) <= at) range += 1;
     return (data[range]?.start ?? Number.POSITIVE_INFINITY) < at + length;
   };
-  const encrypt = (at: number, bytes: Buffer): void => {
-    cipher.update(at, bytes);
-    region.write(at, bytes);
-    encrypted += bytes.length;
+  // Its error is kept until the next chunk is ready: nobody waits for it before.
+  let writing: Promise<unknown> = Promise.resolve();
+  const finishWriting = async (): Promise<void> => {
+    const error = await writing;
+    if (error !== undefined) throw error;
   };
-  for (const { offsetBytes: start, sizeBytes: length, isFree } of partsOf(sizeBytes, free))
-    for (let at = start; at < start + length; at += CHUNK_BYTES) {
-      await pause();
-      step.progress(at, sizeBytes);
-      if (isFree && !hasData(offsetBytes + at, CHUNK_BYTES)) continue;
-      const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, start + length - at));
-      region.readInto(at, bytes);
-      if (!isFree) encrypt(at, bytes);
-      else
-        for (let block = 0; block < bytes.length; block += BLOCK_BYTES) {
-          const one = bytes.subarray(block, block + BLOCK_BYTES);
-          if (one.compare(ZEROS, 0, one.length) !== 0) encrypt(at + block, one);
+  try {
+    for (const { offsetBytes: start, sizeBytes: length, isFree } of partsOf(sizeBytes, free))
+      for (let at = start; at < start + length; at += CHUNK_BYTES) {
+        await pause();
+        step.progress(at, sizeBytes);
+        if (isFree && !hasData(offsetBytes + at, CHUNK_BYTES)) continue;
+        const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, start + length - at));
+        region.readInto(at, bytes);
+        if (isFree) {
+          encrypted += encryptLeftovers(region, cipher, at, bytes);
+          continue;
         }
-    }
+        cipher.update(at, bytes);
+        encrypted += bytes.length;
+        await finishWriting();
+        writing = writeAll(disk, bytes, offsetBytes + at).then(
+          () => undefined,
+          (error: unknown) => error,
+        );
+        [buffer, other] = [other, buffer];
+      }
+    await finishWriting();
+  } finally {
+    // The caller closes the file.
+    await writing;
+  }
   step.progress(sizeBytes, sizeBytes);
   return encrypted;
+}
+
+/** Encrypts the blocks of a free range that are not zero. */
+function encryptLeftovers(region: Region, cipher: AesXts, at: number, bytes: Buffer): number {
+  let encrypted = 0;
+  for (let block = 0; block < bytes.length; block += BLOCK_BYTES) {
+    const one = bytes.subarray(block, block + BLOCK_BYTES);
+    if (one.compare(ZEROS, 0, one.length) === 0) continue;
+    cipher.update(at + block, one);
+    region.write(at + block, one);
+    encrypted += one.length;
+  }
+  return encrypted;
+}
+
+async function writeAll(disk: FileHandle, bytes: Uint8Array, offsetBytes: number): Promise<void> {
+  for (let done = 0; done < bytes.length; )
+    done += (await disk.write(bytes, done, bytes.length - done, offsetBytes + done)).bytesWritten;
 }
 
 /** The whole part, cut where it becomes free or used. Only whole blocks of 4096 bytes are free, because those are whole sectors. */

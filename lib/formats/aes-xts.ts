@@ -41,11 +41,15 @@ export class AesXts {
     const sectors = bytes.length / this.#sectorBytes;
     if (!Number.isInteger(sectors) || offsetBytes % this.#sectorBytes !== 0)
       throw new RangeError(`only whole sectors of ${this.#sectorBytes} bytes can be encrypted`);
-    const numbers = Buffer.alloc(sectors * BLOCK_BYTES);
-    for (let sector = 0; sector < sectors; sector += 1)
-      numbers.writeBigUInt64LE(BigInt((offsetBytes + sector * this.#sectorBytes) / SECTOR_BYTES), sector * BLOCK_BYTES);
+    // Little-endian, as the words of this processor are.
+    const numbers = new Uint32Array(sectors * WORDS);
+    for (let sector = 0; sector < sectors; sector += 1) {
+      const number = (offsetBytes + sector * this.#sectorBytes) / SECTOR_BYTES;
+      numbers[sector * WORDS] = number % 2 ** 32;
+      numbers[sector * WORDS + 1] = Math.floor(number / 2 ** 32);
+    }
     const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    mask(words, this.#masks, this.#tweak.update(numbers), this.#sectorBytes / BLOCK_BYTES);
+    mask(words, this.#masks, this.#tweak.update(new Uint8Array(numbers.buffer)), this.#sectorBytes / BLOCK_BYTES);
     const covered = this.#data.update(bytes);
     unmask(words, new Int32Array(covered.buffer, covered.byteOffset, words.length), this.#masks);
   }

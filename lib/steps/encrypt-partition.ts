@@ -25,10 +25,12 @@ import {
   path,
   secretFile,
 } from '../spec/fields.ts';
-import { MIB, SECTOR_BYTES } from '../units.ts';
+import { GIB, MIB, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'encryptPartition';
 const KEY_BYTES = 64;
+/** Smaller holes are read faster than the host is asked for them, which writes the file to its disk first. */
+const LARGE_HOLES = 8 * GIB;
 
 const schema = z.object({
   /** A raw disk image. */
@@ -125,8 +127,10 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
     const payload = luksPayload(partition);
     await using disk = await open(image, 'r+');
     const free = options.encryptFreeSpace ? [] : await freeExtents(step, disk, payload);
-    const data: readonly ByteRange[] | undefined = free.length === 0 ? undefined : await dataRanges(step, image);
-    const encryptedBytes = await encryptRegion(step, disk.fd, payload, {
+    const { size, blocks } = await disk.stat();
+    const isWorthAsking = free.length > 0 && size - blocks * SECTOR_BYTES > LARGE_HOLES;
+    const data: readonly ByteRange[] | undefined = isWorthAsking ? await dataRanges(step, image) : undefined;
+    const encryptedBytes = await encryptRegion(step, disk, payload, {
       ...{ key: volumeKey, sectorBytes, free, data },
     });
     step.measured(encryptedBytes);
