@@ -13,7 +13,7 @@ import { renderText } from '../harness/report/text.ts';
 import type { BootReport } from '../harness/verify/boot-report.ts';
 import { checkCurrentSystem, checkFirmwareMode, commandCheck } from '../harness/verify/checks.ts';
 import { verifyBoot } from '../harness/verify/verify-boot.ts';
-import { readPassphrase } from '../lib/host-files/passphrase.ts';
+import { readPassphrase } from '../lib/host-files/disk-secrets.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { coloured } from './colours.ts';

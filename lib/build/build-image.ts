@@ -31,7 +31,7 @@ import { takeBootFiles } from './phases/boot-files.ts';
 import { formatBootPartitions, installBootLoader } from './phases/boot-loader.ts';
 import { finishInBuilder } from './phases/builder.ts';
 import { makeEfiVariables } from './phases/efi-variables.ts';
-import { encryptRoot } from './phases/encryption.ts';
+import { encryptRoot, publishRecoveryKey } from './phases/encryption.ts';
 import { layOutAgain } from './phases/lay-out-again.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
 import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
@@ -206,10 +206,11 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     await makeEfiVariables(job, finishedRaw, variables, context);
     if (plan.secureBoot?.enroll === 'variables') await enrollInVariables(plan.secureBoot, variables, context);
   }
-  const encryption = plan.encryption && (await encryptRoot(job, plan.encryption, finishedRaw, context));
+  const encryption = plan.encryption && (await encryptRoot(job, plan.encryption, finishedRaw, work.path, context));
   const finished = join(work.path, basename(target));
   const converted = await toFormat(spec.format, finishedRaw, finished, timestamp, context);
   await runPostVm(spec, finished, outDirectory, context);
+  if (plan.encryption !== undefined) await publishRecoveryKey(plan.encryption, work.path);
   if (efiVariables !== undefined) await publishFile(join(work.path, 'efi-vars.fd'), efiVariables);
   await publishFile(finished, target);
   return {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
-import { readPassphrase } from '../host-files/passphrase.ts';
+import { readPassphrase, readVolumeKey } from '../host-files/disk-secrets.ts';
+import { requireNewFile } from '../host-files/given-paths.ts';
 import { type EncryptedDevice, readEncryptedDevices } from '../nix/encrypted-devices.ts';
 import { readInStore, resolveStorePath } from '../nix/store.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
@@ -25,9 +25,9 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
   await readPassphrase(STEP, encrypt.passphraseFile, 'encrypt.passphraseFile');
   for (const [index, file] of (encrypt.morePassphraseFiles ?? []).entries())
     await readPassphrase(STEP, file, `encrypt.morePassphraseFiles[${index}]`);
-  if (encrypt.volumeKeyFile !== undefined) await requireFile(STEP, encrypt.volumeKeyFile, 'encrypt.volumeKeyFile');
+  if (encrypt.volumeKeyFile !== undefined) await readVolumeKey(STEP, encrypt.volumeKeyFile, 'encrypt.volumeKeyFile');
   if (encrypt.recoveryKeyFile !== undefined)
-    await requireReplaceable(STEP, encrypt.recoveryKeyFile, 'encrypt.recoveryKeyFile');
+    await requireNewFile(STEP, encrypt.recoveryKeyFile, 'encrypt.recoveryKeyFile');
   const found = await openedDevice(spec, encrypt);
   const { kind, value } = linkOf(found?.device);
   const { label = kind === 'label' ? value : undefined } = encrypt;

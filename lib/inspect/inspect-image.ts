@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { type DiskFormat, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import type { SecureBootKeys } from '../formats/secure-boot/trust.ts';
-import { readPassphrase } from '../host-files/passphrase.ts';
+import { readPassphrase } from '../host-files/disk-secrets.ts';
 import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-format.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';

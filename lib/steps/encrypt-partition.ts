@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { open, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { type ByteRange, dataRanges } from '../filesystem/data-runs.ts';
@@ -9,8 +10,8 @@ import { openExt4 } from '../filesystem/ext4/open.ts';
 import { parseXfs, xfsSectorBytes } from '../filesystem/xfs.ts';
 import type { Extent } from '../formats/extent.ts';
 import { LUKS_HEADER_BYTES, type LuksHeader, luksPayload, readLuksHeader } from '../formats/luks.ts';
-import { requireDisk, requireFile, requireReplaceable } from '../host-files/given-paths.ts';
-import { readPassphrase } from '../host-files/passphrase.ts';
+import { readPassphrase, readVolumeKey, VOLUME_KEY_BYTES } from '../host-files/disk-secrets.ts';
+import { requireDisk, requireNewFile } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { importToken, luksAddKey, luksFormat } from '../programs/cryptsetup.ts';
@@ -28,7 +29,6 @@ import {
 import { GIB, MIB, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'encryptPartition';
-const KEY_BYTES = 64;
 /** Smaller holes are read faster than the host is asked for them, which writes the file to its disk first. */
 const LARGE_HOLES = 8 * GIB;
 
@@ -90,14 +90,19 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
     const passphrases = [await readPassphrase(STEP, options.passphraseFile, 'passphraseFile')];
     for (const [index, file] of options.morePassphraseFiles.entries())
       passphrases.push(await readPassphrase(STEP, file, `morePassphraseFiles[${index}]`));
-    const volumeKey = volumeKeyFile === undefined ? randomBytes(KEY_BYTES) : await readVolumeKey(volumeKeyFile);
-    if (recoveryKeyFile !== undefined) await requireNothing(recoveryKeyFile);
+    const volumeKey =
+      volumeKeyFile === undefined
+        ? randomBytes(VOLUME_KEY_BYTES)
+        : await readVolumeKey(STEP, volumeKeyFile, 'volumeKeyFile');
+    if (recoveryKeyFile !== undefined) await requireNewFile(STEP, recoveryKeyFile, 'recoveryKeyFile');
     return { passphrases, volumeKey, sectorBytes };
   },
   detail: ({ image }) => image,
   async run(step, options, { passphrases, volumeKey, sectorBytes }) {
     const { image, partition, recoveryKeyFile } = options;
-    await using work = await makePrivateDirectory(dirname(image));
+    // Not beside a block device, in /dev.
+    const isDevice = (await stat(image)).isBlockDevice();
+    await using work = await makePrivateDirectory(isDevice ? tmpdir() : dirname(image));
     const file = join(work.path, 'header.img');
     const secret = async (name: string, bytes: Uint8Array): Promise<string> => {
       const target = join(work.path, name);
@@ -116,13 +121,13 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
       const added = await secret(`passphrase-${index}`, bytes);
       await luksAddKey(step, { file, passphrase, added, keyDerivation: options.keyDerivation });
     }
+    let recoveryKey = '';
     if (recoveryKeyFile !== undefined) {
-      const recoveryKey = makeRecoveryKey();
+      recoveryKey = makeRecoveryKey();
       const added = await secret('recovery-key', Buffer.from(recoveryKey));
       // It is as random as the volume key, so that iterations add nothing. systemd-cryptenroll does the same.
       await luksAddKey(step, { file, passphrase, added, keyDerivation: { type: 'pbkdf2', iterations: 1000 } });
       await importToken(step, file, { type: 'systemd-recovery', keyslots: [`${passphrases.length}`] });
-      await writeFile(recoveryKeyFile, `${recoveryKey}\n`, { mode: 0o600, flag: 'wx' });
     }
     const payload = luksPayload(partition);
     await using disk = await open(image, 'r+');
@@ -142,6 +147,8 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
         expected: `data at byte ${LUKS_HEADER_BYTES}, in sectors of ${sectorBytes} bytes`,
         found: header === undefined ? 'no header' : `data at byte ${header.dataOffsetBytes}`,
       });
+    if (recoveryKeyFile !== undefined)
+      await writeFile(recoveryKeyFile, `${recoveryKey}\n`, { mode: 0o600, flag: 'wx' });
     return { ...header, payload, encryptedBytes };
   },
 });
@@ -186,27 +193,6 @@ async function chooseSectorSize({ image, partition, sectorSize }: z.output<typeo
       `4096 is more than the ${xfsSectorBytes(start)} of the xfs, which would not be mounted`,
     );
   return sectorSize ?? (isSmall || isCut ? 512 : 4096);
-}
-
-async function readVolumeKey(file: string): Promise<Buffer> {
-  await requireFile(STEP, file, 'volumeKeyFile');
-  const key = await readFile(file);
-  if (key.length === KEY_BYTES) return key;
-  throw new InvalidOptionsError(STEP, [
-    { path: 'volumeKeyFile', message: `${file} has ${key.length} bytes; a key for AES-256-XTS has ${KEY_BYTES}` },
-  ]);
-}
-
-async function requireNothing(file: string): Promise<void> {
-  await requireReplaceable(STEP, file, 'recoveryKeyFile');
-  const isThere = await open(file, 'r').then(
-    (handle) => handle.close().then(() => true),
-    () => false,
-  );
-  if (isThere)
-    throw new InvalidOptionsError(STEP, [
-      { path: 'recoveryKeyFile', message: `${file} exists already: a recovery key is not overwritten` },
-    ]);
 }
 
 /** The free parts of the filesystem; empty if they are not known. */

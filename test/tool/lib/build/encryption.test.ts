@@ -124,7 +124,7 @@ describe('a system that would not find its root is refused before anything is ma
       'a short volume key',
       { volumeKeyFile: '/etc/hostname' },
       'tiny-systemd-boot-luks',
-      /volumeKeyFile: .* has \d+ bytes/,
+      /buildImage: encrypt\.volumeKeyFile: .* has \d+ bytes/,
     ],
   ])('%s', async (_, encrypt, system, message) => {
     const spec = await options(encrypt, { toplevel: demo.systems[system] ?? '' });
@@ -154,6 +154,18 @@ test('the passphrase comes from a descriptor, which can be read only once', asyn
   const image = join(outDir, 'nixos.img');
   const { partitions } = JSON.parse(await run(['bash', '-euc', inspect, 'inspect', process.execPath, cli, image]));
   expect(partitions[1].encryption.filesystem).toMatchObject({ type: 'ext4' });
+});
+
+test('a recovery key is written only when the image is finished', async () => {
+  const spec = await options({}, { postVM: ['false'] });
+  const recoveryKeyFile = join(await tempDirectory(), 'recovery');
+  const encrypt = { passphraseFile: '', ...spec.encrypt, recoveryKeyFile };
+  await expect(buildImage({ ...spec, encrypt })).rejects.toThrow(/postVM hook failed/);
+  await expect(readFile(recoveryKeyFile)).rejects.toThrow(/ENOENT/);
+  const { image, encryption } = await buildImage({ ...spec, encrypt, postVM: undefined });
+  expect(encryption?.tokens).toEqual(['systemd-recovery']);
+  const inspection = await inspectImage({ image, passphraseFile: recoveryKeyFile });
+  expect(inspection.partitions[1]?.encryption?.filesystem?.type).toBe('ext4');
 });
 
 test('the plan says which device the initrd opens', async () => {

@@ -220,7 +220,11 @@ test.each([
   ['two lines', { passphraseFile: 'a\nb\n' }, /passphraseFile: .* several lines/],
   ['a long passphrase', { passphraseFile: 'x'.repeat(600) }, /passphraseFile: .* longer than/],
   ['a short volume key', { volumeKeyFile: 'x'.repeat(32) }, /volumeKeyFile: .* has 32 bytes/],
-  ['a recovery key that exists', { recoveryKeyFile: 'x' }, /recoveryKeyFile: .* exists already/],
+  [
+    'a recovery key that exists',
+    { recoveryKeyFile: 'x' },
+    /recoveryKeyFile: .* exists already, and is not overwritten/,
+  ],
 ] as const)('%s is refused, and nothing is written', async (_, files, message) => {
   const made = await makeDisk();
   const options: Record<string, string> = {};

@@ -32,6 +32,21 @@ export async function readPassphrase(step: string, file: string, option: string)
   return passphrase;
 }
 
+/** AES-256-XTS has two keys of 256 bits. */
+export const VOLUME_KEY_BYTES = 64;
+
+/** Reads the key of the data of an encrypted partition. @throws {InvalidOptionsError} when the file has another size. */
+export async function readVolumeKey(step: string, file: string, option: string): Promise<Buffer> {
+  await requireFile(step, file, option);
+  await using handle = await open(file, 'r');
+  const key = await readAt(handle, 0, VOLUME_KEY_BYTES + 1);
+  if (key.length === VOLUME_KEY_BYTES) return key;
+  const found = key.length > VOLUME_KEY_BYTES ? `more than ${VOLUME_KEY_BYTES}` : `${key.length}`;
+  throw new InvalidOptionsError(step, [
+    { path: option, message: `${file} has ${found} bytes; a key for AES-256-XTS has ${VOLUME_KEY_BYTES}` },
+  ]);
+}
+
 async function readStart(step: string, file: string, option: string): Promise<Buffer> {
   await requireFile(step, file, option);
   await using handle = await open(file, 'r');
