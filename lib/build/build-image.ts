@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { requireFilesystemTools } from '../filesystem/root-filesystem.ts';
 import { storePathSizes } from '../filesystem/store-path-sizes.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
-import { luksPayload } from '../formats/luks.ts';
+import { LUKS_HEADER_BYTES, luksPayload } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
 import { requireRoom } from '../host-files/room.ts';
 import { DiskImageError, InvalidOptionsError } from '../run/errors.ts';
@@ -157,7 +157,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     },
     context,
   );
-  await requireRoom('buildImage', outDirectory, size.hostBytes * copiesOf(spec, plan));
+  await requireRoom('buildImage', outDirectory, bytesOnHost(size, spec) * copiesOf(spec, plan));
   const diskBytes = spec.diskSize === 'auto' ? roundUp(size.diskBytes, spec.sizeMultiple) : spec.diskSize * MIB;
   if (spec.maxSize !== undefined && diskBytes > spec.maxSize)
     throw await tooLarge(spec.maxSize, diskBytes, spec.store, system.storePaths, context);
@@ -243,6 +243,13 @@ async function tooLarge(
     [{ path: 'maxSize', message: `is ${formatBytes(maxSize)}, but the disk needs ${formatBytes(diskBytes)}` }],
     { hint: `the largest store paths are:\n${lines.join('\n')}` },
   );
+}
+
+/** What one copy of the disk takes at the least. Encrypted data have no holes. */
+function bytesOnHost({ hostBytes, filesystemBytes }: DiskSize, { encrypt, fsType }: ImageSpec): number {
+  if (encrypt === undefined) return hostBytes;
+  const isWhole = fsType !== 'ext4' || encrypt.encryptFreeSpace === true;
+  return LUKS_HEADER_BYTES + (isWhole ? filesystemBytes : hostBytes);
 }
 
 /** The number of copies of the content that exist on the host's disk at the same time. */

@@ -14,8 +14,10 @@ import { readPassphrase, readVolumeKey, VOLUME_KEY_BYTES } from '../host-files/d
 import { requireDisk, requireNewFile } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { readAt } from '../host-files/read-at.ts';
+import { hostHasNoRoom, requireRoom } from '../host-files/room.ts';
 import { importToken, luksAddKey, luksFormat } from '../programs/cryptsetup.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
+import { isErrno } from '../run/errno.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import {
   guid,
@@ -102,6 +104,16 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
     const { image, partition, recoveryKeyFile } = options;
     // Not beside a block device, in /dev.
     const isDevice = (await stat(image)).isBlockDevice();
+    const payload = luksPayload(partition);
+    await using disk = await open(image, 'r+');
+    const free = options.encryptFreeSpace ? [] : await freeExtents(step, disk, payload);
+    const { size, blocks } = await disk.stat();
+    const usedBytes = payload.sizeBytes - free.reduce((sum, one) => sum + one.sizeBytes, 0);
+    // Holes in what is used are filled; the header is made in a file first.
+    const growth = Math.max(0, LUKS_HEADER_BYTES + usedBytes - blocks * SECTOR_BYTES);
+    if (!isDevice) await requireRoom(STEP, dirname(image), growth + LUKS_HEADER_BYTES);
+    const isWorthAsking = free.length > 0 && size - blocks * SECTOR_BYTES > LARGE_HOLES;
+    const data: readonly ByteRange[] | undefined = isWorthAsking ? await dataRanges(step, image) : undefined;
     await using work = await makePrivateDirectory(isDevice ? tmpdir() : dirname(image));
     const file = join(work.path, 'header.img');
     const secret = async (name: string, bytes: Uint8Array): Promise<string> => {
@@ -129,14 +141,11 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
       await luksAddKey(step, { file, passphrase, added, keyDerivation: { type: 'pbkdf2', iterations: 1000 } });
       await importToken(step, file, { type: 'systemd-recovery', keyslots: [`${passphrases.length}`] });
     }
-    const payload = luksPayload(partition);
-    await using disk = await open(image, 'r+');
-    const free = options.encryptFreeSpace ? [] : await freeExtents(step, disk, payload);
-    const { size, blocks } = await disk.stat();
-    const isWorthAsking = free.length > 0 && size - blocks * SECTOR_BYTES > LARGE_HOLES;
-    const data: readonly ByteRange[] | undefined = isWorthAsking ? await dataRanges(step, image) : undefined;
     const encryptedBytes = await encryptRegion(step, disk, payload, {
       ...{ key: volumeKey, sectorBytes, free, data },
+    }).catch(async (error: unknown) => {
+      if (!isErrno(error, 'ENOSPC') && !isErrno(error, 'EDQUOT')) throw error;
+      throw await hostHasNoRoom(STEP, dirname(image), growth, { cause: error });
     });
     step.measured(encryptedBytes);
     // Last: until then, nobody can mistake the partition for an encrypted one.

@@ -2,6 +2,7 @@ import { createDecipheriv } from 'node:crypto';
 import { chmod, copyFile, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { diffImages } from '../../../../lib/diff/diff-images.ts';
 import type { RootFilesystem } from '../../../../lib/filesystem/root-filesystem.ts';
 import { LUKS_HEADER_BYTES, luksPayload } from '../../../../lib/formats/luks.ts';
@@ -18,6 +19,7 @@ import { type PartitionedDisk, partitionDisk } from '../../../../lib/steps/parti
 import { MIB, SECTOR_BYTES } from '../../../../lib/units.ts';
 import { HOSTILE_NAMES } from '../../../helpers/hostile-names.ts';
 import { run } from '../../../helpers/run.ts';
+import { inSmallTmpfs } from '../../../helpers/small-tmpfs.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
 const FAST = { type: 'pbkdf2', iterations: 1000 } as const;
@@ -306,4 +308,31 @@ test('the passphrase and the volume key are in no event and in no other file', a
   const found = await run(['find', made.directory, '-mindepth', '1', '-maxdepth', '1', '-printf', '%f\n']);
   expect(found.trim().split('\n').sort()).toEqual(['disk.img', 'passphrase', 'root']);
   await chmod(made.passphraseFile, 0o600);
+});
+
+test.each([
+  20, 40, 60, 80,
+])('in a host filesystem with little room: an error with bytes, and no file is left', async (percent) => {
+  const made = await makeDisk();
+  const small = join(made.directory, 'small');
+  await mkdir(small);
+  const { blocks } = await stat(made.image);
+  // Between what the image has already and what it will have.
+  const bytes = blocks * SECTOR_BYTES + Math.round(((32 + 12) * MIB * percent) / 100);
+  const options = { image: join(small, 'disk.img'), partition: made.disk.root, keyDerivation: FAST };
+  const script = join(made.directory, 'encrypt.mjs');
+  await writeFile(
+    script,
+    `import { execFileSync } from 'node:child_process';
+     import { encryptPartition } from ${JSON.stringify(packageFile('dist/lib/index.js'))};
+     execFileSync('cp', ['--sparse=always', ${JSON.stringify(made.image)}, ${JSON.stringify(options.image)}]);
+     await encryptPartition(${JSON.stringify({ ...options, passphraseFile: made.passphraseFile })}).then(
+       () => console.log('done'),
+       (error) => console.log(error.code, error.neededBytes, error.availableBytes),
+     );`,
+  );
+  const { stdout } = await inSmallTmpfs(small, `${bytes}`, [process.execPath, script]);
+  const [said, ...left] = stdout.toString('utf8').trim().split('\n');
+  expect(said).toMatch(/^E_NO_SPACE \d+ \d+$/);
+  expect(left).toEqual(['disk.img']);
 });
