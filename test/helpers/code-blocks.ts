@@ -58,6 +58,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['(umask 077', 'test/vm/docs.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],
   ['# boot.yml', 'test/vm/cli/action.test.ts'],
+  ['# .gitlab-ci.yml', 'test/vm/cli/action.test.ts'],
   ['# flake.nix', 'test/tool/nix/flake.test.ts'],
   ['docker build', 'test/toolchain/docs.test.ts'],
   ['// build-in-container.mjs', 'test/toolchain/docs.test.ts'],

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -102,4 +102,26 @@ test('the workflow in the README uses the action’s inputs', () => {
   const own = jobs.boot.steps.find(({ uses }) => uses === './nixos-disk-image');
   expect(Object.keys(action.inputs)).toEqual(expect.arrayContaining(Object.keys(own?.with ?? {})));
   expect(Object.keys(own?.with ?? {})).toContain('image');
+});
+
+test('the job for GitLab: its script, verbatim, and the files that it keeps', async () => {
+  const { boot } = parse(codeBlock('# .gitlab-ci.yml').text) as {
+    boot: {
+      before_script: readonly string[];
+      script: readonly string[];
+      artifacts: { paths: readonly string[]; reports: { junit: string } };
+    };
+  };
+  const directory = await tempDirectory();
+  await mkdir(join(directory, 'images'));
+  await symlink(packageFile('.'), join(directory, 'nixos-disk-image'));
+  await symlink(image.image, join(directory, 'images/nixos.img'));
+  // The setup is that of every test run.
+  expect(boot.before_script).toEqual(['node nixos-disk-image/vm-images/setup.mjs']);
+  const script = boot.script.join('\n');
+  const result = await localExecutor.run(['bash', '-eo', 'pipefail', '-c', script], { cwd: directory });
+  expect(result.exitCode, `${result.stdout}${result.stderr}`).toBe(0);
+  const kept = await readdir(join(directory, boot.artifacts.paths[0] ?? ''));
+  expect(kept.sort()).toEqual([...['boot.sarif', 'console-bios.log', 'console-efi.log', 'junit.xml', 'report.html']]);
+  expect(await readFile(join(directory, boot.artifacts.reports.junit), 'utf8')).toContain('<testsuite');
 });
