@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { AesXts } from '../formats/aes-xts.ts';
 import type { Extent } from '../formats/extent.ts';
+import { writeAt } from '../host-files/write-at.ts';
 import type { StepRunner } from '../run/step.ts';
 import { MIB, roundDown } from '../units.ts';
 import { type ByteRange, pauses } from './data-runs.ts';
@@ -61,7 +62,7 @@ export async function encryptRegion(
         cipher.update(at, bytes);
         encrypted += bytes.length;
         await finishWriting();
-        writing = writeAll(disk, bytes, offsetBytes + at).then(
+        writing = writeAt(disk, offsetBytes + at, bytes).then(
           () => undefined,
           (error: unknown) => error,
         );
@@ -87,11 +88,6 @@ function encryptLeftovers(region: Region, cipher: AesXts, at: number, bytes: Buf
     encrypted += one.length;
   }
   return encrypted;
-}
-
-async function writeAll(disk: FileHandle, bytes: Uint8Array, offsetBytes: number): Promise<void> {
-  for (let done = 0; done < bytes.length; )
-    done += (await disk.write(bytes, done, bytes.length - done, offsetBytes + done)).bytesWritten;
 }
 
 /** The whole part, cut where it becomes free or used. Only whole blocks of 4096 bytes are free, because those are whole sectors. */

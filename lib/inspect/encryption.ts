@@ -5,6 +5,7 @@ import { AesXts } from '../formats/aes-xts.ts';
 import type { Extent } from '../formats/extent.ts';
 import { type LuksHeader, readLuksHeader } from '../formats/luks.ts';
 import { makePrivateDirectory, type PrivateDirectory } from '../host-files/private-output.ts';
+import { writeAt } from '../host-files/write-at.ts';
 import { unlockVolumeKey } from '../programs/cryptsetup.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import type { StepRunner } from '../run/step.ts';
@@ -186,7 +187,7 @@ function decrypted(
     const file = join((await directory).path, `${at}-${bytes}.img`);
     await using handle = await open(file, 'w', 0o600);
     for (let done = 0; done < bytes; done += MIB)
-      await handle.writev([await read(at + done, Math.min(MIB, bytes - done))]);
+      await writeAt(handle, done, await read(at + done, Math.min(MIB, bytes - done)));
     return file;
   };
   return {

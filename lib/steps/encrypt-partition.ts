@@ -15,6 +15,7 @@ import { requireDisk, requireNewFile } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { hostHasNoRoom, requireRoom } from '../host-files/room.ts';
+import { writeAt } from '../host-files/write-at.ts';
 import { importToken, luksAddKey, luksFormat } from '../programs/cryptsetup.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
@@ -226,7 +227,7 @@ async function copyHeader(file: string, disk: Awaited<ReturnType<typeof open>>, 
   await using header = await open(file, 'r');
   for (let at = 0; at < LUKS_HEADER_BYTES; at += MIB) {
     const bytes = await readAt(header, at, MIB);
-    await disk.writev([bytes], offsetBytes + at);
+    await writeAt(disk, offsetBytes + at, bytes);
   }
 }
 
