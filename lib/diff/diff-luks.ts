@@ -16,7 +16,7 @@ export async function diffLuks(
   runs: readonly Run[] | undefined,
 ): Promise<Difference[] | undefined> {
   const [headerA, headerB] = [await headerOf(a), await headerOf(b)];
-  if (headerA === undefined || headerB === undefined) return undefined;
+  if (typeof headerA !== 'object' || typeof headerB !== 'object') return undefined;
   const facts = compareFields(where, 'LUKS header', factsOf(headerA), factsOf(headerB));
   if (runs === undefined) return facts;
   const dataAt = headerA.dataOffsetBytes / SECTOR_BYTES;
@@ -39,7 +39,7 @@ async function headerOf({
 }: {
   readonly image: ImageReader;
   readonly extent: Extent;
-}): Promise<LuksHeader | undefined> {
+}): ReturnType<typeof readLuksHeader> {
   return readLuksHeader(await image.part(extent.offsetBytes, extent.sizeBytes));
 }
 

@@ -31,6 +31,8 @@ export interface LuksHeader {
   readonly sectorBytes: number;
   /** Where the encrypted data begins in the partition. */
   readonly dataOffsetBytes: number;
+  /** The size of the encrypted data; undefined if they take the rest of the partition. */
+  readonly dataBytes: number | undefined;
   readonly keySlots: readonly LuksKeySlot[];
   /** The types of its tokens: "systemd-tpm2", "systemd-recovery" … */
   readonly tokens: readonly string[];
@@ -44,6 +46,7 @@ export interface LuksHeader {
 const MAGIC = 'LUKS\xba\xbe';
 const SECOND_MAGIC = 'SKUL\xba\xbe';
 const BINARY_BYTES = 4096;
+const CHECKSUMS = new Set(['sha1', 'sha224', 'sha256', 'sha384', 'sha512']);
 const SECOND_COPIES = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096].map((size) => size * KIB);
 const LARGEST_HEADER = 4 * MIB;
 
@@ -64,6 +67,7 @@ const metadata = z.object({
     .record(
       z.string(),
       z.object({
+        type: z.string().max(32),
         kdf: z
           .object({
             type: z.string().max(32),
@@ -85,6 +89,7 @@ const metadata = z.object({
       z.object({
         type: z.string(),
         offset: bigNumber,
+        size: z.union([z.literal('dynamic'), bigNumber]),
         encryption: z.string().max(128).optional(),
         sector_size: z.literal([512, 1024, 2048, 4096]).optional(),
         iv_tweak: z.string().optional(),
@@ -94,8 +99,9 @@ const metadata = z.object({
     .refine(few),
 });
 
-/** Reads the LUKS2 header of a partition. @returns undefined when neither copy is intact. */
-export async function readLuksHeader(read: ReadBytes): Promise<LuksHeader | undefined> {
+/** Reads the LUKS2 header of a partition. @returns undefined when neither copy is intact; "not understood" for one that may be intact, with
+ *  another checksum or other metadata than this project knows. */
+export async function readLuksHeader(read: ReadBytes): Promise<LuksHeader | 'not understood' | undefined> {
   const first = await readCopy(read, 0, MAGIC);
   if (first !== undefined) return parse(first, false);
   for (const at of SECOND_COPIES) {
@@ -105,7 +111,7 @@ export async function readLuksHeader(read: ReadBytes): Promise<LuksHeader | unde
   return undefined;
 }
 
-async function readCopy(read: ReadBytes, at: number, magic: string): Promise<Buffer | undefined> {
+async function readCopy(read: ReadBytes, at: number, magic: string): Promise<Buffer | 'not understood' | undefined> {
   const binary = await read(at, BINARY_BYTES);
   if (binary.length < BINARY_BYTES || binary.toString('latin1', 0, 6) !== magic || binary.readUInt16BE(6) !== 2)
     return undefined;
@@ -116,17 +122,20 @@ async function readCopy(read: ReadBytes, at: number, magic: string): Promise<Buf
   const checksum = Buffer.from(header.subarray(448, 512));
   header.fill(0, 448, 512);
   const algorithm = text(header.subarray(72, 104));
-  if (!['sha1', 'sha256', 'sha512'].includes(algorithm)) return undefined;
+  if (!CHECKSUMS.has(algorithm)) return 'not understood';
   const computed = createHash(algorithm).update(header).digest();
   return computed.equals(checksum.subarray(0, computed.length)) ? header : undefined;
 }
 
-function parse(header: Buffer, isSecondCopy: boolean): LuksHeader | undefined {
+function parse(header: Buffer | 'not understood', isSecondCopy: boolean): LuksHeader | 'not understood' {
+  if (header === 'not understood') return header;
   const json = parseJson(text(header.subarray(BINARY_BYTES)));
   const parsed = metadata.safeParse(json);
   const segment = parsed.success ? Object.values(parsed.data.segments).find(({ type }) => type === 'crypt') : undefined;
-  if (!parsed.success || segment === undefined) return undefined;
-  const keySlots = Object.entries(parsed.data.keyslots).map(([id, { kdf }]) => ({
+  if (!parsed.success || segment === undefined) return 'not understood';
+  // Others, such as "reencrypt", unlock nothing.
+  const slots = Object.entries(parsed.data.keyslots).filter(([, { type }]) => type === 'luks2');
+  const keySlots = slots.map(([id, { kdf }]) => ({
     id: Number(id),
     keyDerivation: kdf?.type ?? 'unknown',
     memoryBytes: kdf?.memory === undefined ? undefined : kdf.memory * KIB,
@@ -138,6 +147,7 @@ function parse(header: Buffer, isSecondCopy: boolean): LuksHeader | undefined {
     cipher: segment.encryption ?? '',
     sectorBytes: segment.sector_size ?? 512,
     dataOffsetBytes: segment.offset,
+    dataBytes: segment.size === 'dynamic' ? undefined : segment.size,
     keySlots,
     isSupported:
       Object.keys(parsed.data.segments).length === 1 &&

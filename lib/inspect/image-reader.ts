@@ -107,7 +107,7 @@ export async function openImage(step: StepRunner, budget: Budget, facts: DiskIma
 }
 
 /** Creates a private directory for copies. @throws {NoSpaceError} when the filesystem is full. */
-async function privateDirectory(step: string): Promise<PrivateDirectory> {
+export async function privateDirectory(step: string): Promise<PrivateDirectory> {
   try {
     return await makePrivateDirectory(tmpdir());
   } catch (cause) {

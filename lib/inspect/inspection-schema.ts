@@ -54,6 +54,7 @@ const encryption = resultSchema<FoundEncryption>()(
       cipher: z.string().describe('As cryptsetup names it: "aes-xts-plain64".'),
       sectorBytes: count,
       dataOffsetBytes: count.describe('Where the encrypted data begin in the partition.'),
+      dataBytes: count.optional().describe('Their size; missing where they take the rest of the partition.'),
       keySlots: z.array(
         z.object({
           id: count,

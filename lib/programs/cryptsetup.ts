@@ -77,11 +77,17 @@ export async function importToken(step: StepRunner, file: string, token: object)
   });
 }
 
+interface UnlockOptions extends Pick<LuksFormat, 'file' | 'volumeKey'> {
+  readonly passphrase: Uint8Array;
+  /** Ends it: a hostile header may ask for hours of key derivation. */
+  readonly signal: AbortSignal;
+}
+
 /** Unlocks the volume key with a passphrase. @param volumeKey the file for the key, which must not exist.
  *  @throws {InvalidOptionsError} when the passphrase opens no key slot. Runs: cryptsetup. */
 export async function unlockVolumeKey(
   step: StepRunner,
-  { file, passphrase, volumeKey }: Pick<LuksFormat, 'file' | 'volumeKey'> & { readonly passphrase: Uint8Array },
+  { file, passphrase, volumeKey, signal }: UnlockOptions,
 ): Promise<Buffer> {
   const { exitCode } = await step.tryRun(
     [
@@ -89,7 +95,7 @@ export async function unlockVolumeKey(
       ...['--key-file', '-', '--', file],
     ],
     // 2: no key slot has this passphrase. @see cryptsetup(8), "RETURN CODES"
-    { input: passphrase, answers: [2], what: 'cannot unlock the LUKS header' },
+    { input: passphrase, signal, answers: [2], what: 'cannot unlock the LUKS header' },
   );
   if (exitCode !== 0)
     throw new InvalidOptionsError(step.step, [

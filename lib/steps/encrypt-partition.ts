@@ -152,10 +152,14 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
     // Last: until then, nobody can mistake the partition for an encrypted one.
     await copyHeader(file, disk, partition.offsetBytes);
     const header = await readLuksHeader((at, bytes) => readAt(disk, partition.offsetBytes + at, bytes));
-    if (header?.dataOffsetBytes !== LUKS_HEADER_BYTES || header.sectorBytes !== sectorBytes)
+    if (
+      typeof header !== 'object' ||
+      header.dataOffsetBytes !== LUKS_HEADER_BYTES ||
+      header.sectorBytes !== sectorBytes
+    )
       throw new UnexpectedStateError(STEP, `the LUKS header in ${image} is not as asked for`, {
         expected: `data at byte ${LUKS_HEADER_BYTES}, in sectors of ${sectorBytes} bytes`,
-        found: header === undefined ? 'no header' : `data at byte ${header.dataOffsetBytes}`,
+        found: typeof header !== 'object' ? 'no header' : `data at byte ${header.dataOffsetBytes}`,
       });
     if (recoveryKeyFile !== undefined)
       await writeFile(recoveryKeyFile, `${recoveryKey}\n`, { mode: 0o600, flag: 'wx' });

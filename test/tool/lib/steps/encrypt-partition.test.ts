@@ -1,4 +1,4 @@
-import { createDecipheriv } from 'node:crypto';
+import { createDecipheriv, createHash } from 'node:crypto';
 import { chmod, copyFile, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -286,6 +286,57 @@ test('a header of which one copy is damaged, or both, or all key slots', async (
   await expect(inspect(made)).rejects.toThrow(/opens no key slot/);
   await overwrite(16_384 + 4096, 64);
   expect(await find()).toContain('luks-header-damaged fatal');
+});
+
+test('an image of another builder: sectors that do not divide the partition, a detached header, a key derivation of hours', async () => {
+  const made = await makeDisk();
+  await encrypt(made);
+  const { offsetBytes, sizeBytes } = made.disk.root;
+  const file = await takeOut(made);
+  const header = join(made.directory, 'header.img');
+  const put = async (from: string): Promise<void> => {
+    await run([
+      ...['dd', `if=${from}`, `of=${made.image}`, 'bs=1M', `seek=${offsetBytes / MIB}`],
+      ...[`count=${LUKS_HEADER_BYTES / MIB}`, 'conv=notrunc', 'status=none'],
+    ]);
+  };
+  const format = (...argv: string[]) =>
+    run(
+      ['cryptsetup', '--disable-locks', '--batch-mode', 'luksFormat', '--type', 'luks2', '--key-file', '-', ...argv],
+      { input: 'correct horse battery' },
+    );
+  const cheap = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
+  const codes = async (more: Partial<InspectImageOptions> = {}) =>
+    (await inspect(made, more)).findings.filter(({ stage }) => stage === 'stage 1').map(({ code }) => code);
+  // The file has whole sectors of 4096 bytes, and the partition has one of 512 bytes more.
+  await run(['truncate', '-s', `${Math.floor(sizeBytes / 4096) * 4096}`, file]);
+  const sectors = Math.floor(sizeBytes / 4096) * 8 - 7;
+  await run(['sfdisk', '--no-reread', '--no-tell-kernel', '--quiet', '-N', '2', made.image], { input: `, ${sectors}` });
+  await format('--sector-size', '4096', ...cheap, file);
+  await put(file);
+  expect(await codes()).toContain('luks-not-aligned');
+  await writeFile(header, Buffer.alloc(LUKS_HEADER_BYTES));
+  await format('--sector-size', '512', '--header', header, ...cheap, file);
+  await put(header);
+  expect(await codes()).toEqual(['luks-not-supported']);
+  await format('--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000', '--sector-size', '512', file);
+  // cryptsetup would have to compute for hours to make it.
+  const bytes = await readFile(file);
+  for (const at of [0, 0x4000]) {
+    const copy = bytes.subarray(at, at + 0x4000);
+    const json = copy.toString('latin1', 4096).replace('"iterations":1000', '"iterations":2000000000');
+    copy.fill(0, 4096).write(json.slice(0, 0x3000), 4096, 'latin1');
+    copy.fill(0, 448, 512);
+    createHash('sha256').update(copy).digest().copy(copy, 448);
+  }
+  await writeFile(file, bytes);
+  await put(file);
+  const startedAt = performance.now();
+  const { findings } = await inspect(made, { timeoutMs: 3000 });
+  expect(findings.map(({ message }) => message)).toContainEqual(
+    expect.stringMatching(/not looked at further: the encrypted data of partition 2: the time limit/),
+  );
+  expect(performance.now() - startedAt).toBeLessThan(60_000);
 });
 
 test('nothing encrypted, or another passphrase, is said', async () => {
