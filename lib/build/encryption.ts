@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { readPassphrase, readVolumeKey } from '../host-files/disk-secrets.ts';
 import { requireNewFile } from '../host-files/given-paths.ts';
 import { type EncryptedDevice, readEncryptedDevices } from '../nix/encrypted-devices.ts';
@@ -29,17 +30,33 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
   if (encrypt.recoveryKeyFile !== undefined)
     await requireNewFile(STEP, encrypt.recoveryKeyFile, 'encrypt.recoveryKeyFile');
   const found = await openedDevice(spec, encrypt);
+  if (found?.header !== undefined)
+    throw refusal(
+      'encrypt',
+      `would not be opened: the initrd of the system reads the LUKS header of ${found.name} from ${found.header}`,
+      'leave boot.initrd.luks.devices.NAME.header out',
+    );
   const { kind, value } = linkOf(found?.device);
   const { label = kind === 'label' ? value : undefined } = encrypt;
   const expected = kind === 'uuid' ? value?.toLowerCase() : undefined;
   const uuid = encrypt.uuid?.toLowerCase() ?? expected ?? randomUUID();
   const refuse = (option: string, given: string): InvalidOptionsError =>
-    refusal(`encrypt.${option}`, `${given} would not be found: the initrd of the system opens ${found?.device}`);
-  if (expected !== undefined && uuid !== expected) throw refuse('uuid', uuid);
-  if (kind === 'label' && label !== value) throw refuse('label', `"${label}"`);
-  if (kind === 'partuuid' && spec.deterministic && value?.toLowerCase() !== spec.rootGPUID.toLowerCase())
-    throw refusal('rootGPUID', `${spec.rootGPUID} would not be found: the initrd opens ${found?.device}`);
-  const why = found === undefined ? 'the initrd could not be read' : `the initrd opens ${found.device}`;
+    refusal(option, `${given} would not be found: the initrd of the system opens ${found?.device}`);
+  if (expected !== undefined && uuid !== expected) throw refuse('encrypt.uuid', uuid);
+  if (kind === 'label' && label !== value) throw refuse('encrypt.label', `"${label}"`);
+  const { table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  const isGpt = table === 'gpt';
+  if (kind === 'partuuid' && isGpt && spec.deterministic && value?.toLowerCase() !== spec.rootGPUID.toLowerCase())
+    throw refuse('rootGPUID', spec.rootGPUID);
+  const partitionName = partitions.find(({ role }) => role === 'root')?.name;
+  if (kind === 'partlabel' && isGpt && value !== partitionName)
+    throw refusal(
+      'encrypt',
+      `would not be found: the initrd of the system opens ${found?.device}, and the name of the root partition is "${partitionName}"`,
+      'set boot.initrd.luks.devices.NAME.device to /dev/disk/by-uuid/…',
+    );
+  const key = found?.keyFile === undefined ? '' : `, with the key in ${found.keyFile}`;
+  const why = found === undefined ? 'the initrd could not be read' : `the initrd opens ${found.device}${key}`;
   return { ...encrypt, name: found?.name ?? encrypt.name, uuid, label, why };
 }
 
@@ -81,7 +98,7 @@ function rootOf(fstab: string): string | undefined {
 
 /** Splits /dev/disk/by-uuid/… */
 function linkOf(device: string | undefined): { readonly kind?: string; readonly value?: string } {
-  const [, kind, value] = /^\/dev\/disk\/by-(uuid|label|partuuid)\/(.+)$/.exec(device ?? '') ?? [];
+  const [, kind, value] = /^\/dev\/disk\/by-(uuid|label|partuuid|partlabel)\/(.+)$/.exec(device ?? '') ?? [];
   return kind === undefined || value === undefined ? {} : { kind, value };
 }
 

@@ -13,6 +13,10 @@ export interface EncryptedDevice {
   readonly name: string;
   /** "/dev/disk/by-uuid/…" */
   readonly device: string;
+  /** The file with the key, if the initrd reads one. */
+  readonly keyFile: string | undefined;
+  /** The file or device with the LUKS header, if it is not on the device. */
+  readonly header: string | undefined;
 }
 
 const LARGEST_INITRD = 512 * MIB;
@@ -37,21 +41,36 @@ export async function readEncryptedDevices(
 /** The entries of crypttab(5). */
 export function crypttabDevices(text: string): EncryptedDevice[] {
   return text.split('\n').flatMap((line) => {
-    const [name = '', device = ''] = line.trim().split(/\s+/);
+    const [name = '', device = '', key = '-', options = ''] = line.trim().split(/\s+/);
     if (name === '' || name.startsWith('#') || device === '') return [];
-    return [{ name, device: device.replace(/^(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]*)"?$/, byLink) }];
+    const keyFile = ['-', 'none'].includes(key) ? undefined : key;
+    return [{ name, device: linkTo(device), keyFile, header: /(?:^|,)header=([^,]+)/.exec(options)?.[1] }];
   });
 }
 
-function byLink(_: string, kind: string, value: string): string {
-  return `/dev/disk/by-${kind.toLowerCase()}/${value}`;
+/** `UUID=…` names the same device as a link in /dev/disk. */
+function linkTo(device: string): string {
+  return device.replace(
+    /^(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]*)"?$/,
+    (_, kind: string, value: string) => `/dev/disk/by-${kind.toLowerCase()}/${value}`,
+  );
 }
 
 /** The devices that NixOS's stage 1 script opens. */
 export function scriptDevices(script: string): EncryptedDevice[] {
   const found = new Map<string, EncryptedDevice>();
-  for (const [, device = '', name = ''] of script.matchAll(/\bcryptsetup luksOpen (\S+) ([^\s;|&]+)/g))
-    found.set(name, { name, device });
+  for (const [, device = '', name = '', options = ''] of script.matchAll(
+    /\bcryptsetup luksOpen (\S+) ([^\s;|&]+)([^\n;|&]*)/g,
+  )) {
+    const known = found.get(name);
+    const option = (flag: string): string | undefined => new RegExp(`--${flag}=(\\S+)`).exec(options)?.[1];
+    const key = option('key-file');
+    found.set(name, {
+      ...{ name, device: linkTo(device), header: known?.header ?? option('header') },
+      // "-" is what was typed.
+      keyFile: known?.keyFile ?? (key === '-' ? undefined : key),
+    });
+  }
   return [...found.values()];
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import { LUKS_HEADER_BYTES } from '../../../../lib/formats/luks.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { readEncryptedDevices } from '../../../../lib/nix/encrypted-devices.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { fakeSystem, storePath } from '../../../helpers/fake-system.ts';
 import { buildAsNobody } from '../../../helpers/nobody.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
@@ -178,6 +179,53 @@ test('the plan says which device the initrd opens', async () => {
   });
 });
 
+describe('how a real configuration may name its device', () => {
+  /** A system of which only what the plan reads exists: the initrd with a crypttab. */
+  async function plan(crypttab: string, more: Partial<BuildImageOptions> = {}) {
+    const directory = await tempDirectory();
+    const main = join(directory, 'main');
+    await mkdir(join(main, 'etc'), { recursive: true });
+    await writeFile(join(main, 'etc/crypttab'), crypttab);
+    await run(['sh', '-c', 'find . | cpio --quiet -o -H newc > ../initrd'], { cwd: main });
+    const store = join(directory, 'store');
+    const { toplevel } = await fakeSystem(store, {
+      files: {
+        [`${storePath('initrd')}/initrd`]: '',
+        [`${storePath('nixos-system-fake')}/etc/fstab`]: '/dev/mapper/root / ext4',
+      },
+    });
+    await writeFile(join(store, storePath('initrd'), 'initrd'), await readFile(join(directory, 'initrd')));
+    await symlink(`${storePath('initrd')}/initrd`, join(store, toplevel, 'initrd'));
+    const { outDir: _, ...spec } = await options({}, { toplevel, store, bootLoader: 'systemd-boot', ...more });
+    return (await planBuild(spec)).encryption;
+  }
+
+  test.each([
+    ['a UUID', `root UUID=${UUID} -`, { uuid: UUID, name: 'root' }],
+    ['a label', 'root /dev/disk/by-label/cryptroot -', { label: 'cryptroot' }],
+    ['the name of the partition', 'root /dev/disk/by-partlabel/primary -', { name: 'root' }],
+    ['its GUID', 'root /dev/disk/by-partuuid/f222513b-ded1-49fa-b591-20ce86a2fe7f none luks', { name: 'root' }],
+    ['a device', 'root /dev/vda2 /key', { why: 'the initrd opens /dev/vda2, with the key in /key' }],
+    ['one of several', `swap /dev/vda3 -\nroot UUID=${UUID}`, { uuid: UUID }],
+  ])('%s', async (_, crypttab, expected) => {
+    expect(await plan(crypttab)).toMatchObject(expected);
+  });
+
+  // The first is from a report: "/dev/disk/by-partlabel/luks is unavailable".
+  test.each([
+    [
+      'another name of the partition',
+      'root /dev/disk/by-partlabel/luks -',
+      /the name of the root partition is "primary"/,
+    ],
+    ['another GUID', `root /dev/disk/by-partuuid/${UUID} -`, /rootGPUID: .* would not be found/],
+    ['a detached header', 'root /dev/vda2 - header=/dev/sdb', /reads the LUKS header of root from \/dev\/sdb/],
+    ['only others', 'swap /dev/vda3 -', /the system does not open "root" when it boots, only swap/],
+  ])('%s is refused', async (_, crypttab, message) => {
+    await expect(plan(crypttab)).rejects.toThrow(message);
+  });
+});
+
 describe('an initrd as NixOS packs it', () => {
   /** Two archives, of which the first has the microcode, and the second is compressed; crypttab is a link into the store. */
   async function initrd(compress: 'gzip' | 'zstd' | 'xz' | 'none'): Promise<string> {
@@ -209,7 +257,7 @@ describe('an initrd as NixOS packs it', () => {
   }
 
   test.each(['none', 'gzip', 'zstd', 'xz'] as const)('compressed with %s', async (compress) => {
-    expect(await readEncryptedDevices(await initrd(compress), '/initrd')).toEqual([
+    expect(await readEncryptedDevices(await initrd(compress), '/initrd')).toMatchObject([
       { name: 'cryptroot', device: `/dev/disk/by-uuid/${UUID}` },
     ]);
   });
