@@ -12,6 +12,9 @@ import type { LiveMachine } from './live-machine.ts';
 import type { WaitOptions } from './machine-spec.ts';
 import { Processor } from './processor.ts';
 
+/** Why the passphrase was typed, in a report. */
+export const PASSPHRASE_TYPED = 'the configured passphrase';
+
 /** The interval at which a wait checks whether the console has become silent. */
 const TICK_MS = 50;
 /** The interval at which it looks at the CPU and the disk. */
@@ -308,7 +311,7 @@ class Wait<T> {
     if (!this.#waitsFor(question, unfinished)) return;
     if (question.answer === 'enter' && this.#answer(line, '', 'the console waits for Enter')) return;
     if (question.answer === 'passphrase' && parts.answers.passphrase !== undefined)
-      if (this.#answer(line, parts.answers.passphrase, 'the configured passphrase')) return;
+      if (this.#answer(line, parts.answers.passphrase, PASSPHRASE_TYPED)) return;
     if (silentMs < standsMs) return;
     // A failure before the question is the reason for it.
     const [fatal] = watch.fatal;

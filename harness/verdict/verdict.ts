@@ -225,7 +225,7 @@ export function encryptionCause(
   how:
     | 'luks-passphrase-refused'
     | 'luks-not-opened'
-    | 'luks-uuid-mismatch'
+    | 'luks-device-missing'
     | 'luks-header-damaged'
     | 'tpm-not-unlocked',
   partition: number,
@@ -236,7 +236,7 @@ export function encryptionCause(
     'luks-not-opened': `the initrd cannot open the LUKS header of partition ${partition}, which this host can`,
     'tpm-not-unlocked': `partition ${partition} is bound to a TPM, which did not unlock it`,
     'luks-header-damaged': `the initrd does not find the LUKS header of partition ${partition}, whose first copy is damaged`,
-    'luks-uuid-mismatch': `the system looks for another UUID than that of the LUKS header of partition ${partition}`,
+    'luks-device-missing': `the initrd does not find the LUKS header of partition ${partition}`,
   }[how];
   return { name: how, cause: `${own}${found}` };
 }

@@ -20,6 +20,7 @@ import {
 import { machineRules, machineSpecSchema } from '../machine/machine-spec-schema.ts';
 import { startMachine } from '../machine/start-machine.ts';
 import { setUpUefi } from '../machine/uefi-setup.ts';
+import { PASSPHRASE_TYPED } from '../machine/wait.ts';
 import { ARCHITECTURES, type Architecture, architectureOf } from '../qemu/architecture.ts';
 import { type FailureSeen, isHarmless } from '../verdict/failures.ts';
 import { isBefore } from '../verdict/stages.ts';
@@ -122,7 +123,8 @@ export async function verifyBoot(given: VerifyBootOptions, context: MachineConte
   const remainingMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - place.waitedMs);
   await boot.run({ login, checks, timeoutMs: remainingMs, isDirect: spec.firmware === 'direct' });
   const result = boot.result();
-  const failure = result.failure && (await explainEncryption(result.failure, inspection, spec, context.signal));
+  const typed = result.typed.some(({ why }) => why === PASSPHRASE_TYPED);
+  const failure = result.failure && (await explainEncryption(result.failure, inspection, spec, typed, context.signal));
   return {
     image: spec.image,
     firmware: spec.firmware,

@@ -62,7 +62,10 @@ export const LUKS_FAULTS: readonly Fault[] = [
   {
     fault: 'the header has another UUID than the initrd looks for',
     ...COMMON,
-    ...{ name: 'luks-uuid-mismatch', cause: /0cb5c4d1-6f5a-4e0e-9f43-2d7a6b1e8c90, not ffffffff-6f5a/ },
+    ...{
+      name: 'luks-device-missing',
+      cause: /waits for \S+0cb5c4d1-6f5a-4e0e-9f43-2d7a6b1e8c90; the header has the UUID ffffffff-6f5a/,
+    },
     breakIt: changeUuid,
   },
   {
