@@ -87,7 +87,8 @@ async function readDescriptor(
   const bytes = Number(header.readBigUInt64LE(VMDK.descriptorSectors)) * 512;
   if (bytes > VMDK.mostBytes || !Number.isSafeInteger(at)) return { at, bytes: 0, text: '' };
   const { buffer } = await handle.read(Buffer.alloc(bytes), 0, bytes, at);
-  return { at, bytes, text: buffer.toString('latin1').replace(/\0+$/, '') };
+  // A text that QEMU has made shorter is followed by the rest of the longer one: block/vmdk.c, vmdk_write_cid.
+  return { at, bytes, text: buffer.toString('latin1').replace(/\0.*$/s, '') };
 }
 
 /** Offsets of a VHDX's two headers. The one with the greater sequence number is current. @see MS-VHDX 2.2.2 */
