@@ -143,12 +143,15 @@ test('the README: its picture shows what these commands print (remove it to have
     ['nixos-disk-image verify nixos.img', 0],
     ['nixos-disk-image verify broken.img --firmware efi', 1],
   ] as const) {
-    const recording = await record(inWorkshop(['bash', '-euc', line]), { env: environment });
+    // More places than other machines here take, because a verify that waits for one says so.
+    const recording = await record(inWorkshop(['bash', '-euc', line]), {
+      env: { ...environment, NIXOS_DISK_IMAGE_MACHINES: '99' },
+    });
     expect(recording.exitCode, recording.output).toBe(status);
     // The directory has a random name.
     const output = recording.output.replaceAll(join(work, 'directory'), '/home/alice');
-    // How much the firmware's shell has printed by then differs, and so do the virtual machines of others that it waits for.
-    const own = output.replace(/ *last lines of the console:.*$/s, '').replace(/^.*: waits for a place: .*\n/gm, '');
+    // How much the firmware's shell has printed by then differs.
+    const own = output.replace(/ *last lines of the console:.*$/s, '');
     parts.push([line, { ...recording, output: own }]);
   }
   const drawn = await drawTerminal(parts);
