@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { isatty } from 'node:tty';
 import { promisify } from 'node:util';
 import { InvalidOptionsError } from '../run/errors.ts';
-import { requireFile } from './given-paths.ts';
+import { requireSecretFile } from './given-paths.ts';
 import { readAt } from './read-at.ts';
 
 /** cryptsetup's limit for a passphrase that is typed. */
@@ -37,7 +37,7 @@ export const VOLUME_KEY_BYTES = 64;
 
 /** Reads the key of the data of an encrypted partition. @throws {InvalidOptionsError} when the file has another size. */
 export async function readVolumeKey(step: string, file: string, option: string): Promise<Buffer> {
-  await requireFile(step, file, option);
+  await requireSecretFile(step, file, option);
   await using handle = await open(file, 'r');
   const key = await readAt(handle, 0, VOLUME_KEY_BYTES + 1);
   if (key.length === VOLUME_KEY_BYTES) return key;
@@ -48,7 +48,7 @@ export async function readVolumeKey(step: string, file: string, option: string):
 }
 
 async function readStart(step: string, file: string, option: string): Promise<Buffer> {
-  await requireFile(step, file, option);
+  await requireSecretFile(step, file, option);
   await using handle = await open(file, 'r');
   return await readAt(handle, 0, LONGEST_BYTES + 2);
 }

@@ -33,6 +33,14 @@ export async function requireFile(step: string, path: string, option: string): P
   if (!facts.isFile()) throw refusal(step, option, `${path} is ${kindOf(facts)}, not a file`);
 }
 
+/** Requires a regular file that is not in the Nix store, which everybody can read, not even by a link. @throws {InvalidOptionsError} */
+export async function requireSecretFile(step: string, path: string, option: string): Promise<void> {
+  await requireFile(step, path, option);
+  const real = await realpath(path);
+  if (/^\/nix\/store\//.test(real))
+    throw refusal(step, option, `${path} is a link to ${real}, which everybody can read; keep secrets elsewhere`);
+}
+
 /** Requires an existing directory. @throws {InvalidOptionsError} */
 export async function requireDirectory(step: string, path: string, option: string): Promise<void> {
   const facts = await look(step, path, option);

@@ -2,7 +2,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fingerprintOf } from '../formats/secure-boot/authenticode.ts';
 import { InvalidOptionsError, quoteForDisplay } from '../run/errors.ts';
-import { requireFile } from './given-paths.ts';
+import { requireFile, requireSecretFile } from './given-paths.ts';
 
 /** A private key and its certificate, from files in PEM. */
 export interface SigningPair {
@@ -44,7 +44,7 @@ export async function readCertificate(step: string, file: string, option: string
 }
 
 async function readKey(step: string, file: string, option: string): Promise<KeyObject> {
-  await requireFile(step, file, option);
+  await requireSecretFile(step, file, option);
   const text = await readFile(file);
   try {
     return createPrivateKey(text);
