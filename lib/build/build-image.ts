@@ -240,7 +240,13 @@ async function tooLarge(
   const lines = sizes.slice(0, SHOWN_PATHS).map(({ path, sizeBytes }) => `  ${formatBytes(sizeBytes)}  ${path}`);
   return new InvalidOptionsError(
     'buildImage',
-    [{ path: 'maxSize', message: `is ${formatBytes(maxSize)}, but the disk needs ${formatBytes(diskBytes)}` }],
+    // Two sizes may look the same when they are rounded.
+    [
+      {
+        path: 'maxSize',
+        message: `is ${formatBytes(maxSize)}, but the disk needs ${formatBytes(diskBytes)}, ${diskBytes - maxSize} bytes more`,
+      },
+    ],
     { hint: `the largest store paths are:\n${lines.join('\n')}` },
   );
 }
