@@ -212,11 +212,14 @@ async function bareMke2fs(tree: string, image: string, bytes: number, inodes: nu
   expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
 }
 
-test('1 GB in 20,000 files: a complete image without a VM, compared with mke2fs -d alone and with the VM way', async () => {
+/** A private store with a demo system and a path of about 1 GB. */
+async function storeWith(
+  work: string,
+  system: string,
+): Promise<{ readonly toplevel: string; readonly store: string; readonly large: string }> {
   const demo = await prepareDemo();
-  const work = await directory();
   const store = join(work, 'store');
-  const toplevel = demo.systems['tiny-grub-bios'] ?? '';
+  const toplevel = demo.systems[system] ?? '';
   const nixStore = async (...argv: string[]): Promise<string> => {
     const result = await localExecutor.run(argv, { env: { NIX_CONFIG } });
     expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
@@ -227,6 +230,12 @@ test('1 GB in 20,000 files: a complete image without a VM, compared with mke2fs 
   await largeTree(join(work, 'large'));
   const large = await nixStore('nix-store', '--store', storeUri(store), '--add', join(work, 'large'));
   await removeTree(join(work, 'large'));
+  return { toplevel, store, large };
+}
+
+test('1 GB in 20,000 files: a complete image without a VM, compared with mke2fs -d alone and with the VM way', async () => {
+  const work = await directory();
+  const { toplevel, store, large } = await storeWith(work, 'tiny-grub-bios');
   const specification = {
     toplevel,
     store,
@@ -281,20 +290,8 @@ test('1 GB in 20,000 files: a complete image without a VM, compared with mke2fs 
 });
 
 test('an encrypted root of 1 GB, compared with the same build without encryption', async () => {
-  const demo = await prepareDemo();
   const work = await directory();
-  const store = join(work, 'store');
-  const toplevel = demo.systems['tiny-systemd-boot-luks'] ?? '';
-  const nix = async (...argv: string[]): Promise<string> => {
-    const result = await localExecutor.run(argv, { env: { NIX_CONFIG } });
-    expect(result.exitCode, result.stderr.toString('utf8')).toBe(0);
-    return result.stdout.toString('utf8').trim();
-  };
-  await nix('nix', 'copy', '--no-check-sigs', '--from', storeUri(demo.store), '--to', storeUri(store), toplevel);
-  await mkdir(join(work, 'large'));
-  await largeTree(join(work, 'large'));
-  const large = await nix('nix-store', '--store', storeUri(store), '--add', join(work, 'large'));
-  await removeTree(join(work, 'large'));
+  const { toplevel, store, large } = await storeWith(work, 'tiny-systemd-boot-luks');
   const passphraseFile = join(work, 'passphrase');
   await writeFile(passphraseFile, 'correct horse');
   const specification = {
