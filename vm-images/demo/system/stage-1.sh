@@ -33,15 +33,15 @@ for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp43
 open_luks() {
   for module in dm-mod dm-crypt xts ecb algif_skcipher algif_hash; do modprobe -q "$module" 2> /dev/null; done
   mkdir -p /dev/disk/by-uuid /run/cryptsetup
-  printf 'Waiting 10 seconds for device @luksDevice@ to appear'
   attempts=0
   until found=$(findfs "UUID=${1##*/}" 2> /dev/null); do
+    [ "$attempts" -gt 0 ] || printf 'Waiting 10 seconds for device %s to appear...' "$1"
+    [ "$attempts" -lt 10 ] || { echo ' - failure'; fail "$1 is unavailable"; }
     attempts=$((attempts + 1))
-    [ "$attempts" -le 100 ] || { echo ' - failure'; fail "@luksDevice@ is unavailable"; }
     printf .
-    usleep 100000
+    sleep 1
   done
-  echo ' - success'
+  [ "$attempts" -eq 0 ] || echo ' - success'
   ln -s "$found" "$1"
   while :; do
     printf 'Passphrase for %s: ' "$1"
