@@ -1,0 +1,58 @@
+import { mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { packageFile } from '../../harness/cache-directory.ts';
+import { removeTree } from '../../lib/host-files/private-output.ts';
+import { inspectImage } from '../../lib/inspect/inspect-image.ts';
+import { type DemoSystems, prepareDemo } from '../../vm-images/demo.ts';
+import { prepareToolbox, TOOLBOXES, type Toolbox } from '../../vm-images/toolbox.ts';
+import { run } from '../helpers/run.ts';
+
+let demo: DemoSystems;
+beforeAll(async () => {
+  demo = await prepareDemo();
+});
+
+test.each(
+  Object.keys(TOOLBOXES) as Toolbox[],
+)('build --container with an encrypted root, all programs from %s', async (toolbox) => {
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
+  onTestFinished(() => removeTree(directory));
+  // A host that has none of the programs of a build, only what every Linux has.
+  await mkdir(join(directory, 'bin'));
+  await symlink('/usr/bin/flock', join(directory, 'bin/flock'));
+  const secrets = join(directory, 'secrets');
+  await mkdir(secrets, { mode: 0o700 });
+  const passphraseFile = join(secrets, 'passphrase');
+  await writeFile(passphraseFile, 'correct horse\n', { mode: 0o600 });
+  await writeFile(join(secrets, 'second'), 'battery staple', { mode: 0o600 });
+  const encrypt = {
+    passphraseFile,
+    morePassphraseFiles: [join(secrets, 'second')],
+    recoveryKeyFile: join(secrets, 'recovery-key'),
+    keyDerivation: { type: 'pbkdf2', iterations: 1000 },
+  };
+  const out = join(directory, 'out');
+  await run(
+    [
+      ...[process.execPath, packageFile('dist/cli/main.js'), 'build', '--container', await prepareToolbox(toolbox)],
+      ...['--toplevel', demo.systems['tiny-grub-hybrid-luks'] ?? '', '--store', demo.store],
+      ...['--partition-table-type', 'hybrid', '--boot-loader-from', 'bootspec', '--boot-size', '140M'],
+      ...['--encrypt', JSON.stringify(encrypt), '--out', out],
+    ],
+    { env: { PATH: join(directory, 'bin'), DOCKER_HOST: process.env.DOCKER_HOST ?? '' } },
+  );
+  const recoveryKey = (await readFile(encrypt.recoveryKeyFile, 'utf8')).trim();
+  for (const secret of ['correct horse', 'battery staple', recoveryKey]) {
+    await writeFile(join(directory, 'secret'), secret);
+    const { findings, generations } = await inspectImage({
+      ...{ image: join(out, 'nixos.img'), passphraseFile: join(directory, 'secret') },
+    });
+    expect(findings).toEqual([]);
+    expect(generations).toHaveLength(1);
+  }
+  // What programs in the container made belongs to this user, and nothing of the work is left.
+  expect(await run(['find', directory, '-not', '-user', `${process.getuid?.()}`])).toBe('');
+  expect((await run(['ls', '-A', out])).trim().split('\n').sort()).not.toContainEqual(expect.stringMatching(/^\./));
+});
