@@ -18,6 +18,7 @@
   installBootLoader,
   label,
   maxSize,
+  minimize,
   onlyNixStore,
   partitionTableType,
   populateRootWith,
@@ -76,6 +77,10 @@ let
     ++ check (isSize additionalSpace) "additionalSpace: ${builtins.toJSON additionalSpace} is not a size such as \"512M\""
     ++ check (sizeMultiple == null || isSize sizeMultiple) "sizeMultiple: ${builtins.toJSON sizeMultiple} is not a size such as \"1G\""
     ++ check (maxSize == null || isSize maxSize) "maxSize: ${builtins.toJSON maxSize} is not a size such as \"2G\""
+    ++ lib.optionals minimize (
+      check (diskSize == "auto") "minimize: contradicts diskSize: the disk cannot have the smallest and a given size"
+      ++ check (fsType == "ext4") "minimize: contradicts fsType \"${fsType}\": it is supported only for ext4"
+    )
     ++ check (isSize bootSize) "bootSize: ${builtins.toJSON bootSize} is not a size such as \"256M\""
     ++ lib.optionals (layout.bootSize && isSize bootSize && diskSize != "auto" && isSize diskSize) (
       check (bytes bootSize == null || diskBytes == null || bytes bootSize < diskBytes)

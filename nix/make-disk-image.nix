@@ -10,7 +10,8 @@
   lib,
   config,
   diskSize ? "auto",
-  additionalSpace ? "512M",
+  # Beyond the contents; with minimize, for what the first boot writes.
+  additionalSpace ? if minimize then "32M" else "512M",
   bootSize ? "256M",
   contents ? [ ],
   partitionTableType ? "legacy",
@@ -55,6 +56,8 @@
   # The size of the disk is rounded up to a multiple of the first, such as "1G", and may not exceed the second.
   sizeMultiple ? null,
   maxSize ? null,
+  # Whether the root filesystem is made as small as its content allows.
+  minimize ? false,
   meta ? { },
   # This tool, for the build platform.
   nixos-disk-image ? pkgs.buildPackages.callPackage ./package.nix { },
@@ -82,6 +85,7 @@ let
       installBootLoader
       label
       maxSize
+      minimize
       onlyNixStore
       partitionTableType
       populateRootWith
@@ -135,6 +139,7 @@ let
       memSize
       sizeMultiple
       maxSize
+      minimize
       ;
     # The proxmox-image module passes a string.
     diskSize =

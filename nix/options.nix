@@ -38,7 +38,13 @@ in
       description = "The partition layout.";
     };
     diskSize = size "auto" "Size of the disk in MiB, a size such as \"20G\", or \"auto\": the size of the contents plus `additionalSpace`.";
-    additionalSpace = size "512M" "Free space with `diskSize = \"auto\"`.";
+    additionalSpace = mkOption {
+      type = types.either types.ints.positive types.str;
+      default = if config.nixosDiskImage.minimize then "32M" else "512M";
+      defaultText = "512M, or 32M with minimize";
+      description = "Free space with `diskSize = \"auto\"`.";
+    };
+    minimize = flag false "Make the root filesystem as small as its content allows, with `additionalSpace` beyond it. Only for ext4.";
     bootSize = size "256M" "End of the boot partition on the disk.";
     sizeMultiple = nullOr (types.either types.ints.positive types.str) "Multiple to which the size of the disk is rounded up, such as \"1G\"; null: 1M.";
     maxSize = nullOr (types.either types.ints.positive types.str) "Largest size of the disk. A build that needs more fails, and names the largest store paths.";

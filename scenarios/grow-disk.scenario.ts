@@ -27,3 +27,12 @@ scenario('resize2fs in the guest grows the root to a larger disk', {
   inside: [growRoot],
   machine: { diskBytes: 2 * GIB },
 });
+
+scenario('a minimized root has room for the first boot, and grows', {
+  system: 'demo-grub-bios',
+  image: { partitionTableType: 'legacy', minimize: true, additionalSpace: undefined },
+  boots: ['bios'],
+  inside: [growRoot],
+  machine: { diskBytes: 2 * GIB },
+  withoutVm: true,
+});

@@ -2,9 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { requireFilesystemTools } from '../filesystem/root-filesystem.ts';
-import { storePathSizes } from '../filesystem/store-path-sizes.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
-import { LUKS_HEADER_BYTES, luksPayload } from '../formats/luks.ts';
+import { LUKS_HEADER_BYTES } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
 import { requireRoom } from '../host-files/room.ts';
 import { DiskImageError, InvalidOptionsError } from '../run/errors.ts';
@@ -13,26 +12,25 @@ import { timestamp as timestampField } from '../spec/fields.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
 import { computeDiskSize, type DiskSize } from '../steps/compute-disk-size.ts';
 import { convertImage } from '../steps/convert-image.ts';
-import { createDisk } from '../steps/create-disk.ts';
 import type { EncryptedPartition } from '../steps/encrypt-partition.ts';
 import { fillBootFilesystem } from '../steps/fill-boot-filesystem.ts';
 import { type InstalledSystem, installSystem } from '../steps/install-system.ts';
 import type { MadeFilesystem } from '../steps/make-filesystem.ts';
 import type { PartitionedDisk } from '../steps/partition-disk.ts';
-import { partitionDisk } from '../steps/partition-disk.ts';
 import { resolveOwners } from '../steps/resolve-owners.ts';
 import { refuseInsideSource, stageContents } from '../steps/stage-contents.ts';
 import { tuneFilesystem } from '../steps/tune-filesystem.ts';
 import { writeConfigFile } from '../steps/write-config-file.ts';
-import { formatBytes, MIB, roundUp, SECTOR_BYTES } from '../units.ts';
+import { SECTOR_BYTES } from '../units.ts';
 import type { BuildContext } from './context.ts';
 import type { Job } from './job.ts';
 import { takeBootFiles } from './phases/boot-files.ts';
-import { formatBootPartitions, installBootLoader } from './phases/boot-loader.ts';
 import { finishInBuilder } from './phases/builder.ts';
+import { type JobWithoutDisk, makeDisk, requireMaxSize } from './phases/disk.ts';
 import { makeEfiVariables } from './phases/efi-variables.ts';
 import { encryptRoot, publishRecoveryKey } from './phases/encryption.ts';
 import { layOutAgain } from './phases/lay-out-again.ts';
+import { minimizeRoot, ROOM_TO_MEASURE } from './phases/minimize.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
 import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
 import { type BuildPlan, planBuild } from './plan.ts';
@@ -148,43 +146,46 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   const atRoot = spec.onlyNixStore;
   const bootFiles = await takeBootFiles(spec, root, work.path);
   const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths, atRoot } : undefined;
-  const { partitionTableType, bootSize, additionalSpace, fsType, deterministic, rootGPUID } = spec;
+  const { partitionTableType, bootSize, additionalSpace, fsType } = spec;
   const populateFrom = closure === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
   const size = await computeDiskSize(
     {
-      ...{ stagedRoot: populateFrom, closure, partitionTableType, bootSize, additionalSpace, fsType },
+      ...{ stagedRoot: populateFrom, closure, partitionTableType, bootSize, fsType },
+      additionalSpace: additionalSpace + (spec.minimize ? ROOM_TO_MEASURE : 0),
       encrypted: plan.encryption !== undefined,
     },
     context,
   );
   await requireRoom('buildImage', outDirectory, bytesOnHost(size, spec) * copiesOf(spec, plan));
-  const diskBytes = spec.diskSize === 'auto' ? roundUp(size.diskBytes, spec.sizeMultiple) : spec.diskSize * MIB;
-  if (spec.maxSize !== undefined && diskBytes > spec.maxSize)
-    throw await tooLarge(spec.maxSize, diskBytes, spec.store, system.storePaths, context);
-  await createDisk({ image: raw, sizeBytes: diskBytes }, context);
-  const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
-  const rootUuid = spec.deterministic ? spec.rootFSUID : randomUUID();
-  const job: Job = {
+  const known: JobWithoutDisk = {
     spec,
     plan,
     root: populateFrom,
     raw,
-    rootUuid,
+    rootUuid: spec.deterministic ? spec.rootFSUID : randomUUID(),
     timestamp,
     system,
-    disk,
-    rootPlace: plan.encryption === undefined ? disk.root : luksPayload(disk.root),
-    size,
     closure,
     attributes: staged.attributes,
   };
-  if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
-  await installBootLoader(job, context);
   // Only the staged files change owners, because a target may be an existing directory such as /etc.
   const stagedOwners = owners.flatMap(({ uid, gid, index }) =>
     (staged.entries[index]?.staged ?? []).map((target) => ({ target, uid, gid })),
   );
-  let filesystem = await fillRoot(job, stagedOwners, context);
+  const make = async (of: DiskSize): Promise<{ job: Job; filesystem: MadeFilesystem }> => {
+    const job = await makeDisk(known, of, context);
+    return { job, filesystem: await fillRoot(job, stagedOwners, context) };
+  };
+  if (!spec.minimize) await requireMaxSize(known, size, context);
+  let made = await make(size);
+  if (spec.minimize)
+    made = await minimizeRoot(made.job, made.filesystem, work.path, context, async (least) => {
+      await requireMaxSize(known, least, context);
+      return make(least);
+    });
+  const { job } = made;
+  const { disk } = job;
+  let { filesystem } = made;
   let finishedRaw = raw;
   if (plan.needsBuilder && context.startBuilder !== undefined)
     await finishInBuilder(job, staged, context.startBuilder, context);
@@ -218,37 +219,13 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     format: spec.format,
     ...converted,
     system,
-    size: spec.diskSize === 'auto' ? size : undefined,
+    size: spec.diskSize === 'auto' ? job.size : undefined,
     disk,
     filesystem,
     encryption,
     efiVariables,
     durationMs: performance.now() - startedAt,
   };
-}
-
-const SHOWN_PATHS = 10;
-
-async function tooLarge(
-  maxSize: number,
-  diskBytes: number,
-  store: string | undefined,
-  storePaths: readonly string[],
-  context: StepContext,
-): Promise<InvalidOptionsError> {
-  const sizes = await runStep('measureClosure', context, undefined, (step) => storePathSizes(step, store, storePaths));
-  const lines = sizes.slice(0, SHOWN_PATHS).map(({ path, sizeBytes }) => `  ${formatBytes(sizeBytes)}  ${path}`);
-  return new InvalidOptionsError(
-    'buildImage',
-    // Two sizes may look the same when they are rounded.
-    [
-      {
-        path: 'maxSize',
-        message: `is ${formatBytes(maxSize)}, but the disk needs ${formatBytes(diskBytes)}, ${diskBytes - maxSize} bytes more`,
-      },
-    ],
-    { hint: `the largest store paths are:\n${lines.join('\n')}` },
-  );
 }
 
 /** What one copy of the disk takes at the least. Encrypted data have no holes. */

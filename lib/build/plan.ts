@@ -70,6 +70,15 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
       way: spec.populateRootWith === 'cptofs' ? 'mkfs at its offset, then cptofs' : ROOT_WAYS[spec.fsType],
       why: `fsType "${spec.fsType}"`,
     },
+    ...(spec.minimize
+      ? [
+          {
+            phase: 'size',
+            way: 'the root filesystem is filled twice: to measure what it takes, then as small as that allows',
+            why: 'minimize: true',
+          },
+        ]
+      : []),
     {
       phase: 'boot filesystems',
       way: { host: 'mkfs.vfat at their offsets, on this host', builder: `mkfs.vfat in the ${vm}`, none: 'none' }[

@@ -39,7 +39,8 @@ export const imageSpecSchema = z.object({
   diskSize: z
     .union([z.literal('auto'), mebibytes], { error: 'must be "auto", a number of MiB, or an IEC size such as "20G"' })
     .default('auto'),
-  additionalSpace: iecSize.default(512 * MIB),
+  additionalSpace: iecSize.optional(),
+  minimize: z.boolean().default(false),
   bootSize: iecSize.default(256 * MIB),
   sizeMultiple: iecSize
     .refine((bytes) => bytes > 0 && bytes % MIB === 0, { error: 'must be a multiple of 1M' })
@@ -82,8 +83,9 @@ export const imageSpecSchema = z.object({
 /** The specification as the user writes it. Only `toplevel` is required. */
 export type ImageSpecInput = z.input<typeof imageSpecSchema>;
 /** The parsed specification: defaults are filled in, and sizes are in bytes (diskSize and memSize in MiB). */
-export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFSUID'> & {
+export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFSUID' | 'additionalSpace'> & {
   readonly label: string;
+  readonly additionalSpace: number;
   readonly rootFSUID: string;
 };
 
@@ -189,6 +191,29 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         path: 'bootSize',
         message: `is the end of the boot partition: ${formatBytes(bootSize)} is beyond the end of a disk of ${formatBytes(diskSize * MIB)} (diskSize)`,
       },
+    ];
+  },
+  ({ minimize, diskSize, fsType, populateRootWith, installBootLoader, bootLoaderFrom }) => {
+    if (minimize !== true) return [];
+    const contradicts = (what: string, why: string) => ({ path: 'minimize', message: `contradicts ${what}: ${why}` });
+    return [
+      ...(diskSize !== undefined && diskSize !== 'auto'
+        ? [contradicts('diskSize', 'the disk cannot have the smallest and a given size')]
+        : []),
+      ...(fsType !== undefined && fsType !== 'ext4'
+        ? [contradicts(`fsType "${fsType}"`, 'it is supported only for ext4')]
+        : []),
+      ...(populateRootWith === 'cptofs'
+        ? [contradicts('populateRootWith "cptofs"', 'a Linux kernel decides how much space it takes')]
+        : []),
+      ...(installBootLoader !== false && bootLoaderFrom === 'switch-to-configuration'
+        ? [
+            contradicts(
+              'bootLoaderFrom "switch-to-configuration"',
+              'the system\'s own programs write into the finished root; set bootLoaderFrom "bootspec"',
+            ),
+          ]
+        : []),
     ];
   },
   ({ diskSize, sizeMultiple, maxSize }) => {
@@ -314,7 +339,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   additionalPaths: 'additional store paths to include, with their closures',
   channel: 'store path with the sources of a channel; default: no channel',
   diskSize: 'size of the disk: MiB, an IEC size ("20G"), or "auto": the contents plus additionalSpace',
-  additionalSpace: 'free space with diskSize "auto": an IEC size or bytes; default 512M',
+  additionalSpace: 'free space with diskSize "auto": an IEC size or bytes; default 512M, or 32M with minimize',
+  minimize: 'make the root filesystem as small as its content allows, with additionalSpace beyond it',
   bootSize: 'end of the boot partition on the disk: an IEC size or bytes; default 256M',
   sizeMultiple: 'round the size of the disk up to a multiple of this, such as "1G" for a cloud; default 1M',
   maxSize: 'refuse to make a larger disk than this, and name the largest store paths',
@@ -384,10 +410,15 @@ function sentence(description: string): string {
   return `${description.slice(0, 1).toUpperCase()}${description.slice(1)}.`;
 }
 
+/** What the first boot of a system writes before it grows its root: files in /etc, a log, and the 8 MiB that Nix keeps in
+ *  reserve. @see nix.conf(5), gc-reserved-space */
+const FIRST_BOOT_BYTES = 32 * MIB;
+
 /** Parses a specification. Unknown keys, invalid values and violated rules between options are all reported at once.
  *  @throws {InvalidOptionsError} */
 export function parseImageSpec(input: unknown): ImageSpec {
   const parsed = parseOptions('image specification', imageSpecSchema, input, RULES);
   const { onlyNixStore, label = onlyNixStore ? 'nix-store' : 'nixos', rootGPUID, rootFSUID = rootGPUID } = parsed;
-  return { ...parsed, label, rootFSUID };
+  const { minimize, additionalSpace = minimize ? FIRST_BOOT_BYTES : 512 * MIB } = parsed;
+  return { ...parsed, label, rootFSUID, additionalSpace };
 }

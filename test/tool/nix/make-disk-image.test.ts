@@ -125,6 +125,11 @@ describe('nixpkgs’ callers, with their arguments', () => {
     expect(await made(given, 'image.filename')).toBe(filename);
   });
 
+  test('a minimized root has room for the first boot, or what is given', async () => {
+    expect(await made('{ minimize = true; }')).toMatchObject({ minimize: true, additionalSpace: '32M' });
+    expect(await made('{ minimize = true; additionalSpace = "0M"; }')).toMatchObject({ additionalSpace: '0M' });
+  });
+
   test('each has its row in the documentation', async () => {
     const text = await readFile(packageFile('docs/nix.md'), 'utf8');
     for (const caller of Object.keys(CALLERS)) expect(text).toContain(`| ${caller} |`);
@@ -166,6 +171,13 @@ test.each<[string, string, string, RegExp]>([
   ['a filesystem', '{ fsType = "ext3"; }', '{ }', /fsType: is "ext3"/],
   ['a format', '{ format = "iso"; }', '{ }', /format: is "iso"/],
   ['a size', '{ bootSize = "lots"; }', '{ }', /bootSize: "lots" is not a size/],
+  ['minimize with a size', '{ minimize = true; diskSize = "2G"; }', '{ }', /minimize: contradicts diskSize/],
+  [
+    'minimize of another filesystem',
+    '{ minimize = true; fsType = "xfs"; }',
+    '{ }',
+    /minimize: contradicts fsType "xfs"/,
+  ],
   ['a disk', '{ diskSize = "20 GB"; }', '{ }', /diskSize: "20 GB" is not "auto"/],
   [
     'a boot partition beyond the end of the disk',

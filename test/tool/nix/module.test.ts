@@ -42,8 +42,9 @@ test('the options are make-disk-image’s arguments', async () => {
     image.baseName = "host";
     nixosDiskImage = {
       format = "vpc";
-      diskSize = "20G";
+      sizeMultiple = "1G";
       bootLoaderTimeout = "none";
+      minimize = true;
       contents = [ { source = "/etc/hostname"; target = "/etc/x"; mode = "600"; } ];
     };
   }`;
@@ -51,7 +52,8 @@ test('the options are make-disk-image’s arguments', async () => {
     '{ inherit specification; file = config.system.build.image.filename; inherit (config.image) extension; }';
   expect(await configured(module, select)).toMatchObject({
     specification: {
-      ...{ format: 'vpc', diskSize: '20G', bootLoaderTimeout: 'none', baseName: 'host' },
+      ...{ format: 'vpc', sizeMultiple: '1G', bootLoaderTimeout: 'none', baseName: 'host' },
+      ...{ minimize: true, additionalSpace: '32M' },
       contents: [{ source: '/etc/hostname', target: '/etc/x', mode: '600' }],
     },
     file: 'host.vhd',

@@ -1,8 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { packageFile } from '../../../../harness/cache-directory.ts';
 import { type BuildImageOptions, buildImage } from '../../../../lib/build/build-image.ts';
+import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { measureClosure } from '../../../../lib/steps/measure-closure.ts';
 import { GIB, MIB } from '../../../../lib/units.ts';
@@ -90,4 +91,55 @@ test('nixos-disk-image size: a table, JSON, and what is not in the store', async
   const missing = await size('/nix/store/0123456789abcdfghijklmnpqrsvwxyz-missing');
   expect(missing.exitCode).toBe(2);
   expect(missing.stderr.toString('utf8')).toContain('does not exist in the store');
+});
+
+describe('minimize', () => {
+  test.each([
+    ['legacy', 'tiny-grub-bios', {}],
+    ['legacy+gpt', 'tiny-grub-bios', {}],
+    ['hybrid', 'tiny-grub-hybrid', {}],
+    ['none', 'tiny-grub-bios', { installBootLoader: false, bootLoaderFrom: undefined }],
+    ['efi', 'tiny-systemd-boot', { reproducible: true }],
+  ] as const)('the smallest root in the layout %s', async (partitionTableType, system, more) => {
+    const outDir = await tempDirectory();
+    const spec = options(outDir, {
+      ...{ partitionTableType, toplevel: demo.systems[system] ?? '', bootSize: '140M', additionalSpace: undefined },
+      ...{ minimize: true, ...more },
+    });
+    const { filesystem, image, size, virtualBytes } = await buildImage(spec);
+    const { freeBytes = 0, freeInodes = 0 } = filesystem;
+    // 32 MiB for the first boot; partitions end at whole MiB, or where parted puts the end in a GPT.
+    expect(freeBytes).toBeGreaterThanOrEqual(32 * MIB);
+    expect(freeBytes).toBeLessThan(34 * MIB);
+    expect(freeInodes).toBeGreaterThan(500);
+    expect((await inspectImage({ image, deep: true })).findings).toEqual([]);
+    expect(size?.diskBytes).toBe(virtualBytes);
+  });
+
+  test('additionalSpace is left, and sizeMultiple and maxSize are kept', async () => {
+    const outDir = await tempDirectory();
+    const least = await buildImage(options(outDir, { minimize: true, additionalSpace: 0 }));
+    expect(least.filesystem.freeBytes).toBeLessThan(1.1 * MIB);
+    const more = await buildImage(options(outDir, { minimize: true, additionalSpace: '50M' }));
+    expect(more.filesystem.freeBytes).toBeGreaterThan(50 * MIB);
+    expect(more.filesystem.freeBytes).toBeLessThan(52 * MIB);
+    const sized = await buildImage(options(outDir, { minimize: true, additionalSpace: 0, sizeMultiple: '64M' }));
+    expect(sized.virtualBytes).toBe(Math.ceil(least.virtualBytes / (64 * MIB)) * 64 * MIB);
+    const { virtualBytes } = least;
+    await buildImage(options(outDir, { minimize: true, additionalSpace: 0, maxSize: virtualBytes }));
+    await expect(
+      buildImage(options(outDir, { minimize: true, additionalSpace: 0, maxSize: virtualBytes - 1 })),
+    ).rejects.toThrow(/maxSize: is [\d.]+ MiB, but the disk needs [\d.]+ MiB, 1 bytes more/);
+  });
+
+  test.each([
+    [{ diskSize: '2G' }, /minimize: contradicts diskSize: /],
+    [{ fsType: 'btrfs' }, /minimize: contradicts fsType "btrfs": it is supported only for ext4/],
+    [{ populateRootWith: 'cptofs' }, /minimize: contradicts populateRootWith "cptofs": /],
+    [{ bootLoaderFrom: undefined }, /minimize: contradicts bootLoaderFrom "switch-to-configuration": /],
+  ] as const)('what it contradicts is refused: %j', async (more, message) => {
+    const outDir = await tempDirectory();
+    await expect(buildImage(options(outDir, { minimize: true, ...more }))).rejects.toThrow(message);
+    expect(await readdir(outDir)).toEqual([]);
+  });
 });
