@@ -44,6 +44,7 @@ export async function runCommand(image: string, flags: RunFlags, signal: AbortSi
       image,
       firmware,
       architecture: architectureFor(firmware, inspection),
+      sectorBytes: inspection.sectorBytes,
       memoryMiB: flags.memory,
       diskInterface: flags.diskInterface,
       accelerator: flags.accel,

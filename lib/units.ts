@@ -43,12 +43,12 @@ export function sectorsToBytes(sectors: number): number {
   return sectors * SECTOR_BYTES;
 }
 
-/** Converts bytes to 512-byte sectors.
- *  @throws {RangeError} when `bytes` is not a multiple of 512. */
-export function bytesToSectors(bytes: number): number {
-  if (bytes % SECTOR_BYTES !== 0)
-    throw new RangeError(`${bytes} bytes is not a multiple of ${SECTOR_BYTES}-byte sectors`);
-  return bytes / SECTOR_BYTES;
+/** Converts bytes to sectors, of 512 bytes unless another size is given.
+ *  @throws {RangeError} when `bytes` is not a multiple of the sector size. */
+export function bytesToSectors(bytes: number, sectorBytes: number = SECTOR_BYTES): number {
+  if (bytes % sectorBytes !== 0)
+    throw new RangeError(`${bytes} bytes is not a multiple of ${sectorBytes}-byte sectors`);
+  return bytes / sectorBytes;
 }
 
 /** Formats a size for display: `"1.4 GiB"`, `"512 MiB"`, `"37 B"`. */

@@ -24,6 +24,7 @@
   populateRootWith,
   reproducible,
   rootFSUID,
+  sectorSize,
   sizeMultiple,
   timeoutStyle,
   touchEFIVars,
@@ -77,6 +78,21 @@ let
     ++ check (isSize additionalSpace) "additionalSpace: ${builtins.toJSON additionalSpace} is not a size such as \"512M\""
     ++ check (sizeMultiple == null || isSize sizeMultiple) "sizeMultiple: ${builtins.toJSON sizeMultiple} is not a size such as \"1G\""
     ++ check (maxSize == null || isSize maxSize) "maxSize: ${builtins.toJSON maxSize} is not a size such as \"2G\""
+    ++ oneOf "sectorSize" sectorSize [
+      512
+      4096
+    ]
+    ++ lib.optionals (sectorSize == 4096) (
+      check (partitionTableType == "efi") "sectorSize: 4096 contradicts partitionTableType \"${partitionTableType}\": it is supported only for \"efi\""
+      ++ check (fsType != "f2fs") "sectorSize: 4096 contradicts fsType \"f2fs\""
+      ++ check (builtins.elem format [
+        "raw"
+        "qcow2"
+        "qcow2-compressed"
+        "qcow"
+        "qed"
+      ]) "sectorSize: 4096 contradicts format \"${format}\": its disks have sectors of 512 bytes"
+    )
     ++ lib.optionals minimize (
       check (diskSize == "auto") "minimize: contradicts diskSize: the disk cannot have the smallest and a given size"
       ++ check (fsType == "ext4") "minimize: contradicts fsType \"${fsType}\": it is supported only for ext4"

@@ -53,6 +53,8 @@
   editor ? null,
   consoleMode ? null,
   timeoutStyle ? null,
+  # The disk's sectors, in bytes: 512 or 4096; 4096 only with partitionTableType "efi".
+  sectorSize ? 512,
   # The size of the disk is rounded up to a multiple of the first, such as "1G", and may not exceed the second.
   sizeMultiple ? null,
   maxSize ? null,
@@ -91,6 +93,7 @@ let
       populateRootWith
       reproducible
       rootFSUID
+      sectorSize
       sizeMultiple
       timeoutStyle
       touchEFIVars
@@ -137,6 +140,7 @@ let
       rootFSUID
       rootFSHashSeed
       memSize
+      sectorSize
       sizeMultiple
       maxSize
       minimize

@@ -46,6 +46,14 @@ in
     };
     minimize = flag false "Make the root filesystem as small as its content allows, with `additionalSpace` beyond it. Only for ext4.";
     bootSize = size "256M" "End of the boot partition on the disk.";
+    sectorSize = mkOption {
+      type = types.enum [
+        512
+        4096
+      ];
+      default = 512;
+      description = "Size of the disk's sectors; 4096 only with `partitionTableType = \"efi\"`.";
+    };
     sizeMultiple = nullOr (types.either types.ints.positive types.str) "Multiple to which the size of the disk is rounded up, such as \"1G\"; null: 1M.";
     maxSize = nullOr (types.either types.ints.positive types.str) "Largest size of the disk. A build that needs more fails, and names the largest store paths.";
     format = mkOption {

@@ -8,7 +8,7 @@ import { AbortedError, NoSpaceError, ToolMissingError } from '../../lib/run/erro
 import type { RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
-import { abortSignal, path, timestamp } from '../../lib/spec/fields.ts';
+import { abortSignal, path, sectorSize, timestamp } from '../../lib/spec/fields.ts';
 import { SerialConsole } from '../console/serial-console.ts';
 import { HarnessError, type MachineExit, MachineExitedError, WaitTimeoutError } from '../errors.ts';
 import {
@@ -37,6 +37,8 @@ const BUILDER_MACHINES = ['microvm', 'q35'] as const;
 export interface StartBuilderVmOptions {
   /** A raw disk image; the VM writes to it as /dev/vda. */
   readonly image: string;
+  /** The size of the disk's logical sectors, in bytes; default 512. */
+  readonly sectorBytes?: 512 | 4096 | undefined;
   /** MiB; default 1024. */
   readonly memSizeMiB?: number | undefined;
   /** Default 1. */
@@ -64,6 +66,7 @@ const GUEST_ENVIRONMENT = { PATH: '/bin', HOME: '/', TERM: 'dumb', LC_ALL: 'C' }
 
 const optionsSchema = z.object({
   image: path,
+  sectorBytes: sectorSize.optional(),
   memSizeMiB: z.int().min(64, 'must be at least 64 MiB').default(1024),
   cpus: z.int().min(1, 'must be at least 1').default(1),
   kernel: z.strictObject({ kernel: path, modules: path }).optional(),
@@ -102,7 +105,7 @@ export async function startBuilderVm(input: StartBuilderVmOptions): Promise<Buil
     ...entropyArgs(type),
     ...portArgs(socketPath, PORT, type),
     ...qmpArgs(join(directory.path, 'qmp')),
-    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type),
+    ...diskArgs(imageNode(resolve(options.image), 'raw'), 'virtio', type, { sectorBytes: options.sectorBytes }),
     ...(options.clock === undefined ? [] : clockArgs(options.clock)),
   ];
   const startedAt = performance.now();

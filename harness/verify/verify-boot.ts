@@ -116,8 +116,10 @@ export async function verifyBoot(given: VerifyBootOptions, context: MachineConte
   const tolerance = new Tolerance(ignore);
   const findings = inspection === undefined ? [] : tolerance.findings(findingsFor(inspection, spec.firmware));
   const architecture = spec.architecture ?? architectureFor(spec.firmware, inspection);
-  const sectorBytes = spec.sectorBytes ?? (inspection?.sectorBytes === 4096 ? 4096 : undefined);
-  await using machine = await startMachine({ ...spec, architecture, sectorBytes }, context);
+  await using machine = await startMachine(
+    { ...spec, architecture, sectorBytes: spec.sectorBytes ?? inspection?.sectorBytes },
+    context,
+  );
   const boot = new Boot(machine, inspection, findings, tolerance);
   // The time limit includes the wait for a place.
   const remainingMs = timeoutMs === undefined ? undefined : Math.max(1, timeoutMs - place.waitedMs);

@@ -21,6 +21,8 @@ export interface SystemLocation {
 export interface StartBuilderOptions {
   readonly image: string;
   readonly memSizeMiB: number;
+  /** The size of the disk's logical sectors; default 512. */
+  readonly sectorBytes?: 512 | 4096 | undefined;
   /** The system that is installed. The builder uses its kernel if it has no other. */
   readonly system: SystemLocation;
   /** The builder's clock at start, in seconds since 1970; default: now. */

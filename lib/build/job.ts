@@ -3,7 +3,7 @@ import type { Extent } from '../formats/extent.ts';
 import type { ImageSpec } from '../spec/image-spec.ts';
 import type { DiskSize } from '../steps/compute-disk-size.ts';
 import type { InstalledSystem } from '../steps/install-system.ts';
-import type { PartitionedDisk } from '../steps/partition-disk.ts';
+import type { DiskPartition, PartitionedDisk } from '../steps/partition-disk.ts';
 import type { BuildPlan } from './plan.ts';
 
 /** The data that the phases of one build share. */
@@ -20,7 +20,7 @@ export interface Job {
   readonly system: InstalledSystem;
   readonly disk: PartitionedDisk;
   /** Where the root filesystem is: in the root partition, or after the LUKS header in it. */
-  readonly rootPlace: Extent;
+  readonly rootPlace: Extent & Pick<DiskPartition, 'sectorBytes'>;
   readonly size: DiskSize;
   readonly closure: Closure | undefined;
   readonly attributes: readonly TreeAttribute[];

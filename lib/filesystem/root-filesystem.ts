@@ -33,6 +33,8 @@ export async function requireFilesystemTools(step: string, fsType: RootFilesyste
 export interface NewFilesystem {
   readonly label: string;
   readonly uuid?: string | undefined;
+  /** The sectors of the disk, which a filesystem made in a file cannot ask for. */
+  readonly partition: { readonly sectorBytes: number };
 }
 
 /** Facts that are read back from a filesystem of any type. */

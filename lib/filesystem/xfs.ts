@@ -6,14 +6,16 @@ import { formatUuid } from '../formats/guid.ts';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
+import { SECTOR_BYTES } from '../units.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
 import type { TreeEntry } from './tree.ts';
 
 /** Arguments of mkfs.xfs. @see mkfs.xfs(8) */
-function xfsArgs({ label, uuid }: NewFilesystem, prototype: string | undefined, file: string): string[] {
+function xfsArgs({ label, uuid, partition }: NewFilesystem, prototype: string | undefined, file: string): string[] {
   return [
     ...['mkfs.xfs', '-q', '-f', '-L', label],
     ...(uuid === undefined ? [] : ['-m', `uuid=${uuid}`]),
+    ...(partition.sectorBytes === SECTOR_BYTES ? [] : ['-s', `size=${partition.sectorBytes}`]),
     ...(prototype === undefined ? [] : ['-p', prototype]),
     file,
   ];

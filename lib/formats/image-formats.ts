@@ -51,6 +51,10 @@ export function detectDiskFormat(head: Buffer, tail: Buffer): DiskFormat {
  *  them in several places. */
 export const FORMATS_WITH_RANDOM_IDENTIFIERS: readonly ImageFormat[] = ['vhdx'];
 
+/** Formats whose disks have the sectors that the virtual machine is configured with. With the others, the program that they
+ *  are for expects sectors of 512 bytes. */
+export const FORMATS_OF_ANY_SECTORS: readonly ImageFormat[] = ['raw', 'qcow2', 'qcow2-compressed', 'qcow', 'qed'];
+
 /** make-disk-image's file name extensions. For any other format, it is the format's name. */
 const EXTENSIONS: Readonly<Partial<Record<ImageFormat, string>>> = {
   raw: 'img',

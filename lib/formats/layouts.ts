@@ -1,4 +1,5 @@
-import { MIB, roundUp } from '../units.ts';
+import { MIB, roundDown, roundUp } from '../units.ts';
+import type { Extent } from './extent.ts';
 
 /** The seven partition layouts of make-disk-image. Partition numbers are defined only here.
  *  @see parted(8), and nixos/lib/make-disk-image.nix in nixpkgs for the layouts. */
@@ -160,6 +161,13 @@ const LAYOUTS = {
 
 export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = LAYOUTS;
 
+/** Whether a layout boots from sectors of 4096 bytes. BIOS firmware reads only sectors of 512 bytes, and systemd-boot does not
+ *  find an XBOOTLDR partition on such a disk. @see systemd issue 32535 */
+export function supportsLargeSectors(type: PartitionTableType): boolean {
+  const { efi, bios, partitions } = PARTITION_LAYOUTS[type];
+  return efi && !bios && partitions.every(({ role }) => role !== 'xbootldr');
+}
+
 /** The roles of a layout's partitions. */
 export type RoleIn<T extends PartitionTableType> = (typeof LAYOUTS)[T]['partitions'][number]['role'];
 
@@ -178,6 +186,20 @@ export function deterministicVolumeId(number: number): string {
 /** Finds the partition with a role; `undefined` where the layout has none. */
 export function findPartition(type: PartitionTableType, role: PartitionRole): PartitionPlan | undefined {
   return PARTITION_LAYOUTS[type].partitions.find((partition) => partition.role === role);
+}
+
+/** The places of a layout's partitions, in bytes, for layouts whose positions are in MiB. The last one ends at the last MiB
+ *  before the GPT's second copy. */
+export function partitionPlaces(type: PartitionTableType, bootSizeBytes: number, diskBytes: number): Extent[] {
+  const at = (position: Position): number => {
+    if (position === 'bootSize') return roundUp(bootSizeBytes, MIB);
+    if (position === '100%') return roundDown(diskBytes - 1, MIB);
+    return Number.parseInt(position, 10) * MIB;
+  };
+  return PARTITION_LAYOUTS[type].partitions.map(({ start, end }) => ({
+    offsetBytes: at(start),
+    sizeBytes: at(end) - at(start),
+  }));
 }
 
 /** The parted commands for a layout, as arguments after `parted --script -- IMAGE`. `bootSizeBytes` is rounded up to a

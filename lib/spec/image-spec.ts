@@ -1,11 +1,10 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
-import { FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS } from '../formats/image-formats.ts';
+import { FORMATS_OF_ANY_SECTORS, FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
-import { bootSizeRule } from './boot-size-rule.ts';
 import { encryptSpec } from './encrypt-spec.ts';
 import {
   CONSOLE_MODES,
@@ -17,8 +16,10 @@ import {
   menuTimeout,
   partitionTableType,
   path,
+  sectorSize,
   TIMEOUT_STYLES,
 } from './fields.ts';
+import { bootSizeRule, sectorSizeRule } from './layout-rules.ts';
 import { secureBootSpec } from './secure-boot-spec.ts';
 
 /** How the boot loader is installed: by the system's own program in a VM, or by this project from the system's
@@ -42,6 +43,7 @@ export const imageSpecSchema = z.object({
   additionalSpace: iecSize.optional(),
   minimize: z.boolean().default(false),
   bootSize: iecSize.default(256 * MIB),
+  sectorSize: sectorSize.default(512),
   sizeMultiple: iecSize
     .refine((bytes) => bytes > 0 && bytes % MIB === 0, { error: 'must be a multiple of 1M' })
     .default(MIB),
@@ -107,6 +109,15 @@ export function isBelow(target: string, mountPoint: string | undefined): boolean
 
 const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
   bootSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
+  sectorSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
+  ({ sectorSize: bytes, fsType }) =>
+    bytes === 4096 && fsType === 'f2fs'
+      ? [{ path: 'sectorSize', message: '4096 contradicts fsType "f2fs": it is supported for ext4, btrfs and xfs' }]
+      : [],
+  ({ sectorSize: bytes, format }) =>
+    bytes === 4096 && format !== undefined && !FORMATS_OF_ANY_SECTORS.includes(format)
+      ? [{ path: 'sectorSize', message: `4096 contradicts format "${format}": its disks have sectors of 512 bytes` }]
+      : [],
   ({ fsType, label }) =>
     fsType === undefined || label === undefined || Buffer.byteLength(label) <= LABEL_BYTES[fsType]
       ? []
@@ -311,7 +322,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
             ),
           ]
         : []),
-      ...(spec.fsType === 'xfs' && encrypt.sectorSize === 4096
+      ...(spec.fsType === 'xfs' && spec.sectorSize !== 4096 && encrypt.sectorSize === 4096
         ? [{ path: 'encrypt.sectorSize', message: '4096 contradicts fsType "xfs", whose sectors have 512 bytes' }]
         : []),
       ...(encrypt.keyDerivation?.type === 'pbkdf2'
@@ -342,6 +353,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   additionalSpace: 'free space with diskSize "auto": an IEC size or bytes; default 512M, or 32M with minimize',
   minimize: 'make the root filesystem as small as its content allows, with additionalSpace beyond it',
   bootSize: 'end of the boot partition on the disk: an IEC size or bytes; default 256M',
+  sectorSize:
+    "size of the disk's sectors: 512, or 4096 for a machine whose disks have such sectors (only with partitionTableType efi); default 512",
   sizeMultiple: 'round the size of the disk up to a multiple of this, such as "1G" for a cloud; default 1M',
   maxSize: 'refuse to make a larger disk than this, and name the largest store paths',
   contents: 'files of the host to copy into the image: source (* is a wildcard), target, mode, user and group',

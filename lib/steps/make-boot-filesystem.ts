@@ -3,16 +3,16 @@ import { z } from 'zod';
 import { FAT_EPOCH, type FatFacts, fatBits, readFat } from '../filesystem/fat.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
-import { fatLabel, partitionExtent, path, timestamp, volumeId } from '../spec/fields.ts';
-import { bytesToSectors, KIB } from '../units.ts';
+import { fatLabel, partitionExtent, path, sectorSize, timestamp, volumeId } from '../spec/fields.ts';
+import { bytesToSectors, KIB, SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'makeBootFilesystem';
 
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** The ESP, the XBOOTLDR partition or legacy+boot's /boot, as partitionDisk returns it. Bytes. */
-  partition: partitionExtent,
+  /** The ESP, the XBOOTLDR partition or legacy+boot's /boot, as partitionDisk returns it, with the size of the disk's sectors. Bytes. */
+  partition: partitionExtent.extend({ sectorBytes: sectorSize.default(SECTOR_BYTES) }),
   /** At most 11 bytes; default "ESP". make-disk-image labels the XBOOTLDR partition and legacy+boot's "BOOT". */
   label: fatLabel.default('ESP'),
   /** 8 hexadecimal digits; default: derived from the current time. */
@@ -26,13 +26,15 @@ export interface MakeBootFilesystemOptions extends z.input<typeof schema> {}
 /** Arguments of mkfs.vfat: the offset in sectors, the size in KiB. */
 export function makeBootFilesystemArgs(options: MakeBootFilesystemOptions): string[] {
   const { image, partition, label = 'ESP', volumeId: id, timestamp: time } = options;
+  const { sectorBytes = SECTOR_BYTES, offsetBytes, sizeBytes } = partition;
   return [
     'mkfs.vfat',
-    ...['-F', `${fatBits(partition.sizeBytes)}`, '--offset', `${bytesToSectors(partition.offsetBytes)}`],
+    ...(sectorBytes === SECTOR_BYTES ? [] : ['-S', `${sectorBytes}`]),
+    ...['-F', `${fatBits(sizeBytes)}`, '--offset', `${bytesToSectors(offsetBytes, sectorBytes)}`],
     // --invariant replaces everything that depends on the time, including the volume ID unless it is given.
     ...(time === undefined ? [] : ['--invariant']),
     ...(id === undefined ? [] : ['-i', id]),
-    ...['-n', label, `./${basename(image)}`, `${Math.floor(partition.sizeBytes / KIB)}`],
+    ...['-n', label, `./${basename(image)}`, `${Math.floor(sizeBytes / KIB)}`],
   ];
 }
 

@@ -30,6 +30,7 @@ import {
   guid,
   partitionExtent,
   path,
+  sectorSize,
   timestamp,
   treeAttributes,
   treeEntries,
@@ -45,8 +46,8 @@ const inodes = z.int().positive().max(0xffff_ffff);
 const schema = z.object({
   /** A raw disk image. */
   image: path,
-  /** The partition for the filesystem, as partitionDisk returns it. Bytes. */
-  partition: partitionExtent,
+  /** The partition for the filesystem, as partitionDisk returns it, with the size of the disk's sectors. Bytes. */
+  partition: partitionExtent.extend({ sectorBytes: sectorSize.default(SECTOR_BYTES) }),
   /** Default "ext4". */
   fsType: z.enum(ROOT_FILESYSTEMS).default('ext4'),
   /** Printable ASCII, at most 16 bytes for ext4 and 12 for xfs; default "nixos". */
@@ -139,6 +140,10 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
   name: STEP,
   options: schema,
   rules: [
+    ({ fsType, partition }) =>
+      fsType === 'f2fs' && partition?.sectorBytes === 4096
+        ? [{ path: 'fsType', message: '"f2fs" is not supported on a disk with sectors of 4096 bytes' }]
+        : [],
     ({ size, inodeCount }) =>
       size !== undefined && inodeCount !== undefined
         ? [{ path: 'inodeCount', message: 'contradicts size, which contains an inodeCount as well' }]

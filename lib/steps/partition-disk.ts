@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { z } from 'zod';
@@ -10,17 +11,20 @@ import {
   type PartitionRole,
   type PartitionTableType,
   partedScript,
+  partitionPlaces,
   type RoleIn,
 } from '../formats/layouts.ts';
-import { type Gpt, readGpt } from '../formats/partition-table/gpt.ts';
+import { encodeGpt, type Gpt, readGpt } from '../formats/partition-table/gpt.ts';
 import { type Mbr, readMbr } from '../formats/partition-table/mbr.ts';
+import { gptTypeGuid } from '../formats/partition-table/types.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { readAt } from '../host-files/read-at.ts';
+import { writeAt } from '../host-files/write-at.ts';
 import { defineStep, type StepFacts } from '../run/define-step.ts';
-import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
+import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import type { StepContext } from '../run/step.ts';
-import { bootSizeRule } from '../spec/boot-size-rule.ts';
-import { guid, iecSize, partitionTableType, path } from '../spec/fields.ts';
+import { guid, iecSize, partitionTableType, path, sectorSize } from '../spec/fields.ts';
+import { bootSizeRule, sectorSizeRule } from '../spec/layout-rules.ts';
 import { MIB, roundUp, SECTOR_BYTES, sectorsToBytes } from '../units.ts';
 
 const STEP = 'partitionDisk';
@@ -38,6 +42,9 @@ const schema = z.object({
   deterministic: z.boolean().default(true),
   /** The root partition's GUID if `deterministic` is true; default: that of nixpkgs. */
   rootGPUID: guid.default(DETERMINISTIC_ROOT_GUID),
+  /** The size of the disk's logical sectors: 512 or 4096; default 512. 4096 is supported only for the layout
+   *  "efi". */
+  sectorSize: sectorSize.default(512),
 });
 
 export type PartitionDiskOptions<T extends PartitionTableType = PartitionTableType> = Omit<
@@ -52,6 +59,8 @@ export type PartitionDiskOptions<T extends PartitionTableType = PartitionTableTy
 export interface DiskPartition extends Extent {
   readonly number: number;
   readonly role: PartitionRole;
+  /** The size of a sector: 512 or 4096. */
+  readonly sectorBytes: 512 | 4096;
   readonly startSectors: number;
   readonly sizeSectors: number;
   /** GPT: the partition's GUID in lower case. msdos: the disk identifier and the number, like the kernel's PARTUUID. */
@@ -109,15 +118,44 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
   ];
 }
 
+/** The type of each partition of a GPT, as parted chooses it by filesystem and flag. */
+const TYPE_NAMES: Readonly<Record<PartitionRole, string>> = {
+  root: 'linux-generic',
+  esp: 'esp',
+  xbootldr: 'xbootldr',
+  boot: 'linux-generic',
+  'bios-grub': 'bios-boot',
+};
+
+/** Writes a layout on sectors of 4096 bytes. parted and sfdisk read the size of the sectors from a device; in a file, they
+ *  take 512. */
+async function writeLargeSectors(parsed: z.output<typeof schema>, diskBytes: number): Promise<void> {
+  const { image, partitionTableType: type, bootSize, deterministic, rootGPUID, sectorSize: sectorBytes } = parsed;
+  const places = partitionPlaces(type, bootSize, diskBytes);
+  const partitions = PARTITION_LAYOUTS[type].partitions.map((plan, index) => {
+    const { offsetBytes = 0, sizeBytes = 0 } = places[index] ?? {};
+    return {
+      ...{ number: plan.number, type: gptTypeGuid(TYPE_NAMES[plan.role]), name: plan.name },
+      guid: deterministic ? planGuid(plan, rootGPUID) : randomUUID(),
+      firstSector: offsetBytes / sectorBytes,
+      lastSector: (offsetBytes + sizeBytes) / sectorBytes - 1,
+    };
+  });
+  const diskId = deterministic ? DETERMINISTIC_DISK_GUID : randomUUID();
+  await using disk = await open(image, 'r+');
+  for (const { offsetBytes, bytes } of encodeGpt(diskBytes, sectorBytes, diskId, partitions))
+    await writeAt(disk, offsetBytes, bytes);
+}
+
 /** Writes one of make-disk-image's seven layouts to a raw image, and reads it back.
  *  @returns every partition in sectors and bytes, as read back.
  *  @throws {ImageTooSmallError} when the disk is too small for the layout.
  *  @throws {UnexpectedStateError} when the partition table that is read back differs from the requested one.
- *  @see parted(8), sfdisk(8). Runs: parted, sfdisk. */
+ *  @see parted(8), sfdisk(8); UEFI specification 5.3 for sectors of 4096 bytes. Runs: parted, sfdisk. */
 export const partitionDisk = defineStep({
   name: STEP,
   options: schema,
-  rules: [bootSizeRule],
+  rules: [bootSizeRule, sectorSizeRule],
   runs: ['parted', 'sfdisk'],
   where: 'host',
   async prepare({ image }) {
@@ -137,6 +175,16 @@ export const partitionDisk = defineStep({
         { neededBytes: least, availableBytes: size },
         { hint: 'set a larger diskSize or a smaller bootSize' },
       );
+    if (parsed.sectorSize !== SECTOR_BYTES) {
+      if (size % parsed.sectorSize !== 0)
+        throw new InvalidOptionsError(STEP, [
+          { path: 'image', message: `has ${size} bytes, which is not a multiple of sectorSize ${parsed.sectorSize}` },
+        ]);
+      await writeLargeSectors(parsed, size);
+      const written = await readPartitions(parsed.image, type, parsed.sectorSize);
+      if (parsed.deterministic) checkIdentifiers(written, type, parsed.rootGPUID);
+      return written;
+    }
     // A relative name with "./": parted and sfdisk do not support "--" before a name with a leading dash.
     const cwd = dirname(parsed.image);
     const name = `./${basename(parsed.image)}`;
@@ -146,7 +194,7 @@ export const partitionDisk = defineStep({
     });
     if (parsed.deterministic)
       for (const argv of fixIdentifiersArgs(name, type, parsed.rootGPUID)) await step.run(argv, { cwd });
-    const disk = await readPartitions(parsed.image, type);
+    const disk = await readPartitions(parsed.image, type, SECTOR_BYTES);
     if (parsed.deterministic) checkIdentifiers(disk, type, parsed.rootGPUID);
     return disk;
   },
@@ -164,9 +212,13 @@ function planGuid(partition: PartitionPlan, rootGPUID: string): string {
   return partition.guid ?? rootGPUID;
 }
 
-async function readPartitions(image: string, type: PartitionTableType): Promise<PartitionedDisk> {
+async function readPartitions(
+  image: string,
+  type: PartitionTableType,
+  sectorBytes: 512 | 4096,
+): Promise<PartitionedDisk> {
   const layout = PARTITION_LAYOUTS[type];
-  const found = await readTable(image, layout.table);
+  const found = await readTable(image, layout.table, sectorBytes);
   const unexpected = (what: string): UnexpectedStateError =>
     new UnexpectedStateError(STEP, `the partition table of ${image} differs from what was written`, {
       expected: `${layout.table} with ${layout.partitions.length} partitions`,
@@ -178,17 +230,22 @@ async function readPartitions(image: string, type: PartitionTableType): Promise<
     const partition = found.partitions.find((one) => one.number === number);
     if (partition === undefined) throw unexpected(`no partition ${number}`);
     const { startSectors, sizeSectors, offsetBytes, sizeBytes, partitionUuid } = partition;
-    return { number, role, startSectors, sizeSectors, offsetBytes, sizeBytes, partitionUuid, mountPoint, label };
+    const place = { sectorBytes, startSectors, sizeSectors, offsetBytes, sizeBytes };
+    return { number, role, ...place, partitionUuid, mountPoint, label };
   });
   return namedPartitions(layout.table, found.diskId, partitions);
 }
 
 /** Reads the partition table. @returns a description of the problem when it is invalid, phrased to follow "a table
  *  that". */
-async function readTable(image: string, table: 'gpt' | 'msdos' | 'none'): Promise<Gpt | Mbr | string> {
+async function readTable(
+  image: string,
+  table: 'gpt' | 'msdos' | 'none',
+  sectorBytes: number,
+): Promise<Gpt | Mbr | string> {
   await using disk = await open(image, 'r');
   const read: ReadBytes = (offsetBytes, bytes) => readAt(disk, offsetBytes, bytes);
-  if (table === 'gpt') return await readGpt(read, 1, SECTOR_BYTES);
+  if (table === 'gpt') return await readGpt(read, 1, sectorBytes);
   return (await readMbr(read, await read(0, SECTOR_BYTES))) ?? 'is not an MBR';
 }
 
@@ -215,6 +272,7 @@ function wholeDisk(sizeBytes: number): PartitionedDisk {
   const root: WholeDisk = {
     number: undefined,
     role: 'root',
+    sectorBytes: SECTOR_BYTES,
     startSectors: 0,
     sizeSectors: Math.floor(sizeBytes / sectorsToBytes(1)),
     offsetBytes: 0,

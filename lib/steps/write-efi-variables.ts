@@ -5,7 +5,7 @@ import { requireFile, requireReplaceable } from '../host-files/given-paths.ts';
 import { readVariableStore, writeVariableStore } from '../host-files/variable-store.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { UnexpectedStateError } from '../run/errors.ts';
-import { guid, path } from '../spec/fields.ts';
+import { guid, path, sectorSize } from '../spec/fields.ts';
 import { SECTOR_BYTES } from '../units.ts';
 
 const STEP = 'writeEfiVariables';
@@ -27,6 +27,8 @@ const schema = z.object({
           offsetBytes: z.int().min(0),
           sizeBytes: z.int().positive(),
           partitionUuid: guid,
+          /** The size of the disk's sectors, which the entry counts; default 512. */
+          sectorBytes: sectorSize.default(SECTOR_BYTES),
         }),
       }),
     )
@@ -79,8 +81,8 @@ function loadOption({ label, loader, partition }: z.output<typeof schema>['bootE
   drive.writeUInt8(1, 1);
   drive.writeUInt16LE(drive.length, 2);
   drive.writeUInt32LE(partition.number, 4);
-  drive.writeBigUInt64LE(BigInt(partition.offsetBytes / SECTOR_BYTES), 8);
-  drive.writeBigUInt64LE(BigInt(partition.sizeBytes / SECTOR_BYTES), 16);
+  drive.writeBigUInt64LE(BigInt(partition.offsetBytes / partition.sectorBytes), 8);
+  drive.writeBigUInt64LE(BigInt(partition.sizeBytes / partition.sectorBytes), 16);
   efiGuidBytes(partition.partitionUuid).copy(drive, 24);
   // Partition format: GPT; signature type: GUID.
   drive.writeUInt8(2, 40);

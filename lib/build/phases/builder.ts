@@ -26,7 +26,10 @@ export async function finishInBuilder(
   // Files that are written there may contain the date. FAT cannot store one before 1980.
   const clock = timestamp === undefined ? undefined : Math.max(timestamp, FAT_EPOCH);
   await using builder = await runStep('startBuilder', context, undefined, () =>
-    startBuilder({ image, memSizeMiB: spec.memSize, system: location, clock, signal: context.signal }),
+    startBuilder({
+      ...{ image, memSizeMiB: spec.memSize, system: location, clock, signal: context.signal },
+      sectorBytes: spec.sectorSize,
+    }),
   );
   const inside: StepContext = { ...context, executor: builder };
   const root = '/mnt';

@@ -18,11 +18,13 @@ export type JobWithoutDisk = Omit<Job, 'disk' | 'rootPlace' | 'size'>;
  *  exists is replaced. */
 export async function makeDisk(known: JobWithoutDisk, size: DiskSize, context: StepContext): Promise<Job> {
   const { spec, plan, raw } = known;
-  const { partitionTableType, bootSize, deterministic, rootGPUID } = spec;
+  const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize } = spec;
   await rm(raw, { force: true });
   await createDisk({ image: raw, sizeBytes: diskBytesOf(spec, size) }, context);
-  const disk = await partitionDisk({ image: raw, partitionTableType, bootSize, deterministic, rootGPUID }, context);
-  const rootPlace = plan.encryption === undefined ? disk.root : luksPayload(disk.root);
+  const layout = { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize };
+  const disk = await partitionDisk({ image: raw, ...layout }, context);
+  const { sectorBytes } = disk.root;
+  const rootPlace = plan.encryption === undefined ? disk.root : { ...luksPayload(disk.root), sectorBytes };
   const job: Job = { ...known, disk, rootPlace, size };
   if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
   await installBootLoader(job, context);

@@ -22,9 +22,9 @@ export async function layOutAgain(
   work: string,
   context: StepContext,
 ): Promise<MadeFilesystem> {
-  const { partitionTableType, bootSize, deterministic, rootGPUID, label } = spec;
+  const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize, label } = spec;
   await createDisk({ image, sizeBytes: (await stat(raw)).size }, context);
-  await partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID }, context);
+  await partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID, sectorSize }, context);
   await copyBootCode({ from: raw, to: image, disk }, context);
   for (const partition of disk.partitions) {
     if (partition.label === undefined) continue;

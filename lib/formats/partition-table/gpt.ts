@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { boundedBytes } from '../bounded.ts';
 import type { ReadBytes } from '../extent.ts';
-import { formatEfiGuid } from '../guid.ts';
+import { efiGuidBytes, formatEfiGuid } from '../guid.ts';
 import { type FoundPartition, foundPartition } from './partition.ts';
 import { gptTypeName, purposeOf } from './types.ts';
 
@@ -53,4 +53,84 @@ export async function readGpt(read: ReadBytes, sector: number, sectorBytes: numb
     usable: { first: boundedBytes(header.readBigUInt64LE(40), 1), last: boundedBytes(header.readBigUInt64LE(48), 1) },
     partitions,
   };
+}
+
+/** A partition to write. Sectors are those of the table; the last one belongs to the partition. */
+export interface NewPartition {
+  readonly number: number;
+  readonly type: string;
+  readonly guid: string;
+  readonly name: string;
+  readonly firstSector: number;
+  readonly lastSector: number;
+}
+
+/** Bytes with their place on the disk. */
+export interface PlacedBytes {
+  readonly offsetBytes: number;
+  readonly bytes: Buffer;
+}
+
+const ENTRIES = 128;
+const ENTRY_BYTES = 128;
+const HEADER_BYTES = 92;
+
+/** The sectors that a GPT leaves for partitions: the headers and entries are before and after them. */
+export function usableSectors(
+  diskBytes: number,
+  sectorBytes: number,
+): { readonly first: number; readonly last: number } {
+  const entrySectors = (ENTRIES * ENTRY_BYTES) / sectorBytes;
+  return { first: 2 + entrySectors, last: Math.floor(diskBytes / sectorBytes) - 2 - entrySectors };
+}
+
+/** Encodes a GPT, both copies, with the protective MBR.
+ *  @see UEFI specification 5.2.3 (protective MBR), 5.3.2 (header), 5.3.3 (entries) */
+export function encodeGpt(
+  diskBytes: number,
+  sectorBytes: number,
+  diskId: string,
+  partitions: readonly NewPartition[],
+): PlacedBytes[] {
+  const lastSector = Math.floor(diskBytes / sectorBytes) - 1;
+  const usable = usableSectors(diskBytes, sectorBytes);
+  const entries = Buffer.alloc(ENTRIES * ENTRY_BYTES);
+  for (const { number, type, guid, name, firstSector, lastSector: last } of partitions) {
+    const entry = entries.subarray((number - 1) * ENTRY_BYTES, number * ENTRY_BYTES);
+    efiGuidBytes(type).copy(entry, 0);
+    efiGuidBytes(guid).copy(entry, 16);
+    entry.writeBigUInt64LE(BigInt(firstSector), 32);
+    entry.writeBigUInt64LE(BigInt(last), 40);
+    entry.write(name, 56, 72, 'utf16le');
+  }
+  const header = (own: number, other: number, entriesAt: number): Buffer => {
+    const sector = Buffer.alloc(sectorBytes);
+    sector.write('EFI PART', 0, 'latin1');
+    sector.writeUInt32LE(0x0001_0000, 8);
+    sector.writeUInt32LE(HEADER_BYTES, 12);
+    sector.writeBigUInt64LE(BigInt(own), 24);
+    sector.writeBigUInt64LE(BigInt(other), 32);
+    sector.writeBigUInt64LE(BigInt(usable.first), 40);
+    sector.writeBigUInt64LE(BigInt(usable.last), 48);
+    efiGuidBytes(diskId).copy(sector, 56);
+    sector.writeBigUInt64LE(BigInt(entriesAt), 72);
+    sector.writeUInt32LE(ENTRIES, 80);
+    sector.writeUInt32LE(ENTRY_BYTES, 84);
+    sector.writeUInt32LE(crc32(entries), 88);
+    sector.writeUInt32LE(crc32(sector.subarray(0, HEADER_BYTES)), 16);
+    return sector;
+  };
+  const protective = Buffer.alloc(sectorBytes);
+  // From sector 1 to the end, with the CHS addresses that the specification names.
+  protective.set([0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff], 446);
+  protective.writeUInt32LE(1, 454);
+  protective.writeUInt32LE(Math.min(lastSector, 0xffff_ffff), 458);
+  protective.writeUInt16LE(0xaa55, 510);
+  return [
+    { offsetBytes: 0, bytes: Buffer.concat([protective, header(1, lastSector, 2), entries]) },
+    {
+      offsetBytes: (usable.last + 1) * sectorBytes,
+      bytes: Buffer.concat([entries, header(lastSector, 1, usable.last + 1)]),
+    },
+  ];
 }

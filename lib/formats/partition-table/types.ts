@@ -186,6 +186,13 @@ const MBR_TYPE_NAMES: Readonly<Record<number, string>> = {
   253: 'linux-raid',
 };
 
+/** The GUID of a type, by its name. */
+export function gptTypeGuid(typeName: string): string {
+  const found = Object.entries(GPT_TYPE_NAMES).find(([, name]) => name === typeName);
+  if (found === undefined) throw new RangeError(typeName);
+  return found[0];
+}
+
 export function gptTypeName(type: string): string | undefined {
   return GPT_TYPE_NAMES[type];
 }

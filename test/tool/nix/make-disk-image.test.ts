@@ -171,6 +171,19 @@ test.each<[string, string, string, RegExp]>([
   ['a filesystem', '{ fsType = "ext3"; }', '{ }', /fsType: is "ext3"/],
   ['a format', '{ format = "iso"; }', '{ }', /format: is "iso"/],
   ['a size', '{ bootSize = "lots"; }', '{ }', /bootSize: "lots" is not a size/],
+  ['sectors of another size', '{ sectorSize = 1024; }', '{ }', /sectorSize: is 1024; must be one of 512, 4096/],
+  [
+    'large sectors for a BIOS',
+    '{ sectorSize = 4096; partitionTableType = "hybrid"; }',
+    '{ }',
+    /sectorSize: 4096 contradicts/,
+  ],
+  [
+    'large sectors in a VHD',
+    '{ sectorSize = 4096; partitionTableType = "efi"; format = "vpc"; }',
+    '{ }',
+    /sectorSize: 4096 contradicts format "vpc"/,
+  ],
   ['minimize with a size', '{ minimize = true; diskSize = "2G"; }', '{ }', /minimize: contradicts diskSize/],
   [
     'minimize of another filesystem',

@@ -68,6 +68,19 @@ test('with two pipes, input is typed and the guest’s output is printed', async
   expect(printed.err).not.toContain('Ctrl-]');
 });
 
+test('a disk with sectors of 4096 bytes', async () => {
+  const large = await demoImage('tiny-systemd-boot', {
+    ...{ partitionTableType: 'efi', bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0, sectorSize: 4096 },
+  });
+  const { child, printed, until, exitCode } = start([...CLI, 'run', large.image]);
+  await until(/login: $/);
+  child.stdin.write('root\n');
+  await until(/~ # /);
+  child.stdin.end('cat /sys/class/block/vda/queue/logical_block_size; poweroff -f\n');
+  expect(await exitCode(), printed.err).toBe(0);
+  expect(printed.out).toMatch(/^4096\r?$/m);
+});
+
 test('it ends without an EPIPE message if its reader closes the pipe', async () => {
   const pipeline = 'set -o pipefail; "$@" < /dev/null | head -c 50 > /dev/null';
   const { exitCode, stderr } = await localExecutor.run(['bash', '-c', pipeline, 'bash', ...run()]);

@@ -117,6 +117,18 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { closureInfo: '/x', additionalPaths: ['/y'] },
     /closureInfo: contradicts additionalPaths/,
   ],
+  ['sectors of 1024 bytes', { sectorSize: 1024 }, /sectorSize: /],
+  ['large sectors for a BIOS', { sectorSize: 4096 }, /sectorSize: 4096 contradicts partitionTableType "legacy"/],
+  [
+    'large sectors in a format of small ones',
+    { sectorSize: 4096, partitionTableType: 'efi', format: 'vhdx' },
+    /sectorSize: 4096 contradicts format "vhdx"/,
+  ],
+  [
+    'large sectors with f2fs',
+    { sectorSize: 4096, partitionTableType: 'efi', fsType: 'f2fs' },
+    /sectorSize: 4096 contradicts fsType "f2fs"/,
+  ],
   ['a disk size in words', { diskSize: 'big' }, /diskSize: must be "auto", a number of MiB, or an IEC size/],
 ])('refuses %s', (_, options, message) => {
   expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
