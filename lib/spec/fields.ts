@@ -51,7 +51,7 @@ export const abortSignal = z.custom<AbortSignal>(
 export const absolutePath = path.refine((text) => text.startsWith('/'), 'must be an absolute path');
 
 /** The size of a disk's logical sectors, in bytes. */
-export const sectorSize = z.literal([512, 4096]);
+export const sectorSize = z.literal([512, 4096], { error: 'must be 512 or 4096' });
 
 /** A GUID in its usual form. Partitioning tools accept malformed GUIDs silently, and write something else. */
 export const guid = z
