@@ -76,10 +76,7 @@ const ENTRY_BYTES = 128;
 const HEADER_BYTES = 92;
 
 /** The sectors that a GPT leaves for partitions: the headers and entries are before and after them. */
-export function usableSectors(
-  diskBytes: number,
-  sectorBytes: number,
-): { readonly first: number; readonly last: number } {
+function usableSectors(diskBytes: number, sectorBytes: number): { readonly first: number; readonly last: number } {
   const entrySectors = (ENTRIES * ENTRY_BYTES) / sectorBytes;
   return { first: 2 + entrySectors, last: Math.floor(diskBytes / sectorBytes) - 2 - entrySectors };
 }
