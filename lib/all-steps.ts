@@ -29,6 +29,7 @@ import { prepareKeyEnrollment } from './steps/prepare-key-enrollment.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
 import { removeRandomSeed } from './steps/remove-random-seed.ts';
 import { resolveOwners } from './steps/resolve-owners.ts';
+import { shrinkImage } from './steps/shrink-image.ts';
 import { signBootFiles } from './steps/sign-boot-files.ts';
 import { signEfiProgram } from './steps/sign-efi-program.ts';
 import { stageContents } from './steps/stage-contents.ts';
@@ -70,6 +71,7 @@ export const STEPS: readonly StepFacts[] = [
   removeMachineId,
   removeRandomSeed,
   resolveOwners,
+  shrinkImage,
   signBootFiles,
   signEfiProgram,
   stageContents,

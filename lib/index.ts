@@ -112,6 +112,7 @@ export { type PrepareKeyEnrollmentOptions, prepareKeyEnrollment } from './steps/
 export { type RemoveMachineIdOptions, removeMachineId } from './steps/remove-machine-id.ts';
 export { type RemoveRandomSeedOptions, removeRandomSeed } from './steps/remove-random-seed.ts';
 export { type ResolvedOwner, type ResolveOwnersOptions, resolveOwners } from './steps/resolve-owners.ts';
+export { type ShrinkImageOptions, type ShrunkImage, shrinkImage } from './steps/shrink-image.ts';
 export { type SignBootFilesOptions, type SignedBootFiles, signBootFiles } from './steps/sign-boot-files.ts';
 export { type SignEfiProgramOptions, type SignedEfiProgram, signEfiProgram } from './steps/sign-efi-program.ts';
 export { type StageContentsOptions, type StagedContents, stageContents } from './steps/stage-contents.ts';

@@ -64,6 +64,7 @@ export const TOOLS: readonly Tool[] = [
   tool('cryptsetup', 'cryptsetup-bin', 'cryptsetup', { optional: true }),
   tool('openssl', 'openssl', 'openssl', { optional: true, version: 'version' }),
   tool('tune2fs', 'e2fsprogs', 'e2fsprogs', { version: '-h' }),
+  tool('resize2fs', 'e2fsprogs', 'e2fsprogs', { version: '-h' }),
   tool('e2fsck', 'e2fsprogs', 'e2fsprogs', { version: '-V' }),
   tool('mkfs.vfat', 'dosfstools', 'dosfstools', { version: '--help' }),
   tool('flock', 'util-linux', 'util-linux', {

@@ -250,7 +250,7 @@ async function makeInFile(
   const { size } = await handle.stat();
   if (size > partition.sizeBytes)
     throw await noSpace(step, tree ?? [], parsed, new Error(`mkfs.${fsType} made a filesystem of ${size} bytes`));
-  await spliceSparse(step, file, { image, offsetBytes: partition.offsetBytes });
+  await spliceSparse(step, { file }, { image, offsetBytes: partition.offsetBytes });
   const read = { btrfs: readBtrfs, xfs: readXfs, f2fs: readF2fs, ext4: undefined }[fsType];
   if (read === undefined) throw new RangeError(fsType);
   const facts = await read(STEP, image, partition.offsetBytes);

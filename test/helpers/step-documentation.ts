@@ -24,7 +24,7 @@ const GROUPS: readonly Group[] = [
     steps: [
       ...['computeDiskSize', 'createDisk', 'partitionDisk', 'makeFilesystem', 'makeBootFilesystem'],
       ...['fillBootFilesystem', 'copyToFilesystem', 'extractFilesystem', 'copyBootCode', 'tuneFilesystem'],
-      ...['writeEfiVariables', 'convertImage'],
+      ...['writeEfiVariables', 'convertImage', 'shrinkImage'],
     ],
   },
   {

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import { boundedBytes } from '../bounded.ts';
 import type { ReadBytes } from '../extent.ts';
 import { efiGuidBytes, formatEfiGuid } from '../guid.ts';
+import { PROTECTIVE } from './mbr.ts';
 import { type FoundPartition, foundPartition } from './partition.ts';
 import { gptTypeName, purposeOf } from './types.ts';
 
@@ -75,59 +76,97 @@ const ENTRIES = 128;
 const ENTRY_BYTES = 128;
 const HEADER_BYTES = 92;
 
-/** The sectors that a GPT leaves for partitions: the headers and entries are before and after them. */
-function usableSectors(diskBytes: number, sectorBytes: number): { readonly first: number; readonly last: number } {
-  const entrySectors = (ENTRIES * ENTRY_BYTES) / sectorBytes;
-  return { first: 2 + entrySectors, last: Math.floor(diskBytes / sectorBytes) - 2 - entrySectors };
-}
-
 /** Encodes a GPT, both copies, with the protective MBR.
- *  @see UEFI specification 5.2.3 (protective MBR), 5.3.2 (header), 5.3.3 (entries) */
+ *  @see UEFI specification 5.2.3 (protective MBR), 5.3.3 (entries) */
 export function encodeGpt(
   diskBytes: number,
   sectorBytes: number,
   diskId: string,
   partitions: readonly NewPartition[],
 ): PlacedBytes[] {
-  const lastSector = Math.floor(diskBytes / sectorBytes) - 1;
-  const usable = usableSectors(diskBytes, sectorBytes);
   const entries = Buffer.alloc(ENTRIES * ENTRY_BYTES);
-  for (const { number, type, guid, name, firstSector, lastSector: last } of partitions) {
+  for (const { number, type, guid, name, firstSector, lastSector } of partitions) {
     const entry = entries.subarray((number - 1) * ENTRY_BYTES, number * ENTRY_BYTES);
     efiGuidBytes(type).copy(entry, 0);
     efiGuidBytes(guid).copy(entry, 16);
     entry.writeBigUInt64LE(BigInt(firstSector), 32);
-    entry.writeBigUInt64LE(BigInt(last), 40);
+    entry.writeBigUInt64LE(BigInt(lastSector), 40);
     entry.write(name, 56, 72, 'utf16le');
   }
-  const header = (own: number, other: number, entriesAt: number): Buffer => {
+  const sector = Buffer.alloc(sectorBytes);
+  // From sector 1 to the end, with the CHS addresses that the specification names.
+  sector.set([0x00, 0x00, 0x02, 0x00, PROTECTIVE, 0xff, 0xff, 0xff], 446);
+  sector.writeUInt32LE(1, 454);
+  sector.writeUInt32LE(sectorsForMbr(diskBytes, sectorBytes), 458);
+  sector.writeUInt16LE(0xaa55, 510);
+  const firstUsable = 2 + entries.length / sectorBytes;
+  const table = { diskId, entries, entryBytes: ENTRY_BYTES, firstUsable, entriesAt: 2 };
+  return [...encodeCopies(diskBytes, sectorBytes, table), { offsetBytes: 0, bytes: sector }];
+}
+
+/** Encodes the GPT of a disk that becomes smaller because its last partition does; everything else stays as it is.
+ *  @param lastSector the new end of the partition. @throws {RangeError} when the disk's table cannot be read. */
+export async function encodeSmallerGpt(
+  read: ReadBytes,
+  diskBytes: number,
+  sectorBytes: number,
+  { number, lastSector }: Pick<NewPartition, 'number' | 'lastSector'>,
+): Promise<PlacedBytes[]> {
+  const gpt = await readGpt(read, 1, sectorBytes);
+  if (typeof gpt === 'string') throw new RangeError(`the GPT ${gpt}`);
+  const header = await read(sectorBytes, sectorBytes);
+  const [count, entryBytes] = [header.readUInt32LE(80), header.readUInt32LE(84)];
+  const entriesAt = boundedBytes(header.readBigUInt64LE(72), 1);
+  const entries = Buffer.from(await read(entriesAt * sectorBytes, count * entryBytes));
+  entries.writeBigUInt64LE(BigInt(lastSector), (number - 1) * entryBytes + 40);
+  const table = { diskId: gpt.diskId, entries, entryBytes, entriesAt, firstUsable: gpt.usable.first };
+  // A hybrid MBR has further partitions.
+  const mbr = Buffer.from(await read(0, sectorBytes));
+  const most = sectorsForMbr(diskBytes, sectorBytes);
+  for (const at of [446, 462, 478, 494])
+    if (mbr[at + 4] === PROTECTIVE) mbr.writeUInt32LE(Math.min(mbr.readUInt32LE(at + 12), most), at + 12);
+  return [...encodeCopies(diskBytes, sectorBytes, table), { offsetBytes: 0, bytes: mbr }];
+}
+
+function sectorsForMbr(diskBytes: number, sectorBytes: number): number {
+  return Math.min(Math.floor(diskBytes / sectorBytes) - 1, 0xffff_ffff);
+}
+
+interface RawTable {
+  readonly diskId: string;
+  readonly entries: Buffer;
+  readonly entryBytes: number;
+  /** The sector of the first copy's entries. */
+  readonly entriesAt: number;
+  readonly firstUsable: number;
+}
+
+/** @see UEFI specification 5.3.2 (header) */
+function encodeCopies(diskBytes: number, sectorBytes: number, table: RawTable): PlacedBytes[] {
+  const { diskId, entries, entryBytes, entriesAt, firstUsable } = table;
+  const last = Math.floor(diskBytes / sectorBytes) - 1;
+  const endEntriesAt = last - Math.ceil(entries.length / sectorBytes);
+  const header = (own: number, other: number, ownEntries: number): PlacedBytes => {
     const sector = Buffer.alloc(sectorBytes);
     sector.write('EFI PART', 0, 'latin1');
     sector.writeUInt32LE(0x0001_0000, 8);
     sector.writeUInt32LE(HEADER_BYTES, 12);
     sector.writeBigUInt64LE(BigInt(own), 24);
     sector.writeBigUInt64LE(BigInt(other), 32);
-    sector.writeBigUInt64LE(BigInt(usable.first), 40);
-    sector.writeBigUInt64LE(BigInt(usable.last), 48);
+    sector.writeBigUInt64LE(BigInt(firstUsable), 40);
+    sector.writeBigUInt64LE(BigInt(endEntriesAt - 1), 48);
     efiGuidBytes(diskId).copy(sector, 56);
-    sector.writeBigUInt64LE(BigInt(entriesAt), 72);
-    sector.writeUInt32LE(ENTRIES, 80);
-    sector.writeUInt32LE(ENTRY_BYTES, 84);
+    sector.writeBigUInt64LE(BigInt(ownEntries), 72);
+    sector.writeUInt32LE(entries.length / entryBytes, 80);
+    sector.writeUInt32LE(entryBytes, 84);
     sector.writeUInt32LE(crc32(entries), 88);
     sector.writeUInt32LE(crc32(sector.subarray(0, HEADER_BYTES)), 16);
-    return sector;
+    return { offsetBytes: own * sectorBytes, bytes: sector };
   };
-  const protective = Buffer.alloc(sectorBytes);
-  // From sector 1 to the end, with the CHS addresses that the specification names.
-  protective.set([0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff], 446);
-  protective.writeUInt32LE(1, 454);
-  protective.writeUInt32LE(Math.min(lastSector, 0xffff_ffff), 458);
-  protective.writeUInt16LE(0xaa55, 510);
   return [
-    { offsetBytes: 0, bytes: Buffer.concat([protective, header(1, lastSector, 2), entries]) },
-    {
-      offsetBytes: (usable.last + 1) * sectorBytes,
-      bytes: Buffer.concat([entries, header(lastSector, 1, usable.last + 1)]),
-    },
+    { offsetBytes: endEntriesAt * sectorBytes, bytes: entries },
+    header(last, 1, endEntriesAt),
+    { offsetBytes: entriesAt * sectorBytes, bytes: entries },
+    header(1, last, entriesAt),
   ];
 }

@@ -21,6 +21,13 @@ export function hasMbr(sector: Buffer): boolean {
   return sector.length >= SECTOR_BYTES && sector.readUInt16LE(510) === 0xaa55;
 }
 
+/** Encodes the first sector of a disk on which a primary partition is smaller; everything else stays as it is. */
+export function encodeSmallerMbr(head: Buffer, number: number, sizeSectors: number): Buffer {
+  const changed = Buffer.from(head);
+  changed.writeUInt32LE(sizeSectors, ENTRIES_AT + ENTRY_BYTES * (number - 1) + 12);
+  return changed;
+}
+
 interface Entry {
   readonly bootable: boolean;
   readonly type: number;

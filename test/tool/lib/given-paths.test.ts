@@ -21,6 +21,7 @@ import { makeFilesystem } from '../../../lib/steps/make-filesystem.ts';
 import { partitionDisk } from '../../../lib/steps/partition-disk.ts';
 import { removeMachineId } from '../../../lib/steps/remove-machine-id.ts';
 import { resolveOwners } from '../../../lib/steps/resolve-owners.ts';
+import { shrinkImage } from '../../../lib/steps/shrink-image.ts';
 import { stageContents } from '../../../lib/steps/stage-contents.ts';
 import { tuneFilesystem } from '../../../lib/steps/tune-filesystem.ts';
 import { writeConfigFile } from '../../../lib/steps/write-config-file.ts';
@@ -111,6 +112,7 @@ const CALLS: Readonly<Record<string, readonly [call: (path: string, at: Place) =
       (template, at) => writeEfiVariables({ template, target: join(at.directory, 'new'), bootEntries: [] }),
     ],
     'writeEfiVariables target': [(target, at) => writeEfiVariables({ template: at.disk, target, bootEntries: [] })],
+    'shrinkImage image': [(image) => shrinkImage({ image })],
     'buildImage toplevel': [
       (path, at) => buildImage({ toplevel: path, outDir: join(at.directory, 'new'), bootLoaderFrom: 'bootspec' }),
     ],
