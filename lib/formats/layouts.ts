@@ -161,8 +161,8 @@ const LAYOUTS = {
 
 export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = LAYOUTS;
 
-/** Whether a layout boots from sectors of 4096 bytes. BIOS firmware reads only sectors of 512 bytes, and systemd-boot does not
- *  find an XBOOTLDR partition on such a disk. @see systemd issue 32535 */
+/** Whether a layout boots from sectors of 4096 bytes. BIOS firmware reads only sectors of 512 bytes, and systemd-boot, at
+ *  least up to version 257, finds no XBOOTLDR partition on such a disk. @see systemd issue 32535 */
 export function supportsLargeSectors(type: PartitionTableType): boolean {
   const { efi, bios, partitions } = PARTITION_LAYOUTS[type];
   return efi && !bios && partitions.every(({ role }) => role !== 'xbootldr');

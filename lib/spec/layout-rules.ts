@@ -27,7 +27,7 @@ export const sectorSizeRule: CrossRule<{ partitionTableType: PartitionTableType;
           path: 'sectorSize',
           message:
             type === 'efixbootldr'
-              ? '4096 contradicts partitionTableType "efixbootldr": systemd-boot finds no XBOOTLDR partition on such a disk; use "efi"'
+              ? '4096 contradicts partitionTableType "efixbootldr": systemd-boot up to version 257 finds no XBOOTLDR partition on such a disk; use "efi"'
               : `4096 contradicts partitionTableType "${type}": only EFI starts from such a disk; use "efi"`,
         },
       ];
