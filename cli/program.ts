@@ -8,11 +8,12 @@ import { inspect } from './commands/inspect.ts';
 import { keys } from './commands/keys.ts';
 import { run } from './commands/run.ts';
 import { schema } from './commands/schema.ts';
+import { shrink } from './commands/shrink.ts';
 import { size } from './commands/size.ts';
 import { verify } from './commands/verify.ts';
 import { aboutUnknownCommand } from './unknown-command.ts';
 
-const COMMANDS = [build, verify, inspect, diff, schema, run, doctor, completion, keys, size];
+const COMMANDS = [build, verify, inspect, diff, schema, run, doctor, completion, keys, size, shrink];
 
 /** The command line: every command, its arguments and its help.
  *  @param signal ends what a command does, in order. */

@@ -52,6 +52,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['nixos-disk-image verify images/nixos.img --json', 'test/vm/docs.test.ts'],
   ['nixos-disk-image keys generate', 'test/vm/docs.test.ts'],
   ['nixos-disk-image size', 'test/vm/docs.test.ts'],
+  ['nixos-disk-image shrink', 'test/vm/docs.test.ts'],
   ['{\n  "toplevel": "./system"', 'test/vm/docs.test.ts'],
   ['# encrypted.nix', 'test/vm/docs.test.ts'],
   ['{\n  "toplevel": "./encrypted-system"', 'test/vm/docs.test.ts'],

@@ -1,4 +1,4 @@
-import { access, cp, mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, mkdtemp, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawn as spawnPty } from 'node-pty';
@@ -157,6 +157,15 @@ test('the README: its picture shows what these commands print (remove it to have
   const drawn = await drawTerminal(parts);
   if (await access(picture).catch(() => 'missing')) await writeFile(picture, drawn);
   expect(wordsOf(drawn)).toEqual(wordsOf(await readFile(picture, 'utf8')));
+});
+
+test('docs/command-line.md: a finished image becomes smaller', async () => {
+  const image = join(work, 'directory/nixos.img');
+  await cp(join(work, 'directory/images/nixos.img'), image);
+  const before = (await stat(image)).size;
+  for (const line of commandsOf(codeBlock('nixos-disk-image shrink')))
+    expect(await type(line)).toMatch(/^nixos\.img: .* before, .* now; 6\d(\.\d)? MiB free in its filesystem$/m);
+  expect((await stat(image)).size).toBeLessThan(before);
 });
 
 /** The words of a picture, without what differs from run to run: times and sizes with their units, the bars drawn from them, and

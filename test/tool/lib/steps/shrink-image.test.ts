@@ -1,7 +1,9 @@
 import { cp, mkdir, open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { packageFile } from '../../../../harness/cache-directory.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeBootFilesystem } from '../../../../lib/steps/make-boot-filesystem.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
@@ -73,6 +75,27 @@ test('additionalSpace is left, and never more than there was', async () => {
   expect(freeBytes).toBeLessThan(104 * MIB);
   expect(virtualBytes).toBeLessThan(145 * MIB);
   expect((await shrinkImage({ image: copy, additionalSpace: '10G' })).virtualBytes).toBe(700 * MIB);
+});
+
+test('nixos-disk-image shrink: sizes, JSON, and what it does not do', async () => {
+  const image = await disk('legacy', 'a\u001bb.img', 512, 100);
+  const shrink = (...more: string[]) =>
+    localExecutor.run([process.execPath, packageFile('dist/cli/main.js'), 'shrink', image, ...more]);
+  const said = await shrink();
+  expect(said.stderr.toString('utf8')).toBe('');
+  expect(said.stdout.toString('utf8')).toMatch(
+    /a\\x1bb\.img: 100 MiB before, \d\d MiB now; [\d.]+ [KM]iB free in its filesystem\n$/,
+  );
+  const again = await shrink('--json');
+  expect(JSON.parse(again.stdout.toString('utf8'))).toMatchObject({ partition: 1, virtualBytes: expect.any(Number) });
+  expect((await shrink()).stdout.toString('utf8')).toContain(', no smaller than before;');
+  const wrong = await shrink('--additional-space', 'lots');
+  expect([wrong.exitCode, wrong.stderr.toString('utf8')]).toEqual([
+    2,
+    expect.stringContaining('additionalSpace: "lots" is not a size'),
+  ]);
+  await writeFile(image, 'x');
+  expect((await shrink()).exitCode).toBe(2);
 });
 
 test('a filesystem of another builder, with blocks of 1 KiB and data at its end, and a hybrid MBR', async () => {
