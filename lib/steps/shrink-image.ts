@@ -1,4 +1,4 @@
-import { chmod, open, realpath, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, chown, open, realpath, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { readExt4Superblock } from '../filesystem/ext4/open.ts';
@@ -72,7 +72,7 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
     const image = await realpath(given);
     const inspection = await inspectImage({ image }, { executor: step.executor, signal: step.signal });
     const last = requireExt4AtEnd(inspection);
-    const { size, blocks, mode } = await stat(image);
+    const { size, blocks, mode, uid, gid } = await stat(image);
     await requireRoom(STEP, dirname(image), 2 * Math.min(size, blocks * SECTOR_BYTES));
     await using work = await makePrivateDirectory(dirname(image));
     const file = join(work.path, 'filesystem');
@@ -91,6 +91,7 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
       await spliceSparse(step, { file }, { image: smaller, offsetBytes: last.offsetBytes });
       await moveEnd(image, smaller, inspection, { ...last, endBytes }, virtualBytes);
       await chmod(smaller, mode);
+      if (process.getuid?.() === 0) await chown(smaller, uid, gid);
       await publishFile(smaller, image);
     }
     const { sizeBytes, freeBytes } = await readExt4Superblock(STEP, image, last.offsetBytes);

@@ -1,4 +1,4 @@
-import { cp, mkdir, open, readdir, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, open, readdir, readlink, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { packageFile } from '../../../../harness/cache-directory.ts';
@@ -96,6 +96,19 @@ test('nixos-disk-image shrink: sizes, JSON, and what it does not do', async () =
   ]);
   await writeFile(image, 'x');
   expect((await shrink()).exitCode).toBe(2);
+});
+
+test('a link stays one, and the mode and the owner stay', async () => {
+  const image = await disk('legacy', 'disk.img', 512, 100);
+  const link = `${image}.link`;
+  await symlink('disk.img', link);
+  await chmod(image, 0o640);
+  if (process.getuid?.() === 0) await chown(image, 1234, 1235);
+  const before = await stat(image);
+  const { virtualBytes } = await shrinkImage({ image: link });
+  expect(await readlink(link)).toBe('disk.img');
+  const { mode, uid, gid } = before;
+  expect(await stat(image)).toMatchObject({ mode, uid, gid, size: virtualBytes });
 });
 
 test('a filesystem of another builder, with blocks of 1 KiB and data at its end, and a hybrid MBR', async () => {
