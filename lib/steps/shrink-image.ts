@@ -81,9 +81,15 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
     const superblock = () => readExt4Superblock(STEP, file, 0);
     await shrinkFilesystem(step, file, superblock);
     const least = (await superblock()).sizeBytes + additionalSpace;
-    const endBytes = Math.min(roundUp(last.offsetBytes + least, MIB), last.endBytes);
+    let endBytes = Math.min(roundUp(last.offsetBytes + least, MIB), last.endBytes);
+    for (;;) {
+      await resize(step, file, [`${Math.floor((endBytes - last.offsetBytes) / KIB)}K`]);
+      // A larger filesystem has more inodes, which take some of the space.
+      const missing = additionalSpace - (await superblock()).freeBytes;
+      if (missing <= 0 || endBytes === last.endBytes) break;
+      endBytes = Math.min(endBytes + roundUp(missing, MIB), last.endBytes);
+    }
     const virtualBytes = Math.min(endBytes + (inspection.table === 'gpt' ? GPT_TAIL_BYTES : 0), size);
-    await resize(step, file, [`${Math.floor((endBytes - last.offsetBytes) / KIB)}K`]);
     if (virtualBytes < size) {
       const smaller = join(work.path, 'disk');
       await emptyFile(smaller, virtualBytes);
