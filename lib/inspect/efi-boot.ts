@@ -1,4 +1,4 @@
-import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram } from '../formats/efi-program.ts';
+import { bzImageBytes, EFI_ARCHITECTURES, type EfiProgram, readSection } from '../formats/efi-program.ts';
 import { isFatType } from '../formats/partition-table/types.ts';
 import type { ProgramSignature } from '../formats/secure-boot/authenticode.ts';
 import type { SecureBootKeys, Trust } from '../formats/secure-boot/trust.ts';
@@ -59,7 +59,7 @@ const RANDOM_SEED = 'loader/random-seed';
 export async function readEfiBoot(
   image: ImageReader,
   budget: Budget,
-  { table }: FoundTable,
+  { table, sectorBytes }: FoundTable,
   partitions: readonly InspectedPartition[],
   biosStartsGrub: boolean,
   {
@@ -102,7 +102,13 @@ export async function readEfiBoot(
   }
   const started = first === undefined ? undefined : await behindShim(first, architecture, say);
   const program = await started?.file.program();
-  const menus = await bootMenus(budget, volumes, started?.volume, architecture);
+  const isBlind = sectorBytes === 4096 && program?.kind === 'systemd-boot' && (await readsNoExtended(started?.file));
+  const menus = await bootMenus(budget, volumes, started?.volume, architecture, isBlind);
+  if (isBlind && volumes.some(({ isEsp }) => !isEsp))
+    say(
+      ...(['xbootldr-not-read', menus.systemdBoot.chosen === undefined ? 'fatal' : 'warning', 'loader'] as const),
+      `systemd-boot before version ${READS_EXTENDED} finds no XBOOTLDR partition on a disk with sectors of 4096 bytes`,
+    );
   const entries = await judgeMenus(menus, started, program?.kind, biosStartsGrub, architecture, say);
   if (keys !== undefined && !keys.isSetupMode && first !== undefined)
     await judgeSecureBoot(first, menus.systemdBoot.chosen?.program, keys, budget, say);
@@ -266,16 +272,29 @@ interface Menus {
   readonly grub: readonly (GrubMenu & { readonly volume: BootVolume })[];
 }
 
+/** From this version on, systemd-boot finds an XBOOTLDR partition on disks with sectors of any size. @see systemd issue
+ *  32535 */
+const READS_EXTENDED = 258;
+
+async function readsNoExtended(systemdBoot: BootFile | undefined): Promise<boolean> {
+  const pe = await systemdBoot?.pe();
+  const magic =
+    systemdBoot === undefined || pe === undefined ? '' : await readSection(systemdBoot.read, pe, '.sdmagic');
+  const version = /systemd-boot (\d+)/.exec(magic ?? '')?.[1];
+  return version !== undefined && Number(version) < READS_EXTENDED;
+}
+
 async function bootMenus(
   budget: Budget,
   found: readonly { readonly volume: BootVolume; readonly isEsp: boolean }[],
   own: BootVolume | undefined,
   architecture: string,
+  readsNoExtended: boolean,
 ): Promise<Menus> {
   const volumes = found.map(({ volume }) => volume);
   const [beside] = volumes;
   // systemd-boot reads entries from its own ESP and from XBOOTLDR partitions, and from no other ESP.
-  const extended = found.filter(({ isEsp }) => !isEsp).map(({ volume }) => volume);
+  const extended = readsNoExtended ? [] : found.filter(({ isEsp }) => !isEsp).map(({ volume }) => volume);
   const nothing: SystemdBootMenu = { entries: [], chosen: undefined, missing: undefined, waitsForEver: false };
   const first = own ?? beside;
   const systemdBoot =
