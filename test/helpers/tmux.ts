@@ -24,6 +24,11 @@ interface TerminalOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+/** Runs a program, and stays after its end: of a pane that is dead, tmux sometimes does not tell the client what was printed
+ *  last. */
+const STAYS = ['sh', '-c', '"$@"; echo "The program has ended: $?"; exec cat', 'sh'];
+const HAS_ENDED = /^The program has ended: \d+/m;
+
 /** Its client in control mode says when something was printed, so nothing is polled. @see tmux(1), "CONTROL MODE" */
 export async function openTerminal(
   argv: readonly string[],
@@ -54,7 +59,7 @@ export async function openTerminal(
   // With what has scrolled off: a line does when tmux says that the program has ended.
   const screen = (): Promise<string> => tmux('capture-pane', '-p', '-S', '-');
   while (!/^%session-changed/m.test(said)) await once(client.stdout, 'data');
-  await tmux('respawn-pane', '-k', '-c', cwd, '--', ...argv);
+  await tmux('respawn-pane', '-k', '-c', cwd, '--', ...STAYS, ...argv);
   return {
     type: async (text) => void (await tmux('send-keys', '-l', '--', text)),
     press: async (...keys) => void (await tmux('send-keys', '--', ...keys)),
@@ -64,6 +69,7 @@ export async function openTerminal(
         const printed = printedBy(said);
         [waitedFor, shown] = [`${pattern}`, printed];
         if (pattern.test(printed)) return printed;
+        if (HAS_ENDED.test(printed)) expect(printed, 'the program has ended').toMatch(pattern);
         await once(client.stdout, 'data');
       }
     },
@@ -73,7 +79,8 @@ export async function openTerminal(
         const before = said;
         shown = await screen();
         if (pattern.test(shown)) return shown;
-        if (/^Pane is dead/m.test(shown)) expect(shown, 'the program has ended').toMatch(pattern);
+        if (HAS_ENDED.test(shown) || /^Pane is dead/m.test(shown))
+          expect(shown, 'the program has ended').toMatch(pattern);
         if (said === before) await once(client.stdout, 'data');
       }
     },
