@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, stat, truncate, writeFile } from 'node:fs/promises';
+import { open, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
@@ -15,6 +15,7 @@ import { requireDisk, requireNewFile } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { hostHasNoRoom, requireRoom } from '../host-files/room.ts';
+import { makeSparseFile } from '../host-files/sparse-file.ts';
 import { writeAt } from '../host-files/write-at.ts';
 import { importToken, luksAddKey, luksFormat } from '../programs/cryptsetup.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
@@ -122,8 +123,7 @@ export const encryptPartition: Step<EncryptPartitionOptions, EncryptedPartition>
       await writeFile(target, bytes, { mode: 0o600 });
       return target;
     };
-    await writeFile(file, '', { mode: 0o600 });
-    await truncate(file, partition.sizeBytes);
+    await makeSparseFile(file, partition.sizeBytes);
     const [first = Buffer.alloc(0), ...others] = passphrases;
     const passphrase = await secret('passphrase', first);
     await luksFormat(step, {

@@ -1,4 +1,4 @@
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
@@ -19,6 +19,7 @@ import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
 import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { freeBytes, hostHasNoRoom } from '../host-files/room.ts';
+import { makeSparseFile } from '../host-files/sparse-file.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { ImageTooSmallError, InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
@@ -233,8 +234,7 @@ async function makeInFile(
   const { fsType, image, partition } = parsed;
   await using work = await makePrivateDirectory(dirname(resolve(image)));
   const file = join(work.path, 'filesystem');
-  await using handle = await open(file, 'wx');
-  await handle.truncate(partition.sizeBytes);
+  await makeSparseFile(file, partition.sizeBytes);
   const source = walk === undefined ? undefined : { ...parsed, root: parsed.populateFrom };
   const tree = walk === undefined ? undefined : [...walk];
   const directories = [parsed.populateFrom, resolve(parsed.closure?.store ?? '/', 'nix/store')].filter(
@@ -247,7 +247,7 @@ async function makeInFile(
         ? await makeBtrfs(step, parsed, tree, source, file)
         : await makeF2fs(step, parsed, source, file);
   if (made.exitCode !== 0) throw await mkfsFailure(step, made, parsed, tree);
-  const { size } = await handle.stat();
+  const { size } = await stat(file);
   if (size > partition.sizeBytes)
     throw await noSpace(step, tree ?? [], parsed, new Error(`mkfs.${fsType} made a filesystem of ${size} bytes`));
   await spliceSparse(step, { file }, { image, offsetBytes: partition.offsetBytes });

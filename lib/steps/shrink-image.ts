@@ -1,4 +1,5 @@
-import { chmod, chown, open, realpath, stat, truncate, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, chmod, chown, open, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { readExt4Superblock } from '../filesystem/ext4/open.ts';
@@ -10,6 +11,7 @@ import { requireDisk, requireReplaceable } from '../host-files/given-paths.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { requireRoom } from '../host-files/room.ts';
+import { makeSparseFile } from '../host-files/sparse-file.ts';
 import { writeAt } from '../host-files/write-at.ts';
 import { type ImageInspection, inspectImage } from '../inspect/inspect-image.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
@@ -66,6 +68,10 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
   async prepare({ image }) {
     await requireDisk(STEP, image);
     await requireReplaceable(STEP, image, 'image');
+    const directory = dirname(await realpath(image));
+    await access(directory, constants.W_OK | constants.X_OK).catch((cause: unknown) => {
+      throw refusal(`${directory} cannot be written to, and the smaller image is made there`, undefined, cause);
+    });
   },
   detail: ({ image }) => image,
   async run(step, { image: given, additionalSpace }) {
@@ -76,7 +82,7 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
     await requireRoom(STEP, dirname(image), 2 * Math.min(size, blocks * SECTOR_BYTES));
     await using work = await makePrivateDirectory(dirname(image));
     const file = join(work.path, 'filesystem');
-    await emptyFile(file, last.endBytes - last.offsetBytes);
+    await makeSparseFile(file, last.endBytes - last.offsetBytes);
     await spliceSparse(step, { file: image, ...last }, { image: file, offsetBytes: 0 });
     const superblock = () => readExt4Superblock(STEP, file, 0);
     await shrinkFilesystem(step, file, superblock);
@@ -92,7 +98,7 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
     const virtualBytes = Math.min(endBytes + (inspection.table === 'gpt' ? GPT_TAIL_BYTES : 0), size);
     if (virtualBytes < size) {
       const smaller = join(work.path, 'disk');
-      await emptyFile(smaller, virtualBytes);
+      await makeSparseFile(smaller, virtualBytes);
       await spliceSparse(step, { file: image, sizeBytes: last.offsetBytes }, { image: smaller, offsetBytes: 0 });
       await spliceSparse(step, { file }, { image: smaller, offsetBytes: last.offsetBytes });
       await moveEnd(image, smaller, inspection, { ...last, endBytes }, virtualBytes);
@@ -106,16 +112,12 @@ export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
   },
 });
 
-async function emptyFile(file: string, sizeBytes: number): Promise<void> {
-  await writeFile(file, '', { mode: 0o600 });
-  await truncate(file, sizeBytes);
+function refusal(message: string, hint?: string, cause?: unknown): InvalidOptionsError {
+  return new InvalidOptionsError(STEP, [{ path: 'image', message }], { cause, hint });
 }
 
-function refusal(message: string, hint?: string): InvalidOptionsError {
-  return new InvalidOptionsError(STEP, [{ path: 'image', message }], hint === undefined ? {} : { hint });
-}
-
-function requireExt4AtEnd({ image, format, table, partitions, filesystem, virtualBytes }: ImageInspection): Last {
+function requireExt4AtEnd(inspection: ImageInspection): Last {
+  const { image, format, table, partitions, filesystem, virtualBytes, findings } = inspection;
   if (format !== 'raw')
     throw refusal(`${image} is a ${format}, not a raw disk image`, 'convert it: qemu-img convert -O raw');
   if (table === 'none') {
@@ -123,6 +125,12 @@ function requireExt4AtEnd({ image, format, table, partitions, filesystem, virtua
       return { number: undefined, offsetBytes: 0, sizeBytes: virtualBytes, endBytes: virtualBytes };
     throw refusal(`${image} has no partition table and is not an ext4`);
   }
+  const damage = findings.find(({ name }) => name === 'gpt-damaged' || name === 'gpt-primary-damaged');
+  if (damage !== undefined)
+    throw refusal(
+      `${image} has a damaged partition table: ${damage.message}`,
+      'repair it: gdisk, or sfdisk --dump and write it again',
+    );
   const [last, ...others] = [...partitions].sort((a, b) => b.offsetBytes + b.sizeBytes - a.offsetBytes - a.sizeBytes);
   if (last === undefined) throw refusal(`${image} has no partition`);
   const { number, offsetBytes, sizeBytes, encryption, filesystem: found } = last;

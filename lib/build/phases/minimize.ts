@@ -1,5 +1,6 @@
-import { rm, truncate, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeSparseFile } from '../../host-files/sparse-file.ts';
 import { ImageTooSmallError } from '../../run/errors.ts';
 import { runStep, type StepContext } from '../../run/step.ts';
 import type { DiskSize } from '../../steps/compute-disk-size.ts';
@@ -45,8 +46,7 @@ function leastSize(job: Job, filled: MadeFilesystem, directory: string, context:
   const { additionalSpace: additionalBytes, fsType, sizeMultiple } = spec;
   return runStep('computeDiskSize', context, 'minimize', async () => {
     const image = join(directory, 'empty.img');
-    await writeFile(image, '');
-    await truncate(image, rootPlace.sizeBytes);
+    await makeSparseFile(image, rootPlace.sizeBytes);
     const freeIn = async (sizeBytes: number, size: DiskSize): Promise<number> => {
       const partition = { offsetBytes: 0, sizeBytes };
       const made = await makeFilesystem(

@@ -120,6 +120,8 @@ export async function encodeSmallerGpt(
   const entries = Buffer.from(await read(entriesAt * sectorBytes, count * entryBytes));
   entries.writeBigUInt64LE(BigInt(lastSector), (number - 1) * entryBytes + 40);
   const table = { diskId: gpt.diskId, entries, entryBytes, entriesAt, firstUsable: gpt.usable.first };
+  if ((lastSector + 1) * sectorBytes + entries.length + sectorBytes > diskBytes)
+    throw new RangeError(`a table of ${count} entries has no room at the end of the disk`);
   // A hybrid MBR has further partitions.
   const mbr = Buffer.from(await read(0, sectorBytes));
   const most = sectorsForMbr(diskBytes, sectorBytes);

@@ -160,6 +160,14 @@ test.each<[string, (image: string) => Promise<unknown>, RegExp]>([
     (image) => run(['sfdisk', '--quiet', image], { input: `label: dos\n${'size=10M\n'.repeat(3)}type=5\nsize=50M\n` }),
     /\(4\) is extended or logical, which is not supported/,
   ],
+  [
+    'a GPT whose first copy is damaged',
+    async (image) => {
+      await run(['sfdisk', '--quiet', image], { input: 'label: gpt\nsize=50M\n' });
+      await run(['dd', 'if=/dev/zero', `of=${image}`, 'bs=512', 'seek=1', 'count=1', 'conv=notrunc', 'status=none']);
+    },
+    /has a damaged partition table: the GPT in sector 1 has no signature/,
+  ],
 ])('refused, and not changed: %s', async (_, make, message) => {
   const image = await disk('legacy', 'disk.img', 512, 100);
   await make(image);
