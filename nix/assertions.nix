@@ -85,13 +85,7 @@ let
     ++ lib.optionals (sectorSize == 4096) (
       check (partitionTableType == "efi") "sectorSize: 4096 contradicts partitionTableType \"${partitionTableType}\": it is supported only for \"efi\""
       ++ check (fsType != "f2fs") "sectorSize: 4096 contradicts fsType \"f2fs\""
-      ++ check (builtins.elem format [
-        "raw"
-        "qcow2"
-        "qcow2-compressed"
-        "qcow"
-        "qed"
-      ]) "sectorSize: 4096 contradicts format \"${format}\": its disks have sectors of 512 bytes"
+      ++ check (formats.${format}.hasAnySectors or true) "sectorSize: 4096 contradicts format \"${format}\": its disks have sectors of 512 bytes"
     )
     ++ lib.optionals minimize (
       check (diskSize == "auto") "minimize: contradicts diskSize: the disk cannot have the smallest and a given size"

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { IMAGE_FORMATS } from '../../lib/formats/image-formats.ts';
 import type { OptionIssue } from '../../lib/run/errors.ts';
+import { sectorSize } from '../../lib/spec/fields.ts';
 import type { MachineSpec } from './machine-spec.ts';
 
 const bytes = z.int().min(0);
@@ -23,7 +24,7 @@ export const machineSpecSchema = z.object({
   diskInterface: z.enum(['virtio', 'ahci', 'nvme']).optional(),
   diskBytes: bytes.optional(),
   overlay: path.optional(),
-  sectorBytes: z.union([z.literal(512), z.literal(4096)]).optional(),
+  sectorBytes: sectorSize.optional(),
   memoryMiB: z.int().min(64, 'must be a whole number of at least 64').optional(),
   cpus: z.int().min(1).max(255).optional(),
   accelerator: z.enum(['kvm', 'tcg']).optional(),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { resultJsonSchema, resultSchema } from '../run/result-schema.ts';
+import { sectorSize } from '../spec/fields.ts';
 import type { BiosBoot } from './bios-boot.ts';
 import type { EfiBoot } from './efi-boot.ts';
 import type { FoundEncryption } from './encryption.ts';
@@ -159,7 +160,7 @@ const inspectionSchema = resultSchema<ImageInspection>()(
     format: z.enum(IMAGE_FORMATS).exclude(['qcow2-compressed']),
     virtualBytes: count,
     table: z.enum(['gpt', 'msdos', 'none']),
-    sectorBytes: z.union([z.literal(512), z.literal(4096)]),
+    sectorBytes: sectorSize,
     diskId: z.string().optional(),
     partitions: z.array(partition),
     filesystem: filesystem.optional().describe('Of the whole disk, where there is no partition table.'),

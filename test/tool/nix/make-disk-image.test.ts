@@ -2,7 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { LABEL_BYTES } from '../../../lib/filesystem/root-filesystem.ts';
-import { FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS, imageFileName } from '../../../lib/formats/image-formats.ts';
+import {
+  FORMATS_OF_ANY_SECTORS,
+  FORMATS_WITH_RANDOM_IDENTIFIERS,
+  IMAGE_FORMATS,
+  imageFileName,
+} from '../../../lib/formats/image-formats.ts';
 import { PARTITION_LAYOUTS } from '../../../lib/formats/layouts.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
@@ -309,7 +314,8 @@ test('the formats and the root filesystems are those of the tool', async () => {
   const formats = Object.fromEntries(
     IMAGE_FORMATS.map((format) => {
       const isReproducible = !FORMATS_WITH_RANDOM_IDENTIFIERS.includes(format);
-      return [format, { extension: imageFileName('x', format).slice('x.'.length), isReproducible }];
+      const hasAnySectors = FORMATS_OF_ANY_SECTORS.includes(format);
+      return [format, { extension: imageFileName('x', format).slice('x.'.length), isReproducible, hasAnySectors }];
     }),
   );
   expect(await evaluate('import (project + "/nix/formats.nix")')).toEqual(formats);
