@@ -53,7 +53,8 @@ interface Last {
 const GPT_TAIL_BYTES = MIB;
 
 /** Shrinks the ext4 at the end of a raw image, its partition, and the image. The disk ends at a whole MiB. The filesystem
- *  is checked and repaired first. An image that cannot become smaller is left as it is.
+ *  is checked and repaired first. An image that cannot become smaller is left as it is. How
+ *  small the filesystem becomes is what resize2fs estimates, which is more than its content needs, most for large files.
  *
  *  The smaller image is made beside the image, and replaces it when it is finished.
  *  @throws {InvalidOptionsError} when the image is not raw, or does not end with an ext4.
