@@ -4,7 +4,7 @@ import type { ContainerExecutor } from '../harness/builder/container-executor.ts
 import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
 import { planBuild } from '../lib/build/plan.ts';
 import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
-import { parseImageSpec } from '../lib/spec/image-spec.ts';
+import { type ImageSpecInput, parseImageSpec } from '../lib/spec/image-spec.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress, shownBy } from './progress.ts';
@@ -93,7 +93,7 @@ async function startContainer(
   specification: Record<string, unknown>,
   out: string,
 ): Promise<ContainerExecutor> {
-  const { store, contents, secureBoot, ...files } = parseImageSpec(specification);
+  const { store, contents, secureBoot, partitions = [], ...files } = parseImageSpec(specification);
   const pairs = [secureBoot, secureBoot?.platformKey, secureBoot?.keyExchangeKey];
   // The engine would make what is missing, as root.
   await mkdir(out, { recursive: true });
@@ -103,6 +103,7 @@ async function startContainer(
       .concat(pairs.flatMap((pair) => (pair === undefined ? [] : [pair.key, pair.certificate])))
       .filter((file) => file !== undefined)
       .map((file) => dirname(resolve(file))),
+    ...partitions.flatMap(({ populateFrom }) => (populateFrom === undefined ? [] : [resolve(populateFrom)])),
   ];
   const { containerExecutor } = await import('../harness/builder/container-executor.ts');
   return containerExecutor({
@@ -113,7 +114,7 @@ async function startContainer(
 
 /** Says which way each phase would go, and builds nothing. */
 async function explain(specification: Record<string, unknown>, json: boolean): Promise<number> {
-  const { phases } = await planBuild(parseImageSpec(specification));
+  const { phases } = await planBuild(specification as ImageSpecInput);
   if (json) process.stdout.write(`${JSON.stringify(phases, undefined, 2)}\n`);
   else {
     const width = Math.max(...phases.map(({ phase }) => phase.length));

@@ -19,6 +19,7 @@ import { linkBootDevices } from './steps/link-boot-devices.ts';
 import { listClosureFiles } from './steps/list-closure-files.ts';
 import { makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 import { makeFilesystem } from './steps/make-filesystem.ts';
+import { makeSwap } from './steps/make-swap.ts';
 import { makeUki } from './steps/make-uki.ts';
 import { measureClosure } from './steps/measure-closure.ts';
 import { mountBootFilesystem } from './steps/mount-boot-filesystem.ts';
@@ -38,6 +39,7 @@ import { tuneFilesystem } from './steps/tune-filesystem.ts';
 import { unmountRoot } from './steps/unmount-root.ts';
 import { writeConfigFile } from './steps/write-config-file.ts';
 import { writeEfiVariables } from './steps/write-efi-variables.ts';
+import { writePartitions } from './steps/write-partitions.ts';
 
 /** Every step, with its name, its options' names and the programs that it runs. */
 export const STEPS: readonly StepFacts[] = [
@@ -61,6 +63,7 @@ export const STEPS: readonly StepFacts[] = [
   listClosureFiles,
   makeBootFilesystem,
   makeFilesystem,
+  makeSwap,
   makeUki,
   measureClosure,
   mountBootFilesystem,
@@ -80,4 +83,5 @@ export const STEPS: readonly StepFacts[] = [
   unmountRoot,
   writeConfigFile,
   writeEfiVariables,
+  writePartitions,
 ];

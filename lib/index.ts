@@ -88,6 +88,7 @@ export { type LinkBootDevicesOptions, linkBootDevices } from './steps/link-boot-
 export { type ListClosureFilesOptions, listClosureFiles } from './steps/list-closure-files.ts';
 export { type MakeBootFilesystemOptions, makeBootFilesystem } from './steps/make-boot-filesystem.ts';
 export { type MadeFilesystem, type MakeFilesystemOptions, makeFilesystem } from './steps/make-filesystem.ts';
+export { type MakeSwapOptions, makeSwap } from './steps/make-swap.ts';
 export { type MadeUki, type MakeUkiOptions, makeUki } from './steps/make-uki.ts';
 export {
   type ClosureSize,
@@ -102,6 +103,7 @@ export {
 export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
 export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';
 export {
+  type AnyDisk,
   type DiskPartition,
   type PartitionDiskOptions,
   type PartitionedDisk,
@@ -121,4 +123,5 @@ export { type TunedFilesystem, type TuneFilesystemOptions, tuneFilesystem } from
 export { type UnmountRootOptions, unmountRoot } from './steps/unmount-root.ts';
 export { type WriteConfigFileOptions, writeConfigFile } from './steps/write-config-file.ts';
 export { type WriteEfiVariablesOptions, writeEfiVariables } from './steps/write-efi-variables.ts';
+export { type WritePartitionsOptions, type WrittenDisk, writePartitions } from './steps/write-partitions.ts';
 export { formatBytes, formatDuration, MIB, parseIecSize, SECTOR_BYTES } from './units.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { requireFilesystemTools } from '../filesystem/root-filesystem.ts';
+import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '../filesystem/root-filesystem.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
 import { LUKS_HEADER_BYTES } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
@@ -16,7 +16,7 @@ import type { EncryptedPartition } from '../steps/encrypt-partition.ts';
 import { fillBootFilesystem } from '../steps/fill-boot-filesystem.ts';
 import { type InstalledSystem, installSystem } from '../steps/install-system.ts';
 import type { MadeFilesystem } from '../steps/make-filesystem.ts';
-import type { PartitionedDisk } from '../steps/partition-disk.ts';
+import type { AnyDisk, DiskPartition } from '../steps/partition-disk.ts';
 import { resolveOwners } from '../steps/resolve-owners.ts';
 import { refuseInsideSource, stageContents } from '../steps/stage-contents.ts';
 import { tuneFilesystem } from '../steps/tune-filesystem.ts';
@@ -24,16 +24,17 @@ import { writeConfigFile } from '../steps/write-config-file.ts';
 import { SECTOR_BYTES } from '../units.ts';
 import type { BuildContext } from './context.ts';
 import type { Job } from './job.ts';
-import { takeBootFiles } from './phases/boot-files.ts';
 import { finishInBuilder } from './phases/builder.ts';
 import { type JobWithoutDisk, makeDisk, requireMaxSize } from './phases/disk.ts';
 import { makeEfiVariables } from './phases/efi-variables.ts';
 import { encryptRoot, publishRecoveryKey } from './phases/encryption.ts';
 import { layOutAgain } from './phases/lay-out-again.ts';
 import { minimizeRoot, ROOM_TO_MEASURE } from './phases/minimize.ts';
+import { takeMountedFiles } from './phases/mounted-files.ts';
+import { fillPartitions, measurePartitions, requireSources, withDiskBytes } from './phases/partitions.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
 import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
-import { type BuildPlan, planBuild } from './plan.ts';
+import { type BuildPlan, planOf } from './plan.ts';
 
 export interface BuildImageOptions extends ImageSpecInput {
   /** The directory for the image; created if it does not exist. */
@@ -49,7 +50,7 @@ export interface BuiltImage {
   readonly system: InstalledSystem;
   /** Undefined when diskSize was given. */
   readonly size: DiskSize | undefined;
-  readonly disk: PartitionedDisk;
+  readonly disk: AnyDisk;
   readonly filesystem: MadeFilesystem;
   /** The LUKS header of the root; undefined without `encrypt`. */
   readonly encryption: EncryptedPartition | undefined;
@@ -70,8 +71,9 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   const { outDir, ...input } = options;
   const spec = parseImageSpec(input);
   const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
-  const plan = await planBuild(spec);
-  if (outside.executor === undefined) await requireFilesystemTools('buildImage', spec.fsType);
+  const plan = await planOf(spec);
+  if (outside.executor === undefined)
+    for (const type of filesystemsOf(spec)) await requireFilesystemTools('buildImage', type);
   else if (outside.executor.seesHostFiles !== true)
     throw new InvalidOptionsError('buildImage', [
       { path: 'executor', message: `${outside.executor.name} does not see this host's files` },
@@ -105,6 +107,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
 
   const outDirectory = resolve(outDir);
   await refuseInsideSource('buildImage', spec.contents, outDirectory);
+  await requireSources(spec, outDirectory);
   const target = join(outDirectory, imageFileName(spec.baseName, spec.format));
   await using work = await makePrivateDirectory(outDirectory).catch((cause: unknown) => {
     // Then a program failed, not the directory.
@@ -144,25 +147,36 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   if (spec.configFile !== undefined) await writeConfigFile({ root, configFile: spec.configFile }, context);
 
   const atRoot = spec.onlyNixStore;
-  const bootFiles = await takeBootFiles(spec, root, work.path);
-  const closure = plan.closure === 'in place' ? { store, storePaths: system.storePaths, atRoot } : undefined;
+  const taken = await takeMountedFiles(spec, root, work.path);
+  const everything = plan.closure === 'in place' ? { store, storePaths: system.storePaths, atRoot } : undefined;
   const { partitionTableType, bootSize, additionalSpace, fsType } = spec;
-  const populateFrom = closure === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
-  const size = await computeDiskSize(
-    {
-      ...{ stagedRoot: populateFrom, closure, partitionTableType, bootSize, fsType },
-      additionalSpace: additionalSpace + (spec.minimize ? ROOM_TO_MEASURE : 0),
-      encrypted: plan.encryption !== undefined,
-    },
-    context,
-  );
-  await requireRoom('buildImage', outDirectory, bytesOnHost(size, spec) * copiesOf(spec, plan));
+  const populateFrom = everything === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
+  const moreForRoot = spec.minimize ? ROOM_TO_MEASURE : 0;
+  const encrypted = plan.encryption !== undefined;
+  const sources = { root, taken, closure: everything, work: work.path, moreForRoot };
+  const partitions = await measurePartitions(spec, sources, context);
+  const ofRoot = partitions.find(({ own }) => own.role === 'root');
+  const closure = ofRoot === undefined ? everything : ofRoot.closure;
+  const size =
+    ofRoot?.size === undefined
+      ? await computeDiskSize(
+          {
+            ...{ stagedRoot: populateFrom, closure, partitionTableType, bootSize, fsType, encrypted },
+            additionalSpace: additionalSpace + moreForRoot,
+          },
+          context,
+        )
+      : withDiskBytes(ofRoot.size, partitions, encrypted);
+  const others = partitions.filter((one) => one !== ofRoot).flatMap((one) => one.size ?? []);
+  const onHost = others.reduce((sum, { hostBytes }) => sum + hostBytes, bytesOnHost(size, spec));
+  await requireRoom('buildImage', outDirectory, onHost * copiesOf(spec, plan));
   const known: JobWithoutDisk = {
     spec,
     plan,
     root: populateFrom,
     raw,
-    rootUuid: spec.deterministic ? spec.rootFSUID : randomUUID(),
+    rootUuid: ofRoot?.own.filesystemUuid ?? (spec.deterministic ? spec.rootFSUID : randomUUID()),
+    partitions,
     timestamp,
     system,
     closure,
@@ -174,12 +188,14 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   );
   const make = async (of: DiskSize): Promise<{ job: Job; filesystem: MadeFilesystem }> => {
     const job = await makeDisk(known, of, context);
+    await fillPartitions(job, job.raw, stagedOwners, context);
     return { job, filesystem: await fillRoot(job, stagedOwners, context) };
   };
   if (!spec.minimize) await requireMaxSize(known, size, context);
   let made = await make(size);
   if (spec.minimize)
-    made = await minimizeRoot(made.job, made.filesystem, work.path, context, async (least) => {
+    made = await minimizeRoot(made.job, made.filesystem, work.path, context, async (ofContent) => {
+      const least = ofRoot === undefined ? ofContent : withDiskBytes(ofContent, partitions, encrypted);
       await requireMaxSize(known, least, context);
       return make(least);
     });
@@ -189,16 +205,17 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   let finishedRaw = raw;
   if (plan.needsBuilder && context.startBuilder !== undefined)
     await finishInBuilder(job, staged, context.startBuilder, context);
-  for (const { mountPoint, directory } of bootFiles) {
-    const partition = disk.partitions.find((one) => one.mountPoint === mountPoint);
-    if (partition !== undefined)
+  for (const { number, directory } of taken) {
+    const partition = disk.partitions.find((one) => one.number === number);
+    if (partition?.label !== undefined)
       await fillBootFilesystem({ image: raw, partition, populateFrom: directory, timestamp }, context);
   }
   if (plan.needsBuilder && spec.reproducible) {
     finishedRaw = join(work.path, 'again.img');
     filesystem = await layOutAgain(job, finishedRaw, work.path, context);
-  } else if (fsType === 'ext4' && (plan.needsBuilder || spec.populateRootWith === 'cptofs'))
-    await tuneFilesystem({ device: raw, offsetBytes: job.rootPlace.offsetBytes }, context);
+  } else if (plan.needsBuilder || spec.populateRootWith === 'cptofs')
+    for (const { offsetBytes } of [...(fsType === 'ext4' ? [job.rootPlace] : []), ...otherExt4(job)])
+      await tuneFilesystem({ device: raw, offsetBytes }, context);
 
   if (plan.secureBoot !== undefined) await signBootPartitions(job, plan.secureBoot, finishedRaw, work.path, context);
   const efiVariables = spec.touchEFIVars ? join(outDirectory, 'efi-vars.fd') : undefined;
@@ -226,6 +243,20 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     efiVariables,
     durationMs: performance.now() - startedAt,
   };
+}
+
+/** The types of the filesystems that this host makes, besides FATs. */
+function filesystemsOf({ fsType, partitions = [] }: ImageSpec): RootFilesystem[] {
+  const known = ROOT_FILESYSTEMS.filter((type) => type === fsType || partitions.some((one) => one.filesystem === type));
+  return [...known];
+}
+
+/** The ext4 filesystems besides the root. */
+function otherExt4({ partitions, disk }: Job): readonly DiskPartition[] {
+  const numbers = partitions
+    .filter(({ own }) => own.role !== 'root' && own.filesystem === 'ext4')
+    .map(({ own }) => own.number);
+  return disk.partitions.filter(({ number }) => numbers.includes(number));
 }
 
 /** What one copy of the disk takes at the least. Encrypted data have no holes. */

@@ -1,4 +1,3 @@
-import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { readGeneration } from '../nix/bootspec.ts';
 import { efiTarget, GRUB_DEFAULTS, type GrubSettings } from '../nix/grub-settings.ts';
 import { readLoaderSettings } from '../nix/loader-settings.ts';
@@ -6,6 +5,7 @@ import { resolveStorePath } from '../nix/store.ts';
 import type { SystemdBootSettings } from '../nix/systemd-boot-settings.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { type BootLoader, type ImageSpec, ONLY_OF } from '../spec/image-spec.ts';
+import { layoutOf } from '../spec/layout.ts';
 import type { BuildPlan } from './plan.ts';
 
 const STEP = 'buildImage';
@@ -92,7 +92,7 @@ function checkOptions(spec: ImageSpec, bootLoader: BootLoader): void {
  *  system's configuration is unknown.
  *  @throws {InvalidOptionsError} when the layout has no place for GRUB for that firmware. */
 function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')[] {
-  const { bios, efi, table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  const { bios, efi, table, partitions, named } = layoutOf(spec);
   if (!settings.isConfigured) return [...(bios ? (['bios'] as const) : []), ...(efi ? (['efi'] as const) : [])];
   const target = efiTarget(settings);
   const devices = settings.devices.filter((device) => device !== 'nodev');
@@ -102,18 +102,18 @@ function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')
   if (forBios && !bios)
     issues.push({
       path: 'boot.loader.grub.devices',
-      message: `names ${devices.join(', ')}, but partitionTableType "${spec.partitionTableType}" has no place for GRUB for BIOS${table === 'none' ? '; "nodev" installs only the menu' : ''}`,
+      message: `names ${devices.join(', ')}, but ${named} has no place for GRUB for BIOS${table === 'none' ? '; "nodev" installs only the menu' : ''}`,
     });
   if (forEfi && !efi)
     issues.push({
       path: 'boot.loader.grub.efiSupport',
-      message: `is true, but partitionTableType "${spec.partitionTableType}" has no EFI system partition`,
+      message: `is true, but ${named} has no EFI system partition`,
     });
   const esp = partitions.find(({ role }) => role === 'esp');
   if (forEfi && efi && esp?.mountPoint !== settings.efiSysMountPoint)
     issues.push({
       path: 'boot.loader.efi.efiSysMountPoint',
-      message: `is ${settings.efiSysMountPoint}, but the ESP of partitionTableType "${spec.partitionTableType}" is ${esp?.mountPoint}`,
+      message: `is ${settings.efiSysMountPoint}, but the ESP of ${named} is ${esp?.mountPoint ?? 'not mounted'}`,
     });
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
   return [...(forBios ? (['bios'] as const) : []), ...(forEfi ? (['efi'] as const) : [])];
@@ -122,11 +122,15 @@ function grubFirmware(spec: ImageSpec, settings: GrubSettings): ('bios' | 'efi')
 /** @throws {InvalidOptionsError} when the layout lacks a partition at a mount point that the system's installer
  *  expects. */
 function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void {
-  const { efi, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
-  const type = spec.partitionTableType;
+  const { efi, partitions, named } = layoutOf(spec);
   if (!efi)
     throw new InvalidOptionsError(STEP, [
-      { path: 'partitionTableType', message: `"${type}" does not support EFI, which the system's systemd-boot needs` },
+      spec.partitions === undefined
+        ? {
+            path: 'partitionTableType',
+            message: `"${spec.partitionTableType}" does not support EFI, which the system's systemd-boot needs`,
+          }
+        : { path: 'partitions', message: 'has no partition of type "esp", which the system\'s systemd-boot needs' },
     ]);
   if (!settings.isConfigured) return;
   const mountPointOf = (wanted: string): string | undefined =>
@@ -137,12 +141,12 @@ function checkSystemdBoot(spec: ImageSpec, settings: SystemdBootSettings): void 
   if (settings.espMountPoint !== esp)
     issues.push({
       path: 'boot.loader.efi.efiSysMountPoint',
-      message: `is ${settings.espMountPoint}, but the ESP of partitionTableType "${type}" is ${esp}`,
+      message: `is ${settings.espMountPoint}, but the ESP of ${named} is ${esp ?? 'not mounted'}`,
     });
   if (settings.bootMountPoint !== boot)
     issues.push({
       path: 'boot.loader.systemd-boot.xbootldrMountPoint',
-      message: `implies the boot partition ${settings.bootMountPoint}, but that of partitionTableType "${type}" is ${boot}`,
+      message: `implies the boot partition ${settings.bootMountPoint}, but that of ${named} is ${boot ?? 'not mounted'}`,
     });
   if (issues.length > 0) throw new InvalidOptionsError(STEP, issues);
 }

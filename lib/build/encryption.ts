@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
 import { readPassphrase, readVolumeKey } from '../host-files/disk-secrets.ts';
 import { requireNewFile } from '../host-files/given-paths.ts';
 import { type EncryptedDevice, readEncryptedDevices } from '../nix/encrypted-devices.ts';
-import { readInStore, resolveStorePath } from '../nix/store.ts';
+import { readMounts, splitLink } from '../nix/fstab.ts';
+import { resolveStorePath } from '../nix/store.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import type { EncryptSpec } from '../spec/encrypt-spec.ts';
 import type { ImageSpec } from '../spec/image-spec.ts';
+import { layoutOf } from '../spec/layout.ts';
 
 const STEP = 'buildImage';
 
@@ -36,7 +37,7 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
       `would not be opened: the initrd of the system reads the LUKS header of ${found.name} from ${found.header}`,
       'leave boot.initrd.luks.devices.NAME.header out',
     );
-  const { kind, value } = linkOf(found?.device);
+  const { kind, value }: Partial<NonNullable<ReturnType<typeof splitLink>>> = splitLink(found?.device) ?? {};
   const { label = kind === 'label' ? value : undefined } = encrypt;
   const expected = kind === 'uuid' ? value?.toLowerCase() : undefined;
   const uuid = encrypt.uuid?.toLowerCase() ?? expected ?? randomUUID();
@@ -44,7 +45,7 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
     refusal(option, `${given} would not be found: the initrd of the system opens ${found?.device}`);
   if (expected !== undefined && uuid !== expected) throw refuse('encrypt.uuid', uuid);
   if (kind === 'label' && label !== value) throw refuse('encrypt.label', `"${label}"`);
-  const { table, partitions } = PARTITION_LAYOUTS[spec.partitionTableType];
+  const { table, partitions } = layoutOf(spec);
   const isGpt = table === 'gpt';
   if (kind === 'partuuid' && isGpt && spec.deterministic && value?.toLowerCase() !== spec.rootGPUID.toLowerCase())
     throw refuse('rootGPUID', spec.rootGPUID);
@@ -64,7 +65,7 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
 async function openedDevice(spec: ImageSpec, { name }: EncryptSpec): Promise<EncryptedDevice | undefined> {
   const store = spec.store ?? '/';
   const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
-  const mounted = rootOf((await readInStore(store, `${toplevel}/etc/fstab`)) ?? '');
+  const mounted = (await readMounts(store, toplevel)).find(({ mountPoint }) => mountPoint === '/')?.device;
   const ofRoot = /^\/dev\/mapper\/(.+)$/.exec(mounted ?? '')?.[1];
   if (name !== undefined && ofRoot !== undefined && name !== ofRoot)
     throw refusal('encrypt.name', `"${name}" is not the root of the system, which mounts ${mounted}`);
@@ -86,20 +87,6 @@ async function openedDevice(spec: ImageSpec, { name }: EncryptSpec): Promise<Enc
       ? `is required, because the system opens several devices: ${names}`
       : `the system does not open "${wanted}" when it boots, only ${names}`,
   );
-}
-
-/** What fstab(5) mounts at /. */
-function rootOf(fstab: string): string | undefined {
-  return fstab
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .find(([device = '#', mountPoint]) => mountPoint === '/' && !device.startsWith('#'))?.[0];
-}
-
-/** Splits /dev/disk/by-uuid/… */
-function linkOf(device: string | undefined): { readonly kind?: string; readonly value?: string } {
-  const [, kind, value] = /^\/dev\/disk\/by-(uuid|label|partuuid|partlabel)\/(.+)$/.exec(device ?? '') ?? [];
-  return kind === undefined || value === undefined ? {} : { kind, value };
 }
 
 function refusal(path: string, message: string, hint?: string): InvalidOptionsError {

@@ -1,8 +1,12 @@
-import { PARTITION_LAYOUTS } from '../formats/layouts.ts';
+import { gptTypeName } from '../formats/partition-table/types.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import { type BootLoader, type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
+import { layoutOf } from '../spec/layout.ts';
+import type { OwnPartition } from '../spec/partitions-spec.ts';
+import { formatBytes } from '../units.ts';
 import { chooseBootLoader } from './choose-boot-loader.ts';
 import { type EncryptionPlan, planEncryption } from './encryption.ts';
+import { checkMounts } from './mounts.ts';
 import { planSecureBoot, type SecureBootPlan } from './secure-boot.ts';
 
 /** How each phase of a build is done. buildImage follows it, and `build --explain` prints it. */
@@ -37,13 +41,18 @@ export interface BuildPhase {
  *  @throws {InvalidOptionsError} for an invalid specification, and when the system's boot loader cannot be determined
  *  and none is named. */
 export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
-  const spec = parseImageSpec(options);
-  const layout = PARTITION_LAYOUTS[spec.partitionTableType];
+  return planOf(parseImageSpec(options));
+}
+
+/** Like planBuild, of a specification that is parsed already. */
+export async function planOf(spec: ImageSpec): Promise<BuildPlan> {
+  const layout = layoutOf(spec);
   const inVm = spec.installBootLoader && spec.bootLoaderFrom === 'switch-to-configuration';
   const closure = spec.populateRootWith === 'cptofs' ? 'copied' : 'in place';
   const loader = await chooseBootLoader(spec);
   const secureBoot = await planSecureBoot(spec);
   const encryption = await planEncryption(spec);
+  await checkMounts(spec, loader.bootLoader);
   if (
     secureBoot !== undefined &&
     loader.bootLoader !== 'systemd-boot' &&
@@ -65,6 +74,11 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
           why: 'populateRootWith "mke2fs": files are read directly from the store',
         }
       : { phase: 'closure', way: 'copied to a staged root first', why: 'populateRootWith "cptofs" copies directories' },
+    ...(spec.partitions ?? []).map((one) => ({
+      phase: `partition ${one.number}`,
+      way: drawn(one),
+      why: `partitions[${one.number - 1}], type ${gptTypeName(one.type) ?? one.type}`,
+    })),
     {
       phase: 'root filesystem',
       way: spec.populateRootWith === 'cptofs' ? 'mkfs at its offset, then cptofs' : ROOT_WAYS[spec.fsType],
@@ -85,7 +99,7 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
         bootFilesystems
       ],
       why: !hasFat
-        ? `partitionTableType "${spec.partitionTableType}" has none`
+        ? `${layout.named} has none`
         : inVm
           ? 'the VM runs anyway, and mounts them'
           : 'this does not need root',
@@ -149,6 +163,15 @@ export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
   ];
   const { bootLoader, firmware } = loader;
   return { closure, bootLoader, firmware, bootFilesystems, owners, needsBuilder: inVm, secureBoot, encryption, phases };
+}
+
+/** `512 MiB, vfat "ESP" at /boot` */
+function drawn({ sizeBytes, weight, filesystem, filesystemLabel, mountPoint, populateFrom }: OwnPartition): string {
+  const size = sizeBytes === undefined ? 'as large as its content needs' : formatBytes(sizeBytes);
+  const share = weight === 0 ? '' : `, and a share of ${weight} of what is left`;
+  const at = mountPoint === undefined ? '' : ` at ${mountPoint}`;
+  const from = populateFrom === undefined ? '' : ` with the files of ${populateFrom}`;
+  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem} "${filesystemLabel}"`}${at}${from}`;
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {

@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { makePrivateDirectory, removeTree } from '../host-files/private-output.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
-import type { TreeSource } from './tree.ts';
+import { storeDirectory, type TreeSource } from './tree.ts';
 
 /** The script that runs in the namespaces. It is constant; lists are passed in files: $1 an fstab of bind mounts, $2 a
  *  NUL-separated list of owners and paths, then the command. */
@@ -38,15 +38,16 @@ export async function runOnMergedTree(
 ): Promise<RunResult> {
   await using work = await makePrivateDirectory(dirname(beside));
   const merged = join(work.path, 'merged');
-  await mkdir(join(merged, 'nix/store'), { recursive: true });
+  await mkdir(merged);
   const binds: { readonly from: string; readonly at: string }[] = [];
   const { store = '/', storePaths = [] } = source.closure ?? {};
+  const mergedStore = join(merged, source.closure === undefined ? '' : storeDirectory(source.closure));
   if (source.root !== undefined) {
     // The staged root is small compared with the store paths. It is copied, so that they can be mounted into it.
     await removeTree(merged);
     await step.run(['cp', '--archive', '--', source.root, merged], { what: `cannot copy ${source.root}` });
-    await mkdir(join(merged, 'nix/store'), { recursive: true });
   }
+  if (storePaths.length > 0) await mkdir(mergedStore, { recursive: true });
   const copied = await linkedOutside(
     step,
     storePaths.map((storePath) => join(resolve(store), storePath)),
@@ -55,7 +56,7 @@ export async function runOnMergedTree(
     step.note(`copying ${copied.size} store paths first: their files have hard links outside the closure`);
   for (const storePath of storePaths) {
     const from = join(resolve(store), storePath);
-    const at = join(merged, 'nix/store', basename(storePath));
+    const at = join(mergedStore, basename(storePath));
     const facts = await lstat(from);
     if (facts.isSymbolicLink()) await symlink(await readlink(from), at);
     else if (copied.has(from))

@@ -29,8 +29,15 @@ export interface Closure {
   readonly store?: string | undefined;
   /** `/nix/store/…` */
   readonly storePaths: readonly string[];
-  /** Put store paths at the filesystem's root, which will be mounted on /nix/store; default false. */
+  /** Where the filesystem will be mounted; default "/". */
+  readonly mountPoint?: '/' | '/nix' | '/nix/store' | undefined;
+  /** An old name of `mountPoint: "/nix/store"`. */
   readonly atRoot?: boolean | undefined;
+}
+
+/** Where a filesystem has the store, relative to its root: "nix/store", "store" or "". */
+export function storeDirectory({ mountPoint = '/', atRoot = false }: Closure): string {
+  return atRoot ? '' : '/nix/store'.slice(mountPoint.length).replace(/^\//, '');
 }
 
 /** The numeric owner of a path and everything below it. */
@@ -95,8 +102,11 @@ export async function listTree(step: StepRunner, source: TreeSource): Promise<Tr
   return entries;
 }
 
-/** Parents of store paths, which are created if no source contains them. */
-const ON_THE_WAY = ['', 'nix', 'nix/store'];
+/** Parents of store paths, which are created if no source contains them, and the root. */
+function parentsOf(directory: string): string[] {
+  const names = directory === '' ? [] : directory.split('/');
+  return ['', ...names.map((_, index) => names.slice(0, index + 1).join('/'))];
+}
 
 function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
   const { root, closure, entries = [], timestamp } = source;
@@ -111,8 +121,8 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
     const owner = ownerOf(entry.path);
     return dated(owner === undefined ? entry : { ...entry, ...owner });
   };
-  const needsStore = closure !== undefined && closure.storePaths.length > 0 && closure.atRoot !== true;
-  const onTheWay = needsStore ? ON_THE_WAY : [''];
+  const needsStore = closure !== undefined && closure.storePaths.length > 0;
+  const onTheWay = parentsOf(needsStore ? storeDirectory(closure) : '');
   const sorted = [...entries].sort((a, b) => comparePaths(a.path, b.path));
   // If several streams contain a parent of store paths, the first one wins.
   const streams = [
@@ -136,7 +146,7 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
         const order = comparePaths(head.value.path, least.value.path);
         if (order < 0) first = index;
         else if (order === 0) {
-          if (!ON_THE_WAY.includes(head.value.path)) throw duplicate(step, least.value, head.value);
+          if (!onTheWay.includes(head.value.path)) throw duplicate(step, least.value, head.value);
           next(index);
         }
       }
@@ -152,11 +162,13 @@ function* merged(step: StepRunner, source: TreeSource): Generator<TreeEntry> {
   }
 }
 
-function* closureEntries(walk: HostWalk, { store = '/', storePaths, atRoot = false }: Closure): Generator<TreeEntry> {
+function* closureEntries(walk: HostWalk, closure: Closure): Generator<TreeEntry> {
+  const { store = '/', storePaths } = closure;
+  const directory = storeDirectory(closure);
   const byName = storePaths.map((storePath) => ({ name: latin1(basename(storePath)), storePath }));
   byName.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   for (const { name, storePath } of byName)
-    yield* walk.from(join(resolve(store), storePath), atRoot ? name : `nix/store/${name}`);
+    yield* walk.from(join(resolve(store), storePath), directory === '' ? name : `${directory}/${name}`);
 }
 
 function byPath(attributes: readonly TreeAttribute[]): Map<string, FileAttribute[]> {
@@ -175,7 +187,7 @@ function byPath(attributes: readonly TreeAttribute[]): Map<string, FileAttribute
 function ownersOf(owners: readonly TreeOwner[]): (path: string) => { uid: number; gid: number } | undefined {
   const given = owners.map(({ target, uid, gid }) => ({ path: latin1(target).replace(/^\/+|\/+$/g, ''), uid, gid }));
   return (path) => {
-    const owner = given.findLast((one) => path === one.path || path.startsWith(`${one.path}/`));
+    const owner = given.findLast((one) => one.path === '' || path === one.path || path.startsWith(`${one.path}/`));
     return owner === undefined ? undefined : { uid: owner.uid, gid: owner.gid };
   };
 }

@@ -1,5 +1,7 @@
 import { MIB, roundDown, roundUp } from '../units.ts';
 import type { Extent } from './extent.ts';
+import type { PartitionPurpose } from './partition-table/partition.ts';
+import { gptTypeName, purposeOf } from './partition-table/types.ts';
 
 /** The seven partition layouts of make-disk-image. Partition numbers are defined only here.
  *  @see parted(8), and nixos/lib/make-disk-image.nix in nixpkgs for the layouts. */
@@ -15,26 +17,31 @@ export const PARTITION_TABLE_TYPES = [
 ] as const;
 export type PartitionTableType = (typeof PARTITION_TABLE_TYPES)[number];
 
-/** The purpose of a partition. `boot` is the FAT /boot of legacy+boot; `xbootldr` is the extended boot loader
- *  partition. */
-export type PartitionRole = 'root' | 'esp' | 'xbootldr' | 'boot' | 'bios-grub';
+/** The purpose of a partition. `boot` is a FAT at /boot that is neither an ESP nor the extended boot loader partition
+ *  (`xbootldr`), as in legacy+boot. The seven layouts have no `swap` and no `data`. */
+export type PartitionRole = 'root' | 'esp' | 'xbootldr' | 'boot' | 'bios-grub' | 'swap' | 'data';
 
 /** A position on the disk: a parted position, or the end of the boot partition. */
 type Position = `${number}${'MiB' | 's'}` | 'bootSize' | '100%';
 
-export interface PartitionPlan {
+/** What is known of a partition before it is made, in every layout. */
+export interface LayoutPartition {
   readonly number: number;
   readonly role: PartitionRole;
-  readonly start: Position;
-  readonly end: Position;
   /** The name in a GPT; on an msdos table, parted expects the word `primary` instead. */
   readonly name: string;
+  /** Where the installed system mounts it. */
+  readonly mountPoint?: string | undefined;
+  /** The label of its FAT; undefined for partitions that are not a FAT. */
+  readonly label?: string | undefined;
+}
+
+export interface PartitionPlan extends LayoutPartition {
+  readonly start: Position;
+  readonly end: Position;
   /** parted's filesystem hint, which decides the partition type. */
   readonly fsHint?: 'ext4' | 'fat32';
   readonly flag?: 'boot' | 'bios_grub' | 'bls_boot';
-  /** Where the installed system mounts it. */
-  readonly mountPoint?: string;
-  readonly label?: string;
   /** The GUID in a deterministic image. For a root partition, it replaces the default of rootGPUID. */
   readonly guid?: string;
 }
@@ -160,6 +167,26 @@ const LAYOUTS = {
 } as const satisfies Readonly<Record<PartitionTableType, PartitionLayout>>;
 
 export const PARTITION_LAYOUTS: Readonly<Record<PartitionTableType, PartitionLayout>> = LAYOUTS;
+
+/** The roles of partitions of any types, in their order. The ESP is the one that is mounted, or else the first one. */
+export function rolesOf(
+  partitions: readonly { readonly type: string; readonly mountPoint?: string | undefined; readonly isFat: boolean }[],
+): PartitionRole[] {
+  const purposes = partitions.map(({ type }) => purposeOf(gptTypeName(type)));
+  const firstOf = (purpose: PartitionPurpose): number => {
+    const mounted = partitions.findIndex((one, index) => purposes[index] === purpose && one.mountPoint !== undefined);
+    return mounted >= 0 ? mounted : purposes.indexOf(purpose);
+  };
+  const [esp, xbootldr, biosGrub] = [firstOf('esp'), firstOf('xbootldr'), firstOf('bios-grub')];
+  return partitions.map(({ mountPoint, isFat }, index) => {
+    if (mountPoint === '/') return 'root';
+    if (index === esp) return 'esp';
+    if (index === xbootldr) return 'xbootldr';
+    if (index === biosGrub) return 'bios-grub';
+    if (mountPoint === '/boot' && isFat) return 'boot';
+    return purposes[index] === 'swap' ? 'swap' : 'data';
+  });
+}
 
 /** Whether a layout boots from sectors of 4096 bytes. BIOS firmware reads only sectors of 512 bytes, and systemd-boot, at
  *  least up to version 257, finds no XBOOTLDR partition on such a disk. @see systemd issue 32535 */

@@ -5,6 +5,7 @@ import { gunzip } from 'node:zlib';
 import { type CpioEntry, cpioEntries, isCpio, isLink } from '../formats/cpio.ts';
 import { localExecutor } from '../run/local-executor.ts';
 import { MIB } from '../units.ts';
+import { linkTo } from './fstab.ts';
 import { resolveInStore } from './store.ts';
 
 /** An encrypted device that the initrd opens. */
@@ -46,14 +47,6 @@ export function crypttabDevices(text: string): EncryptedDevice[] {
     const keyFile = ['-', 'none'].includes(key) ? undefined : key;
     return [{ name, device: linkTo(device), keyFile, header: /(?:^|,)header=([^,]+)/.exec(options)?.[1] }];
   });
-}
-
-/** `UUID=…` names the same device as a link in /dev/disk. */
-function linkTo(device: string): string {
-  return device.replace(
-    /^(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]*)"?$/,
-    (_, kind: string, value: string) => `/dev/disk/by-${kind.toLowerCase()}/${value}`,
-  );
 }
 
 /** The devices that NixOS's stage 1 script opens. */

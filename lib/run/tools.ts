@@ -44,6 +44,7 @@ export const TOOLS: readonly Tool[] = [
   tool('mmd', 'mtools', 'mtools'),
   tool('mdir', 'mtools', 'mtools'),
   tool('grub-mkimage', 'grub-common', 'grub2'),
+  tool('mkswap', 'util-linux', 'util-linux', { optional: true }),
   tool('blkid', 'util-linux', 'util-linux'),
   tool('tesseract', 'tesseract-ocr', 'tesseract', {
     for: 'verify: reading the screen of a silent machine',

@@ -77,6 +77,7 @@ const labelOf = (filesystem: string, maxBytes: number) =>
 /** The label of any root filesystem; its actual maximum length depends on the type. */
 export const filesystemLabel = labelOf('a filesystem', 255);
 export const luksLabel = labelOf('a LUKS header', 47);
+export const swapLabel = labelOf('swap', 15);
 export const fatLabel = labelOf('FAT', 11).refine(
   (label) => !/["*+,./:;<=>?[\\\]|]/.test(label),
   'contains a character that is not allowed in FAT labels',
@@ -126,6 +127,7 @@ export const partitionedDisk = z.object({
 export const closureSource = z.strictObject({
   store: path.optional(),
   storePaths: z.array(z.string().regex(STORE_PATH, 'must be a store path such as /nix/store/HASH-NAME')).readonly(),
+  mountPoint: z.enum(['/', '/nix', '/nix/store']).optional(),
   atRoot: z.boolean().optional(),
 });
 

@@ -1,8 +1,7 @@
-import { resolve } from 'node:path';
 import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { FORMATS_OF_ANY_SECTORS, FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS } from '../formats/image-formats.ts';
-import { DETERMINISTIC_ROOT_GUID, PARTITION_LAYOUTS } from '../formats/layouts.ts';
+import { DETERMINISTIC_ROOT_GUID, type PartitionRole } from '../formats/layouts.ts';
 import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { encryptSpec } from './encrypt-spec.ts';
@@ -19,7 +18,10 @@ import {
   sectorSize,
   TIMEOUT_STYLES,
 } from './fields.ts';
+import { type Layout, type LayoutOptions, layoutOf, partitionOf } from './layout.ts';
 import { bootSizeRule, sectorSizeRule } from './layout-rules.ts';
+import { givenBesidePartitions, ofRootPartition, partitionsRule } from './partition-rules.ts';
+import { type OwnPartition, ownPartitions, partitionsSpec } from './partitions-spec.ts';
 import { secureBootSpec } from './secure-boot-spec.ts';
 
 /** How the boot loader is installed: by the system's own program in a VM, or by this project from the system's
@@ -50,6 +52,7 @@ export const imageSpecSchema = z.object({
   maxSize: iecSize.optional(),
   contents: z.array(contentsEntry).default([]),
   partitionTableType: partitionTableType.default('legacy'),
+  partitions: partitionsSpec.optional(),
   installBootLoader: z.boolean().default(true),
   bootLoaderFrom: z.enum(BOOT_LOADER_WAYS).default('switch-to-configuration'),
   bootLoader: z.enum(BOOT_LOADERS).optional(),
@@ -85,7 +88,12 @@ export const imageSpecSchema = z.object({
 /** The specification as the user writes it. Only `toplevel` is required. */
 export type ImageSpecInput = z.input<typeof imageSpecSchema>;
 /** The parsed specification: defaults are filled in, and sizes are in bytes (diskSize and memSize in MiB). */
-export type ImageSpec = Omit<z.output<typeof imageSpecSchema>, 'label' | 'rootFSUID' | 'additionalSpace'> & {
+export type ImageSpec = Omit<
+  z.output<typeof imageSpecSchema>,
+  'label' | 'rootFSUID' | 'additionalSpace' | 'partitions'
+> & {
+  /** The user's partitions, with everything that was left out; undefined for one of make-disk-image's layouts. */
+  readonly partitions: readonly OwnPartition[] | undefined;
   readonly label: string;
   readonly additionalSpace: number;
   readonly rootFSUID: string;
@@ -101,15 +109,24 @@ export const ONLY_OF: Readonly<Partial<Record<(typeof LOADER_OPTIONS)[number], B
   timeoutStyle: 'grub',
 };
 
-/** Whether a path is a mount point or below it. */
-export function isBelow(target: string, mountPoint: string | undefined): boolean {
-  const path = resolve('/', target);
-  return mountPoint !== undefined && (path === mountPoint || path.startsWith(`${mountPoint}/`));
+type Parsed = z.output<typeof imageSpecSchema>;
+
+/** The layout, with the user's partitions as far as they are valid; undefined for an invalid one. */
+function layoutIn({ partitionTableType, partitions, deterministic = true }: Partial<Parsed>): Layout | undefined {
+  if (partitionTableType === undefined) return undefined;
+  const own = partitions === undefined ? undefined : ownPartitions(partitions, deterministic);
+  return layoutOf({ partitionTableType, partitions: own });
 }
 
-const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
-  bootSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
-  sectorSizeRule as CrossRule<z.output<typeof imageSpecSchema>>,
+function isForBooting(role: PartitionRole): boolean {
+  return role === 'esp' || role === 'xbootldr' || role === 'boot';
+}
+
+const RULES: readonly CrossRule<Parsed>[] = [
+  partitionsRule as CrossRule<Parsed>,
+  // Own partitions have rules of their own for these.
+  (spec) => (spec.partitions === undefined ? bootSizeRule(spec as Partial<LayoutOptions & Parsed>) : []),
+  (spec) => (spec.partitions === undefined ? sectorSizeRule(spec as Partial<LayoutOptions & Parsed>) : []),
   ({ sectorSize: bytes, fsType }) =>
     bytes === 4096 && fsType === 'f2fs'
       ? [{ path: 'sectorSize', message: '4096 contradicts fsType "f2fs": it is supported for ext4, btrfs and xfs' }]
@@ -165,7 +182,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : []),
     ];
   },
-  ({ installBootLoader, partitionTableType: type, ...spec }) => {
+  ({ installBootLoader, ...spec }) => {
     const given = LOADER_OPTIONS.filter((name) => spec[name] !== undefined);
     if (spec.bootLoaderFrom === 'switch-to-configuration' || installBootLoader === false)
       return given.map((name) => ({
@@ -176,6 +193,7 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
             : 'has no effect with bootLoaderFrom "switch-to-configuration"; set bootLoaderFrom "bootspec"',
       }));
     const { bootLoader } = spec;
+    const layout = layoutIn(spec);
     if (bootLoader === undefined) return [];
     return [
       ...given
@@ -184,19 +202,19 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
           path: name,
           message: `is an option of ${ONLY_OF[name]}, but bootLoader is "${bootLoader}"`,
         })),
-      ...(bootLoader === 'systemd-boot' && type !== undefined && !PARTITION_LAYOUTS[type].efi
+      ...(bootLoader === 'systemd-boot' && layout?.efi === false
         ? [
             {
               path: 'bootLoader',
-              message: `"systemd-boot" needs EFI, which partitionTableType "${type}" does not support`,
+              message: `"systemd-boot" needs EFI, which ${layout.named} does not support`,
             },
           ]
         : []),
     ];
   },
-  ({ diskSize, bootSize, partitionTableType: type }) => {
-    if (diskSize === undefined || diskSize === 'auto' || bootSize === undefined || type === undefined) return [];
-    if (!PARTITION_LAYOUTS[type].usesBootSize || bootSize < diskSize * MIB) return [];
+  ({ diskSize, bootSize, ...spec }) => {
+    if (diskSize === undefined || diskSize === 'auto' || bootSize === undefined) return [];
+    if (layoutIn(spec)?.usesBootSize !== true || bootSize < diskSize * MIB) return [];
     return [
       {
         path: 'bootSize',
@@ -244,18 +262,17 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : []),
     ];
   },
-  ({ contents = [], partitionTableType: type }) => {
-    if (type === undefined) return [];
-    const { partitions } = PARTITION_LAYOUTS[type];
+  ({ contents = [], ...spec }) => {
+    const { partitions = [] } = layoutIn(spec) ?? {};
     return contents.flatMap(({ target, user, mode }, index) => {
-      const partition = partitions.find((one) => one.label !== undefined && isBelow(target, one.mountPoint));
-      if (partition === undefined) return [];
+      const partition = partitionOf(partitions, target);
+      if (partition?.label === undefined) return [];
       const given = { user, mode };
       return Object.entries(given)
         .filter(([, value]) => value !== undefined)
         .map(([name]) => ({
           path: `contents[${index}].${name}`,
-          message: `${target} is on the boot partition ${partition.mountPoint}, a FAT, which does not store owners and modes`,
+          message: `${target} is on the partition ${partition.mountPoint}, a FAT, which does not store owners and modes`,
         }));
     });
   },
@@ -273,16 +290,19 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : []),
     ];
   },
-  ({ touchEFIVars, partitionTableType: type }) =>
-    touchEFIVars === true && type !== undefined && PARTITION_LAYOUTS[type].table !== 'gpt'
-      ? [{ path: 'touchEFIVars', message: `contradicts partitionTableType "${type}": EFI needs a GPT` }]
-      : [],
+  ({ touchEFIVars, ...spec }) => {
+    const layout = layoutIn(spec);
+    return touchEFIVars === true && layout !== undefined && layout.table !== 'gpt'
+      ? [{ path: 'touchEFIVars', message: `contradicts ${layout.named}: EFI needs a GPT` }]
+      : [];
+  },
   ({ baseName, format }) =>
     baseName?.startsWith('-') === true && format !== undefined
       ? [{ path: 'baseName', message: 'must not begin with a dash' }]
       : [],
-  ({ secureBoot, installBootLoader, bootLoader, partitionTableType: type, touchEFIVars }) => {
+  ({ secureBoot, installBootLoader, bootLoader, touchEFIVars, ...spec }) => {
     if (secureBoot === undefined) return [];
+    const layout = layoutIn(spec);
     const contradicts = (what: string, why: string) => ({ path: 'secureBoot', message: `contradicts ${what}: ${why}` });
     return [
       ...(secureBoot.way === 'lanzaboote'
@@ -296,20 +316,19 @@ const RULES: readonly CrossRule<z.output<typeof imageSpecSchema>>[] = [
         : []),
       ...(installBootLoader === false ? [contradicts('installBootLoader: false', 'there is nothing to sign')] : []),
       ...(bootLoader === 'grub' ? [contradicts('bootLoader "grub"', 'GRUB does not verify what it starts')] : []),
-      ...(type !== undefined && !PARTITION_LAYOUTS[type].efi
-        ? [contradicts(`partitionTableType "${type}"`, 'it is not for EFI')]
-        : []),
+      ...(layout?.efi === false ? [contradicts(layout.named, 'it is not for EFI')] : []),
       ...(secureBoot.enroll === 'variables' && touchEFIVars === false
         ? [{ path: 'secureBoot.enroll', message: '"variables" needs touchEFIVars: true, which keeps the store' }]
         : []),
     ];
   },
-  ({ encrypt, partitionTableType: type, ...spec }) => {
+  ({ encrypt, ...spec }) => {
     if (encrypt === undefined) return [];
+    const layout = layoutIn(spec);
     const contradicts = (what: string, why: string) => ({ path: 'encrypt', message: `contradicts ${what}: ${why}` });
     return [
-      ...(type !== undefined && !PARTITION_LAYOUTS[type].partitions.some(({ label }) => label !== undefined)
-        ? [contradicts(`partitionTableType "${type}"`, 'the boot loader cannot read an encrypted /boot')]
+      ...(layout?.partitions.some(({ role }) => isForBooting(role)) === false
+        ? [contradicts(layout.named, 'the boot loader cannot read an encrypted /boot')]
         : []),
       ...(spec.populateRootWith === 'cptofs'
         ? [contradicts('populateRootWith "cptofs"', 'it writes only to the start of a partition')]
@@ -359,6 +378,8 @@ export const IMAGE_SPEC_DESCRIPTIONS: Readonly<Record<keyof ImageSpec, string>> 
   maxSize: 'refuse to make a larger disk than this, and name the largest store paths',
   contents: 'files of the host to copy into the image: source (* is a wildcard), target, mode, user and group',
   partitionTableType: 'partition layout',
+  partitions:
+    'own partitions, in the order on the disk, instead of a partition layout: type, size, filesystem, mountPoint and more',
   installBootLoader: 'install the boot loader',
   bootLoaderFrom:
     "how the boot loader is installed: by the system's own switch-to-configuration in a VM, or on this host from the system's boot.json, without a VM and without root",
@@ -427,11 +448,26 @@ function sentence(description: string): string {
  *  reserve. @see nix.conf(5), gc-reserved-space */
 const FIRST_BOOT_BYTES = 32 * MIB;
 
+/** With own partitions, what the root partition says about itself. */
+function withRoot(spec: Partial<Parsed>): Partial<Parsed> {
+  if (spec.partitions === undefined) return spec;
+  return { ...spec, ...ofRootPartition(ownPartitions(spec.partitions, spec.deterministic ?? true)) };
+}
+
 /** Parses a specification. Unknown keys, invalid values and violated rules between options are all reported at once.
  *  @throws {InvalidOptionsError} */
 export function parseImageSpec(input: unknown): ImageSpec {
-  const parsed = parseOptions('image specification', imageSpecSchema, input, RULES);
+  const rules = [
+    ...RULES.map((rule) => (spec: Partial<Parsed>) => rule(withRoot(spec))),
+    () => givenBesidePartitions(input),
+  ];
+  const parsed = withRoot(parseOptions('image specification', imageSpecSchema, input, rules)) as Parsed;
   const { onlyNixStore, label = onlyNixStore ? 'nix-store' : 'nixos', rootGPUID, rootFSUID = rootGPUID } = parsed;
-  const { minimize, additionalSpace = minimize ? FIRST_BOOT_BYTES : 512 * MIB } = parsed;
-  return { ...parsed, label, rootFSUID, additionalSpace };
+  const { minimize, additionalSpace: space = minimize ? FIRST_BOOT_BYTES : 512 * MIB, deterministic } = parsed;
+  const partitions = parsed.partitions && ownPartitions(parsed.partitions, deterministic);
+  const additionalSpace = partitions?.find(({ role }) => role === 'root')?.additionalSpace ?? space;
+  return {
+    ...{ ...parsed, label, rootFSUID, additionalSpace },
+    partitions: partitions?.map((one) => ({ ...one, additionalSpace: one.additionalSpace ?? space })),
+  };
 }

@@ -158,10 +158,6 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
     if (executor.searchPath !== undefined) await requireFilesystemTools(STEP, parsed.fsType);
     if (onHost) await requireDisk(STEP, parsed.image, [parsed.partition]);
     if (populateFrom !== undefined && onHost) await requireDirectory(STEP, populateFrom, 'populateFrom');
-    if (parsed.fsType !== 'ext4' && parsed.closure?.atRoot === true)
-      throw new InvalidOptionsError(STEP, [
-        { path: 'closure.atRoot', message: `is supported only for ext4, not for ${parsed.fsType}` },
-      ]);
     const [attribute] = parsed.attributes;
     if (parsed.fsType !== 'ext4' && attribute !== undefined)
       throw new InvalidOptionsError(STEP, [

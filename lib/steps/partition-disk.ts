@@ -92,6 +92,18 @@ type DiskWith = {
   };
 };
 
+/** A disk with any partitions. */
+export interface AnyDisk {
+  readonly table: 'gpt' | 'msdos' | 'none';
+  readonly diskId: string | undefined;
+  readonly partitions: readonly DiskPartition[];
+  readonly root: DiskPartition | WholeDisk;
+  readonly esp: DiskPartition | undefined;
+  readonly xbootldr: DiskPartition | undefined;
+  readonly boot: DiskPartition | undefined;
+  readonly biosGrub: DiskPartition | undefined;
+}
+
 /** Arguments of parted that write a layout; units are in the script. */
 export function partitionDiskArgs(image: string, type: PartitionTableType, bootSizeBytes: number): string[] {
   return ['parted', '--script', '--align', 'optimal', '--', image, ...partedScript(type, bootSizeBytes)];
@@ -119,13 +131,15 @@ export function fixIdentifiersArgs(image: string, type: PartitionTableType, root
 }
 
 /** The type of each partition of a GPT, as parted chooses it by filesystem and flag. */
-const TYPE_NAMES: Readonly<Record<PartitionRole, string>> = {
+const TYPE_NAMES = {
   root: 'linux-generic',
   esp: 'esp',
   xbootldr: 'xbootldr',
   boot: 'linux-generic',
   'bios-grub': 'bios-boot',
-};
+  swap: 'swap',
+  data: 'linux-generic',
+} as const satisfies Readonly<Record<PartitionRole, string>>;
 
 /** Writes a layout on sectors of 4096 bytes. parted and sfdisk read the size of the sectors from a device; in a file, they
  *  take 512. */

@@ -76,22 +76,26 @@ export async function refuseInsideSource(
   contents: readonly ContentsEntry[],
   directory: string,
 ): Promise<void> {
-  await refuseInside(step, await Promise.all(contents.map((entry, index) => expandSource(entry, index))), directory);
+  await refuseInsideEach(
+    step,
+    await Promise.all(contents.map((entry, index) => expandSource(entry, index))),
+    directory,
+  );
 }
 
-async function refuseInside(step: string, plans: readonly (readonly string[])[], directory: string): Promise<void> {
-  const into = await realpathOfExisting(resolve(directory));
+async function refuseInsideEach(step: string, plans: readonly (readonly string[])[], directory: string): Promise<void> {
   for (const [index, sources] of plans.entries())
-    for (const source of sources) {
-      const from = await realpath(source).catch(() => source);
-      if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
-        throw new InvalidOptionsError(step, [
-          {
-            path: `contents[${index}].source`,
-            message: `${source} contains ${directory}, and would be copied into itself`,
-          },
-        ]);
-    }
+    for (const source of sources) await refuseInside(step, source, directory, `contents[${index}].source`);
+}
+
+/** Refuses a directory that is inside of a source, which would be copied into itself. @throws {InvalidOptionsError} */
+export async function refuseInside(step: string, source: string, directory: string, option: string): Promise<void> {
+  const into = await realpathOfExisting(resolve(directory));
+  const from = await realpath(source).catch(() => source);
+  if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
+    throw new InvalidOptionsError(step, [
+      { path: option, message: `${source} contains ${directory}, and would be copied into itself` },
+    ]);
 }
 
 /** The real path of a directory, parts of which may not exist yet. */
@@ -115,7 +119,7 @@ export const stageContents: Step<StageContentsOptions, StagedContents> = defineS
   async run(step, { stagedRoot: root, contents }) {
     // All sources are checked before anything is written.
     const plans = await Promise.all(contents.map((entry, index) => expandSource(entry, index)));
-    await refuseInside(STEP, plans, root);
+    await refuseInsideEach(STEP, plans, root);
     await makeDirectories(root);
     const realRoot = await realpath(root);
     const entries = [];

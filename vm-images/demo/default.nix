@@ -44,9 +44,19 @@ let
   };
   # luks: what the initrd opens, like boot.initrd.luks.devices: its name in /dev/mapper, and the device.
   mkInitrd =
-    luks:
+    {
+      luks,
+      earlyMounts,
+      modules,
+    }:
     run "initrd" (if luks.systemd or false then ./initrd-systemd.sh else ./initrd.sh) {
-      inherit linux userland debs;
+      inherit
+        linux
+        userland
+        debs
+        earlyMounts
+        modules
+        ;
       inherit (target) busybox;
       luksName = luks.name or "";
       luksDevice = luks.device or "";
@@ -81,11 +91,15 @@ let
       inherit userland;
       source = ./etc/demo;
     };
-    tiny = run "etc" ./etc-tiny.sh {
+    tiny = tinyEtc "";
+  };
+  tinyEtc =
+    fstab:
+    run "etc" ./etc-tiny.sh {
       source = ./etc/tiny;
       inherit (target) serial;
+      inherit fstab;
     };
-  };
 
   stateVersion = "25.11";
 
@@ -107,9 +121,14 @@ let
       # Systems by name.
       specialisations ? { },
       luks ? { },
+      # Lines of fstab; those in earlyMounts are mounted by the initrd. Only for the flavour "tiny".
+      mounts ? "",
+      earlyMounts ? "",
+      # Modules that the initrd loads, like boot.initrd.kernelModules.
+      modules ? "",
     }:
     let
-      initrd = mkInitrd luks;
+      initrd = mkInitrd { inherit luks earlyMounts modules; };
       isDemo = flavour == "demo";
       kernelParams = [
         "root=${root}"
@@ -185,7 +204,7 @@ let
       variables = {
         inherit flavour loader esp boot users usersGroups;
         grubTargets = builtins.concatStringsSep " " grubTargets;
-        etc = etc.${flavour};
+        etc = if mounts == "" then etc.${flavour} else tinyEtc (mounts + earlyMounts);
         inherit (target) busybox kernel;
         platform = target.system;
         sw = if isDemo then "${userland}/usr" else target.busybox;
@@ -340,6 +359,21 @@ let
         grubTargets = bios ++ efi;
       }
     );
+    # With partitions of its own for /home and /nix, and swap.
+    systemd-boot-partitions = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/boot";
+      boot = "ESP";
+      mounts = ''
+        LABEL=nixos / ext4 defaults 0 1
+        LABEL=ESP /boot vfat umask=0077 0 2
+        LABEL=home /home xfs defaults 0 2
+        LABEL=swap none swap defaults 0 0
+      '';
+      modules = "xfs";
+      earlyMounts = "LABEL=nix /nix btrfs defaults 0 2\n";
+    };
     systemd-boot-xbootldr = mkSystem {
       inherit flavour;
       loader = "systemd-boot";

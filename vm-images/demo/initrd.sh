@@ -2,10 +2,11 @@
 root=$NIX_BUILD_TOP/root
 libraries=$userland/usr/lib/x86_64-linux-gnu
 loader=$libraries/ld-linux-x86-64.so.2
-mkdir -p "$root/bin" "$root/lib" "$out"
+mkdir -p "$root/bin" "$root/etc" "$root/lib" "$out"
+printf '%s' "$earlyMounts" > "$root/etc/fstab"
 cp "$busybox/bin/busybox" "$root/bin/busybox"
 cp -r "$linux/lib/modules" "$root/lib/modules"
-sed -e "s|@luksName@|$luksName|g" -e "s|@luksDevice@|$luksDevice|g" "$stage1" > "$root/init"
+sed -e "s|@modules@|$modules|g" -e "s|@luksName@|$luksName|g" -e "s|@luksDevice@|$luksDevice|g" "$stage1" > "$root/init"
 if [ -n "$luksName" ]; then
   mkdir -p "$root/lib64" "$root/lib/x86_64-linux-gnu"
   cp "$userland/usr/sbin/cryptsetup" "$root/bin/"

@@ -1,17 +1,19 @@
 import { FAT_EPOCH } from '../../filesystem/fat.ts';
-import { deterministicVolumeId } from '../../formats/layouts.ts';
 import { readInStore } from '../../nix/store.ts';
 import type { StepContext } from '../../run/step.ts';
 import { installGrub } from '../../steps/install-grub.ts';
 import { installSystemdBoot } from '../../steps/install-systemd-boot.ts';
 import { makeBootFilesystem } from '../../steps/make-boot-filesystem.ts';
 import type { Job } from '../job.ts';
+import { volumeIdOf } from './partitions.ts';
 
-export async function formatBootPartitions({ spec, raw, disk, timestamp }: Job, context: StepContext): Promise<void> {
+/** @param isAll false where the builder VM makes those that it mounts. */
+export async function formatBootPartitions(job: Job, isAll: boolean, context: StepContext): Promise<void> {
+  const { raw, disk, timestamp } = job;
   for (const partition of disk.partitions) {
-    const { label, number } = partition;
-    if (label === undefined) continue;
-    const volumeId = spec.deterministic ? deterministicVolumeId(number) : undefined;
+    const { label, number, mountPoint } = partition;
+    if (label === undefined || !(isAll || mountPoint === undefined)) continue;
+    const volumeId = volumeIdOf(job, number);
     await makeBootFilesystem({ image: raw, partition, label, volumeId, timestamp }, context);
   }
 }

@@ -1,13 +1,13 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FAT_EPOCH } from '../../filesystem/fat.ts';
-import { deterministicVolumeId } from '../../formats/layouts.ts';
 import { configuredBootDevices } from '../../nix/boot-devices.ts';
 import { runStep, type StepContext } from '../../run/step.ts';
 import { chownContents } from '../../steps/chown-contents.ts';
 import { linkBootDevices } from '../../steps/link-boot-devices.ts';
 import { mountBootFilesystem } from '../../steps/mount-boot-filesystem.ts';
 import { mountRoot } from '../../steps/mount-root.ts';
+import type { DiskPartition } from '../../steps/partition-disk.ts';
 import { removeMachineId } from '../../steps/remove-machine-id.ts';
 import { removeRandomSeed } from '../../steps/remove-random-seed.ts';
 import type { StagedContents } from '../../steps/stage-contents.ts';
@@ -15,13 +15,26 @@ import { switchToConfiguration } from '../../steps/switch-to-configuration.ts';
 import { unmountRoot } from '../../steps/unmount-root.ts';
 import type { BuildContext } from '../context.ts';
 import type { Job } from '../job.ts';
+import { volumeIdOf } from './partitions.ts';
+
+/** What is mounted below the root. A partition may be mounted below another one. */
+function inOrderOfMounting(partitions: readonly DiskPartition[]): DiskPartition[] {
+  return partitions
+    .filter(({ mountPoint, role }) => mountPoint !== undefined && role !== 'root')
+    .sort((a, b) => depth(a) - depth(b));
+}
+
+function depth({ mountPoint = '' }: DiskPartition): number {
+  return mountPoint.split('/').length;
+}
 
 export async function finishInBuilder(
-  { spec, system, root: staging, raw: image, disk, rootPlace, timestamp }: Job,
+  job: Job,
   staged: StagedContents,
   startBuilder: NonNullable<BuildContext['startBuilder']>,
   context: StepContext,
 ): Promise<void> {
+  const { spec, system, root: staging, raw: image, disk, rootPlace, timestamp } = job;
   const location = { toplevel: system.toplevel, store: spec.store };
   // Files that are written there may contain the date. FAT cannot store one before 1980.
   const clock = timestamp === undefined ? undefined : Math.max(timestamp, FAT_EPOCH);
@@ -38,14 +51,14 @@ export async function finishInBuilder(
   const inPartition = { ...rootPlace, offsetBytes: rootPlace.offsetBytes - disk.root.offsetBytes };
   const part = spec.encrypt === undefined ? undefined : inPartition;
   await mountRoot({ device: builder.device(disk.root), part, mountPoint: root, fsType: spec.fsType }, inside);
-  for (const partition of disk.partitions) {
-    const { label, mountPoint, number } = partition;
-    if (label === undefined || mountPoint === undefined) continue;
-    const volumeId = spec.deterministic ? deterministicVolumeId(number) : undefined;
-    await mountBootFilesystem(
-      { device: builder.device(partition), mountPoint: `${root}${mountPoint}`, label, volumeId },
-      inside,
-    );
+  for (const partition of inOrderOfMounting(disk.partitions)) {
+    const { label, number } = partition;
+    const mountPoint = `${root}${partition.mountPoint}`;
+    const device = builder.device(partition);
+    const fsType = job.partitions.find(({ own }) => own.number === number)?.own.filesystem;
+    if (label !== undefined)
+      await mountBootFilesystem({ device, mountPoint, label, volumeId: volumeIdOf(job, number) }, inside);
+    else await mountRoot({ device, mountPoint, fsType }, inside);
   }
   await switchToConfiguration({ mountPoint: root }, inside);
   const owned = spec.contents.flatMap(({ user, group }, index) =>

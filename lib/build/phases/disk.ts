@@ -1,15 +1,18 @@
 import { rm } from 'node:fs/promises';
 import { storePathSizes } from '../../filesystem/store-path-sizes.ts';
+import { DETERMINISTIC_DISK_GUID } from '../../formats/layouts.ts';
 import { luksPayload } from '../../formats/luks.ts';
 import { InvalidOptionsError } from '../../run/errors.ts';
 import { runStep, type StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 import type { DiskSize } from '../../steps/compute-disk-size.ts';
 import { createDisk } from '../../steps/create-disk.ts';
-import { partitionDisk } from '../../steps/partition-disk.ts';
+import { type AnyDisk, partitionDisk } from '../../steps/partition-disk.ts';
+import { writePartitions } from '../../steps/write-partitions.ts';
 import { formatBytes, MIB, roundUp } from '../../units.ts';
 import type { Job } from '../job.ts';
 import { formatBootPartitions, installBootLoader } from './boot-loader.ts';
+import { sizesOnDisk } from './partitions.ts';
 
 /** What a build knows before its disk exists. */
 export type JobWithoutDisk = Omit<Job, 'disk' | 'rootPlace' | 'size'>;
@@ -18,17 +21,37 @@ export type JobWithoutDisk = Omit<Job, 'disk' | 'rootPlace' | 'size'>;
  *  exists is replaced. */
 export async function makeDisk(known: JobWithoutDisk, size: DiskSize, context: StepContext): Promise<Job> {
   const { spec, plan, raw } = known;
-  const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize } = spec;
   await rm(raw, { force: true });
-  await createDisk({ image: raw, sizeBytes: diskBytesOf(spec, size) }, context);
-  const layout = { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize };
-  const disk = await partitionDisk({ image: raw, ...layout }, context);
+  const sizeBytes = diskBytesOf(spec, size);
+  await createDisk({ image: raw, sizeBytes }, context);
+  const disk = await writeLayout(known, size, raw, sizeBytes, context);
   const { sectorBytes } = disk.root;
   const rootPlace = plan.encryption === undefined ? disk.root : { ...luksPayload(disk.root), sectorBytes };
   const job: Job = { ...known, disk, rootPlace, size };
-  if (plan.bootFilesystems === 'host') await formatBootPartitions(job, context);
+  await formatBootPartitions(job, plan.bootFilesystems === 'host', context);
   await installBootLoader(job, context);
   return job;
+}
+
+/** Writes the partition table of the layout, or of the user's partitions. */
+export async function writeLayout(
+  { spec, partitions: own, plan }: Pick<Job, 'spec' | 'partitions' | 'plan'>,
+  size: DiskSize,
+  image: string,
+  diskBytes: number,
+  context: StepContext,
+): Promise<AnyDisk> {
+  const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize } = spec;
+  if (own.length === 0)
+    return partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID, sectorSize }, context);
+  const sizes = sizesOnDisk(diskBytes, size, own, plan.encryption !== undefined);
+  const partitions = own.map(({ own: { type, name, uuid, attributes, mountPoint, label } }, index) => ({
+    ...{ type, name, uuid, size: sizes[index], attributes: [...attributes], mountPoint, label },
+  }));
+  const diskId = deterministic ? DETERMINISTIC_DISK_GUID : undefined;
+  const { root, ...disk } = await writePartitions({ image, partitions, diskId, sectorSize }, context);
+  if (root === undefined) throw new RangeError('there is no root partition');
+  return { ...disk, root };
 }
 
 function diskBytesOf({ diskSize, sizeMultiple }: ImageSpec, size: DiskSize): number {

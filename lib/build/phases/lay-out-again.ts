@@ -1,7 +1,6 @@
 import { lstatSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { deterministicVolumeId } from '../../formats/layouts.ts';
 import type { StepContext } from '../../run/step.ts';
 import { copyBootCode } from '../../steps/copy-boot-code.ts';
 import { createDisk } from '../../steps/create-disk.ts';
@@ -9,31 +8,41 @@ import { extractFilesystem } from '../../steps/extract-filesystem.ts';
 import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
 import { makeBootFilesystem } from '../../steps/make-boot-filesystem.ts';
 import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
-import { partitionDisk } from '../../steps/partition-disk.ts';
 import type { Job } from '../job.ts';
+import { writeLayout } from './disk.ts';
+import { fillPartitions, volumeIdOf } from './partitions.ts';
 import { inodesFor } from './root.ts';
 
 /** Writes the result of the builder VM to a new disk, to make it reproducible: in the VM, a kernel wrote it in an
  *  unpredictable order and with the current time. All files except the store paths are extracted from the first
  *  disk. */
 export async function layOutAgain(
-  { spec, root, raw, disk, rootPlace, system, rootUuid, timestamp, size, closure }: Job,
+  job: Job,
   image: string,
   work: string,
   context: StepContext,
 ): Promise<MadeFilesystem> {
-  const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize, label } = spec;
-  await createDisk({ image, sizeBytes: (await stat(raw)).size }, context);
-  await partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID, sectorSize }, context);
+  const { spec, root, raw, disk, rootPlace, system, rootUuid, timestamp, size, closure } = job;
+  const { label } = spec;
+  const sizeBytes = (await stat(raw)).size;
+  await createDisk({ image, sizeBytes }, context);
+  await writeLayout(job, size, image, sizeBytes, context);
   await copyBootCode({ from: raw, to: image, disk }, context);
   for (const partition of disk.partitions) {
     if (partition.label === undefined) continue;
     const directory = join(work, `partition-${partition.number}`);
     const entries = await extractFilesystem({ image: raw, partition, fsType: 'vfat', directory }, context);
-    const volumeId = deterministicVolumeId(partition.number);
+    const volumeId = volumeIdOf(job, partition.number);
     await makeBootFilesystem({ image, partition, label: partition.label, volumeId, timestamp }, context);
     await fillBootFilesystem({ image, partition, files: entries, timestamp }, context);
   }
+  // Swap; a specification with other filesystems is refused.
+  await fillPartitions(
+    { ...job, partitions: job.partitions.filter(({ own }) => own.filesystem === 'swap') },
+    image,
+    [],
+    context,
+  );
   const directory = join(work, 'taken-out');
   const leaveOut = system.storePaths;
   const entries = await extractFilesystem(

@@ -1,10 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TreeAttribute, TreeOwner } from '../../filesystem/tree.ts';
-import { PARTITION_LAYOUTS } from '../../formats/layouts.ts';
 import { InvalidOptionsError } from '../../run/errors.ts';
 import type { StepContext } from '../../run/step.ts';
-import { type ImageSpec, isBelow } from '../../spec/image-spec.ts';
+import type { ImageSpec } from '../../spec/image-spec.ts';
+import { layoutOf, partitionOf } from '../../spec/layout.ts';
 import type { DiskSize } from '../../steps/compute-disk-size.ts';
 import { copyToFilesystem } from '../../steps/copy-to-filesystem.ts';
 import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
@@ -12,6 +12,7 @@ import type { StagedContents } from '../../steps/stage-contents.ts';
 import { KIB } from '../../units.ts';
 import type { Job } from '../job.ts';
 import type { BuildPlan } from '../plan.ts';
+import { attributesOn, ownersOn } from './partitions.ts';
 
 /** Refuses extended attributes of `contents` that the image could not keep. @throws {InvalidOptionsError} */
 export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attributes }: StagedContents): void {
@@ -23,12 +24,16 @@ export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries
   for (const attribute of attributes) {
     if (spec.populateRootWith === 'cptofs')
       refuse('populateRootWith', attribute, 'cptofs does not copy extended attributes');
-    const boot = PARTITION_LAYOUTS[spec.partitionTableType].partitions.find(
-      ({ label, mountPoint }) => label !== undefined && isBelow(attribute.target, mountPoint),
-    );
-    if (boot !== undefined) refuse('contents', attribute, `${boot.mountPoint} is a FAT, which cannot store it`);
-    if (spec.fsType !== 'ext4')
-      refuse('fsType', attribute, `a root of type ${spec.fsType} is filled without extended attributes`);
+    const layout = layoutOf(spec);
+    const { label, mountPoint, number = 0 } = partitionOf(layout.partitions, attribute.target) ?? {};
+    if (label !== undefined) refuse('contents', attribute, `${mountPoint} is a FAT, which cannot store it`);
+    const { filesystem } = spec.partitions?.[number - 1] ?? { filesystem: spec.fsType };
+    if (filesystem !== 'ext4')
+      refuse(
+        spec.partitions === undefined ? 'fsType' : `partitions[${number - 1}].filesystem`,
+        attribute,
+        `${number === 0 || mountPoint === '/' ? 'a root' : 'a filesystem'} of type ${filesystem} is filled without extended attributes`,
+      );
     // The kernel removes capabilities from a file whose owner changes.
     if (plan.owners !== 'activated' || attribute.name !== 'security.capability') continue;
     const index = entries.findIndex(({ staged }) =>
@@ -44,11 +49,15 @@ export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries
 }
 
 export async function fillRoot(
-  { spec, root, raw, disk, rootPlace, size, closure, attributes, rootUuid, timestamp }: Job,
-  owners: readonly TreeOwner[],
+  { spec, root, raw, disk, rootPlace, size, closure, attributes: given, rootUuid, timestamp, partitions }: Job,
+  allOwners: readonly TreeOwner[],
   context: StepContext,
 ): Promise<MadeFilesystem> {
   const { fsType, label } = spec;
+  const all = partitions.map(({ own }) => own);
+  const own = all.find(({ role }) => role === 'root');
+  const owners = own === undefined ? allOwners : ownersOn(all, own, allOwners);
+  const attributes = own === undefined ? given : attributesOn(all, own, given);
   const filled = { inodeCount: inodesFor(size, rootPlace.sizeBytes), dataBlocks: size.dataBlocks };
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
   const options = { image: raw, partition: rootPlace, fsType, label, size: filled, uuid: rootUuid, hashSeed };

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { deterministicVolumeId } from '../../formats/layouts.ts';
 import { enrollSecureBootKeys } from '../../steps/enroll-secure-boot-keys.ts';
 import { extractFilesystem } from '../../steps/extract-filesystem.ts';
 import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
@@ -9,16 +8,21 @@ import { signBootFiles } from '../../steps/sign-boot-files.ts';
 import type { BuildContext } from '../context.ts';
 import type { Job } from '../job.ts';
 import type { SecureBootPlan } from '../secure-boot.ts';
+import { volumeIdOf } from './partitions.ts';
 
 /** Signs what the boot loader's installer left on the boot partitions, whichever way it ran: the files are taken out, signed, and
  *  laid out again. */
 export async function signBootPartitions(
-  { spec, disk: { esp, xbootldr }, timestamp }: Pick<Job, 'spec' | 'disk' | 'timestamp'>,
+  job: Pick<Job, 'spec' | 'disk' | 'timestamp' | 'partitions'>,
   secureBoot: SecureBootPlan,
   image: string,
   work: string,
   context: BuildContext,
 ): Promise<void> {
+  const {
+    disk: { esp, xbootldr },
+    timestamp,
+  } = job;
   if (esp === undefined) return;
   const partitions = [esp, ...(xbootldr === undefined ? [] : [xbootldr])];
   const directoryOf = ({ number }: { readonly number: number }): string => join(work, `signed-${number}`);
@@ -43,7 +47,7 @@ export async function signBootPartitions(
   for (const partition of partitions) {
     const { label, number } = partition;
     if (label === undefined) continue;
-    const volumeId = spec.deterministic ? deterministicVolumeId(number) : undefined;
+    const volumeId = volumeIdOf(job, number);
     await makeBootFilesystem({ image, partition, label, volumeId, timestamp }, context);
     await fillBootFilesystem({ image, partition, populateFrom: directoryOf(partition), timestamp }, context);
   }

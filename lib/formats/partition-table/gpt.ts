@@ -64,6 +64,8 @@ export interface NewPartition {
   readonly name: string;
   readonly firstSector: number;
   readonly lastSector: number;
+  /** The numbers of the attribute bits to set. @see UEFI specification, table 5.8 */
+  readonly attributes?: readonly number[];
 }
 
 /** Bytes with their place on the disk. */
@@ -72,7 +74,8 @@ export interface PlacedBytes {
   readonly bytes: Buffer;
 }
 
-const ENTRIES = 128;
+/** The number of partitions for which an encoded GPT has room. */
+export const GPT_ENTRIES = 128;
 const ENTRY_BYTES = 128;
 const HEADER_BYTES = 92;
 
@@ -84,13 +87,17 @@ export function encodeGpt(
   diskId: string,
   partitions: readonly NewPartition[],
 ): PlacedBytes[] {
-  const entries = Buffer.alloc(ENTRIES * ENTRY_BYTES);
-  for (const { number, type, guid, name, firstSector, lastSector } of partitions) {
+  const entries = Buffer.alloc(GPT_ENTRIES * ENTRY_BYTES);
+  for (const { number, type, guid, name, firstSector, lastSector, attributes = [] } of partitions) {
     const entry = entries.subarray((number - 1) * ENTRY_BYTES, number * ENTRY_BYTES);
     efiGuidBytes(type).copy(entry, 0);
     efiGuidBytes(guid).copy(entry, 16);
     entry.writeBigUInt64LE(BigInt(firstSector), 32);
     entry.writeBigUInt64LE(BigInt(lastSector), 40);
+    entry.writeBigUInt64LE(
+      attributes.reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n),
+      48,
+    );
     entry.write(name, 56, 72, 'utf16le');
   }
   const sector = Buffer.alloc(sectorBytes);

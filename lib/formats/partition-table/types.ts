@@ -193,6 +193,9 @@ export function gptTypeGuid(typeName: string): string {
   return found[0];
 }
 
+/** The names of all types of a GPT. */
+export const GPT_TYPES: readonly string[] = Object.values(GPT_TYPE_NAMES);
+
 export function gptTypeName(type: string): string | undefined {
   return GPT_TYPE_NAMES[type];
 }

@@ -27,7 +27,7 @@ for word in $(cat /proc/cmdline); do
 done
 [ -n "$init" ] || fail "there is no init= on the kernel command line"
 # Includes modules for the filesystems that stage 2 mounts, like NixOS's boot.initrd.kernelModules.
-for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs; do modprobe -q "$module" 2> /dev/null; done
+for module in virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod vfat nls_cp437 nls_ascii efivarfs @modules@; do modprobe -q "$module" 2> /dev/null; done
 
 # The root in LUKS, in the words of NixOS's initrd without systemd (luksroot.nix), which reads a second at a time.
 open_luks() {
@@ -77,6 +77,15 @@ if ! mount_root 2> /dev/null; then
   for module in btrfs xfs; do modprobe -q $module; done
   mount_root || fail "cannot mount $device"
 fi
+# What stage 2 itself needs, like NixOS's fileSystems.NAME.neededForBoot.
+while read -r from at kind options _; do
+  [ -n "$from" ] || continue
+  device=$(findfs "$from" 2> /dev/null) || fail "the device $from was not found"
+  modprobe -q "$kind" 2> /dev/null
+  echo "mounting $device ($from) on $at..."
+  mkdir -p "/root-fs$at"
+  mount -t "$kind" -o "$options" "$device" "/root-fs$at" || fail "cannot mount $device"
+done < /etc/fstab
 [ -e "/root-fs$init" ] || fail "stage 2 init script ($init) not found"
 for directory in proc sys dev run; do
   mkdir -p "/root-fs/$directory"

@@ -12,7 +12,11 @@ mount_fat() {
   mkdir -p "$2"
   mount -t vfat -o umask=0077 "$device" "$2"
 }
-[ -z "@boot@" ] || mount_fat "@boot@" /boot
+if grep -q . /etc/fstab; then
+  mount -a
+  swapon -a
+fi
+[ -z "@boot@" ] || grep -q " /boot " /etc/fstab || mount_fat "@boot@" /boot
 [ "@esp@" != /efi ] || mount_fat ESP /efi
 # Every machine creates its own at its first boot.
 [ -s /etc/machine-id ] || tr -d - < /proc/sys/kernel/random/uuid > /etc/machine-id

@@ -1,0 +1,201 @@
+import { mkdir } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import type { Closure, TreeAttribute, TreeOwner } from '../../filesystem/tree.ts';
+import { deterministicVolumeId } from '../../formats/layouts.ts';
+import { LUKS_HEADER_BYTES } from '../../formats/luks.ts';
+import { requireDirectory } from '../../host-files/given-paths.ts';
+import type { StepContext } from '../../run/step.ts';
+import type { ImageSpec } from '../../spec/image-spec.ts';
+import { isAtOrBelow, partitionOf } from '../../spec/layout.ts';
+import type { OwnPartition } from '../../spec/partitions-spec.ts';
+import { computeDiskSize, type DiskSize } from '../../steps/compute-disk-size.ts';
+import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
+import { makeFilesystem } from '../../steps/make-filesystem.ts';
+import { makeSwap } from '../../steps/make-swap.ts';
+import { refuseInside } from '../../steps/stage-contents.ts';
+import { MIB, roundDown, roundUp } from '../../units.ts';
+import type { Job } from '../job.ts';
+import type { MountedFiles } from './mounted-files.ts';
+import { inodesFor } from './root.ts';
+
+/** The user's own partitions: how large they are, and what goes into them. */
+
+/** One of the user's partitions, with what goes into it and the size that this needs. */
+export interface MeasuredPartition {
+  readonly own: OwnPartition;
+  /** The directory whose contents it gets; undefined for swap, and for partitions without a filesystem. */
+  readonly populateFrom: string | undefined;
+  readonly closure: Closure | undefined;
+  /** Undefined where the content does not decide the size: for a FAT, for swap, and without a filesystem. */
+  readonly size: DiskSize | undefined;
+  readonly leastBytes: number;
+}
+
+interface Sources {
+  readonly root: string;
+  readonly taken: readonly MountedFiles[];
+  /** The store paths of the system, wherever they go. */
+  readonly closure: Closure | undefined;
+  readonly work: string;
+  /** Free space that the root gets beyond what was asked for. */
+  readonly moreForRoot: number;
+}
+
+/** Requires that the directories exist whose contents a partition gets, and that the image does not go into one of them.
+ *  @throws {InvalidOptionsError} */
+export async function requireSources({ partitions = [] }: ImageSpec, outDirectory: string): Promise<void> {
+  for (const { number, populateFrom } of partitions) {
+    const option = `partitions[${number - 1}].populateFrom`;
+    if (populateFrom === undefined) continue;
+    await requireDirectory('buildImage', populateFrom, option);
+    await refuseInside('buildImage', populateFrom, outDirectory, option);
+  }
+}
+
+/** Finds what goes into each partition, and how much that needs. */
+export async function measurePartitions(
+  spec: ImageSpec,
+  { root, taken, closure, work, moreForRoot }: Sources,
+  context: StepContext,
+): Promise<MeasuredPartition[]> {
+  const { partitions = [], encrypt } = spec;
+  const holder = partitionOf(partitions, '/nix/store');
+  const measured: MeasuredPartition[] = [];
+  for (const own of partitions) {
+    const { number, role, filesystem, sizeBytes } = own;
+    const isRoot = role === 'root';
+    if (filesystem === 'swap' || filesystem === 'none') {
+      measured.push({ own, populateFrom: undefined, closure: undefined, size: undefined, leastBytes: sizeBytes ?? 0 });
+      continue;
+    }
+    const staged = isRoot ? root : taken.find((files) => files.number === number)?.directory;
+    const populateFrom = own.populateFrom ?? staged ?? join(work, `empty-${number}`);
+    if (own.populateFrom === undefined && staged === undefined) await mkdir(populateFrom);
+    if (filesystem === 'vfat') {
+      measured.push({ own, populateFrom, closure: undefined, size: undefined, leastBytes: sizeBytes ?? 0 });
+      continue;
+    }
+    const ofStore =
+      own === holder && closure !== undefined ? { ...closure, mountPoint: storeMountPoint(own) } : undefined;
+    const asked = sizeBytes === undefined ? (own.additionalSpace ?? 0) : 0;
+    const size = await computeDiskSize(
+      {
+        ...{ stagedRoot: populateFrom, closure: ofStore, partitionTableType: 'none', fsType: filesystem },
+        additionalSpace: asked + (isRoot ? moreForRoot : 0),
+        encrypted: isRoot && encrypt !== undefined,
+      },
+      context,
+    );
+    measured.push({ own, populateFrom, closure: ofStore, size, leastBytes: sizeBytes ?? size.diskBytes });
+  }
+  return measured;
+}
+
+function storeMountPoint({ mountPoint }: OwnPartition): '/' | '/nix' | '/nix/store' {
+  return mountPoint === '/nix' || mountPoint === '/nix/store' ? mountPoint : '/';
+}
+
+/** The size of the disk for partitions, and the root's size in it, which may have been computed anew. */
+export function withDiskBytes(
+  size: DiskSize,
+  partitions: readonly MeasuredPartition[],
+  isEncrypted: boolean,
+): DiskSize {
+  const sizes = leastSizes(size, partitions, isEncrypted);
+  const diskBytes = sizes.reduce((sum, bytes) => sum + bytes, 2 * MIB);
+  return { ...size, diskBytes, reservedBytes: diskBytes - size.filesystemBytes };
+}
+
+function leastSizes(root: DiskSize, partitions: readonly MeasuredPartition[], isEncrypted: boolean): number[] {
+  const ofRoot = root.filesystemBytes + (isEncrypted ? LUKS_HEADER_BYTES : 0);
+  return partitions.map(({ own, leastBytes }) =>
+    roundUp(own.role === 'root' && own.sizeBytes === undefined ? ofRoot : leastBytes, MIB),
+  );
+}
+
+/** The size of each partition on a disk: what it needs, and its share of what is left, in MiB. */
+export function sizesOnDisk(
+  diskBytes: number,
+  root: DiskSize,
+  partitions: readonly MeasuredPartition[],
+  isEncrypted: boolean,
+): number[] {
+  const sizes = leastSizes(root, partitions, isEncrypted);
+  let left = Math.max(0, roundDown(diskBytes - 1, MIB) - MIB - sizes.reduce((sum, bytes) => sum + bytes, 0));
+  let weights = partitions.reduce((sum, { own }) => sum + own.weight, 0);
+  return partitions.map(({ own: { weight } }, index) => {
+    const share = weight === 0 ? 0 : roundDown((left * weight) / weights, MIB);
+    left -= share;
+    weights -= weight;
+    return (sizes[index] ?? 0) + share;
+  });
+}
+
+/** Makes and fills the partitions besides the root. FATs exist already, where a boot loader wrote into them. */
+export async function fillPartitions(
+  { partitions, disk, timestamp, attributes }: Pick<Job, 'partitions' | 'disk' | 'timestamp' | 'attributes'>,
+  image: string,
+  owners: readonly TreeOwner[],
+  context: StepContext,
+): Promise<void> {
+  const all = partitions.map(({ own }) => own);
+  for (const { own, populateFrom, closure, size } of partitions) {
+    const { number, role, filesystem, filesystemLabel: label, filesystemUuid: uuid, mountPoint } = own;
+    const partition = disk.partitions.find((one) => one.number === number);
+    if (role === 'root' || partition === undefined || filesystem === 'none') continue;
+    if (filesystem === 'swap') await makeSwap({ image, partition, label, uuid }, context);
+    else if (filesystem === 'vfat') {
+      if (own.populateFrom !== undefined)
+        await fillBootFilesystem({ image, partition, populateFrom: own.populateFrom, timestamp }, context);
+    } else
+      await makeFilesystem(
+        {
+          ...{ image, partition, fsType: filesystem, label, uuid, populateFrom, closure, timestamp },
+          hashSeed: uuid,
+          size: size && { inodeCount: inodesFor(size, partition.sizeBytes), dataBlocks: size.dataBlocks },
+          ...(mountPoint === undefined
+            ? {}
+            : { owners: ownersOn(all, own, owners), attributes: attributesOn(all, own, attributes) }),
+        },
+        context,
+      );
+  }
+}
+
+/** The owners of what is on a partition, with targets that begin at its root. */
+export function ownersOn(
+  partitions: readonly OwnPartition[],
+  own: OwnPartition,
+  owners: readonly TreeOwner[],
+): TreeOwner[] {
+  const { mountPoint = '/' } = own;
+  return owners.flatMap((given) => {
+    const owner = { ...given, target: posix.resolve('/', given.target) };
+    // It includes everything below it, which may be on several partitions.
+    if (isAtOrBelow(mountPoint, owner.target)) return [{ ...owner, target: '/' }];
+    return partitionOf(partitions, owner.target) === own ? [{ ...owner, target: below(mountPoint, owner.target) }] : [];
+  });
+}
+
+/** Like ownersOn, for extended attributes. */
+export function attributesOn(
+  partitions: readonly OwnPartition[],
+  own: OwnPartition,
+  attributes: readonly TreeAttribute[],
+): TreeAttribute[] {
+  const { mountPoint = '/' } = own;
+  return attributes
+    .filter(({ target }) => partitionOf(partitions, target) === own)
+    .map((attribute) => ({ ...attribute, target: below(mountPoint, attribute.target) }));
+}
+
+function below(mountPoint: string, target: string): string {
+  return mountPoint === '/' ? target : target.slice(mountPoint.length) || '/';
+}
+
+/** The volume ID of a FAT; undefined for a random one. */
+export function volumeIdOf({ spec, partitions }: Pick<Job, 'spec' | 'partitions'>, number: number): string | undefined {
+  const own = partitions.find((one) => one.own.number === number)?.own;
+  if (own !== undefined) return own.filesystemUuid;
+  return spec.deterministic ? deterministicVolumeId(number) : undefined;
+}

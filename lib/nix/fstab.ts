@@ -1,0 +1,47 @@
+import { readInStore } from './store.ts';
+
+/** One line of fstab(5). */
+export interface Mount {
+  /** "/dev/disk/by-label/nixos", also where the line says "LABEL=nixos". */
+  readonly device: string;
+  /** "none" for swap. */
+  readonly mountPoint: string;
+  readonly type: string;
+}
+
+/** What a system mounts: its fileSystems and swapDevices. Empty where it has no /etc/fstab.
+ *  @see nixos/modules/tasks/filesystems.nix; fstab(5) */
+export async function readMounts(store: string, toplevel: string): Promise<Mount[]> {
+  const text = (await readInStore(store, `${toplevel}/etc/fstab`)) ?? '';
+  return text.split('\n').flatMap((line) => {
+    const [device = '', mountPoint = '', type = 'auto'] = line.trim().split(/\s+/).map(withBlanks);
+    if (device === '' || device.startsWith('#') || mountPoint === '') return [];
+    return [{ device: linkTo(device), mountPoint, type }];
+  });
+}
+
+/** `UUID=…` names the same device as a link in /dev/disk. */
+export function linkTo(device: string): string {
+  return device.replace(
+    /^(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]*)"?$/,
+    (_, kind: string, value: string) => `/dev/disk/by-${kind.toLowerCase()}/${value}`,
+  );
+}
+
+/** Blanks are written as octal numbers. */
+function withBlanks(field: string): string {
+  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+}
+
+const KINDS = ['uuid', 'label', 'partuuid', 'partlabel'] as const;
+
+/** Splits /dev/disk/by-uuid/…; undefined for any other device. */
+export function splitLink(
+  device: string | undefined,
+): { readonly kind: (typeof KINDS)[number]; readonly value: string } | undefined {
+  const [, name, value] = /^\/dev\/disk\/by-([a-z]+)\/(.+)$/.exec(device ?? '') ?? [];
+  const kind = KINDS.find((one) => one === name);
+  // udev writes characters as \x20 that are not allowed in a name.
+  const plain = value?.replace(/\\x([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return kind === undefined || plain === undefined ? undefined : { kind, value: plain };
+}

@@ -1,0 +1,213 @@
+import { DETERMINISTIC_ROOT_GUID } from '../formats/layouts.ts';
+import type { OptionIssue } from '../run/errors.ts';
+import type { CrossRule } from '../run/parse-options.ts';
+import { formatBytes, MIB, roundUp } from '../units.ts';
+import { partitionOf } from './layout.ts';
+import {
+  type OwnPartition,
+  ownPartitions,
+  type PartitionSpec,
+  problemWithLabel,
+  problemWithUuid,
+} from './partitions-spec.ts';
+
+interface Options {
+  readonly partitions: readonly PartitionSpec[];
+  readonly sectorSize: 512 | 4096;
+  readonly diskSize: number | 'auto';
+  readonly sizeMultiple: number;
+  readonly minimize: boolean;
+  readonly onlyNixStore: boolean;
+  readonly deterministic: boolean;
+  readonly reproducible: boolean;
+  readonly populateRootWith: string;
+  readonly installBootLoader: boolean;
+  readonly bootLoaderFrom: string;
+}
+
+/** Options that say the same of one of make-disk-image's layouts, and where `partitions` says it. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  partitionTableType: 'it is the layout',
+  bootSize: 'set size in the boot partition',
+  fsType: 'set filesystem in the partition with mountPoint "/"',
+  label: 'set label in the partition with mountPoint "/"',
+  rootGPUID: 'set uuid in the partition with mountPoint "/"',
+  rootFSUID: 'set filesystemUuid in the partition with mountPoint "/"',
+};
+
+/** Options that contradict `partitions` however they are set. @param input as the user wrote it. */
+export function givenBesidePartitions(input: unknown): OptionIssue[] {
+  if (typeof input !== 'object' || input === null || !('partitions' in input) || input.partitions === undefined)
+    return [];
+  return Object.entries(ELSEWHERE)
+    .filter(([name]) => (input as Record<string, unknown>)[name] !== undefined)
+    .map(([name, where]) => ({ path: name, message: `contradicts partitions: ${where}` }));
+}
+
+/** What the user's partitions must be like, among each other and with other options. */
+export const partitionsRule: CrossRule<Options> = ({ partitions: given, ...options }) => {
+  if (given === undefined) return [];
+  const partitions = ownPartitions(given, true);
+  return [
+    ...given.flatMap((spec, index) => {
+      const partition = partitions[index];
+      return partition === undefined ? [] : problemsOf(spec, partition, index, options);
+    }),
+    ...duplicates(given, partitions),
+    ...withOthers(given, partitions, options),
+  ];
+};
+
+function problemsOf(
+  spec: PartitionSpec,
+  partition: OwnPartition,
+  index: number,
+  { sectorSize }: Partial<Options>,
+): OptionIssue[] {
+  const issues: OptionIssue[] = [];
+  const wrong = (field: string, message: string) => issues.push({ path: `partitions[${index}].${field}`, message });
+  const { filesystem, role, mountPoint, sizeBytes } = partition;
+  const holdsFiles = filesystem !== 'swap' && filesystem !== 'none';
+  if (sizeBytes === undefined && !holdsFiles)
+    wrong('size', filesystem === 'swap' ? 'is required for swap' : 'is required without a filesystem');
+  if (sizeBytes === 0) wrong('size', 'must be more than 0');
+  if (spec.additionalSpace !== undefined && (spec.size !== 'auto' || sizeBytes !== undefined))
+    wrong('additionalSpace', 'has an effect only where the content decides the size');
+  for (const field of ['mountPoint', 'populateFrom'] as const)
+    if (spec[field] !== undefined && !holdsFiles)
+      wrong(field, `contradicts filesystem "${filesystem}", which holds no files`);
+  if (mountPoint !== undefined && spec.populateFrom !== undefined)
+    wrong('populateFrom', 'contradicts mountPoint: files for a mounted partition come from contents');
+  if (mountPoint === '/' && (filesystem === 'vfat' || !holdsFiles))
+    wrong('filesystem', `"${filesystem}" cannot be the root`);
+  if (mountPoint !== undefined && NOT_ON_A_DISK.test(mountPoint))
+    wrong('mountPoint', `${mountPoint} is not on a disk in a running system`);
+  if (mountPoint !== undefined && /^\/nix\/(?!store$)|^\/nix\/store\/./.test(mountPoint))
+    wrong('mountPoint', `${mountPoint}: below /nix, only /nix/store can be a partition of its own`);
+  if ((mountPoint === '/nix' || mountPoint === '/nix/store') && filesystem === 'vfat')
+    wrong('filesystem', '"vfat" cannot hold a Nix store');
+  if (role === 'bios-grub' && filesystem !== 'none') wrong('filesystem', 'must be "none" for type "bios-boot"');
+  if ((role === 'esp' || role === 'xbootldr') && filesystem !== 'vfat')
+    wrong('filesystem', `"${filesystem}" cannot be read by the firmware; a partition of type "${role}" is a FAT`);
+  if (spec.label !== undefined) {
+    const problem = problemWithLabel(filesystem, spec.label);
+    if (problem !== undefined) wrong('label', problem);
+  }
+  if (spec.filesystemUuid !== undefined) {
+    const problem = problemWithUuid(filesystem, spec.filesystemUuid);
+    if (problem !== undefined) wrong('filesystemUuid', problem);
+  }
+  if (sectorSize === 4096 && filesystem === 'f2fs')
+    wrong('filesystem', '"f2fs" contradicts sectorSize 4096: it is supported for ext4, btrfs and xfs');
+  if (sectorSize === 4096 && role === 'xbootldr')
+    wrong(
+      'type',
+      '"xbootldr" contradicts sectorSize 4096: systemd-boot up to version 257 finds no XBOOTLDR partition on such a disk',
+    );
+  if (sectorSize === 4096 && role === 'bios-grub')
+    wrong('type', '"bios-boot" contradicts sectorSize 4096: only EFI starts from such a disk');
+  return issues;
+}
+
+/** Directories that a kernel or systemd mounts something else on. */
+const NOT_ON_A_DISK = /^\/(?:proc|sys|dev|run)(?:\/|$)/;
+
+function duplicates(given: readonly PartitionSpec[], partitions: readonly OwnPartition[]): OptionIssue[] {
+  const twice = (field: keyof PartitionSpec, identifierOf: (one: OwnPartition) => string | undefined): OptionIssue[] => {
+    const seen = new Map<string, number>();
+    return partitions.flatMap((partition, index) => {
+      const value = identifierOf(partition)?.toLowerCase();
+      const first = value === undefined ? undefined : seen.get(value);
+      if (value !== undefined && first === undefined) seen.set(value, index);
+      if (first === undefined) return [];
+      return [
+        {
+          path: `partitions[${index}].${field}`,
+          message: `${identifierOf(partition)} is that of partitions[${first}] as well${given[index]?.[field] === undefined ? '; set another one' : ''}`,
+        },
+      ];
+    });
+  };
+  return [
+    ...twice('mountPoint', ({ mountPoint }) => mountPoint),
+    ...twice('uuid', ({ uuid }) => uuid),
+    ...twice('filesystemUuid', ({ filesystem, filesystemUuid }) =>
+      filesystem === 'none' ? undefined : filesystemUuid,
+    ),
+    // The system finds its filesystems by their labels.
+    ...twice('label', ({ filesystem, filesystemLabel }) => (filesystem === 'none' ? undefined : filesystemLabel)),
+  ];
+}
+
+function withOthers(
+  given: readonly PartitionSpec[],
+  partitions: readonly OwnPartition[],
+  options: Partial<Options>,
+): OptionIssue[] {
+  const issues: OptionIssue[] = [];
+  const contradicts = (option: string, why: string) =>
+    issues.push({ path: 'partitions', message: `contradicts ${option}: ${why}` });
+  const root = partitions.find(({ role }) => role === 'root');
+  if (root === undefined) issues.push({ path: 'partitions', message: 'has no partition with mountPoint "/"' });
+  if (options.onlyNixStore === true) contradicts('onlyNixStore', 'such an image has no root');
+  if (options.populateRootWith === 'cptofs')
+    contradicts('populateRootWith "cptofs"', 'it is supported only for the layouts of make-disk-image');
+  const store = partitionOf(partitions, '/nix/store');
+  const holders = partitions.filter(({ filesystem }) => filesystem !== 'vfat' && filesystem !== 'swap');
+  if (options.reproducible === true) {
+    for (const [index, { filesystem, mountPoint, populateFrom }] of partitions.entries())
+      if ((mountPoint ?? populateFrom) !== undefined && filesystem !== 'ext4' && filesystem !== 'vfat')
+        issues.push({
+          path: `partitions[${index}].filesystem`,
+          message: `"${filesystem}" contradicts reproducible: its tools write identifiers and times that cannot be set`,
+        });
+    if (
+      options.installBootLoader !== false &&
+      options.bootLoaderFrom === 'switch-to-configuration' &&
+      holders.some(({ role, filesystem }) => role !== 'root' && filesystem !== 'none')
+    )
+      contradicts(
+        'reproducible with bootLoaderFrom "switch-to-configuration"',
+        'only a root and boot partitions are laid out again after the VM; set bootLoaderFrom "bootspec"',
+      );
+  }
+  if (options.minimize === true && root !== undefined && store !== root)
+    contradicts('minimize', 'it makes the root small, but the store is on another partition');
+  if (options.minimize === true && root?.sizeBytes !== undefined)
+    contradicts('minimize', 'the root has a size already');
+  if (typeof options.diskSize === 'number') {
+    const fixed = partitions.reduce((sum, { sizeBytes = 0 }) => sum + roundUp(sizeBytes, MIB), 2 * MIB);
+    if (fixed > options.diskSize * MIB)
+      issues.push({
+        path: 'diskSize',
+        message: `${formatBytes(options.diskSize * MIB)} is less than the sizes in partitions, which need ${formatBytes(fixed)}`,
+      });
+  }
+  if (options.diskSize === 'auto' && options.sizeMultiple === MIB)
+    for (const [index, { weight }] of given.entries())
+      if (weight !== undefined)
+        issues.push({
+          path: `partitions[${index}].weight`,
+          message: 'has no effect with diskSize "auto", which leaves nothing over to share',
+        });
+  return issues;
+}
+
+/** The options that the root partition stands for, which the layouts of make-disk-image have outside of it. */
+export function ofRootPartition(partitions: readonly OwnPartition[]): {
+  readonly fsType?: 'ext4' | 'btrfs' | 'xfs' | 'f2fs';
+  readonly label?: string;
+  readonly rootGPUID?: string;
+  readonly rootFSUID?: string;
+} {
+  const root = partitions.find(({ role }) => role === 'root');
+  if (root === undefined) return {};
+  const { filesystem } = root;
+  if (filesystem === 'vfat' || filesystem === 'swap' || filesystem === 'none') return {};
+  return {
+    fsType: filesystem,
+    label: root.filesystemLabel,
+    rootGPUID: root.uuid ?? DETERMINISTIC_ROOT_GUID,
+    rootFSUID: root.filesystemUuid ?? DETERMINISTIC_ROOT_GUID,
+  };
+}
