@@ -103,7 +103,6 @@ export {
 export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
 export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';
 export {
-  type AnyDisk,
   type DiskPartition,
   type PartitionDiskOptions,
   type PartitionedDisk,

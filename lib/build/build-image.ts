@@ -16,7 +16,7 @@ import type { EncryptedPartition } from '../steps/encrypt-partition.ts';
 import { fillBootFilesystem } from '../steps/fill-boot-filesystem.ts';
 import { type InstalledSystem, installSystem } from '../steps/install-system.ts';
 import type { MadeFilesystem } from '../steps/make-filesystem.ts';
-import type { AnyDisk, DiskPartition } from '../steps/partition-disk.ts';
+import type { DiskPartition, PartitionedDisk } from '../steps/partition-disk.ts';
 import { resolveOwners } from '../steps/resolve-owners.ts';
 import { refuseInsideSource, stageContents } from '../steps/stage-contents.ts';
 import { tuneFilesystem } from '../steps/tune-filesystem.ts';
@@ -34,7 +34,7 @@ import { takeMountedFiles } from './phases/mounted-files.ts';
 import { fillPartitions, measurePartitions, requireSources, withDiskBytes } from './phases/partitions.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
 import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
-import { type BuildPlan, planOf } from './plan.ts';
+import { type BuildPlan, planBuild } from './plan.ts';
 
 export interface BuildImageOptions extends ImageSpecInput {
   /** The directory for the image; created if it does not exist. */
@@ -50,7 +50,7 @@ export interface BuiltImage {
   readonly system: InstalledSystem;
   /** Undefined when diskSize was given. */
   readonly size: DiskSize | undefined;
-  readonly disk: AnyDisk;
+  readonly disk: PartitionedDisk;
   readonly filesystem: MadeFilesystem;
   /** The LUKS header of the root; undefined without `encrypt`. */
   readonly encryption: EncryptedPartition | undefined;
@@ -71,7 +71,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   const { outDir, ...input } = options;
   const spec = parseImageSpec(input);
   const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
-  const plan = await planOf(spec);
+  const plan = await planBuild(spec);
   if (outside.executor === undefined)
     for (const type of filesystemsOf(spec)) await requireFilesystemTools('buildImage', type);
   else if (outside.executor.seesHostFiles !== true)

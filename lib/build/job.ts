@@ -3,7 +3,7 @@ import type { Extent } from '../formats/extent.ts';
 import type { ImageSpec } from '../spec/image-spec.ts';
 import type { DiskSize } from '../steps/compute-disk-size.ts';
 import type { InstalledSystem } from '../steps/install-system.ts';
-import type { AnyDisk, DiskPartition } from '../steps/partition-disk.ts';
+import type { DiskPartition, PartitionedDisk } from '../steps/partition-disk.ts';
 import type { MeasuredPartition } from './phases/partitions.ts';
 import type { BuildPlan } from './plan.ts';
 
@@ -19,7 +19,7 @@ export interface Job {
   /** The time of all files in a reproducible image; undefined otherwise. */
   readonly timestamp: number | undefined;
   readonly system: InstalledSystem;
-  readonly disk: AnyDisk;
+  readonly disk: PartitionedDisk;
   /** Where the root filesystem is: in the root partition, or after the LUKS header in it. */
   readonly rootPlace: Extent & Pick<DiskPartition, 'sectorBytes'>;
   readonly size: DiskSize;

@@ -46,7 +46,7 @@ function withoutBoot(partitions: readonly OwnPartition[], bootLoader: BuildPlan[
   return [
     {
       path: 'partitions',
-      message: `needs a partition with mountPoint "/boot" and filesystem "vfat" for GRUB, because ${store?.mountPoint} is a partition of its own`,
+      message: `needs a partition with mountPoint "/boot" and filesystem "vfat" for GRUB, because ${store?.mountPoint} is a separate partition`,
     },
   ];
 }

@@ -40,12 +40,8 @@ export interface BuildPhase {
 /** Decides how each phase of a build is done. It reads the system, and changes nothing.
  *  @throws {InvalidOptionsError} for an invalid specification, and when the system's boot loader cannot be determined
  *  and none is named. */
-export async function planBuild(options: ImageSpecInput): Promise<BuildPlan> {
-  return planOf(parseImageSpec(options));
-}
-
-/** Like planBuild, of a specification that is parsed already. */
-export async function planOf(spec: ImageSpec): Promise<BuildPlan> {
+export async function planBuild(options: ImageSpecInput | ImageSpec): Promise<BuildPlan> {
+  const spec = parseImageSpec(options);
   const layout = layoutOf(spec);
   const inVm = spec.installBootLoader && spec.bootLoaderFrom === 'switch-to-configuration';
   const closure = spec.populateRootWith === 'cptofs' ? 'copied' : 'in place';

@@ -25,12 +25,11 @@ export interface FoundNix {
 
 export const NO_NIX: FoundNix = { generations: [], storePaths: undefined, findings: [] };
 
-const PROFILES = 'nix/var/nix/profiles';
 const MOST_GENERATIONS = 500;
 /** A link's target is a path. */
 const LONGEST_TARGET = 4096;
 
-/** Reads the generations in an ext4 root filesystem, and counts its store paths. */
+/** Reads the generations in an ext4, the root or a separate /nix, and counts its store paths. */
 export async function readNix(
   budget: Budget,
   image: ImageReader,
@@ -61,10 +60,15 @@ export async function readNix(
     }
   };
   let storePaths = 0;
-  await each('nix/store', ({ name }) => {
-    if (/^[0-9a-z]{32}-/.test(name)) storePaths += 1;
-  });
+  let nix = '';
+  for (nix of ['nix/', '']) {
+    await each(`${nix}store`, ({ name }) => {
+      if (/^[0-9a-z]{32}-/.test(name)) storePaths += 1;
+    });
+    if (storePaths > 0) break;
+  }
   if (storePaths === 0) return NO_NIX;
+  const profiles = `${nix}var/nix/profiles`;
   const target = async (inode: number | undefined): Promise<string> => {
     const node = inode === undefined ? undefined : await volume.node(inode);
     // Only symbolic links are read.
@@ -73,14 +77,14 @@ export async function readNix(
   };
   const links: (DirectoryEntry & { readonly number: number })[] = [];
   let found = 0;
-  await each(PROFILES, (entry) => {
+  await each(profiles, (entry) => {
     const number = /^system-(\d{1,9})-link$/.exec(entry.name)?.[1];
     if (number === undefined) return;
     found += 1;
     if (found <= MOST_GENERATIONS) links.push({ ...entry, number: Number(number) });
   });
   if (found > MOST_GENERATIONS) budget.leaveOut(`generations beyond the first ${MOST_GENERATIONS} of ${found}`);
-  const profile = await volume.find(`${PROFILES}/system`);
+  const profile = await volume.find(`${profiles}/system`);
   const current = await target(profile?.inode);
   const generations: Generation[] = [];
   for (const { number, name, inode } of links) {

@@ -92,7 +92,7 @@ export type ImageSpec = Omit<
   z.output<typeof imageSpecSchema>,
   'label' | 'rootFSUID' | 'additionalSpace' | 'partitions'
 > & {
-  /** The user's partitions, with everything that was left out; undefined for one of make-disk-image's layouts. */
+  /** The user's partitions, completed with defaults; undefined for one of make-disk-image's layouts. */
   readonly partitions: readonly OwnPartition[] | undefined;
   readonly label: string;
   readonly additionalSpace: number;
@@ -454,9 +454,13 @@ function withRoot(spec: Partial<Parsed>): Partial<Parsed> {
   return { ...spec, ...ofRootPartition(ownPartitions(spec.partitions, spec.deterministic ?? true)) };
 }
 
+/** What parseImageSpec returned. It is not parsed again: its partitions are completed already. */
+const PARSED = new WeakSet<object>();
+
 /** Parses a specification. Unknown keys, invalid values and violated rules between options are all reported at once.
  *  @throws {InvalidOptionsError} */
 export function parseImageSpec(input: unknown): ImageSpec {
+  if (typeof input === 'object' && input !== null && PARSED.has(input)) return input as ImageSpec;
   const rules = [
     ...RULES.map((rule) => (spec: Partial<Parsed>) => rule(withRoot(spec))),
     () => givenBesidePartitions(input),
@@ -466,8 +470,10 @@ export function parseImageSpec(input: unknown): ImageSpec {
   const { minimize, additionalSpace: space = minimize ? FIRST_BOOT_BYTES : 512 * MIB, deterministic } = parsed;
   const partitions = parsed.partitions && ownPartitions(parsed.partitions, deterministic);
   const additionalSpace = partitions?.find(({ role }) => role === 'root')?.additionalSpace ?? space;
-  return {
+  const spec = {
     ...{ ...parsed, label, rootFSUID, additionalSpace },
     partitions: partitions?.map((one) => ({ ...one, additionalSpace: one.additionalSpace ?? space })),
   };
+  PARSED.add(spec);
+  return spec;
 }

@@ -83,7 +83,7 @@ function problemsOf(
   if (mountPoint !== undefined && NOT_ON_A_DISK.test(mountPoint))
     wrong('mountPoint', `${mountPoint} is not on a disk in a running system`);
   if (mountPoint !== undefined && /^\/nix\/(?!store$)|^\/nix\/store\/./.test(mountPoint))
-    wrong('mountPoint', `${mountPoint}: below /nix, only /nix/store can be a partition of its own`);
+    wrong('mountPoint', `${mountPoint}: below /nix, only /nix/store can be a separate partition`);
   if ((mountPoint === '/nix' || mountPoint === '/nix/store') && filesystem === 'vfat')
     wrong('filesystem', '"vfat" cannot hold a Nix store');
   if (role === 'bios-grub' && filesystem !== 'none') wrong('filesystem', 'must be "none" for type "bios-boot"');
@@ -113,7 +113,10 @@ function problemsOf(
 const NOT_ON_A_DISK = /^\/(?:proc|sys|dev|run)(?:\/|$)/;
 
 function duplicates(given: readonly PartitionSpec[], partitions: readonly OwnPartition[]): OptionIssue[] {
-  const twice = (field: keyof PartitionSpec, identifierOf: (one: OwnPartition) => string | undefined): OptionIssue[] => {
+  const twice = (
+    field: keyof PartitionSpec,
+    identifierOf: (one: OwnPartition) => string | undefined,
+  ): OptionIssue[] => {
     const seen = new Map<string, number>();
     return partitions.flatMap((partition, index) => {
       const value = identifierOf(partition)?.toLowerCase();

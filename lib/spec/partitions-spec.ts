@@ -76,7 +76,7 @@ export const partitionsSpec = z
 
 export type PartitionSpec = z.output<typeof partitionSpec>;
 
-/** One of the user's partitions, with everything that was left out. */
+/** One of the user's partitions, completed with defaults. */
 export interface OwnPartition extends LayoutPartition {
   /** A GUID, lower case. */
   readonly type: string;
@@ -103,7 +103,7 @@ export interface OwnPartition extends LayoutPartition {
 const DEFAULT_FAT_BYTES = 256 * 1024 ** 2;
 const BIOS_BOOT_BYTES = 1024 ** 2;
 
-/** Fills in what was left out. With `deterministic`, identifiers are derived from a partition's number. */
+/** Completes the partitions with defaults. With `deterministic`, identifiers are derived from a partition's number. */
 export function ownPartitions(given: readonly PartitionSpec[], deterministic: boolean): OwnPartition[] {
   const described = given.map(filesystemOf);
   const roles = rolesOf(

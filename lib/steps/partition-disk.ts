@@ -76,8 +76,10 @@ export interface WholeDisk extends Omit<DiskPartition, 'number' | 'partitionUuid
   readonly partitionUuid: undefined;
 }
 
-/** A disk with one of make-disk-image's layouts. Its type has exactly the partitions of the layout. */
-export type PartitionedDisk<T extends PartitionTableType = PartitionTableType> = DiskWith[T];
+/** A disk with partitions. With one of make-disk-image's layouts, its type has exactly the partitions of the layout. */
+export type PartitionedDisk<T extends PartitionTableType = PartitionTableType> = PartitionTableType extends T
+  ? AnyDisk
+  : DiskWith[T];
 
 type DiskWith = {
   readonly [T in PartitionTableType]: {
@@ -93,7 +95,7 @@ type DiskWith = {
 };
 
 /** A disk with any partitions. */
-export interface AnyDisk {
+interface AnyDisk {
   readonly table: 'gpt' | 'msdos' | 'none';
   readonly diskId: string | undefined;
   readonly partitions: readonly DiskPartition[];

@@ -11,7 +11,7 @@ import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '.
 import { fatLabel, guid, iecSize, path, sectorSize } from '../spec/fields.ts';
 import { gptAttributes, gptName, gptType, mountPoint } from '../spec/partitions-spec.ts';
 import { MIB, roundDown, roundUp } from '../units.ts';
-import type { AnyDisk, DiskPartition } from './partition-disk.ts';
+import type { DiskPartition, PartitionedDisk } from './partition-disk.ts';
 
 const STEP = 'writePartitions';
 
@@ -45,7 +45,7 @@ const schema = z.object({
 export interface WritePartitionsOptions extends z.input<typeof schema> {}
 
 /** The partitions by what they are for, where there are such. */
-export interface WrittenDisk extends Omit<AnyDisk, 'root'> {
+export interface WrittenDisk extends Omit<PartitionedDisk, 'root'> {
   readonly root: DiskPartition | undefined;
 }
 

@@ -7,7 +7,7 @@ import { runStep, type StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 import type { DiskSize } from '../../steps/compute-disk-size.ts';
 import { createDisk } from '../../steps/create-disk.ts';
-import { type AnyDisk, partitionDisk } from '../../steps/partition-disk.ts';
+import { type PartitionedDisk, partitionDisk } from '../../steps/partition-disk.ts';
 import { writePartitions } from '../../steps/write-partitions.ts';
 import { formatBytes, MIB, roundUp } from '../../units.ts';
 import type { Job } from '../job.ts';
@@ -40,7 +40,7 @@ export async function writeLayout(
   image: string,
   diskBytes: number,
   context: StepContext,
-): Promise<AnyDisk> {
+): Promise<PartitionedDisk> {
   const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize } = spec;
   if (own.length === 0)
     return partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID, sectorSize }, context);

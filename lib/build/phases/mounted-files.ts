@@ -7,7 +7,7 @@ import { layoutOf, partitionOf } from '../../spec/layout.ts';
 
 const STEP = 'buildImage';
 
-/** Files that go onto a partition of their own. */
+/** Files that go onto a separate partition. */
 export interface MountedFiles {
   readonly number: number;
   readonly mountPoint: string;
@@ -16,7 +16,7 @@ export interface MountedFiles {
 
 /** Moves files that are staged below the mount point of a partition out of the root, because the mounted partition would
  *  hide them. The mount points of the user's own partitions are created.
- *  @throws {InvalidOptionsError} when something else than a directory is at a mount point. */
+ *  @throws {InvalidOptionsError} when a mount point is not a directory. */
 export async function takeMountedFiles(spec: ImageSpec, root: string, work: string): Promise<MountedFiles[]> {
   const taken: MountedFiles[] = [];
   const { partitions } = layoutOf(spec);

@@ -34,7 +34,7 @@ export interface MeasuredPartition {
 interface Sources {
   readonly root: string;
   readonly taken: readonly MountedFiles[];
-  /** The store paths of the system, wherever they go. */
+  /** The store paths of the system, for the partition that holds the store. */
   readonly closure: Closure | undefined;
   readonly work: string;
   /** Free space that the root gets beyond what was asked for. */
@@ -162,7 +162,7 @@ export async function fillPartitions(
   }
 }
 
-/** The owners of what is on a partition, with targets that begin at its root. */
+/** The owners of the files on a partition, with targets that begin at its root. */
 export function ownersOn(
   partitions: readonly OwnPartition[],
   own: OwnPartition,

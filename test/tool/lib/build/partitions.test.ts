@@ -1,0 +1,392 @@
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
+import { planBuild } from '../../../../lib/build/plan.ts';
+import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import type { ImageSpecInput } from '../../../../lib/spec/image-spec.ts';
+import { extractFilesystem } from '../../../../lib/steps/extract-filesystem.ts';
+import { MIB } from '../../../../lib/units.ts';
+import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { fakeSystem, storePath } from '../../../helpers/fake-system.ts';
+import { buildAsNobody } from '../../../helpers/nobody.ts';
+import { run } from '../../../helpers/run.ts';
+import { tempDirectory } from '../../../helpers/temp-directory.ts';
+
+type Partitions = NonNullable<ImageSpecInput['partitions']>;
+
+let demo: DemoSystems;
+beforeAll(async () => {
+  demo = await prepareDemo();
+});
+
+const ESP = { type: 'esp', size: '80M', mountPoint: '/boot' } as const;
+const ROOT = { type: 'root-x86-64', mountPoint: '/' } as const;
+
+async function options(
+  partitions: Partitions,
+  more: Partial<BuildImageOptions> = {},
+  system = 'tiny-systemd-boot',
+): Promise<BuildImageOptions> {
+  return {
+    ...{ outDir: join(await tempDirectory(), 'out'), toplevel: demo.systems[system] ?? '', store: demo.store },
+    ...{ bootLoaderFrom: 'bootspec', additionalSpace: '32M', partitions, ...more },
+  };
+}
+
+/** The files of an ext4 partition: path, mode and owner. */
+async function filesOf(built: BuiltImage, number: number): Promise<string[]> {
+  const partition = built.disk.partitions.find((one) => one.number === number);
+  if (partition === undefined) throw new Error(`there is no partition ${number}`);
+  const directory = join(await tempDirectory(), 'taken');
+  const files = await extractFilesystem({ image: built.image, partition, fsType: 'ext4', directory });
+  return files
+    .filter(({ path }) => path !== 'lost+found')
+    .map(({ path, mode, uid, gid }) => `/${path} ${mode.toString(8)} ${uid}:${gid}`)
+    .sort();
+}
+
+test('every filesystem where it was asked for, and its own checker finds nothing', async () => {
+  const built = await buildImage(
+    await options([
+      ESP,
+      { type: 'swap', size: '40M', label: 'paging' },
+      { type: 'home', filesystem: 'xfs', mountPoint: '/home', label: 'home' },
+      { filesystem: 'btrfs', mountPoint: '/nix', label: 'nix' },
+      { filesystem: 'f2fs', mountPoint: '/srv', size: '100M' },
+      { filesystem: 'vfat', mountPoint: '/exchange', size: '20M', name: 'for others' },
+      { type: 'linux-lvm', size: '3M' },
+      ROOT,
+    ]),
+  );
+  const { partitions, findings, efi } = await inspectImage({ image: built.image, deep: true });
+  expect(partitions.map(({ filesystem }) => [filesystem?.type, filesystem?.label])).toEqual([
+    ...[
+      ['vfat', 'ESP'],
+      ['swap', 'paging'],
+      ['xfs', 'home'],
+      ['btrfs', 'nix'],
+      ['f2fs', 'srv'],
+      ['vfat', 'EXCHANGE'],
+    ],
+    ...[
+      [undefined, undefined],
+      ['ext4', 'nixos'],
+    ],
+  ]);
+  expect(findings).toEqual([]);
+  expect(efi.loaders).toContain('EFI/BOOT/BOOTX64.EFI');
+  expect(partitions[5]?.name).toBe('for others');
+  // The store is on the btrfs alone.
+  const root = (await filesOf(built, 8)).map((line) => line.split(' ')[0]);
+  expect(root).toEqual(expect.arrayContaining(['/nix', '/home', '/srv', '/exchange', '/boot']));
+  expect(root.filter((path) => path?.startsWith('/nix/'))).toEqual([]);
+});
+
+test('files, owners and modes go where the partition is that holds them', async () => {
+  const source = await tempDirectory();
+  await mkdir(join(source, 'www/deep'), { recursive: true });
+  await writeFile(join(source, 'www/deep/page'), 'page');
+  const file = join(source, 'www/deep/page');
+  const built = await buildImage(
+    await options(
+      [
+        ESP,
+        { mountPoint: '/var/lib', label: 'lib' },
+        { mountPoint: '/var', label: 'var' },
+        { mountPoint: '/srv', label: 'srv' },
+        ROOT,
+      ],
+      {
+        contents: [
+          { source: join(source, 'www'), target: '/srv', mode: 'u=rwX,go=', user: 'alice', group: 'users' },
+          { source: file, target: '/var/one', mode: '640', user: '7', group: '8' },
+          { source: file, target: '/var/lib/app/two', mode: '4711', user: 'root', group: '9' },
+          { source: file, target: '/var/library/three' },
+          { source: file, target: '/etc/four', user: '3', group: '4' },
+          { source: file, target: '/boot/note' },
+        ],
+      },
+    ),
+  );
+  expect(await filesOf(built, 2)).toEqual(['/ 755 0:0', '/app 755 0:0', '/app/two 4711 0:9']);
+  expect(await filesOf(built, 3)).toEqual([
+    ...['/ 755 0:0', '/lib 755 0:0', '/library 755 0:0', '/library/three 644 0:0', '/one 640 7:8'],
+  ]);
+  const srv = await filesOf(built, 4);
+  expect(srv).toEqual(expect.arrayContaining([expect.stringMatching(/\/page 600 1000:100$/)]));
+  const root = await filesOf(built, 5);
+  expect(root).toEqual(expect.arrayContaining(['/var 755 0:0', '/etc/four 644 3:4', '/srv 700 0:0']));
+  expect(root.filter((line) => /^\/(?:var|srv|boot)\//.test(line))).toEqual([]);
+  const esp = built.disk.esp;
+  expect(await run(['mdir', '-b', '-i', `${built.image}@@${esp?.offsetBytes}`, '::/note'])).toContain('note');
+});
+
+test('an owner of a directory is that of the partitions below it as well', async () => {
+  const source = await tempDirectory();
+  await writeFile(join(source, 'file'), '');
+  const built = await buildImage(
+    await options([ESP, { mountPoint: '/srv/a/b', label: 'b' }, ROOT], {
+      contents: [{ source: `${source}/`, target: '/srv/a/b', user: '5', group: '6' }],
+    }),
+  );
+  expect(await filesOf(built, 2)).toEqual(expect.arrayContaining(['/file 644 5:6']));
+});
+
+test.each<[string, string, string]>([
+  ['/nix', '/store', 'nix'],
+  ['/nix/store', '', 'store'],
+])('a store at %s', async (mountPoint, below, label) => {
+  const built = await buildImage(await options([ESP, { mountPoint, label }, ROOT]));
+  const toplevel = built.system.toplevel.replace('/nix/store', below);
+  expect((await filesOf(built, 2)).map((line) => line.split(' ')[0])).toContain(toplevel);
+  const root = (await filesOf(built, 3)).map((line) => line.split(' ')[0]);
+  expect(root).toContain(mountPoint);
+  expect(root).not.toContain(built.system.toplevel);
+  expect(root.includes('/nix/var/nix/db/db.sqlite')).toBe(mountPoint === '/nix/store');
+  if (mountPoint === '/nix') {
+    const inspected = await inspectImage({ image: built.image });
+    expect(inspected).toMatchObject({ generations: [{ number: 1 }], storePaths: built.system.storePaths.length });
+  }
+});
+
+test('a directory of this host goes onto a partition that nothing mounts', async () => {
+  const source = await tempDirectory();
+  await writeFile(join(source, 'a file'), 'x');
+  const built = await buildImage(
+    await options([
+      ESP,
+      { populateFrom: source, label: 'seed' },
+      { populateFrom: source, filesystem: 'vfat', label: 'CIDATA', size: '5M' },
+      ROOT,
+    ]),
+  );
+  expect(await filesOf(built, 2)).toEqual(
+    ['/ 755 0:0', '/a file 644 0:0'].map((line) => expect.stringContaining(line.split(' 7')[0] ?? line)),
+  );
+  const cidata = built.disk.partitions[2];
+  expect(await run(['mdir', '-b', '-i', `${built.image}@@${cidata?.offsetBytes}`, '::/'])).toContain('a file');
+});
+
+test('a disk of a given size is shared out by weight', async () => {
+  const built = await buildImage(
+    await options(
+      [ESP, { ...ROOT, weight: 1 }, { mountPoint: '/srv', weight: 3, size: '50M' }, { type: 'swap', size: '7M' }],
+      {
+        diskSize: '1G',
+      },
+    ),
+  );
+  const [esp, root, srv, swap] = built.disk.partitions.map(({ sizeBytes }) => sizeBytes / MIB);
+  expect([esp, swap]).toEqual([80, 7]);
+  expect((esp ?? 0) + (root ?? 0) + (srv ?? 0) + (swap ?? 0)).toBe(1024 - 2);
+  const least = (root ?? 0) - ((srv ?? 0) - 50) / 3;
+  expect(least).toBeGreaterThan(32);
+  expect(least).toBeLessThan(150);
+});
+
+test('the same bytes twice, as an ordinary user', async () => {
+  const partitions: Partitions = [
+    { ...ESP },
+    { type: 'swap', size: '10M' },
+    { mountPoint: '/home' },
+    { mountPoint: '/nix' },
+    ROOT,
+  ];
+  const images = [];
+  for (const _ of [1, 2]) images.push((await buildImage(await options(partitions, { reproducible: true }))).image);
+  await run(['cmp', ...images]);
+  const { outDir: _, ...spec } = await options(partitions, { reproducible: true });
+  const third = await buildAsNobody({ ...spec, store: demo.store });
+  await run(['cmp', images[0] ?? '', third.image]);
+});
+
+test('the smallest root beside other partitions', async () => {
+  const partitions: Partitions = [ESP, { mountPoint: '/home', size: '20M' }, ROOT];
+  const large = await buildImage(await options(partitions));
+  const small = await buildImage(await options(partitions, { minimize: true, additionalSpace: '1M' }));
+  expect(small.virtualBytes).toBeLessThan(large.virtualBytes);
+  expect(small.filesystem.freeBytes).toBeLessThan(2.5 * MIB);
+  expect(small.size?.diskBytes).toBe(small.virtualBytes);
+  expect((await inspectImage({ image: small.image, deep: true })).findings).toEqual([]);
+});
+
+test('an encrypted root, sectors of 4096 bytes', async () => {
+  const passphraseFile = join(await tempDirectory(), 'passphrase');
+  await writeFile(passphraseFile, 'correct horse');
+  const encrypt = { passphraseFile, keyDerivation: { type: 'pbkdf2', iterations: 1000 } } as const;
+  const spec = await options(
+    [{ ...ESP, size: '300M' }, ROOT, { type: 'swap', size: '8M' }],
+    { encrypt, sectorSize: 4096 },
+    'tiny-systemd-boot-luks',
+  );
+  const built = await buildImage(spec);
+  const { partitions, findings, sectorBytes } = await inspectImage({ image: built.image, passphraseFile, deep: true });
+  expect(findings).toEqual([]);
+  expect(sectorBytes).toBe(4096);
+  expect(partitions.map(({ filesystem }) => filesystem?.type)).toEqual(['vfat', 'crypto_LUKS', 'swap']);
+});
+
+test('a partition that is too small is named with what it needs, and nothing is left', async () => {
+  const spec = await options([ESP, { mountPoint: '/nix', size: '10M' }, ROOT]);
+  await expect(buildImage(spec)).rejects.toThrow(/10 MiB/);
+  expect(await readdir(spec.outDir)).toEqual([]);
+});
+
+test.each<[string, (directory: string) => Promise<Partial<BuildImageOptions>>, Partitions, RegExp]>([
+  [
+    'a file at a mount point',
+    async (at) => ({ contents: [{ source: join(at, 'file'), target: '/srv' }] }),
+    [ESP, { mountPoint: '/srv' }, ROOT],
+    /cannot make \/srv|replaces the directory \/srv/,
+  ],
+  [
+    'a link at a mount point',
+    async (at) => ({ contents: [{ source: join(at, 'tree'), target: '/srv' }] }),
+    [ESP, { mountPoint: '/srv/link' }, ROOT],
+    /leaves the root through the symbolic link|replaces the directory \/srv\/link/,
+  ],
+  [
+    'a link inside of the root at a mount point',
+    async (at) => ({ contents: [{ source: join(at, 'tree'), target: '/srv' }] }),
+    [ESP, { mountPoint: '/srv/inner/x' }, ROOT],
+    /replaces the directory \/srv\/inner\/x/,
+  ],
+  [
+    'no source',
+    async () => ({}),
+    [ESP, { populateFrom: '/does/not/exist' }, ROOT],
+    /partitions\[1\]\.populateFrom: .*does not exist/,
+  ],
+  [
+    'a file as the source',
+    async () => ({}),
+    [ESP, { populateFrom: '/etc/passwd' }, ROOT],
+    /populateFrom: .*not a directory/,
+  ],
+])('%s is refused', async (_, given, partitions, message) => {
+  const source = await tempDirectory();
+  await writeFile(join(source, 'file'), '');
+  await mkdir(join(source, 'tree/target'), { recursive: true });
+  await symlink('/tmp', join(source, 'tree/link'));
+  await symlink('target', join(source, 'tree/inner'));
+  await expect(buildImage(await options(partitions, await given(source)))).rejects.toThrow(message);
+});
+
+test('an output directory inside of a source is refused', async () => {
+  const source = await tempDirectory();
+  const spec = await options([ESP, { populateFrom: source }, ROOT], { outDir: join(source, 'out') });
+  await expect(buildImage(spec)).rejects.toThrow(/partitions\[1\]\.populateFrom: .*would be copied into itself/);
+});
+
+test('--explain draws the disk', async () => {
+  const { outDir: _, ...spec } = await options([ESP, { type: 'swap', size: '2G' }, { ...ROOT, weight: 1 }], {
+    diskSize: '20G',
+  });
+  const { phases } = await planBuild(spec);
+  expect(phases.filter(({ phase }) => phase.startsWith('partition '))).toEqual([
+    { phase: 'partition 1', way: '80 MiB, vfat "ESP" at /boot', why: 'partitions[0], type esp' },
+    { phase: 'partition 2', way: '2 GiB, swap "swap"', why: 'partitions[1], type swap' },
+    {
+      phase: 'partition 3',
+      way: 'as large as its content needs, and a share of 1 of what is left, ext4 "nixos" at /',
+      why: 'partitions[2], type root-x86-64',
+    },
+  ]);
+});
+
+describe('what the system mounts', () => {
+  /** A system with only the files that the plan reads. */
+  async function plan(fstab: string, partitions: Partitions, more: Partial<ImageSpecInput> = {}) {
+    const { store, toplevel } = await fakeSystem(join(await tempDirectory(), 'store'), {
+      files: { [`${storePath('nixos-system-fake')}/etc/fstab`]: fstab },
+    });
+    return planBuild({ toplevel, store, bootLoaderFrom: 'bootspec', bootLoader: 'systemd-boot', partitions, ...more });
+  }
+
+  // The first is as nixos/modules/tasks/filesystems.nix writes it.
+  const NIXOS = `# This is a generated file.  Do not edit!
+#
+# To make changes, edit the fileSystems and swapDevices NixOS options
+# in your /etc/nixos/configuration.nix file.
+#
+# <file system> <mount point>   <type>  <options>       <dump>  <pass>
+
+# Filesystems.
+/dev/disk/by-label/nixos / ext4 x-initrd.mount,defaults 0 1
+/dev/disk/by-label/ESP /boot vfat fmask=0077,dmask=0077,defaults 0 2
+/dev/disk/by-partlabel/disk-main-home /home xfs defaults 0 2
+/dev/disk/by-uuid/11111111-2222-4333-8444-555555555555 /my\\040data ext4 nofail,defaults 0 2
+tmpfs /tmp tmpfs size=50%,defaults 0 0
+/nix/store /mnt/store none bind 0 0
+
+# Swap devices.
+/dev/disk/by-label/swap none swap defaults
+`;
+  const HOME = { name: 'disk-main-home', mountPoint: '/home', filesystem: 'xfs' } as const;
+  const DATA = { mountPoint: '/my data', filesystemUuid: '11111111-2222-4333-8444-555555555555' };
+  const SWAP = { filesystem: 'swap', size: '1G' } as const;
+
+  test('all that agrees is accepted, and partitions may be missing', async () => {
+    await plan(NIXOS, [ESP, HOME, DATA, SWAP, ROOT]);
+    await plan(NIXOS, [ESP, ROOT]);
+    await plan('', [ESP, HOME, ROOT]);
+    await plan('UUID=1234-ABCD /boot vfat\nPARTLABEL="my root" / auto', [
+      { ...ESP, filesystemUuid: '1234abcd' },
+      { ...ROOT, name: 'my root' },
+    ]);
+    await plan('/dev/disk/by-label/a\\x20b / ext4', [ESP, { ...ROOT, label: 'a b' }]);
+    await plan('/dev/vda2 / ext4\n/dev/vda3 none swap', [ESP, ROOT, SWAP]);
+    await plan('/dev/disk/by-label/nixos / ext4', [ESP, ROOT, { type: 'home', mountPoint: '/home' }]);
+  });
+
+  test.each<[string, Partitions, RegExp]>([
+    [
+      'another label',
+      [ESP, { ...ROOT, label: 'root' }],
+      /partitions\[1\]\.label: is "root", but the system mounts \/dev\/disk\/by-label\/nixos at \//,
+    ],
+    [
+      'another type',
+      [ESP, { ...ROOT, filesystem: 'btrfs' }],
+      /partitions\[1\]\.filesystem: is "btrfs", but the system mounts "ext4" at \//,
+    ],
+    ['another name', [ESP, { ...HOME, name: 'home' }, ROOT], /partitions\[1\]\.name: is "home", but/],
+    [
+      'another UUID',
+      [ESP, { mountPoint: '/my data' }, ROOT],
+      /partitions\[1\]\.filesystemUuid: is ".*", but the system mounts \/dev\/disk\/by-uuid\/1111/,
+    ],
+    [
+      'what nothing mounts',
+      [ESP, { mountPoint: '/srv' }, ROOT],
+      /partitions\[1\]\.mountPoint: the system mounts nothing at \/srv/,
+    ],
+    [
+      'another swap',
+      [ESP, { ...SWAP, type: 'linux-generic', label: 'paging' }, ROOT],
+      /partitions\[1\]\.label: "paging" is not a swap of the system/,
+    ],
+  ])('%s is refused', async (_, partitions, message) => {
+    await expect(plan(NIXOS, partitions)).rejects.toThrow(message);
+  });
+
+  test('a random UUID is never found', async () => {
+    const fstab = '/dev/disk/by-uuid/f222513b-ded1-49fa-b591-20ce86a2fe7f / ext4';
+    await plan(fstab, [ESP, ROOT]);
+    await expect(plan(fstab, [ESP, ROOT], { deterministic: false })).rejects.toThrow(/filesystemUuid: is random/);
+  });
+
+  test('GRUB needs its kernels on a filesystem that it was told of', async () => {
+    const grub = { bootLoader: 'grub' } as const;
+    const bios = { type: 'bios-boot' };
+    await plan('', [bios, ROOT], grub);
+    await plan('', [bios, { mountPoint: '/nix' }, { filesystem: 'vfat', mountPoint: '/boot' }, ROOT], grub);
+    await expect(plan('', [bios, { mountPoint: '/nix' }, ROOT], grub)).rejects.toThrow(
+      /needs a partition with mountPoint "\/boot"/,
+    );
+    await expect(plan('', [bios, { mountPoint: '/boot' }, ROOT], grub)).rejects.toThrow(
+      /partitions\[1\]\.filesystem: "ext4": with bootLoaderFrom "bootspec"/,
+    );
+  });
+});
