@@ -4,6 +4,7 @@
   lib,
   config,
   additionalSpace,
+  besidePartitions,
   bootLoader,
   bootLoaderTimeout,
   bootSize,
@@ -20,6 +21,7 @@
   maxSize,
   minimize,
   onlyNixStore,
+  own,
   partitionTableType,
   populateRootWith,
   reproducible,
@@ -31,8 +33,9 @@
 }:
 let
   layouts = import ./layouts.nix;
-  layout = layouts.${partitionTableType} or layouts.none;
-  isLayout = layouts ? ${partitionTableType};
+  layout = if own != null then own.layout else layouts.${partitionTableType} or layouts.none;
+  isLayout = own != null || layouts ? ${partitionTableType};
+  named = if own != null then "partitions" else "\"${partitionTableType}\"";
 
   oneOf =
     name: value: choices:
@@ -83,7 +86,7 @@ let
       4096
     ]
     ++ lib.optionals (sectorSize == 4096) (
-      check (partitionTableType == "efi") "sectorSize: 4096 contradicts partitionTableType \"${partitionTableType}\": it is supported only for \"efi\""
+      check (own != null || partitionTableType == "efi") "sectorSize: 4096 contradicts partitionTableType \"${partitionTableType}\": it is supported only for \"efi\""
       ++ check (fsType != "f2fs") "sectorSize: 4096 contradicts fsType \"f2fs\""
       ++ check (formats.${format}.hasAnySectors or true) "sectorSize: 4096 contradicts format \"${format}\": its disks have sectors of 512 bytes"
     )
@@ -182,13 +185,18 @@ let
       !(isOwn && config.boot.lanzaboote.enable or false)
     ) "boot.lanzaboote.enable: its installer ${needsVm}; or set bootLoader"
     ++ lib.optionals (bootLoader == "systemd-boot" || usesSystemdBoot) (
-      check layout.efi "partitionTableType: \"${partitionTableType}\" does not support EFI, which systemd-boot needs"
+      check layout.efi (
+        if own != null then
+          "partitions: has no partition of type \"esp\", which systemd-boot needs"
+        else
+          "partitionTableType: \"${partitionTableType}\" does not support EFI, which systemd-boot needs"
+      )
     )
     ++ lib.optionals usesSystemdBoot (
       check ((systemdBoot.extraInstallCommands or "") == "") (no "systemd-boot.extraInstallCommands")
       ++ lib.optionals layout.efi (
         check (esp == layout.esp)
-          "boot.loader.efi.efiSysMountPoint: is ${esp}, but the ESP of \"${partitionTableType}\" is ${layout.esp}"
+          "boot.loader.efi.efiSysMountPoint: is ${esp}, but the ESP of ${named} is ${toString layout.esp}"
         ++ check
           (
             let
@@ -196,7 +204,7 @@ let
             in
             (if boot == null then esp else boot) == layout.boot
           )
-          "boot.loader.systemd-boot.xbootldrMountPoint: the boot partition of \"${partitionTableType}\" is ${layout.boot}"
+          "boot.loader.systemd-boot.xbootldrMountPoint: the boot partition of ${named} is ${toString layout.boot}"
       )
     )
     ++ lib.optionals usesGrub (
@@ -208,12 +216,12 @@ let
       ) "boot.loader.grub.storePath: must be /nix/store"
       ++ passwordFiles
       ++ check (!hasDevice || layout.bios)
-        "boot.loader.grub.devices: \"${partitionTableType}\" has no place for GRUB for BIOS; \"nodev\" installs only the menu"
+        "boot.loader.grub.devices: ${named} has no place for GRUB for BIOS; \"nodev\" installs only the menu"
       ++ lib.optionals (grub.efiSupport or false) (
-        check layout.efi "boot.loader.grub.efiSupport: \"${partitionTableType}\" has no EFI system partition"
+        check layout.efi "boot.loader.grub.efiSupport: ${named} has no EFI system partition"
         ++ lib.optionals layout.efi (
           check (esp == layout.esp)
-            "boot.loader.efi.efiSysMountPoint: is ${esp}, but the ESP of \"${partitionTableType}\" is ${layout.esp}"
+            "boot.loader.efi.efiSysMountPoint: is ${esp}, but the ESP of ${named} is ${toString layout.esp}"
         )
       )
     );
@@ -254,5 +262,8 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
   )
 )
 ++ sizes
+++ map (name: "${name}: contradicts partitions, whose entries say it") besidePartitions
+++ check (own == null || own.hasRoot) "partitions: has no partition with mountPoint \"/\""
+++ check (own == null || !onlyNixStore) "partitions: contradicts onlyNixStore: such an image has no root"
 ++ lib.concatLists (lib.imap0 entry contents)
 ++ lib.optionals (installBootLoader && isLayout) loaders

@@ -5,7 +5,7 @@
 #   import ./nix/make-disk-image.nix { inherit pkgs lib config; format = "qcow2"; partitionTableType = "efi"; }
 #
 # docs/make-disk-image.md describes all arguments, and the differences.
-{
+args@{
   pkgs,
   lib,
   config,
@@ -21,8 +21,14 @@
   # Accepted but ignored, because no machine is started.
   efiFirmware ? null,
   efiVariables ? OVMF.variables,
-  fsType ? "ext4",
-  label ? if onlyNixStore then "nix-store" else "nixos",
+  fsType ? if partitions == null then "ext4" else (import ./partitions.nix { inherit lib partitions; }).fsType,
+  label ?
+    if partitions != null then
+      (import ./partitions.nix { inherit lib partitions; }).label
+    else if onlyNixStore then
+      "nix-store"
+    else
+      "nixos",
   configFile ? null,
   # Shell code that runs at the end, with the path of the image in $diskImage.
   postVM ? "",
@@ -35,7 +41,7 @@
   deterministic ? true,
   # Whether `nix-build --check` gives the same image.
   reproducible ?
-    deterministic && fsType == "ext4" && (import ./formats.nix).${format}.isReproducible or true,
+    deterministic && fsType == "ext4" && (partitions == null || (import ./partitions.nix { inherit lib partitions; }).isReproducible) && (import ./formats.nix).${format}.isReproducible or true,
   rootGPUID ? "F222513B-DED1-49FA-B591-20CE86A2FE7F",
   rootFSUID ? rootGPUID,
   rootFSHashSeed ? rootFSUID,
@@ -53,6 +59,8 @@
   editor ? null,
   consoleMode ? null,
   timeoutStyle ? null,
+  # Own partitions instead of a layout, in their order on the disk: docs/layouts.md describes them. null: partitionTableType.
+  partitions ? null,
   # The disk's sectors, in bytes: 512 or 4096; 4096 only with partitionTableType "efi".
   sectorSize ? 512,
   # The size of the disk is rounded up to a multiple of the first, such as "1G", and may not exceed the second.
@@ -68,7 +76,23 @@ let
   inherit (config.system.build) toplevel;
   inherit (pkgs) buildPackages;
 
+  own = if partitions == null then null else import ./partitions.nix { inherit lib partitions; };
+
+  # Arguments that say of a layout what partitions says in its entries.
+  besidePartitions = lib.optionals (partitions != null) (
+    builtins.filter (name: args ? ${name}) replaced
+  );
+  replaced = [
+    "partitionTableType"
+    "bootSize"
+    "fsType"
+    "label"
+    "rootGPUID"
+    "rootFSUID"
+  ];
+
   problems = import ./assertions.nix {
+    inherit besidePartitions;
     inherit
       lib
       config
@@ -89,6 +113,7 @@ let
       maxSize
       minimize
       onlyNixStore
+      own
       partitionTableType
       populateRootWith
       reproducible
@@ -115,7 +140,11 @@ let
     rootPaths = [ toplevel ] ++ lib.optional copyChannel channel ++ additionalPaths;
   };
 
-  specification = lib.filterAttrs (_: value: value != null) {
+  # Entries without what is null in a module.
+  given = map (lib.filterAttrs (_: value: value != null && value != [ ])) partitions;
+
+  specification = lib.filterAttrs (name: value: value != null && !(own != null && builtins.elem name replaced)) {
+    partitions = if partitions == null then null else given;
     inherit
       additionalSpace
       bootSize

@@ -35,8 +35,37 @@ in
         else
           "legacy";
       defaultText = "a layout for the boot loader of the system";
-      description = "The partition layout.";
+      description = "The partition layout, unless `partitions` is set.";
     };
+    partitions = nullOr (types.listOf (
+      types.submodule {
+        options = {
+          type = nullOr types.str "Type: a name of the Discoverable Partitions Specification such as \"esp\", or a GUID; null: linux-generic, or swap for swap.";
+          name = nullOr types.str "Name in the partition table; null: the name of the type.";
+          uuid = nullOr types.str "GUID in the partition table.";
+          size = nullOr (types.either types.ints.positive types.str) "Size, or \"auto\": what the content needs and `additionalSpace`. null: \"auto\".";
+          additionalSpace = nullOr (types.either types.ints.positive types.str) "Free space if the content decides the size; null: that of the image.";
+          weight = nullOr types.ints.unsigned "Share of what a given `diskSize` leaves over; null: 1 for the root if no partition has a weight, otherwise 0.";
+          filesystem = nullOr (types.enum (
+            builtins.attrNames (import ./filesystems.nix)
+            ++ [
+              "vfat"
+              "swap"
+              "none"
+            ]
+          )) "Filesystem; null: by type and use.";
+          label = nullOr types.str "Label of the filesystem, by which `fileSystems` finds it.";
+          filesystemUuid = nullOr types.str "UUID of the filesystem, or volume ID of a FAT.";
+          mountPoint = nullOr types.str "Where it is mounted. It gets the part of the image below this path.";
+          populateFrom = nullOr types.path "Directory whose contents it gets, if it is not mounted.";
+          attributes = mkOption {
+            type = types.listOf (types.either types.ints.unsigned types.str);
+            default = [ ];
+            description = "Attributes in the partition table: \"grow-file-system\", \"read-only\", \"no-auto\", or numbers of bits.";
+          };
+        };
+      }
+    )) "Own partitions, in their order on the disk, instead of a partition layout; null: `partitionTableType`.";
     diskSize = size "auto" "Size of the disk in MiB, a size such as \"20G\", or \"auto\": the size of the contents plus `additionalSpace`.";
     additionalSpace = mkOption {
       type = types.either types.ints.positive types.str;

@@ -11,6 +11,19 @@ let
       separator: f: list:
       builtins.concatStringsSep separator (map f list);
     concatStringsSep = builtins.concatStringsSep;
+    concatStrings = builtins.concatStringsSep "";
+    findFirst =
+      test: preset: list:
+      let
+        found = builtins.filter test list;
+      in
+      if found == [ ] then preset else builtins.head found;
+    stringToCharacters = text: builtins.genList (at: builtins.substring at 1 text) (builtins.stringLength text);
+    # As in nixpkgs, other letters than those of ASCII stay.
+    toLower = builtins.replaceStrings (stringToCharacters upper) (stringToCharacters lower);
+    toUpper = builtins.replaceStrings (stringToCharacters lower) (stringToCharacters upper);
+    upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    lower = "abcdefghijklmnopqrstuvwxyz";
     escapeShellArg =
       value: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString value)}'";
     escapeShellArgs = concatMapStringsSep " " escapeShellArg;

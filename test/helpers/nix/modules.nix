@@ -84,6 +84,10 @@ let
     else
       b;
 
+  priorityOf = one: if one._type or "" == "override" then one.priority else 100;
+  # Without a definition, the default counts as one of mkOptionDefault.
+  bestOf = builtins.foldl' (least: one: if priorityOf one < least then priorityOf one else least) 1500;
+
   # Definitions without their conditions; only those with the highest priority.
   active =
     definitions:
@@ -91,8 +95,7 @@ let
       plain = lib.concatMap (
         one: if one._type or "" == "if" then lib.optionals one.condition (active [ one.content ]) else [ one ]
       ) definitions;
-      priorityOf = one: if one._type or "" == "override" then one.priority else 100;
-      best = builtins.foldl' (least: one: if priorityOf one < least then priorityOf one else least) 10000 plain;
+      best = bestOf plain;
     in
     map (one: if one._type or "" == "override" then one.content else one) (
       builtins.filter (one: priorityOf one == best) plain
@@ -104,6 +107,7 @@ rec {
     _type = "if";
     inherit condition content;
   };
+  mkOptionDefault = override 1500;
   mkDefault = override 1000;
   mkForce = override 50;
   mkImageMediaOverride = override 60;
@@ -134,7 +138,12 @@ rec {
       enum = choices: type "one of ${lib.concatMapStringsSep ", " builtins.toJSON choices}" (
         value: builtins.elem value choices
       );
-      nullOr = inner: type "null or ${inner.description}" (value: value == null || inner.check value);
+      nullOr =
+        inner:
+        type "null or ${inner.description}" (value: value == null || inner.check value)
+        // {
+          merge = path: values: if builtins.all (value: value == null) values then null else inner.merge path values;
+        };
       either = a: b: type "${a.description} or ${b.description}" (value: a.check value || b.check value);
       listOf =
         inner:
@@ -180,6 +189,7 @@ rec {
     let
       arguments = specialArgs // {
         inherit lib config;
+        options = builtins.foldl' (set: one: merge set (setAt one.path (annotated one))) { } declared;
       };
       all =
         (builtins.foldl'
@@ -201,6 +211,8 @@ rec {
         ).found;
       options = builtins.foldl' (set: module: merge set module.options) { } all;
       declared = flatten [ ] options;
+      annotated =
+        { path, option }: option // { highestPrio = bestOf (lib.concatMap (module: at path module.config) all); };
       valueOf =
         { path, option }:
         let

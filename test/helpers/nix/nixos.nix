@@ -19,6 +19,7 @@ let
       options = {
         boot = anything;
         fileSystems = anything;
+        swapDevices = anything;
         system = anything;
         users = anything;
         image.modules = anything;

@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
+import { type ImageSpecInput, parseImageSpec } from '../../../lib/spec/image-spec.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
 /** Evaluates `select` of a configuration with the module. */
@@ -58,6 +59,94 @@ test('the options are make-disk-image’s arguments', async () => {
     },
     file: 'host.vhd',
     extension: 'vhd',
+  });
+});
+
+describe('own partitions', () => {
+  const partitions = `[
+    { type = "esp"; size = "300M"; mountPoint = "/boot"; }
+    { type = "swap"; size = "1G"; }
+    { mountPoint = "/data disk"; filesystem = "xfs"; attributes = [ "read-only" 2 ]; }
+    { mountPoint = "/"; filesystem = "btrfs"; label = "site"; }
+  ]`;
+
+  test('the specification has what is set, and fileSystems what the tool makes of it', async () => {
+    const module = `{ boot.loader.systemd-boot.enable = true; nixosDiskImage.partitions = ${partitions}; }`;
+    const found = (await configured(
+      module,
+      '{ inherit specification; inherit (config) fileSystems swapDevices; }',
+    )) as { specification: ImageSpecInput; fileSystems: Record<string, { device: string; fsType: string }> };
+    expect(found.specification.partitions).toEqual([
+      { type: 'esp', size: '300M', mountPoint: '/boot' },
+      { type: 'swap', size: '1G' },
+      { mountPoint: '/data disk', filesystem: 'xfs', attributes: ['read-only', 2] },
+      { mountPoint: '/', filesystem: 'btrfs', label: 'site' },
+    ]);
+    expect(found.specification).not.toHaveProperty('partitionTableType');
+    expect(found.specification.reproducible).toBe(false);
+    const spec = parseImageSpec(found.specification);
+    const made = (spec.partitions ?? []).filter(({ mountPoint }) => mountPoint !== undefined);
+    expect(found.fileSystems).toEqual(
+      Object.fromEntries(
+        made.map(({ mountPoint, filesystem, filesystemLabel }) => [
+          mountPoint,
+          { device: `/dev/disk/by-label/${filesystemLabel}`, fsType: filesystem },
+        ]),
+      ),
+    );
+    expect(found).toMatchObject({ swapDevices: [{ device: '/dev/disk/by-label/swap' }] });
+  });
+
+  test('labels are those of the tool, whatever is left out', async () => {
+    const many = `[
+      { type = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"; }
+      { type = "esp"; mountPoint = "/efi"; }
+      { type = "xbootldr"; mountPoint = "/boot"; }
+      { mountPoint = "/a/very-long-name-of-a-directory"; }
+      { mountPoint = "/b/short names only"; filesystem = "xfs"; }
+      { mountPoint = "/exchange.dir-for-all"; filesystem = "vfat"; }
+      { mountPoint = "/äö"; }
+      { mountPoint = "/"; }
+    ]`;
+    const fileSystems = await configured(
+      `{ boot.loader.grub = { enable = true; devices = [ "nodev" ]; }; nixosDiskImage.partitions = ${many}; }`,
+      'config.fileSystems',
+    );
+    const { partitions: own = [] } = parseImageSpec({
+      toplevel: '/x',
+      partitions: [
+        { type: 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B', label: 'OTHER' },
+        { type: 'esp', mountPoint: '/efi' },
+        { type: 'xbootldr', mountPoint: '/boot' },
+        { mountPoint: '/a/very-long-name-of-a-directory' },
+        { mountPoint: '/b/short names only', filesystem: 'xfs' },
+        { mountPoint: '/exchange.dir-for-all', filesystem: 'vfat' },
+        { mountPoint: '/äö' },
+        { mountPoint: '/' },
+      ],
+    });
+    expect(fileSystems).toEqual(
+      Object.fromEntries(
+        own
+          .slice(1)
+          .map(({ mountPoint, filesystem, filesystemLabel }) => [
+            mountPoint,
+            { device: `/dev/disk/by-label/${filesystemLabel}`, fsType: filesystem },
+          ]),
+      ),
+    );
+  });
+
+  test.each([
+    ['a layout beside them', 'partitionTableType = "efi";', /partitionTableType: contradicts partitions/],
+    ['a filesystem beside them', 'fsType = "ext4";', /fsType: contradicts partitions/],
+    ['a misspelt option', 'partitions = [ { mountpoint = "/"; } ];', /partitions' is not of type/],
+    ['no root', 'partitions = [ { type = "esp"; mountPoint = "/boot"; } ];', /has no partition with mountPoint "\/"/],
+    ['no ESP', 'partitions = [ { mountPoint = "/"; } ];', /has no partition of type "esp"/],
+  ])('evaluation reports %s', async (_, option, message) => {
+    const set = option.startsWith('partitions') ? option : `partitions = ${partitions}; ${option}`;
+    const module = `{ boot.loader.systemd-boot.enable = true; nixosDiskImage = { ${set} }; }`;
+    await expect(configured(module, 'specification')).rejects.toThrow(message);
   });
 });
 

@@ -1,0 +1,97 @@
+# What the configuration needs to know about own partitions (`partitions`), as a layout of layouts.nix and as fileSystems. The
+# tool completes them in lib/spec/partitions-spec.ts; test/tool/nix compares the two.
+{ lib, partitions }:
+let
+  guids = {
+    esp = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+    xbootldr = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
+    swap = "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f";
+    bios-boot = "21686148-6449-6e6f-744e-656564454649";
+  };
+  isType =
+    name: one:
+    let
+      type = if one.type or null == null then "" else one.type;
+    in
+    type == name || lib.toLower type == guids.${name};
+  mountPointOf = one: one.mountPoint or null;
+  isMounted = one: mountPointOf one != null;
+  filesystemOf =
+    one:
+    if one.filesystem or null != null then
+      one.filesystem
+    else if isType "esp" one || isType "xbootldr" one then
+      "vfat"
+    else if isType "swap" one then
+      "swap"
+    else if isMounted one || one.populateFrom or null != null then
+      "ext4"
+    else
+      "none";
+  # The one that is mounted, or else the first one.
+  first =
+    name:
+    let
+      all = builtins.filter (isType name) partitions;
+    in
+    lib.findFirst isMounted (if all == [ ] then null else builtins.head all) all;
+  esp = first "esp";
+  xbootldr = first "xbootldr";
+  root = lib.findFirst (one: mountPointOf one == "/") null partitions;
+
+  lengths = import ./filesystems.nix // { vfat = 11; };
+  labelOf =
+    one:
+    let
+      filesystem = filesystemOf one;
+      kept = lib.concatStrings (
+        builtins.filter (character: builtins.match "[A-Za-z0-9_-]" character != null) (
+          lib.stringToCharacters (baseNameOf (toString (mountPointOf one)))
+        )
+      );
+      name = if kept == "" then "data" else kept;
+    in
+    if one.label or null != null then
+      one.label
+    else if mountPointOf one == "/" then
+      "nixos"
+    else if one == esp then
+      "ESP"
+    else if one == xbootldr || (mountPointOf one == "/boot" && filesystem == "vfat") then
+      "BOOT"
+    else if filesystem == "swap" then
+      "swap"
+    else
+      builtins.substring 0 lengths.${filesystem} (if filesystem == "vfat" then lib.toUpper name else name);
+  byLabel = one: "/dev/disk/by-label/${labelOf one}";
+  holdsFiles = one: !(builtins.elem (filesystemOf one) [ "swap" "none" ]);
+in
+{
+  layout = {
+    bios = builtins.any (isType "bios-boot") partitions;
+    efi = esp != null;
+    gpt = true;
+    bootSize = false;
+    esp = if esp == null then null else mountPointOf esp;
+    boot = if xbootldr != null then mountPointOf xbootldr else if esp == null then null else mountPointOf esp;
+  };
+  fsType = if root == null then "ext4" else filesystemOf root;
+  label = if root == null then "nixos" else labelOf root;
+  hasRoot = root != null;
+  # Whether every filesystem that is filled is made with the same bytes each time.
+  isReproducible = builtins.all (
+    one: !holdsFiles one || builtins.elem (filesystemOf one) [ "ext4" "vfat" ]
+  ) partitions;
+  fileSystems = builtins.listToAttrs (
+    map (one: {
+      name = one.mountPoint;
+      value = {
+        device = byLabel one;
+        fsType = filesystemOf one;
+      };
+    }) (builtins.filter (one: isMounted one && holdsFiles one) partitions)
+  );
+  swapDevices = map (one: { device = byLabel one; }) (
+    builtins.filter (one: filesystemOf one == "swap") partitions
+  );
+}
