@@ -5,6 +5,7 @@ import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts'
 import { planBuild } from '../lib/build/plan.ts';
 import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
 import { type ImageSpecInput, parseImageSpec } from '../lib/spec/image-spec.ts';
+import { readRepart } from '../lib/spec/repart.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress, shownBy } from './progress.ts';
@@ -18,6 +19,8 @@ interface BuildFlags {
   readonly verbose?: boolean;
   readonly quiet?: boolean;
   readonly container?: string;
+  readonly repart?: string;
+  readonly seed?: string;
 }
 
 /** @param overriding options of the specification that were given as flags. */
@@ -28,7 +31,11 @@ export async function buildCommand(
   signal: AbortSignal,
 ): Promise<number> {
   const read = file === undefined ? undefined : await readSpecification(file);
-  const specification = { ...read?.options, ...overriding };
+  const specification = {
+    ...read?.options,
+    ...overriding,
+    ...(await partitionsOf(flags, { ...read?.options, ...overriding })),
+  };
   try {
     return await build(specification, flags, signal);
   } catch (error) {
@@ -38,6 +45,19 @@ export async function buildCommand(
       Object.hasOwn(overriding, /^\w*/.exec(issue.path)?.[0] ?? '') ? issue : read.locate(issue);
     throw new InvalidOptionsError(error.what, error.issues.map(locate), { cause: error, hint: error.hint });
   }
+}
+
+/** The partitions that definitions of systemd-repart describe. */
+async function partitionsOf(
+  { repart: directory, seed }: BuildFlags,
+  given: Record<string, unknown>,
+): Promise<Pick<ImageSpecInput, 'partitions'>> {
+  if (directory === undefined && seed !== undefined)
+    throw new InvalidOptionsError('build', [{ path: '--seed', message: 'has an effect only with --repart' }]);
+  if (directory === undefined) return {};
+  if (given.partitions !== undefined)
+    throw new InvalidOptionsError('build', [{ path: '--repart', message: 'contradicts partitions' }]);
+  return { partitions: await readRepart({ directory, seed }) };
 }
 
 async function build(specification: Record<string, unknown>, flags: BuildFlags, signal: AbortSignal): Promise<number> {

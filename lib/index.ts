@@ -45,6 +45,7 @@ export {
   imageSpecSchema,
   parseImageSpec,
 } from './spec/image-spec.ts';
+export { type ReadRepartOptions, readRepart } from './spec/repart.ts';
 export { type ChownContentsOptions, chownContents } from './steps/chown-contents.ts';
 export {
   type ComputeDiskSizeOptions,

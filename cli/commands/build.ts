@@ -14,6 +14,11 @@ export const build: Declaration = {
   options: [
     new Option('-o, --out <directory>', 'where the image goes').default('.'),
     ...SPECIFICATION_FLAGS,
+    new Option(
+      '--repart <directory>',
+      'partitions as definitions of systemd-repart (repart.d) describe them, instead of a partition layout',
+    ),
+    new Option('--seed <uuid>', 'with --repart, derive identifiers from this UUID, as systemd-repart does'),
     new Option('--container <image>', 'run the programs in a container of this image: see vm-images/toolbox'),
     new Option('--verify', 'boot the finished image in every firmware it is made for'),
     new Option('--explain', 'print which way each phase would go, and why; build nothing'),

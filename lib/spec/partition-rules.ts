@@ -15,7 +15,6 @@ interface Options {
   readonly partitions: readonly PartitionSpec[];
   readonly sectorSize: 512 | 4096;
   readonly diskSize: number | 'auto';
-  readonly sizeMultiple: number;
   readonly minimize: boolean;
   readonly onlyNixStore: boolean;
   readonly deterministic: boolean;
@@ -54,7 +53,7 @@ export const partitionsRule: CrossRule<Options> = ({ partitions: given, ...optio
       return partition === undefined ? [] : problemsOf(spec, partition, index, options);
     }),
     ...duplicates(given, partitions),
-    ...withOthers(given, partitions, options),
+    ...withOthers(partitions, options),
   ];
 };
 
@@ -73,6 +72,14 @@ function problemsOf(
   if (sizeBytes === 0) wrong('size', 'must be more than 0');
   if (spec.additionalSpace !== undefined && (spec.size !== 'auto' || sizeBytes !== undefined))
     wrong('additionalSpace', 'has an effect only where the content decides the size');
+  const { padding } = spec;
+  if (padding?.maxSize !== undefined && padding.maxSize < padding.size) wrong('padding.maxSize', 'is less than size');
+  if (padding?.maxSize !== undefined && padding.weight === 0 && padding.maxSize !== padding.size)
+    wrong('padding.maxSize', 'has an effect only with weight');
+  if (spec.maxSize !== undefined && spec.weight === undefined)
+    wrong('maxSize', 'has an effect only with weight, which lets a partition grow');
+  if (spec.maxSize !== undefined && sizeBytes !== undefined && spec.maxSize < sizeBytes)
+    wrong('maxSize', 'is less than size');
   for (const field of ['mountPoint', 'populateFrom'] as const)
     if (spec[field] !== undefined && !holdsFiles)
       wrong(field, `contradicts filesystem "${filesystem}", which holds no files`);
@@ -142,11 +149,7 @@ function duplicates(given: readonly PartitionSpec[], partitions: readonly OwnPar
   ];
 }
 
-function withOthers(
-  given: readonly PartitionSpec[],
-  partitions: readonly OwnPartition[],
-  options: Partial<Options>,
-): OptionIssue[] {
+function withOthers(partitions: readonly OwnPartition[], options: Partial<Options>): OptionIssue[] {
   const issues: OptionIssue[] = [];
   const contradicts = (option: string, why: string) =>
     issues.push({ path: 'partitions', message: `contradicts ${option}: ${why}` });
@@ -179,20 +182,17 @@ function withOthers(
   if (options.minimize === true && root?.sizeBytes !== undefined)
     contradicts('minimize', 'the root has a size already');
   if (typeof options.diskSize === 'number') {
-    const fixed = partitions.reduce((sum, { sizeBytes = 0 }) => sum + roundUp(sizeBytes, MIB), 2 * MIB);
+    const fixed = partitions.reduce(
+      (sum, { sizeBytes = 0, alignmentBytes, padding }) =>
+        sum + roundUp(sizeBytes, alignmentBytes) + roundUp(padding.leastBytes, alignmentBytes),
+      MIB,
+    );
     if (fixed > options.diskSize * MIB)
       issues.push({
         path: 'diskSize',
         message: `${formatBytes(options.diskSize * MIB)} is less than the sizes in partitions, which need ${formatBytes(fixed)}`,
       });
   }
-  if (options.diskSize === 'auto' && options.sizeMultiple === MIB)
-    for (const [index, { weight }] of given.entries())
-      if (weight !== undefined)
-        issues.push({
-          path: `partitions[${index}].weight`,
-          message: 'has no effect with diskSize "auto", which leaves nothing over to share',
-        });
   return issues;
 }
 

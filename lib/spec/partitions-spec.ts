@@ -11,8 +11,10 @@ import {
   rolesOf,
 } from '../formats/layouts.ts';
 import { GPT_ENTRIES } from '../formats/partition-table/gpt.ts';
+import type { Sharer } from '../formats/partition-table/share.ts';
 import { GPT_TYPES, gptTypeGuid, gptTypeName, purposeOf } from '../formats/partition-table/types.ts';
 import { nearestWord } from '../run/did-you-mean.ts';
+import { GIB, KIB, MIB } from '../units.ts';
 import { absolutePath, fatLabel, filesystemLabel, guid, iecSize, path, volumeId } from './fields.ts';
 
 /** The user's own partitions, instead of one of make-disk-image's layouts. */
@@ -54,13 +56,28 @@ export const mountPoint = absolutePath.refine((at) => posix.resolve(at) === at, 
   error: 'must be a path without "..", "//" and a slash at its end',
 });
 
+/** Where a partition may begin, and of what its size is a multiple. */
+export const alignment = iecSize.refine((bytes) => bytes > 0 && bytes % (4 * KIB) === 0 && bytes <= GIB, {
+  error: 'must be a multiple of 4K, and at most 1G',
+});
+
+/** Free space after a partition. */
+const padding = z.strictObject({
+  size: iecSize.default(0),
+  maxSize: iecSize.optional(),
+  weight: z.int().min(0).max(1_000_000).default(0),
+});
+
 const partitionSpec = z.strictObject({
   type: gptType.optional(),
   name: gptName.optional(),
   uuid: guid.optional(),
   size: z.union([z.literal('auto'), iecSize], { error: 'must be "auto", or an IEC size such as "2G"' }).default('auto'),
   additionalSpace: iecSize.optional(),
+  maxSize: iecSize.optional(),
   weight: z.int().min(0).max(1_000_000).optional(),
+  alignment: alignment.default(MIB),
+  padding: padding.optional(),
   filesystem: z.enum(PARTITION_FILESYSTEMS).optional(),
   label: filesystemLabel.optional(),
   filesystemUuid: z.string().optional(),
@@ -86,8 +103,13 @@ export interface OwnPartition extends LayoutPartition {
   readonly sizeBytes: number | undefined;
   /** Free space beyond the content if the size is "auto"; undefined for the image's. */
   readonly additionalSpace: number | undefined;
-  /** Its share of what a given diskSize leaves over. */
+  /** Undefined for no limit. */
+  readonly maxBytes: number | undefined;
+  /** Its share of a given diskSize. */
   readonly weight: number;
+  readonly alignmentBytes: number;
+  /** Free space after it. */
+  readonly padding: Sharer;
   readonly filesystem: PartitionFilesystem;
   readonly filesystemLabel: string;
   /** Undefined for a random one. For a FAT, its volume ID. */
@@ -100,8 +122,8 @@ export interface OwnPartition extends LayoutPartition {
 
 /** Sizes where the specification names none, and the content does not decide: a FAT is for kernels of later
  *  generations, a BIOS boot partition for GRUB's core image. */
-const DEFAULT_FAT_BYTES = 256 * 1024 ** 2;
-const BIOS_BOOT_BYTES = 1024 ** 2;
+const DEFAULT_FAT_BYTES = 256 * MIB;
+const BIOS_BOOT_BYTES = MIB;
 
 /** Completes the partitions with defaults. With `deterministic`, identifiers are derived from a partition's number. */
 export function ownPartitions(given: readonly PartitionSpec[], deterministic: boolean): OwnPartition[] {
@@ -128,6 +150,12 @@ export function ownPartitions(given: readonly PartitionSpec[], deterministic: bo
       label: filesystem === 'vfat' ? label : undefined,
       uuid: derived('partition', spec.uuid ?? ofRoot),
       sizeBytes: spec.size === 'auto' ? preset : spec.size,
+      maxBytes: spec.maxSize,
+      alignmentBytes: spec.alignment,
+      padding: {
+        leastBytes: spec.padding?.size ?? 0,
+        ...{ mostBytes: spec.padding?.maxSize, weight: spec.padding?.weight ?? 0 },
+      },
       additionalSpace: spec.additionalSpace,
       weight: spec.weight ?? (role === 'root' && !weighs ? 1 : 0),
       filesystemUuid: filesystem === 'vfat' ? filesystemUuid?.replaceAll('-', '').slice(0, 8) : filesystemUuid,

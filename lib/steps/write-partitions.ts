@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { type PartitionRole, rolesOf } from '../formats/layouts.ts';
-import { encodeGpt, GPT_ENTRIES, readGpt } from '../formats/partition-table/gpt.ts';
+import { encodeGpt, GPT_ENTRIES, gptSpace, readGpt } from '../formats/partition-table/gpt.ts';
 import { requireDisk } from '../host-files/given-paths.ts';
 import { readAt } from '../host-files/read-at.ts';
 import { writeAt } from '../host-files/write-at.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { ImageTooSmallError, InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 import { fatLabel, guid, iecSize, path, sectorSize } from '../spec/fields.ts';
-import { gptAttributes, gptName, gptType, mountPoint } from '../spec/partitions-spec.ts';
+import { alignment, gptAttributes, gptName, gptType, mountPoint } from '../spec/partitions-spec.ts';
 import { MIB, roundDown, roundUp } from '../units.ts';
 import type { DiskPartition, PartitionedDisk } from './partition-disk.ts';
 
@@ -19,7 +19,8 @@ const schema = z.object({
   /** A raw disk image. Its content is lost. */
   image: path,
   /** The partitions in their order on the disk. `type` is a name of the Discoverable Partitions Specification ("esp", "home") or a
-   *  GUID; `size` is rounded up to a MiB, and the one without a size gets what is left. `mountPoint`, and the `label` of a FAT, are not
+   *  GUID; `size` is rounded up to a multiple of `alignment` (default 1 MiB), at which the
+   *  partition begins, and the one without a size gets what is left. `padding` is free space after it. `mountPoint`, and the `label` of a FAT, are not
    *  written: they are in the result, for installGrub and installSystemdBoot. */
   partitions: z
     .array(
@@ -27,6 +28,8 @@ const schema = z.object({
         type: gptType,
         name: gptName.default(''),
         uuid: guid.optional(),
+        alignment: alignment.default(MIB),
+        padding: iecSize.default(0),
         size: iecSize.refine((bytes) => bytes > 0, { error: 'must be more than 0' }).optional(),
         attributes: gptAttributes.default([]),
         mountPoint: mountPoint.optional(),
@@ -80,23 +83,31 @@ export const writePartitions: Step<WritePartitionsOptions, WrittenDisk> = define
   async run(_step, { image, partitions: given, diskId, sectorSize: sectorBytes }) {
     await using disk = await open(image, 'r+');
     const { size: diskBytes } = await disk.stat();
-    const fixed = given.reduce((sum, { size }) => sum + (size === undefined ? 0 : roundUp(size, MIB)), 0);
-    const left = roundDown(diskBytes - 1, MIB) - MIB - fixed;
-    const least = given.some(({ size }) => size === undefined) ? MIB : 0;
-    if (left < least)
+    const { startBytes, endBytes } = gptSpace(diskBytes, sectorBytes);
+    // Without what is left for the one that has no size.
+    const place = (leftBytes: number): { readonly offsetBytes: number; readonly endBytes: number }[] => {
+      let at = startBytes;
+      return given.map(({ size = leftBytes, alignment: grain, padding }) => {
+        const offsetBytes = roundUp(at, grain);
+        const end = offsetBytes + roundUp(size, grain);
+        at = end + padding;
+        return { offsetBytes, endBytes: end };
+      });
+    };
+    const rest = given.find(({ size }) => size === undefined);
+    const least = place(rest?.alignment ?? 0).at(-1)?.endBytes ?? 0;
+    if (least > endBytes)
       throw new ImageTooSmallError(
         STEP,
         image,
-        { neededBytes: fixed + least + 2 * MIB, availableBytes: diskBytes },
+        { neededBytes: roundUp(least + (diskBytes - endBytes), MIB), availableBytes: diskBytes },
         { hint: 'make the disk larger, or its partitions smaller' },
       );
-    let offsetBytes = MIB;
-    const planned = given.map(({ type, name, uuid, size, attributes }, index) => {
-      const sizeBytes = size === undefined ? left : roundUp(size, MIB);
-      const firstSector = offsetBytes / sectorBytes;
-      offsetBytes += sizeBytes;
-      const lastSector = offsetBytes / sectorBytes - 1;
-      return { number: index + 1, type, name, guid: uuid ?? randomUUID(), firstSector, lastSector, attributes };
+    const grain = rest?.alignment ?? MIB;
+    const planned = place(roundDown(endBytes - least, grain) + grain).map((placed, index) => {
+      const { type = '', name = '', uuid = randomUUID(), attributes = [] } = given[index] ?? {};
+      const [firstSector, lastSector] = [placed.offsetBytes / sectorBytes, placed.endBytes / sectorBytes - 1];
+      return { number: index + 1, type, name, guid: uuid, firstSector, lastSector, attributes };
     });
     for (const piece of encodeGpt(diskBytes, sectorBytes, diskId ?? randomUUID(), planned))
       await writeAt(disk, piece.offsetBytes, piece.bytes);

@@ -44,9 +44,10 @@ export async function writeLayout(
   const { partitionTableType, bootSize, deterministic, rootGPUID, sectorSize } = spec;
   if (own.length === 0)
     return partitionDisk({ image, partitionTableType, bootSize, deterministic, rootGPUID, sectorSize }, context);
-  const sizes = sizesOnDisk(diskBytes, size, own, plan.encryption !== undefined);
-  const partitions = own.map(({ own: { type, name, uuid, attributes, mountPoint, label } }, index) => ({
-    ...{ type, name, uuid, size: sizes[index], attributes: [...attributes], mountPoint, label },
+  const sizes = sizesOnDisk(diskBytes, size, own, plan.encryption !== undefined, sectorSize);
+  const partitions = own.map(({ own: { type, name, uuid, attributes, mountPoint, label, alignmentBytes } }, index) => ({
+    ...{ type, name, uuid, attributes: [...attributes], mountPoint, label },
+    ...{ size: sizes[index]?.sizeBytes, padding: sizes[index]?.paddingBytes, alignment: alignmentBytes },
   }));
   const diskId = deterministic ? DETERMINISTIC_DISK_GUID : undefined;
   const { root, ...disk } = await writePartitions({ image, partitions, diskId, sectorSize }, context);

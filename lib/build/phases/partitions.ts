@@ -3,6 +3,8 @@ import { join, posix } from 'node:path';
 import type { Closure, TreeAttribute, TreeOwner } from '../../filesystem/tree.ts';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
 import { LUKS_HEADER_BYTES } from '../../formats/luks.ts';
+import { gptSpace } from '../../formats/partition-table/gpt.ts';
+import { shareOut } from '../../formats/partition-table/share.ts';
 import { requireDirectory } from '../../host-files/given-paths.ts';
 import type { StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
@@ -102,33 +104,51 @@ export function withDiskBytes(
   isEncrypted: boolean,
 ): DiskSize {
   const sizes = leastSizes(size, partitions, isEncrypted);
-  const diskBytes = sizes.reduce((sum, bytes) => sum + bytes, 2 * MIB);
+  const grain = Math.min(...partitions.map(({ own }) => own.alignmentBytes));
+  const diskBytes = roundUp(sizes.reduce((sum, bytes) => sum + bytes, 2 * MIB) + gapsBetween(partitions, grain), MIB);
   return { ...size, diskBytes, reservedBytes: diskBytes - size.filesystemBytes };
 }
 
 function leastSizes(root: DiskSize, partitions: readonly MeasuredPartition[], isEncrypted: boolean): number[] {
   const ofRoot = root.filesystemBytes + (isEncrypted ? LUKS_HEADER_BYTES : 0);
   return partitions.map(({ own, leastBytes }) =>
-    roundUp(own.role === 'root' && own.sizeBytes === undefined ? ofRoot : leastBytes, MIB),
+    roundUp(own.role === 'root' && own.sizeBytes === undefined ? ofRoot : leastBytes, own.alignmentBytes),
   );
 }
 
-/** The size of each partition on a disk: what it needs, and its share of what is left, in MiB. */
+/** The size of each partition on a disk, and of the free space after it: what it needs, or its share by weight. */
 export function sizesOnDisk(
   diskBytes: number,
   root: DiskSize,
   partitions: readonly MeasuredPartition[],
   isEncrypted: boolean,
-): number[] {
+  sectorBytes: number,
+): { readonly sizeBytes: number; readonly paddingBytes: number }[] {
   const sizes = leastSizes(root, partitions, isEncrypted);
-  let left = Math.max(0, roundDown(diskBytes - 1, MIB) - MIB - sizes.reduce((sum, bytes) => sum + bytes, 0));
-  let weights = partitions.reduce((sum, { own }) => sum + own.weight, 0);
-  return partitions.map(({ own: { weight } }, index) => {
-    const share = weight === 0 ? 0 : roundDown((left * weight) / weights, MIB);
-    left -= share;
-    weights -= weight;
-    return (sizes[index] ?? 0) + share;
-  });
+  const grain = grainOf(partitions);
+  const { startBytes, endBytes } = gptSpace(diskBytes, sectorBytes);
+  const span = roundDown(endBytes, grain) - startBytes - gapsBetween(partitions, grain);
+  const sharers = partitions.flatMap(({ own: { weight, maxBytes, alignmentBytes: unit, padding } }, index) => [
+    { leastBytes: sizes[index] ?? 0, mostBytes: maxBytes && roundUp(maxBytes, unit), weight },
+    {
+      ...{ leastBytes: roundUp(padding.leastBytes, unit), weight: padding.weight, isPadding: true },
+      mostBytes: padding.mostBytes && roundUp(padding.mostBytes, unit),
+    },
+  ]);
+  const shares = shareOut(sharers, span, grain);
+  return partitions.map(({ own: { alignmentBytes: unit } }, index) => ({
+    sizeBytes: Math.max(sizes[index] ?? 0, roundDown(shares[2 * index] ?? 0, unit)),
+    paddingBytes: roundDown(shares[2 * index + 1] ?? 0, unit),
+  }));
+}
+
+function grainOf(partitions: readonly MeasuredPartition[]): number {
+  return Math.min(...partitions.map(({ own }) => own.alignmentBytes));
+}
+
+/** The most that is lost between partitions because some begin at multiples of more than others do. */
+function gapsBetween(partitions: readonly MeasuredPartition[], grain: number): number {
+  return partitions.reduce((sum, { own }) => sum + own.alignmentBytes - grain, 0);
 }
 
 /** Makes and fills the partitions besides the root. FATs exist already, where a boot loader wrote into them. */

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import { MIB } from '../../units.ts';
 import { boundedBytes } from '../bounded.ts';
 import type { ReadBytes } from '../extent.ts';
 import { efiGuidBytes, formatEfiGuid } from '../guid.ts';
@@ -54,6 +55,15 @@ export async function readGpt(read: ReadBytes, sector: number, sectorBytes: numb
     usable: { first: boundedBytes(header.readBigUInt64LE(40), 1), last: boundedBytes(header.readBigUInt64LE(48), 1) },
     partitions,
   };
+}
+
+/** The part of a disk that partitions may take, between both copies of a GPT. */
+export function gptSpace(
+  diskBytes: number,
+  sectorBytes: number,
+): { readonly startBytes: number; readonly endBytes: number } {
+  const sectors = Math.floor(diskBytes / sectorBytes);
+  return { startBytes: MIB, endBytes: (sectors - 1 - (GPT_ENTRIES * ENTRY_BYTES) / sectorBytes) * sectorBytes };
 }
 
 /** A partition to write. Sectors are those of the table; the last one belongs to the partition. */

@@ -180,9 +180,7 @@ test('a disk of a given size is shared out by weight', async () => {
   const [esp, root, srv, swap] = built.disk.partitions.map(({ sizeBytes }) => sizeBytes / MIB);
   expect([esp, swap]).toEqual([80, 7]);
   expect((esp ?? 0) + (root ?? 0) + (srv ?? 0) + (swap ?? 0)).toBe(1024 - 2);
-  const least = (root ?? 0) - ((srv ?? 0) - 50) / 3;
-  expect(least).toBeGreaterThan(32);
-  expect(least).toBeLessThan(150);
+  expect([root, srv]).toEqual([Math.floor((1022 - 87) / 4), 1022 - 87 - Math.floor((1022 - 87) / 4)]);
 });
 
 test('the same bytes twice, as an ordinary user', async () => {

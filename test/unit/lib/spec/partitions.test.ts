@@ -216,10 +216,28 @@ test.each<[string, Partitions, object, RegExp]>([
     /^diskSize: 2 GiB is less than the sizes in partitions, which need 2\.3 GiB/,
   ],
   [
-    'a share of nothing',
-    [ESP, { ...ROOT, weight: 3 }],
+    'a limit that nothing comes near',
+    [ESP, { ...ROOT, maxSize: '2G' }],
     {},
-    /partitions\[1\]\.weight: has no effect with diskSize "auto"/,
+    /partitions\[1\]\.maxSize: has an effect only with weight/,
+  ],
+  [
+    'a limit below the size',
+    [ESP, { ...ROOT, size: '3G', maxSize: '2G', weight: 1 }],
+    {},
+    /partitions\[1\]\.maxSize: is less than size/,
+  ],
+  [
+    'an alignment of sectors',
+    [ESP, { ...ROOT, alignment: 512 }],
+    {},
+    /partitions\[1\]\.alignment: must be a multiple of 4K/,
+  ],
+  [
+    'padding that never grows',
+    [ESP, { ...ROOT, padding: { maxSize: '2G' } }],
+    {},
+    /partitions\[1\]\.padding\.maxSize: has an effect only with weight/,
   ],
   [
     'a small root of a given size',
