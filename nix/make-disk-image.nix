@@ -78,7 +78,7 @@ let
 
   own = if partitions == null then null else import ./partitions.nix { inherit lib partitions; };
 
-  # Arguments that say of a layout what partitions says in its entries.
+  # Arguments about a layout, for which entries of partitions have options.
   besidePartitions = lib.optionals (partitions != null) (
     builtins.filter (name: args ? ${name}) replaced
   );

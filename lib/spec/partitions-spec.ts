@@ -19,7 +19,7 @@ import { absolutePath, fatLabel, filesystemLabel, guid, iecSize, path, volumeId 
 
 /** The user's own partitions, instead of one of make-disk-image's layouts. */
 
-export const PARTITION_FILESYSTEMS = [...ROOT_FILESYSTEMS, 'vfat', 'swap', 'none'] as const;
+const PARTITION_FILESYSTEMS = [...ROOT_FILESYSTEMS, 'vfat', 'swap', 'none'] as const;
 export type PartitionFilesystem = (typeof PARTITION_FILESYSTEMS)[number];
 
 /** Attribute bits by name. @see The Discoverable Partitions Specification, "Partition Flags" */
@@ -196,7 +196,7 @@ function labelFor(role: PartitionRole, filesystem: PartitionFilesystem, at: stri
   return (filesystem === 'vfat' ? name.toUpperCase() : name).slice(0, MOST_LABEL_BYTES[filesystem]);
 }
 
-export const MOST_LABEL_BYTES: Readonly<Record<PartitionFilesystem, number>> = {
+const MOST_LABEL_BYTES: Readonly<Record<PartitionFilesystem, number>> = {
   ...LABEL_BYTES,
   vfat: 11,
   swap: 15,

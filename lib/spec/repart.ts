@@ -39,7 +39,7 @@ const NO_AUTO = 63;
 const GROWING = /^(?:(?:root|usr)-(?!.*-verity)|(?:home|srv|var|tmp|xbootldr)$)/;
 const VERITY = /-verity$/;
 
-/** Settings that do not change what is on the disk. */
+/** Settings that do not change the disk. */
 const WITHOUT_EFFECT = ['FactoryReset', 'SplitName'];
 
 /** Settings that decide what happens on a disk that is too small; here, a build for such a disk fails. */
@@ -298,7 +298,7 @@ function identityOf(definition: Definition, type: string, uuid: string): { reado
 
 const FORMATS = ['ext4', 'btrfs', 'xfs', 'vfat', 'swap', 'f2fs'] as const;
 
-/** What is in the partition: what the definition says, or what its type and its files imply. */
+/** The filesystem that the definition names, or that its type and its files imply. */
 function formatOf(definition: Definition, type: string): string | undefined {
   const given = last(definition, 'Format');
   if (given !== undefined && given !== '') return given;

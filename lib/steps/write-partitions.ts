@@ -84,7 +84,7 @@ export const writePartitions: Step<WritePartitionsOptions, WrittenDisk> = define
     await using disk = await open(image, 'r+');
     const { size: diskBytes } = await disk.stat();
     const { startBytes, endBytes } = gptSpace(diskBytes, sectorBytes);
-    // Without what is left for the one that has no size.
+    // The one without a size gets the rest.
     const place = (leftBytes: number): { readonly offsetBytes: number; readonly endBytes: number }[] => {
       let at = startBytes;
       return given.map(({ size = leftBytes, alignment: grain, padding }) => {

@@ -22,8 +22,8 @@ const GROUPS: readonly Group[] = [
     needs:
       'These steps work on image files, and run as any user. Their executor must see the files of this host: the default executor and containers do.',
     steps: [
-      ...['computeDiskSize', 'createDisk', 'partitionDisk', 'makeFilesystem', 'makeBootFilesystem'],
-      ...['fillBootFilesystem', 'copyToFilesystem', 'extractFilesystem', 'copyBootCode', 'tuneFilesystem'],
+      ...['computeDiskSize', 'createDisk', 'partitionDisk', 'writePartitions', 'makeFilesystem', 'makeBootFilesystem'],
+      ...['makeSwap', 'fillBootFilesystem', 'copyToFilesystem', 'extractFilesystem', 'copyBootCode', 'tuneFilesystem'],
       ...['writeEfiVariables', 'convertImage', 'shrinkImage'],
     ],
   },

@@ -205,6 +205,32 @@ test('docs/encryption.md: an encrypted and signed image, and its boot', async ()
   expect(await type(verify)).toContain('GOOD');
 });
 
+test('docs/layouts.md: own partitions, and their boot', async () => {
+  const { systems } = await prepareDemo();
+  await symlink(systems['tiny-systemd-boot-partitions'] ?? '', join(work, 'directory/server'));
+  await writeFile(join(work, 'directory/server.json'), codeBlock('{\n  "toplevel": "./server"').text);
+  const [explain = '', build = '', inspect = '', verify = ''] = commandsOf(
+    codeBlock('nixos-disk-image build server.json'),
+  );
+  expect(await type(explain)).toContain('xfs "home" at /home');
+  await type(build);
+  expect(await type(inspect)).toMatch(/btrfs "nix"/);
+  expect(await type(verify)).toContain('GOOD');
+});
+
+test('docs/layouts.md: definitions of systemd-repart, and the boot of their image', async () => {
+  const { systems } = await prepareDemo();
+  await symlink(systems['tiny-systemd-boot'] ?? '', join(work, 'directory/efi-system'));
+  await mkdir(join(work, 'directory/repart.d'));
+  for (const beginning of ['# repart.d/10-esp.conf', '# repart.d/20-root.conf']) {
+    const { text } = codeBlock(beginning);
+    await writeFile(join(work, 'directory', beginning.slice(2)), text);
+  }
+  const [build = '', verify = ''] = commandsOf(codeBlock('nixos-disk-image build --toplevel ./efi-system --repart'));
+  await type(build);
+  expect(await type(verify)).toContain('GOOD');
+});
+
 test('docs/verify.md: images from any builder', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
     await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));

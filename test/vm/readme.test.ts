@@ -58,6 +58,11 @@ test('docs/composing.md: nothing but the finished image is left', async () => {
   expect((await readdir(directory)).sort()).toEqual(['cleanup.ts', 'data.img']);
 });
 
+test('docs/layouts.md: a disk for data', async () => {
+  const { stdout } = await runScript('partitions.ts');
+  expect(stdout).toBe('swap: swap, data: ext4\n');
+});
+
 test('the README: packed in a checkout, installed in a project', async () => {
   const work = await mkdtemp(join(tmpdir(), 'ndi-install-'));
   onTestFinished(() => removeTree(work));

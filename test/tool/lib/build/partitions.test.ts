@@ -375,7 +375,7 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
     await expect(plan(fstab, [ESP, ROOT], { deterministic: false })).rejects.toThrow(/filesystemUuid: is random/);
   });
 
-  test('GRUB needs its kernels on a filesystem that it was told of', async () => {
+  test('GRUB needs its kernels on a filesystem that it knows', async () => {
     const grub = { bootLoader: 'grub' } as const;
     const bios = { type: 'bios-boot' };
     await plan('', [bios, ROOT], grub);
