@@ -4,6 +4,7 @@ import type { ContainerExecutor } from '../harness/builder/container-executor.ts
 import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
 import { planBuild } from '../lib/build/plan.ts';
 import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
+import { readDisko } from '../lib/spec/disko.ts';
 import { type ImageSpecInput, parseImageSpec } from '../lib/spec/image-spec.ts';
 import { readRepart } from '../lib/spec/repart.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
@@ -20,6 +21,7 @@ interface BuildFlags {
   readonly quiet?: boolean;
   readonly container?: string;
   readonly repart?: string;
+  readonly disko?: string;
   readonly seed?: string;
 }
 
@@ -47,16 +49,25 @@ export async function buildCommand(
   }
 }
 
-/** The partitions that definitions of systemd-repart describe. */
+/** The partitions that definitions of systemd-repart or disko describe. */
 async function partitionsOf(
-  { repart: directory, seed }: BuildFlags,
+  { repart: directory, disko: file, seed }: BuildFlags,
   given: Record<string, unknown>,
-): Promise<Pick<ImageSpecInput, 'partitions'>> {
+): Promise<Pick<ImageSpecInput, 'partitions' | 'diskSize'>> {
   if (directory === undefined && seed !== undefined)
     throw new InvalidOptionsError('build', [{ path: '--seed', message: 'has an effect only with --repart' }]);
+  const flags = [directory === undefined ? [] : ['--repart'], file === undefined ? [] : ['--disko']].flat();
+  const [flag, other = given.partitions === undefined ? undefined : 'partitions'] = flags;
+  if (flag === undefined) return {};
+  if (other !== undefined) throw new InvalidOptionsError('build', [{ path: flag, message: `contradicts ${other}` }]);
+  if (file !== undefined) {
+    const { diskSize } = given as Pick<ImageSpecInput, 'diskSize'>;
+    // Where a partition ends depends on where the disk does.
+    if (diskSize === 'auto')
+      throw new InvalidOptionsError('build', [{ path: 'diskSize', message: '"auto" contradicts --disko' }]);
+    return readDisko({ file, diskSize });
+  }
   if (directory === undefined) return {};
-  if (given.partitions !== undefined)
-    throw new InvalidOptionsError('build', [{ path: '--repart', message: 'contradicts partitions' }]);
   return { partitions: await readRepart({ directory, seed }) };
 }
 

@@ -37,6 +37,7 @@ export type { Executor, RunOptions, RunResult } from './run/executor.ts';
 export { localExecutor } from './run/local-executor.ts';
 export type { StepContext, StepEvent } from './run/step.ts';
 export { findTool, requireTool, TOOLS, type Tool } from './run/tools.ts';
+export { type DiskoDisk, type ReadDiskoOptions, readDisko } from './spec/disko.ts';
 export type { ContentsEntry } from './spec/fields.ts';
 export {
   type ImageSpec,

@@ -18,6 +18,10 @@ export const build: Declaration = {
       '--repart <directory>',
       'partitions as definitions of systemd-repart (repart.d) describe them, instead of a partition layout',
     ),
+    new Option(
+      '--disko <file>',
+      'partitions as disko describes them: its evaluated devices as JSON, instead of a partition layout',
+    ),
     new Option('--seed <uuid>', 'with --repart, derive identifiers from this UUID, as systemd-repart does'),
     new Option('--container <image>', 'run the programs in a container of this image: see vm-images/toolbox'),
     new Option('--verify', 'boot the finished image in every firmware it is made for'),

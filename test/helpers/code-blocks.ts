@@ -62,6 +62,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['# repart.d/10-esp.conf', 'test/vm/docs.test.ts'],
   ['# repart.d/20-root.conf', 'test/vm/docs.test.ts'],
   ['nixos-disk-image build --toplevel ./efi-system --repart', 'test/vm/docs.test.ts'],
+  ['nix eval --json .#nixosConfigurations.myhost.config.disko.devices', 'test/vm/docs.test.ts'],
   ['// partitions.ts', 'test/vm/readme.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],
   ['# boot.yml', 'test/vm/cli/action.test.ts'],

@@ -231,6 +231,27 @@ test('docs/layouts.md: definitions of systemd-repart, and the boot of their imag
   expect(await type(verify)).toContain('GOOD');
 });
 
+test('docs/layouts.md: the disk of a disko configuration, and its boot', async () => {
+  const [evaluate = '', build = '', verify = ''] = commandsOf(
+    codeBlock('nix eval --json .#nixosConfigurations.myhost.config.disko.devices'),
+  );
+  const { devices } = JSON.parse(await readFile(packageFile('test/fixtures/disko/simple-efi.json'), 'utf8'));
+  await writeFile(join(work, 'directory/flake/devices.json'), JSON.stringify(devices));
+  const flake = await readFile(join(work, 'directory/flake/flake.nix'), 'utf8');
+  await writeFile(
+    join(work, 'directory/flake/flake.nix'),
+    flake.replace(
+      '{ outputs = _: {',
+      '{ outputs = _: { nixosConfigurations.myhost.config.disko.devices = builtins.fromJSON (builtins.readFile ./devices.json) // { _meta = x: x; };',
+    ),
+  );
+  await symlink(packageFile('.'), join(work, 'directory/flake/nixos-disk-image'));
+  await type(evaluate, 'flake');
+  await cp(join(work, 'directory/flake/disko.json'), join(work, 'directory/disko.json'));
+  await type(build);
+  expect(await type(verify)).toContain('GOOD');
+});
+
 test('docs/verify.md: images from any builder', async () => {
   for (const name of ['nixos.img', 'appliance.img'])
     await cp(join(work, 'directory/images/nixos.img'), join(work, 'directory', name));

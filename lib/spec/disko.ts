@@ -1,0 +1,248 @@
+import { readFile, stat } from 'node:fs/promises';
+import { posix } from 'node:path';
+import { z } from 'zod';
+import { gptSpace } from '../formats/partition-table/gpt.ts';
+import { gptTypeGuid } from '../formats/partition-table/types.ts';
+import { wordsFor } from '../run/errno.ts';
+import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
+import { formatBytes, KIB, MIB, parseIecSize, roundDown, roundUp, SECTOR_BYTES } from '../units.ts';
+import { guid, mebibytes } from './fields.ts';
+import type { partitionsSpec } from './partitions-spec.ts';
+
+/** A disk as disko describes it, as entries of `partitions`. @see the manual of disko, lib/types/gpt.nix there */
+
+const STEP = 'readDisko';
+
+export interface ReadDiskoOptions {
+  /** The evaluated `disko.devices` as JSON, which `nix/disko.nix` makes. */
+  readonly file: string;
+  /** The size of the disk, as in an image specification; default: `imageSize`, which disko presets with "2G". */
+  readonly diskSize?: string | number | undefined;
+}
+
+type PartitionInput = z.input<typeof partitionsSpec>[number];
+
+export interface DiskoDisk {
+  readonly partitions: PartitionInput[];
+  /** In MiB. */
+  readonly diskSize: number;
+}
+
+const LARGEST_FILE = 16 * MIB;
+/** sgdisk begins partitions at multiples of this. */
+const ALIGNMENT_BYTES = MIB;
+const GRAIN_BYTES = 4 * KIB;
+
+/** Short codes of sgdisk. @see sgdisk --list-types */
+const TYPE_CODES: Readonly<Record<string, string>> = {
+  ...{ '0700': 'microsoft-basic-data', '8200': 'swap', '8300': 'linux-generic', '8302': 'home', '8303': 'root-x86' },
+  ...{ '8304': 'root-x86-64', '8305': 'root-arm64', '8306': 'srv', '8307': 'root-arm', '8309': 'linux-luks' },
+  ...{ '8310': 'var', '8311': 'tmp', '8312': 'user-home', '8313': 'usr-x86', '8314': 'usr-x86-64' },
+  ...{ '8E00': 'linux-lvm', EA00: 'xbootldr', EF00: 'esp', EF02: 'bios-boot', FD00: 'linux-raid' },
+};
+
+const node = z.record(z.string(), z.unknown());
+type Node = z.output<typeof node>;
+
+/** Reads the one disk of a disko configuration, with the sizes and places that disko's calls of sgdisk give.
+ *  @throws {InvalidOptionsError} which names each setting that is wrong, or that an image cannot be given: hooks, LUKS, LVM, RAID, ZFS,
+ *  subvolumes, options of mkfs other than a label, a hybrid MBR, several disks. */
+export async function readDisko({ file, diskSize: given }: ReadDiskoOptions): Promise<DiskoDisk> {
+  const devices = await readJson(file);
+  const issues: OptionIssue[] = [];
+  const wrong = (path: string, message: string): void => {
+    issues.push({ path, message });
+  };
+  for (const kind of ['mdadm', 'lvm_vg', 'zpool', 'bcachefs_filesystems'])
+    for (const name of Object.keys(asNode(devices[kind])))
+      wrong(`${kind}.${name}`, 'is not supported: it needs a kernel that sets it up');
+  const disks = Object.entries(asNode(devices.disk));
+  if (disks.length > 1) wrong('disk', `has ${disks.length} disks; an image is one`);
+  const [name = '', disk] = disks[0] ?? [];
+  if (disk === undefined) throw new InvalidOptionsError(STEP, [{ path: 'disk', message: 'has no disk' }]);
+  const at = `disk.${name}`;
+  const top = asNode(disk);
+  refuseHooks(top, at, wrong);
+  const content = asNode(top.content);
+  if (content.type !== 'gpt') {
+    wrong(`${at}.content.type`, `${shown(content.type)} is not supported; use "gpt"`);
+    throw new InvalidOptionsError(STEP, issues);
+  }
+  refuseHooks(content, `${at}.content`, wrong);
+  const size = mebibytes.safeParse(given ?? top.imageSize ?? '2G');
+  if (!size.success)
+    wrong(given === undefined ? `${at}.imageSize` : 'diskSize', `${shown(given ?? top.imageSize)} is not a size`);
+  const diskSize = size.data ?? 0;
+  const partitions = size.success ? placed(content, `${at}.content.partitions`, diskSize * MIB, wrong) : [];
+  if (issues.length > 0)
+    throw new InvalidOptionsError(STEP, issues, { hint: 'docs/layouts.md lists what is taken from disko' });
+  return { partitions, diskSize };
+}
+
+type Wrong = (path: string, message: string) => void;
+
+async function readJson(file: string): Promise<Node> {
+  const refuse = (message: string): never => {
+    throw new InvalidOptionsError(STEP, [{ path: 'file', message }], {
+      hint: 'make it by nix eval --json, as docs/layouts.md shows',
+    });
+  };
+  const facts = await stat(file).catch((error: unknown) => refuse(`${file} cannot be read: ${wordsFor(error)}`));
+  if (!facts.isFile() || facts.size > LARGEST_FILE) return refuse(`${file} is not a JSON file`);
+  const text = await readFile(file, 'utf8').catch((error: unknown) =>
+    refuse(`${file} cannot be read: ${wordsFor(error)}`),
+  );
+  try {
+    const value = node.parse(JSON.parse(text));
+    // Of a whole configuration, or of `disko.devices` alone.
+    return asNode(asNode(value.disko).devices ?? value.devices ?? value);
+  } catch {
+    return refuse(`${file} is not a JSON object`);
+  }
+}
+
+/** Puts the partitions where `sgdisk --align-end --new=NUMBER:START:END` does, one after another. */
+function placed(content: Node, at: string, diskBytes: number, wrong: Wrong): PartitionInput[] {
+  const sorted = Object.entries(asNode(content.partitions))
+    .map(([key, value]) => ({ key, one: asNode(value) }))
+    .sort((a, b) => priorityOf(a.one) - priorityOf(b.one) || (a.key < b.key ? -1 : 1));
+  const { startBytes, endBytes } = gptSpace(diskBytes, SECTOR_BYTES);
+  const entries: PartitionInput[] = [];
+  let free = startBytes;
+  for (const { key, one } of sorted) {
+    const path = `${at}.${key}`;
+    const input = partitionOf(one, path, wrong);
+    if ((one.start ?? '0') !== '0') wrong(`${path}.start`, `${shown(one.start)} is not supported; use "0"`);
+    const end = endOf(one, free, endBytes, path, wrong);
+    if (end === undefined) continue;
+    const size = end - free;
+    if (size <= 0 || end > endBytes) {
+      wrong(`${path}.size`, `has no room on a disk of ${formatBytes(diskBytes)}`);
+      continue;
+    }
+    const next = roundUp(end, ALIGNMENT_BYTES);
+    entries.push({
+      ...input,
+      // Its place is computed here; nothing is left to share.
+      ...{ size, weight: 0, alignment: GRAIN_BYTES },
+      ...(next === end ? {} : { padding: { size: next - end } }),
+    });
+    free = next;
+  }
+  // After the last one, nothing has to be aligned.
+  const last = entries.at(-1);
+  if (last !== undefined) delete last.padding;
+  return entries;
+}
+
+/** Where a partition ends, in bytes. @see sgdisk(8), --new */
+function endOf(one: Node, start: number, endBytes: number, path: string, wrong: Wrong): number | undefined {
+  const size = typeof one.size === 'string' ? one.size : '0';
+  const given = typeof one.end === 'string' ? one.end : size === '100%' ? '-0' : `+${size}`;
+  const [, sign, number] = /^([+-])(\d+[KMGTP]?)$/.exec(given) ?? [];
+  const bytes =
+    number === undefined
+      ? undefined
+      : parseIecSize(/[A-Z]$/.test(number) || number === '0' ? number : Number(number) * SECTOR_BYTES);
+  if (bytes === undefined || bytes % GRAIN_BYTES !== 0) {
+    wrong(
+      `${path}.${one.end === undefined ? 'size' : 'end'}`,
+      `${shown(given)} is not supported; use a size in multiples of 4K, such as "512M"`,
+    );
+    return undefined;
+  }
+  if (sign === '+' && bytes > 0) return start + bytes;
+  return roundDown(endBytes - bytes, ALIGNMENT_BYTES);
+}
+
+function priorityOf(one: Node): number {
+  if (typeof one.priority === 'number') return one.priority;
+  if (one.type === 'EF02') return 100;
+  return one.size === '100%' ? 9001 : 1000;
+}
+
+function partitionOf(one: Node, path: string, wrong: Wrong): PartitionInput {
+  const code = typeof one.type === 'string' ? one.type : '8300';
+  const type = guid.safeParse(code).success ? code : TYPE_CODES[code.toUpperCase()];
+  if (type === undefined) wrong(`${path}.type`, `${shown(code)} is not known here; use the GUID of the type`);
+  if (one.hybrid !== null && one.hybrid !== undefined) wrong(`${path}.hybrid`, 'a hybrid MBR is not supported');
+  if (typeof one.alignment === 'number' && ![0, ALIGNMENT_BYTES / SECTOR_BYTES].includes(one.alignment))
+    wrong(`${path}.alignment`, `${one.alignment} is not supported; leave it at 0`);
+  refuseHooks(one, path, wrong);
+  const attributes = z.array(z.int().min(0).max(63)).safeParse(one.attributes ?? []);
+  if (!attributes.success) wrong(`${path}.attributes`, `${shown(one.attributes)} are not numbers of bits`);
+  return {
+    ...(type === undefined ? {} : { type: guid.safeParse(type).success ? type : gptTypeGuid(type) }),
+    ...(typeof one.label === 'string' ? { name: one.label } : {}),
+    ...(typeof one.uuid === 'string' ? { uuid: one.uuid } : {}),
+    attributes: attributes.data ?? [],
+    ...filledWith(one.content, `${path}.content`, wrong),
+  };
+}
+
+const FILESYSTEMS = ['ext4', 'btrfs', 'xfs', 'f2fs', 'vfat'] as const;
+
+function filledWith(
+  given: unknown,
+  path: string,
+  wrong: Wrong,
+): Pick<PartitionInput, 'filesystem' | 'label' | 'mountPoint'> {
+  if (given === null || given === undefined) return { filesystem: 'none' };
+  const content = asNode(given);
+  refuseHooks(content, path, wrong);
+  const label = labelIn(content, path, wrong);
+  const mountPoint =
+    typeof content.mountpoint === 'string' ? { mountPoint: posix.resolve('/', content.mountpoint) } : {};
+  if (content.type === 'swap') {
+    if (content.randomEncryption === true)
+      wrong(`${path}.randomEncryption`, 'is not supported: the system makes such swap at every boot');
+    return { filesystem: 'swap', ...label };
+  }
+  if (content.type === 'filesystem') {
+    const filesystem = FILESYSTEMS.find((one) => one === content.format);
+    if (filesystem === undefined)
+      wrong(`${path}.format`, `${shown(content.format)} is not supported; use ${FILESYSTEMS.join(', ')}`);
+    return { filesystem: filesystem ?? 'none', ...label, ...mountPoint };
+  }
+  if (content.type === 'btrfs') {
+    for (const kind of ['subvolumes', 'swap'])
+      for (const name of Object.keys(asNode(content[kind]))) wrong(`${path}.${kind}.${name}`, 'is not supported');
+    return { filesystem: 'btrfs', ...label, ...mountPoint };
+  }
+  const hint = content.type === 'luks' ? '; use encrypt of the image specification for the root' : '';
+  wrong(`${path}.type`, `${shown(content.type)} is not supported${hint}`);
+  return { filesystem: 'none' };
+}
+
+/** The label among the options of mkfs. */
+function labelIn(content: Node, path: string, wrong: Wrong): { readonly label?: string } {
+  const parsed = z.array(z.string()).safeParse(content.extraArgs ?? []);
+  const options = [...(parsed.data ?? [])];
+  let label: string | undefined;
+  while (options.length > 0) {
+    const option = options.shift() ?? '';
+    const [, joined] = /^(?:-[Ln] ?|--label[= ])(.+)$/.exec(option) ?? [];
+    if (joined !== undefined) label = joined;
+    else if (['-L', '-n', '--label'].includes(option)) label = options.shift();
+    // Here, they make filesystems in new files anyway.
+    else if (!['-f', '-F', '--force'].includes(option)) wrong(`${path}.extraArgs`, `${shown(option)} is not supported`);
+  }
+  return label === undefined ? {} : { label };
+}
+
+const HOOKS = ['preCreateHook', 'postCreateHook', 'preMountHook', 'postMountHook', 'preUnmountHook', 'postUnmountHook'];
+
+/** Hooks are shell code for a machine with the disk. Those of unmounting have nothing to do here. */
+function refuseHooks(one: Node, path: string, wrong: Wrong): void {
+  for (const hook of HOOKS)
+    if (typeof one[hook] === 'string' && one[hook].trim() !== '')
+      wrong(`${path}.${hook}`, 'is not run: it is for a machine that has the disk');
+}
+
+function asNode(value: unknown): Node {
+  return node.safeParse(value).data ?? {};
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value) ?? 'nothing';
+}

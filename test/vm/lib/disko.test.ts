@@ -1,0 +1,33 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { packageFile } from '../../../harness/cache-directory.ts';
+import { equalCheck } from '../../../harness/verify/checks.ts';
+import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
+import { buildImage } from '../../../lib/build/build-image.ts';
+import { readDisko } from '../../../lib/spec/disko.ts';
+import { prepareDemo } from '../../../vm-images/demo.ts';
+import { tempDirectory } from '../../helpers/temp-directory.ts';
+
+// Disks as disko describes them. test/tool/lib/spec/disko.test.ts compares their tables with those of sgdisk.
+
+test.each([
+  ['swap', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
+  ['xfs', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
+  ['btrfs', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
+  ['spaces', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
+  ['hybrid', 'tiny-grub-hybrid', 'bios', '/dev/vda3'],
+  ['gpt-bios', 'tiny-grub-bios', 'bios', '/dev/vda2'],
+] as const)('%s boots', async (name, system, firmware, root) => {
+  const { store, systems } = await prepareDemo();
+  const outDir = await tempDirectory();
+  const { devices } = JSON.parse(await readFile(packageFile(`test/fixtures/disko/${name}.json`), 'utf8'));
+  const file = join(outDir, 'disko.json');
+  await writeFile(file, JSON.stringify(devices));
+  const { image } = await buildImage({
+    ...{ toplevel: systems[system] ?? '', store, outDir, bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
+    ...(await readDisko({ file })),
+  });
+  const checks = [equalCheck('the root', "df / | tail -n 1 | cut -d' ' -f1", root)];
+  const report = await verifyBoot({ image, firmware, checks });
+  expect(report.ok, JSON.stringify(report.failure)).toBe(true);
+});
