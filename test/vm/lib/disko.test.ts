@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { equalCheck } from '../../../harness/verify/checks.ts';
 import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
