@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { PARTITION_TABLE_TYPES } from '../../../../lib/formats/layouts.ts';
@@ -67,4 +69,26 @@ test('a new disk is sparse, also with 100 GiB', async () => {
   const made = await createDisk({ image, sizeBytes: 100 * 1024 * MIB });
   expect(made).toMatchObject({ sizeBytes: 100 * 1024 * MIB });
   expect(made.allocatedBytes).toBeLessThan(MIB);
+});
+
+// The tables of deterministic images are the same bytes in every version.
+test.each([
+  ['legacy', 512, 'db4366199d714658'],
+  ['legacy+boot', 512, 'f151855edf16bc8d'],
+  ['legacy+gpt', 512, 'b23d021003ef4e07'],
+  ['efi', 512, '6cc88f4a53ff36b3'],
+  ['efixbootldr', 512, 'ee991e57077911d7'],
+  ['hybrid', 512, 'e31d5a8bed77dc3c'],
+  ['none', 512, '9942003e84c16488'],
+  ['efi', 4096, '06b810f3c7bd6017'],
+] as const)('the bytes of the layout %s with sectors of %d bytes', async (partitionTableType, sectorSize, expected) => {
+  const image = join(await tempDirectory(), 'disk.img');
+  await createDisk({ image, sizeBytes: 320 * MIB });
+  await partitionDisk({ image, partitionTableType, sectorSize });
+  expect(
+    createHash('sha256')
+      .update(await readFile(image))
+      .digest('hex')
+      .slice(0, 16),
+  ).toBe(expected);
 });
