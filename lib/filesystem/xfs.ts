@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { boundedBy, boundedBytes } from '../formats/bounded.ts';
 import { crc32c, WRONG_CHECKSUM } from '../formats/crc32c.ts';
 import { formatUuid } from '../formats/guid.ts';
-import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
+import { InvalidOptionsError, type OptionIssue, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
 import { SECTOR_BYTES } from '../units.ts';
@@ -60,12 +60,14 @@ export async function makeXfs(
   return step.run(['xfs_repair', '-n', file], { what: 'mkfs.xfs made an inconsistent filesystem' });
 }
 
+const MOST_SHOWN = 10;
+
 /** Refuses files that mkfs.xfs silently writes wrong. Measured with xfsprogs 6.1: files of 2 GiB, files larger than an
  *  allocation group, link targets that do not fit into an inode. */
 async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBytes: number): Promise<void> {
   // There are four allocation groups, and the log may be in any of them.
   const largest = Math.min(2 ** 31 - 4096, sizeBytes / 4 - 72 * 1024 * 1024);
-  const issues = [];
+  const issues: OptionIssue[] = [];
   for (const { path, type, target, sizeBytes: bytes } of tree) {
     if (type === 'file' && bytes > largest)
       issues.push({
@@ -78,6 +80,9 @@ async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBy
         message: `"xfs": the target of the link /${path} has ${target.length} bytes, but mkfs.xfs supports at most 336`,
       });
   }
+  const more = issues.length - MOST_SHOWN;
+  if (more > 0)
+    issues.splice(MOST_SHOWN, more, { path: 'fsType', message: `"xfs": ${more} further files are too large` });
   if (issues.length > 0)
     throw new InvalidOptionsError(step, issues, {
       hint: 'use fsType "ext4", or a larger diskSize for large files',

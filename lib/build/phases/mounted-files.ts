@@ -40,7 +40,7 @@ export async function takeMountedFiles(spec: ImageSpec, root: string, work: stri
         { path: 'contents', message: `replaces the directory ${mountPoint}, where a partition is mounted` },
       ]);
     if (!isOwn && (await readdir(staged)).length === 0) continue;
-    const directory = join(work, `partition-files-${number}`);
+    const directory = join(work, `files-of-partition-${number}`);
     await rename(staged, directory);
     await mkdir(staged);
     // Independent of the umask.

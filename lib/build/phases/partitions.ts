@@ -6,6 +6,7 @@ import { LUKS_HEADER_BYTES } from '../../formats/luks.ts';
 import { gptSpace } from '../../formats/partition-table/gpt.ts';
 import { shareOut } from '../../formats/partition-table/share.ts';
 import { requireDirectory } from '../../host-files/given-paths.ts';
+import { ImageTooSmallError, InvalidOptionsError } from '../../run/errors.ts';
 import type { StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 import { isAtOrBelow, partitionOf } from '../../spec/layout.ts';
@@ -15,7 +16,7 @@ import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
 import { makeFilesystem } from '../../steps/make-filesystem.ts';
 import { makeSwap } from '../../steps/make-swap.ts';
 import { refuseInside } from '../../steps/stage-contents.ts';
-import { MIB, roundDown, roundUp } from '../../units.ts';
+import { formatBytes, MIB, roundDown, roundUp } from '../../units.ts';
 import type { Job } from '../job.ts';
 import type { MountedFiles } from './mounted-files.ts';
 import { inodesFor } from './root.ts';
@@ -88,9 +89,29 @@ export async function measurePartitions(
       },
       context,
     );
+    if (sizeBytes !== undefined) requireSize(own, sizeBytes, size);
     measured.push({ own, populateFrom, closure: ofStore, size, leastBytes: sizeBytes ?? size.diskBytes });
   }
   return measured;
+}
+
+/** What mkfs.xfs makes at least. */
+const LEAST_XFS_BYTES = 300 * MIB;
+
+/** Refuses a size that is certainly too small; whether another one is, mkfs decides. @throws {InvalidOptionsError} */
+function requireSize(
+  { number, filesystem }: OwnPartition,
+  sizeBytes: number,
+  { dataBlocks, inodes, diskBytes }: DiskSize,
+): void {
+  const leastBytes = Math.max(dataBlocks * 4096 + inodes * 256, filesystem === 'xfs' ? LEAST_XFS_BYTES : 0);
+  if (sizeBytes >= leastBytes) return;
+  throw new InvalidOptionsError('buildImage', [
+    {
+      path: `partitions[${number - 1}].size`,
+      message: `is ${formatBytes(sizeBytes)}, but its content needs about ${formatBytes(diskBytes)}`,
+    },
+  ]);
 }
 
 function storeMountPoint({ mountPoint }: OwnPartition): '/' | '/nix' | '/nix/store' {
@@ -178,7 +199,17 @@ export async function fillPartitions(
             : { owners: ownersOn(all, own, owners), attributes: attributesOn(all, own, attributes) }),
         },
         context,
-      );
+      ).catch((error: unknown) => {
+        if (!(error instanceof ImageTooSmallError)) throw error;
+        const { neededBytes, availableBytes } = error;
+        const hint = `set a larger size in partitions[${number - 1}], or "auto"`;
+        throw new ImageTooSmallError(
+          'makeFilesystem',
+          mountPoint ?? `partition ${number}`,
+          { neededBytes, availableBytes },
+          { cause: error, hint },
+        );
+      });
   }
 }
 
