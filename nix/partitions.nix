@@ -63,7 +63,14 @@ let
       "swap"
     else
       builtins.substring 0 lengths.${filesystem} (if filesystem == "vfat" then lib.toUpper name else name);
-  byLabel = one: "/dev/disk/by-label/${labelOf one}";
+  # As udev writes a label: other characters than letters, digits and #+-.:=@_ as \x20.
+  byLabel = one: "/dev/disk/by-label/${builtins.replaceStrings special.characters special.written (labelOf one)}";
+  special = {
+    characters = [ " " "!" "\"" "$" "%" "&" "'" "(" ")" "*" "," "/" ";" "<" ">" "?" "[" "\\" "]" "^" "`" "{" "|" "}" "~" ];
+    written = map (code: "\\x${code}") [
+      "20" "21" "22" "24" "25" "26" "27" "28" "29" "2a" "2c" "2f" "3b" "3c" "3e" "3f" "5b" "5c" "5d" "5e" "60" "7b" "7c" "7d" "7e"
+    ];
+  };
   holdsFiles = one: !(builtins.elem (filesystemOf one) [ "swap" "none" ]);
 in
 {

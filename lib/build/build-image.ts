@@ -31,7 +31,13 @@ import { encryptRoot, publishRecoveryKey } from './phases/encryption.ts';
 import { layOutAgain } from './phases/lay-out-again.ts';
 import { minimizeRoot, ROOM_TO_MEASURE } from './phases/minimize.ts';
 import { takeMountedFiles } from './phases/mounted-files.ts';
-import { fillPartitions, measurePartitions, requireSources, withDiskBytes } from './phases/partitions.ts';
+import {
+  fillPartitions,
+  measurePartitions,
+  requireDiskSize,
+  requireSources,
+  withDiskBytes,
+} from './phases/partitions.ts';
 import { fillRoot, refuseLostAttributes } from './phases/root.ts';
 import { enrollInVariables, signBootPartitions } from './phases/secure-boot.ts';
 import { type BuildPlan, planBuild } from './plan.ts';
@@ -167,6 +173,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
           context,
         )
       : withDiskBytes(ofRoot.size, partitions, encrypted);
+  if (ofRoot !== undefined) requireDiskSize(spec, size);
   const others = partitions.filter((one) => one !== ofRoot).flatMap((one) => one.size ?? []);
   const onHost = others.reduce((sum, { hostBytes }) => sum + hostBytes, bytesOnHost(size, spec));
   await requireRoom('buildImage', outDirectory, onHost * copiesOf(spec, plan));

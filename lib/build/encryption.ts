@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readPassphrase, readVolumeKey } from '../host-files/disk-secrets.ts';
 import { requireNewFile } from '../host-files/given-paths.ts';
 import { type EncryptedDevice, readEncryptedDevices } from '../nix/encrypted-devices.ts';
-import { readMounts, splitLink } from '../nix/fstab.ts';
+import { type DiskLink, readMounts, splitLink } from '../nix/fstab.ts';
 import { resolveStorePath } from '../nix/store.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
 import type { EncryptSpec } from '../spec/encrypt-spec.ts';
@@ -37,7 +37,7 @@ export async function planEncryption(spec: ImageSpec): Promise<EncryptionPlan | 
       `would not be opened: the initrd of the system reads the LUKS header of ${found.name} from ${found.header}`,
       'leave boot.initrd.luks.devices.NAME.header out',
     );
-  const { kind, value }: Partial<NonNullable<ReturnType<typeof splitLink>>> = splitLink(found?.device) ?? {};
+  const { kind, value }: Partial<DiskLink> = splitLink(found?.device) ?? {};
   const { label = kind === 'label' ? value : undefined } = encrypt;
   const expected = kind === 'uuid' ? value?.toLowerCase() : undefined;
   const uuid = encrypt.uuid?.toLowerCase() ?? expected ?? randomUUID();

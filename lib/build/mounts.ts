@@ -1,6 +1,6 @@
 import { gptTypeName } from '../formats/partition-table/types.ts';
-import { type Mount, readMounts, splitLink } from '../nix/fstab.ts';
-import { resolveStorePath } from '../nix/store.ts';
+import { type DiskLink, type Mount, readMounts, splitLink, udevName } from '../nix/fstab.ts';
+import { readInStore, resolveStorePath } from '../nix/store.ts';
 import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
 import type { ImageSpec } from '../spec/image-spec.ts';
 import { partitionOf } from '../spec/layout.ts';
@@ -9,8 +9,29 @@ import type { BuildPlan } from './plan.ts';
 
 const STEP = 'buildImage';
 
-/** Types that systemd mounts without a line in fstab. @see systemd-gpt-auto-generator(8) */
-const DISCOVERED = /^(?:root|usr)-|^(?:home|srv|var|tmp|esp|xbootldr|swap)$/;
+/** The bit of partitions that systemd does not mount by itself. */
+const NO_AUTO = 63;
+
+/** Where systemd mounts a partition of a type without a line in fstab. /var is not among them: its partition must have a UUID
+ *  that depends on the machine-id. @see systemd-gpt-auto-generator(8) */
+function isDiscovered({ type, mountPoint, attributes }: OwnPartition, architecture: string | undefined): boolean {
+  const name = gptTypeName(type) ?? '';
+  if (attributes.includes(NO_AUTO)) return false;
+  const [, tree, of] = /^(root|usr)-(x86-64|x86|arm64|arm)$/.exec(name) ?? [];
+  if (tree !== undefined)
+    return mountPoint === (tree === 'root' ? '/' : '/usr') && (architecture === undefined || of === architecture);
+  return (DISCOVERED[name] ?? []).includes(mountPoint);
+}
+
+const DISCOVERED: Readonly<Record<string, readonly (string | undefined)[]>> = {
+  ...{ home: ['/home'], srv: ['/srv'], tmp: ['/var/tmp'], swap: [undefined] },
+  ...{ esp: ['/efi', '/boot'], xbootldr: ['/boot'] },
+};
+
+/** The architecture of a Nix system as partition types name it. */
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  ...{ 'x86_64-linux': 'x86-64', 'i686-linux': 'x86', 'aarch64-linux': 'arm64', 'armv7l-linux': 'arm' },
+};
 
 /** Checks that the system finds the user's own partitions where it mounts them, and that its boot loader can be installed there.
  *  @throws {InvalidOptionsError} with all problems at once. */
@@ -19,10 +40,12 @@ export async function checkMounts(spec: ImageSpec, bootLoader: BuildPlan['bootLo
   if (partitions === undefined) return;
   const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
   const mounts = await readMounts(spec.store ?? '/', toplevel);
+  const system = (await readInStore(spec.store ?? '/', `${toplevel}/system`)) ?? '';
   const issues = [...withoutBoot(partitions, bootLoader)];
   // Without a line for the root, what else is mounted is not known either.
   if (mounts.some(({ mountPoint }) => mountPoint === '/'))
-    for (const partition of partitions) issues.push(...wherePartitionIsMissed(partition, mounts, spec));
+    for (const partition of partitions)
+      issues.push(...wherePartitionIsMissed(partition, mounts, spec, ARCHITECTURES[system.trim()]));
   if (issues.length > 0)
     throw new InvalidOptionsError(STEP, issues, {
       hint: `the system mounts what its fileSystems and swapDevices say: ${toplevel}/etc/fstab`,
@@ -51,8 +74,13 @@ function withoutBoot(partitions: readonly OwnPartition[], bootLoader: BuildPlan[
   ];
 }
 
-function wherePartitionIsMissed(partition: OwnPartition, mounts: readonly Mount[], spec: ImageSpec): OptionIssue[] {
-  const { number, mountPoint, filesystem, type } = partition;
+function wherePartitionIsMissed(
+  partition: OwnPartition,
+  mounts: readonly Mount[],
+  { encrypt, partitions = [] }: ImageSpec,
+  architecture: string | undefined,
+): OptionIssue[] {
+  const { number, mountPoint, filesystem } = partition;
   const wrong = (field: string, message: string): OptionIssue => ({
     path: `partitions[${number - 1}].${field}`,
     message,
@@ -61,8 +89,8 @@ function wherePartitionIsMissed(partition: OwnPartition, mounts: readonly Mount[
     const swaps = mounts.filter((mount) => mount.type === 'swap');
     const links = swaps.map(({ device }) => splitLink(device));
     if (links.length === 0 || links.some((link) => link === undefined)) return [];
-    const isFound = links.some((link) => link !== undefined && isNamed(partition, link));
-    return isFound || DISCOVERED.test(gptTypeName(type) ?? '')
+    const isFound = links.some((link) => isLinkTo(partition, link));
+    return isFound || isDiscovered(partition, architecture)
       ? []
       : [
           wrong(
@@ -73,17 +101,25 @@ function wherePartitionIsMissed(partition: OwnPartition, mounts: readonly Mount[
   }
   if (mountPoint === undefined) return [];
   const mount = mounts.find((one) => one.mountPoint === mountPoint);
+  const elsewhere = mounts.find((one) => isLinkTo(partition, splitLink(one.device)));
+  if (mount === undefined && elsewhere !== undefined)
+    return [wrong('mountPoint', `is ${mountPoint}, but the system mounts this partition at ${elsewhere.mountPoint}`)];
   if (mount === undefined)
-    return DISCOVERED.test(gptTypeName(type) ?? '')
+    return isDiscovered(partition, architecture)
       ? []
       : [wrong('mountPoint', `the system mounts nothing at ${mountPoint}: it has no fileSystems."${mountPoint}"`)];
   // What is mounted of an encrypted root is checked with encrypt.
-  if (partition.role === 'root' && spec.encrypt !== undefined) return [];
+  if (partition.role === 'root' && encrypt !== undefined) return [];
   const issues: OptionIssue[] = [];
   if (mount.type !== 'auto' && mount.type !== filesystem)
     issues.push(wrong('filesystem', `is "${filesystem}", but the system mounts "${mount.type}" at ${mountPoint}`));
   const link = splitLink(mount.device);
-  if (link === undefined || isNamed(partition, link)) return issues;
+  const others = partitions.filter((one) => one !== partition && isLinkTo(one, link));
+  if (link?.kind === 'partlabel' && isLinkTo(partition, link) && others.length > 0)
+    issues.push(
+      wrong('name', `"${partition.name}" is that of another partition as well, and the system mounts ${mount.device}`),
+    );
+  if (link === undefined || isLinkTo(partition, link)) return issues;
   const { field, value } = identifier(partition, link.kind);
   issues.push(
     wrong(
@@ -94,24 +130,24 @@ function wherePartitionIsMissed(partition: OwnPartition, mounts: readonly Mount[
   return issues;
 }
 
-type Kind = NonNullable<ReturnType<typeof splitLink>>['kind'];
-
 /** What a link of udev names a partition by. */
 function identifier(
   { filesystem, filesystemLabel, filesystemUuid, name, uuid }: OwnPartition,
-  kind: Kind,
+  kind: DiskLink['kind'],
 ): { readonly field: string; readonly value: string | undefined } {
   if (kind === 'label') return { field: 'label', value: filesystemLabel };
   if (kind === 'partlabel') return { field: 'name', value: name };
-  if (kind === 'partuuid') return { field: 'uuid', value: uuid };
+  if (kind === 'partuuid') return { field: 'uuid', value: uuid?.toLowerCase() };
   const isFat = filesystem === 'vfat' && filesystemUuid !== undefined;
   return {
     field: 'filesystemUuid',
-    value: isFat ? filesystemUuid.toUpperCase().replace(/^(.{4})(.{4})$/, '$1-$2') : filesystemUuid,
+    value: isFat ? filesystemUuid.toUpperCase().replace(/^(.{4})(.{4})$/, '$1-$2') : filesystemUuid?.toLowerCase(),
   };
 }
 
-function isNamed(partition: OwnPartition, { kind, value }: { readonly kind: Kind; readonly value: string }): boolean {
-  const own = identifier(partition, kind).value;
-  return kind === 'label' || kind === 'partlabel' ? own === value : own?.toLowerCase() === value.toLowerCase();
+/** Whether udev makes this link for a partition. */
+function isLinkTo(partition: OwnPartition, link: DiskLink | undefined): boolean {
+  if (link === undefined) return false;
+  const { value } = identifier(partition, link.kind);
+  return value !== undefined && udevName(value) === link.link;
 }

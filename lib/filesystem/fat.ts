@@ -94,7 +94,7 @@ export async function writeFatTree(
       `the boot partition "${label}"`,
       { neededBytes: needed, availableBytes: freeBytes },
       {
-        hint: `set a larger bootSize; the largest file is ${largest?.path} with ${formatBytes(largest === undefined ? 0 : sizeOf(largest))}`,
+        hint: `set a larger bootSize, or a larger size in partitions; the largest file is ${largest?.path} with ${formatBytes(largest === undefined ? 0 : sizeOf(largest))}`,
       },
     );
   }

@@ -24,7 +24,7 @@ export async function readMounts(store: string, toplevel: string): Promise<Mount
 export function linkTo(device: string): string {
   return device.replace(
     /^(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]*)"?$/,
-    (_, kind: string, value: string) => `/dev/disk/by-${kind.toLowerCase()}/${value}`,
+    (_, kind: string, value: string) => `/dev/disk/by-${kind.toLowerCase()}/${udevName(value)}`,
   );
 }
 
@@ -35,13 +35,27 @@ function withBlanks(field: string): string {
 
 const KINDS = ['uuid', 'label', 'partuuid', 'partlabel'] as const;
 
+/** A link in /dev/disk. */
+export interface DiskLink {
+  readonly kind: (typeof KINDS)[number];
+  /** What it stands for: a UUID, a label, a name. */
+  readonly value: string;
+  /** The name of the link. */
+  readonly link: string;
+}
+
 /** Splits /dev/disk/by-uuid/…; undefined for any other device. */
-export function splitLink(
-  device: string | undefined,
-): { readonly kind: (typeof KINDS)[number]; readonly value: string } | undefined {
-  const [, name, value] = /^\/dev\/disk\/by-([a-z]+)\/(.+)$/.exec(device ?? '') ?? [];
+export function splitLink(device: string | undefined): DiskLink | undefined {
+  const [, name, link] = /^\/dev\/disk\/by-([a-z]+)\/(.+)$/.exec(device ?? '') ?? [];
   const kind = KINDS.find((one) => one === name);
-  // udev writes characters as \x20 that are not allowed in a name.
-  const plain = value?.replace(/\\x([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-  return kind === undefined || plain === undefined ? undefined : { kind, value: plain };
+  const value = link?.replace(/\\x([0-9a-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return kind === undefined || link === undefined || value === undefined ? undefined : { kind, value, link };
+}
+
+/** How udev writes a label or a name in /dev/disk: other characters than these as \x20.
+ *  @see util_replace_chars and encode_devnode_name in systemd */
+export function udevName(text: string): string {
+  return text.replace(/[\0-\x7f]/g, (character) =>
+    /[A-Za-z0-9#+\-.:=@_]/.test(character) ? character : `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 }

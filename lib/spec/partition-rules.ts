@@ -1,7 +1,7 @@
 import { DETERMINISTIC_ROOT_GUID } from '../formats/layouts.ts';
 import type { OptionIssue } from '../run/errors.ts';
 import type { CrossRule } from '../run/parse-options.ts';
-import { formatBytes, MIB, roundUp } from '../units.ts';
+import { formatBytes, KIB, MIB, roundUp } from '../units.ts';
 import { partitionOf } from './layout.ts';
 import {
   type OwnPartition,
@@ -70,6 +70,8 @@ function problemsOf(
   if (sizeBytes === undefined && !holdsFiles)
     wrong('size', filesystem === 'swap' ? 'is required for swap' : 'is required without a filesystem');
   if (sizeBytes === 0) wrong('size', 'must be more than 0');
+  else if (sizeBytes !== undefined && roundUp(sizeBytes, partition.alignmentBytes) < (LEAST_BYTES[filesystem] ?? 0))
+    wrong('size', `is less than the ${formatBytes(LEAST_BYTES[filesystem] ?? 0)} of the smallest ${filesystem}`);
   if (spec.additionalSpace !== undefined && (spec.size !== 'auto' || sizeBytes !== undefined))
     wrong('additionalSpace', 'has an effect only where the content decides the size');
   const { padding } = spec;
@@ -116,6 +118,15 @@ function problemsOf(
   return issues;
 }
 
+/** What mkswap, mkfs.vfat, mkfs.xfs and mkfs.f2fs make at least. Measured with util-linux 2.38, dosfstools 4.2, xfsprogs 6.1 and
+ *  f2fs-tools 1.15. */
+const LEAST_BYTES: Readonly<Record<string, number>> = {
+  swap: 40 * KIB,
+  vfat: 64 * KIB,
+  xfs: 300 * MIB,
+  f2fs: 52 * MIB,
+};
+
 /** Directories that a kernel or systemd mounts something else on. */
 const NOT_ON_A_DISK = /^\/(?:proc|sys|dev|run)(?:\/|$)/;
 
@@ -126,7 +137,7 @@ function duplicates(given: readonly PartitionSpec[], partitions: readonly OwnPar
   ): OptionIssue[] => {
     const seen = new Map<string, number>();
     return partitions.flatMap((partition, index) => {
-      const value = identifierOf(partition)?.toLowerCase();
+      const value = identifierOf(partition);
       const first = value === undefined ? undefined : seen.get(value);
       if (value !== undefined && first === undefined) seen.set(value, index);
       if (first === undefined) return [];
@@ -140,9 +151,9 @@ function duplicates(given: readonly PartitionSpec[], partitions: readonly OwnPar
   };
   return [
     ...twice('mountPoint', ({ mountPoint }) => mountPoint),
-    ...twice('uuid', ({ uuid }) => uuid),
+    ...twice('uuid', ({ uuid }) => uuid?.toLowerCase()),
     ...twice('filesystemUuid', ({ filesystem, filesystemUuid }) =>
-      filesystem === 'none' ? undefined : filesystemUuid,
+      filesystem === 'none' ? undefined : filesystemUuid?.toLowerCase(),
     ),
     // The system finds its filesystems by their labels.
     ...twice('label', ({ filesystem, filesystemLabel }) => (filesystem === 'none' ? undefined : filesystemLabel)),

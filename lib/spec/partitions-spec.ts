@@ -25,9 +25,12 @@ export type PartitionFilesystem = (typeof PARTITION_FILESYSTEMS)[number];
 /** Attribute bits by name. @see The Discoverable Partitions Specification, "Partition Flags" */
 const ATTRIBUTES = { 'grow-file-system': 59, 'read-only': 60, 'no-auto': 63 } as const;
 
+/** The GUID of an entry that is not used. */
+const UNUSED = /^[0-]+$/;
+
 /** A partition type of a GPT, parsed to its GUID in lower case. */
 export const gptType = z.string().transform((type, context) => {
-  if (guid.safeParse(type).success) return type.toLowerCase();
+  if (guid.safeParse(type).success && !UNUSED.test(type)) return type.toLowerCase();
   if (GPT_TYPES.includes(type)) return gptTypeGuid(type);
   const meant = GPT_TYPES.includes(`${type}-x86-64`) ? `${type}-x86-64` : nearestWord(type, GPT_TYPES);
   context.addIssue({
@@ -71,7 +74,7 @@ const padding = z.strictObject({
 const partitionSpec = z.strictObject({
   type: gptType.optional(),
   name: gptName.optional(),
-  uuid: guid.optional(),
+  uuid: guid.refine((uuid) => !UNUSED.test(uuid), { error: 'must not be zero' }).optional(),
   size: z.union([z.literal('auto'), iecSize], { error: 'must be "auto", or an IEC size such as "2G"' }).default('auto'),
   additionalSpace: iecSize.optional(),
   maxSize: iecSize.optional(),

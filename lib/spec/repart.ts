@@ -83,7 +83,7 @@ export async function readRepart({ directory, seed, architecture }: ReadRepartOp
     labels.add(label);
     const uuid = uuidOf(definition, type, earlier, seed, wrong);
     partitions.push({
-      ...{ type, name: label, ...filesOf(definition, type, wrong), ...sizesOf(definition, wrong) },
+      ...{ type, name: label, ...filesOf(definition, type, wrong), ...sizesOf(definition, type, wrong) },
       ...{ weight: numberOf(definition, 'Weight', 1_000_000, wrong) ?? DEFAULT_WEIGHT, alignment: GRAIN_BYTES },
       ...(uuid === undefined ? {} : { uuid }),
       ...(uuid === undefined || seed === undefined ? {} : identityOf(definition, type, uuid)),
@@ -317,7 +317,9 @@ function filesOf(
   const format = formatOf(definition, type);
   const filesystem = [...FORMATS, 'none' as const].find((one) => one === format);
   if (filesystem === undefined) wrong('Format', `"${format}" is not supported; use ${FORMATS.join(', ')}`);
-  const mounted = last(definition, 'MountPoint');
+  const mounts = (definition.settings.get('MountPoint') ?? []).filter((value) => value !== '');
+  if (mounts.length > 1) wrong('MountPoint', 'is given several times: a partition is mounted at one place');
+  const mounted = mounts.at(-1);
   const [at = '', ...options] = mounted?.split(':') ?? [];
   if (options.length > 0 && options.join(':') !== '')
     wrong('MountPoint', `"${mounted}": mount options are those of the system's fileSystems`);
@@ -355,7 +357,11 @@ function paddingOf(definition: Definition, wrong: Wrong): Pick<PartitionInput, '
   return { padding: { size, weight, ...(maxSize === undefined || weight === 0 ? {} : { maxSize }) } };
 }
 
-function sizesOf(definition: Definition, wrong: Wrong): Pick<PartitionInput, 'size' | 'maxSize' | 'additionalSpace'> {
+function sizesOf(
+  definition: Definition,
+  type: string,
+  wrong: Wrong,
+): Pick<PartitionInput, 'size' | 'maxSize' | 'additionalSpace'> {
   const [least, most] = [sizeOf(definition, 'SizeMinBytes', wrong), sizeOf(definition, 'SizeMaxBytes', wrong)];
   if (least !== undefined && most !== undefined && least > most) wrong('SizeMinBytes', 'is more than SizeMaxBytes');
   const minimize = (last(definition, 'Minimize') ?? 'off').toLowerCase();
@@ -364,17 +370,12 @@ function sizesOf(definition: Definition, wrong: Wrong): Pick<PartitionInput, 'si
   const maxSize = most === undefined ? {} : { maxSize: roundUp(most, GRAIN_BYTES) };
   const isMinimized = minimize === 'best' || minimize === 'guess';
   const hasFiles = definition.settings.has('CopyFiles') || definition.settings.has('MountPoint');
-  if (hasFiles && (isMinimized || least === undefined) && !isFat(definition))
+  if (hasFiles && (isMinimized || least === undefined) && formatOf(definition, type) !== 'vfat')
     return { size: 'auto', ...maxSize, ...(isMinimized ? { additionalSpace: 0 } : {}) };
-  const format = formatOf(definition, '');
+  const format = formatOf(definition, type);
   const floor = Math.max(LEAST_OF_FORMAT[format ?? ''] ?? 0, GRAIN_BYTES);
   const bytes = Math.max(roundDown(least ?? DEFAULT_LEAST_BYTES, GRAIN_BYTES), floor);
   return { size: bytes, ...(most === undefined ? {} : { maxSize: Math.max(bytes, roundUp(most, GRAIN_BYTES)) }) };
-}
-
-function isFat(definition: Definition): boolean {
-  const type = last(definition, 'Type');
-  return last(definition, 'Format') === 'vfat' || type === 'esp' || type === 'xbootldr';
 }
 
 /** A size of systemd's: "1.5G", "1M 512K", "+4096"; undefined when it is malformed. */

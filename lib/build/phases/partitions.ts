@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import type { Closure, TreeAttribute, TreeOwner } from '../../filesystem/tree.ts';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
@@ -6,6 +6,7 @@ import { LUKS_HEADER_BYTES } from '../../formats/luks.ts';
 import { gptSpace } from '../../formats/partition-table/gpt.ts';
 import { shareOut } from '../../formats/partition-table/share.ts';
 import { requireDirectory } from '../../host-files/given-paths.ts';
+import { wordsFor } from '../../run/errno.ts';
 import { ImageTooSmallError, InvalidOptionsError } from '../../run/errors.ts';
 import type { StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
@@ -51,6 +52,10 @@ export async function requireSources({ partitions = [] }: ImageSpec, outDirector
     const option = `partitions[${number - 1}].populateFrom`;
     if (populateFrom === undefined) continue;
     await requireDirectory('buildImage', populateFrom, option);
+    await readdir(populateFrom).catch((error: unknown) => {
+      const message = `${populateFrom} cannot be read: ${wordsFor(error)}`;
+      throw new InvalidOptionsError('buildImage', [{ path: option, message }], { cause: error });
+    });
     await refuseInside('buildImage', populateFrom, outDirectory, option);
   }
 }
@@ -89,26 +94,26 @@ export async function measurePartitions(
       },
       context,
     );
-    if (sizeBytes !== undefined) requireSize(own, sizeBytes, size);
+    if (sizeBytes !== undefined) requireSize(own, 'size', sizeBytes, size);
+    else if (own.maxBytes !== undefined && own.maxBytes < size.diskBytes)
+      requireSize(own, 'maxSize', own.maxBytes, { ...size, dataBlocks: size.diskBytes / 4096 });
     measured.push({ own, populateFrom, closure: ofStore, size, leastBytes: sizeBytes ?? size.diskBytes });
   }
   return measured;
 }
 
-/** What mkfs.xfs makes at least. */
-const LEAST_XFS_BYTES = 300 * MIB;
-
 /** Refuses a size that is certainly too small; whether another one is, mkfs decides. @throws {InvalidOptionsError} */
 function requireSize(
-  { number, filesystem }: OwnPartition,
+  { number }: OwnPartition,
+  option: 'size' | 'maxSize',
   sizeBytes: number,
   { dataBlocks, inodes, diskBytes }: DiskSize,
 ): void {
-  const leastBytes = Math.max(dataBlocks * 4096 + inodes * 256, filesystem === 'xfs' ? LEAST_XFS_BYTES : 0);
+  const leastBytes = dataBlocks * 4096 + inodes * 256;
   if (sizeBytes >= leastBytes) return;
   throw new InvalidOptionsError('buildImage', [
     {
-      path: `partitions[${number - 1}].size`,
+      path: `partitions[${number - 1}].${option}`,
       message: `is ${formatBytes(sizeBytes)}, but its content needs about ${formatBytes(diskBytes)}`,
     },
   ]);
@@ -118,15 +123,28 @@ function storeMountPoint({ mountPoint }: OwnPartition): '/' | '/nix' | '/nix/sto
   return mountPoint === '/nix' || mountPoint === '/nix/store' ? mountPoint : '/';
 }
 
+/** Refuses a given size of the disk that is too small for what was measured. @throws {InvalidOptionsError} */
+export function requireDiskSize({ diskSize }: ImageSpec, { diskBytes }: DiskSize): void {
+  if (diskSize === 'auto' || diskSize * MIB >= diskBytes) return;
+  throw new InvalidOptionsError('buildImage', [
+    {
+      path: 'diskSize',
+      message: `is ${formatBytes(diskSize * MIB)}, but the partitions need ${formatBytes(diskBytes)}, ${diskBytes - diskSize * MIB} bytes more`,
+    },
+  ]);
+}
+
 /** The size of the disk for partitions, and the root's size in it, which may have been computed anew. */
 export function withDiskBytes(
   size: DiskSize,
   partitions: readonly MeasuredPartition[],
   isEncrypted: boolean,
 ): DiskSize {
-  const sizes = leastSizes(size, partitions, isEncrypted);
-  const grain = Math.min(...partitions.map(({ own }) => own.alignmentBytes));
-  const diskBytes = roundUp(sizes.reduce((sum, bytes) => sum + bytes, 2 * MIB) + gapsBetween(partitions, grain), MIB);
+  const paddings = partitions.map(({ own }) => roundUp(own.padding.leastBytes, own.alignmentBytes));
+  const needed = [...leastSizes(size, partitions, isEncrypted), ...paddings].reduce((sum, bytes) => sum + bytes, 0);
+  const { startBytes, gapBytes } = alignmentOf(partitions);
+  // A MiB at the end is for the second copy of the GPT.
+  const diskBytes = roundUp(startBytes + gapBytes + needed + MIB, MIB);
   return { ...size, diskBytes, reservedBytes: diskBytes - size.filesystemBytes };
 }
 
@@ -146,9 +164,8 @@ export function sizesOnDisk(
   sectorBytes: number,
 ): { readonly sizeBytes: number; readonly paddingBytes: number }[] {
   const sizes = leastSizes(root, partitions, isEncrypted);
-  const grain = grainOf(partitions);
-  const { startBytes, endBytes } = gptSpace(diskBytes, sectorBytes);
-  const span = roundDown(endBytes, grain) - startBytes - gapsBetween(partitions, grain);
+  const { startBytes, gapBytes, grain } = alignmentOf(partitions);
+  const span = roundDown(gptSpace(diskBytes, sectorBytes).endBytes, grain) - startBytes - gapBytes;
   const sharers = partitions.flatMap(({ own: { weight, maxBytes, alignmentBytes: unit, padding } }, index) => [
     { leastBytes: sizes[index] ?? 0, mostBytes: maxBytes && roundUp(maxBytes, unit), weight },
     {
@@ -163,13 +180,17 @@ export function sizesOnDisk(
   }));
 }
 
-function grainOf(partitions: readonly MeasuredPartition[]): number {
-  return Math.min(...partitions.map(({ own }) => own.alignmentBytes));
-}
-
-/** The most that is lost between partitions because some begin at multiples of more than others do. */
-function gapsBetween(partitions: readonly MeasuredPartition[], grain: number): number {
-  return partitions.reduce((sum, { own }) => sum + own.alignmentBytes - grain, 0);
+/** Where the first partition begins, of what all sizes are multiples, and the most that is lost between partitions because
+ *  some begin at multiples of more than others do. */
+function alignmentOf(partitions: readonly MeasuredPartition[]): {
+  readonly startBytes: number;
+  readonly grain: number;
+  readonly gapBytes: number;
+} {
+  const units = partitions.map(({ own }) => own.alignmentBytes);
+  const grain = Math.min(...units);
+  const gapBytes = units.slice(1).reduce((sum, unit) => sum + unit - grain, 0);
+  return { startBytes: roundUp(MIB, units[0] ?? MIB), grain, gapBytes };
 }
 
 /** Makes and fills the partitions besides the root. FATs exist already, where a boot loader wrote into them. */
@@ -200,17 +221,18 @@ export async function fillPartitions(
         },
         context,
       ).catch((error: unknown) => {
-        if (!(error instanceof ImageTooSmallError)) throw error;
-        const { neededBytes, availableBytes } = error;
-        const hint = `set a larger size in partitions[${number - 1}], or "auto"`;
-        throw new ImageTooSmallError(
-          'makeFilesystem',
-          mountPoint ?? `partition ${number}`,
-          { neededBytes, availableBytes },
-          { cause: error, hint },
-        );
+        throw tooSmall(own, error);
       });
   }
+}
+
+/** Names the option of a partition that turned out to be too small. */
+export function tooSmall({ number, mountPoint, sizeBytes }: OwnPartition, error: unknown): unknown {
+  if (!(error instanceof ImageTooSmallError) || sizeBytes === undefined) return error;
+  const { neededBytes, availableBytes } = error;
+  const hint = `set a larger size in partitions[${number - 1}], or "auto"`;
+  const where = mountPoint ?? `partition ${number}`;
+  return new ImageTooSmallError('makeFilesystem', where, { neededBytes, availableBytes }, { cause: error, hint });
 }
 
 /** The owners of the files on a partition, with targets that begin at its root. */

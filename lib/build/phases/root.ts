@@ -12,7 +12,7 @@ import type { StagedContents } from '../../steps/stage-contents.ts';
 import { KIB } from '../../units.ts';
 import type { Job } from '../job.ts';
 import type { BuildPlan } from '../plan.ts';
-import { attributesOn, ownersOn } from './partitions.ts';
+import { attributesOn, ownersOn, tooSmall } from './partitions.ts';
 
 /** Refuses extended attributes of `contents` that the image could not keep. @throws {InvalidOptionsError} */
 export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attributes }: StagedContents): void {
@@ -62,7 +62,11 @@ export async function fillRoot(
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
   const options = { image: raw, partition: rootPlace, fsType, label, size: filled, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
-    return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context);
+    return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context).catch(
+      (error: unknown) => {
+        throw own === undefined ? error : tooSmall(own, error);
+      },
+    );
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));
   await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);

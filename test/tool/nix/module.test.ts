@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
+import { udevName } from '../../../lib/nix/fstab.ts';
 import { type ImageSpecInput, parseImageSpec } from '../../../lib/spec/image-spec.ts';
 import { evaluate } from '../../helpers/nix/evaluate.ts';
 
@@ -90,7 +91,7 @@ describe('own partitions', () => {
       Object.fromEntries(
         made.map(({ mountPoint, filesystem, filesystemLabel }) => [
           mountPoint,
-          { device: `/dev/disk/by-label/${filesystemLabel}`, fsType: filesystem },
+          { device: `/dev/disk/by-label/${udevName(filesystemLabel)}`, fsType: filesystem },
         ]),
       ),
     );
@@ -106,6 +107,7 @@ describe('own partitions', () => {
       { mountPoint = "/b/short names only"; filesystem = "xfs"; }
       { mountPoint = "/exchange.dir-for-all"; filesystem = "vfat"; }
       { mountPoint = "/äö"; }
+      { mountPoint = "/o"; label = "it's /(5%) <&>"; }
       { mountPoint = "/"; }
     ]`;
     const fileSystems = await configured(
@@ -122,6 +124,7 @@ describe('own partitions', () => {
         { mountPoint: '/b/short names only', filesystem: 'xfs' },
         { mountPoint: '/exchange.dir-for-all', filesystem: 'vfat' },
         { mountPoint: '/äö' },
+        { mountPoint: '/o', label: "it's /(5%) <&>" },
         { mountPoint: '/' },
       ],
     });
@@ -131,7 +134,7 @@ describe('own partitions', () => {
           .slice(1)
           .map(({ mountPoint, filesystem, filesystemLabel }) => [
             mountPoint,
-            { device: `/dev/disk/by-label/${filesystemLabel}`, fsType: filesystem },
+            { device: `/dev/disk/by-label/${udevName(filesystemLabel)}`, fsType: filesystem },
           ]),
       ),
     );

@@ -4,9 +4,10 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
 import { planBuild } from '../../../../lib/build/plan.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import type { StepEvent } from '../../../../lib/run/step.ts';
 import type { ImageSpecInput } from '../../../../lib/spec/image-spec.ts';
 import { extractFilesystem } from '../../../../lib/steps/extract-filesystem.ts';
-import { MIB } from '../../../../lib/units.ts';
+import { MIB, parseIecSize } from '../../../../lib/units.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 import { fakeSystem, storePath } from '../../../helpers/fake-system.ts';
 import { buildAsNobody } from '../../../helpers/nobody.ts';
@@ -183,6 +184,84 @@ test('a disk of a given size is shared out by weight', async () => {
   expect([root, srv]).toEqual([Math.floor((1022 - 87) / 4), 1022 - 87 - Math.floor((1022 - 87) / 4)]);
 });
 
+test.each<[string, Partitions]>([
+  ['free space between', [{ ...ESP, padding: { size: '10M' } }, ROOT]],
+  ['free space at the end', [ESP, { ...ROOT, padding: { size: '10M' } }]],
+  [
+    'free space after each',
+    [
+      { ...ESP, padding: { size: '5000K' } },
+      { ...ROOT, padding: { size: '16M' } },
+      { type: 'swap', size: '8M' },
+    ],
+  ],
+  [
+    'large alignments',
+    [
+      { ...ESP, alignment: '16M' },
+      { ...ROOT, alignment: '16M' },
+    ],
+  ],
+  [
+    'mixed alignments',
+    [
+      { ...ESP, alignment: '4K' },
+      { ...ROOT, alignment: '16M' },
+      { type: 'swap', size: '44K', alignment: '4K' },
+    ],
+  ],
+  [
+    'a large one last',
+    [{ type: 'swap', size: '44K', alignment: '4K' }, ESP, { ...ROOT, alignment: '8M', padding: { size: 1 } }],
+  ],
+])('a disk that is as large as necessary: %s', async (_, partitions) => {
+  const built = await buildImage(await options(partitions));
+  const made = built.disk.partitions;
+  for (const [index, { offsetBytes, sizeBytes }] of made.entries()) {
+    const { alignment = '1M', padding } = partitions[index] ?? {};
+    const [unit, space] = [parseIecSize(alignment) ?? 0, parseIecSize(padding?.size ?? 0) ?? 0];
+    expect([offsetBytes % unit, sizeBytes % unit]).toEqual([0, 0]);
+    const end = offsetBytes + sizeBytes;
+    expect((made[index + 1]?.offsetBytes ?? built.virtualBytes - 20_480) - end).toBeGreaterThanOrEqual(space);
+  }
+  expect(built.size?.diskBytes).toBe(built.virtualBytes);
+  expect((await inspectImage({ image: built.image, deep: true })).findings).toEqual([]);
+});
+
+test.each<[string, Partitions, Partial<BuildImageOptions>, RegExp]>([
+  [
+    'a limit below the content',
+    [ESP, { ...ROOT, maxSize: '10M', weight: 1 }],
+    {},
+    /partitions\[1\]\.maxSize: is 10 MiB, but its content needs about/,
+  ],
+  [
+    'a disk below the content',
+    [ESP, ROOT],
+    { diskSize: '100M' },
+    /diskSize: is 100 MiB, but the partitions need .* bytes more/,
+  ],
+  [
+    'a disk that lacks its end',
+    [ESP, { ...ROOT, size: '943M' }],
+    { diskSize: '1G' },
+    /diskSize: is 1 GiB, but the partitions need/,
+  ],
+  [
+    'a size below the content',
+    [ESP, { ...ROOT, size: '10M' }],
+    {},
+    /partitions\[1\]\.size: is 10 MiB, but its content needs about/,
+  ],
+])('%s is named before the disk is made', async (_, partitions, more, message) => {
+  const spec = await options(partitions, more);
+  const events: string[] = [];
+  const context = { onEvent: (event: StepEvent) => void events.push(event.step) };
+  await expect(buildImage(spec, context)).rejects.toThrow(message);
+  expect(events).not.toContain('createDisk');
+  expect(await readdir(spec.outDir)).toEqual([]);
+});
+
 test('the same bytes twice, as an ordinary user', async () => {
   const partitions: Partitions = [
     { ...ESP },
@@ -297,7 +376,10 @@ describe('what the system mounts', () => {
   /** A system with only the files that the plan reads. */
   async function plan(fstab: string, partitions: Partitions, more: Partial<ImageSpecInput> = {}) {
     const { store, toplevel } = await fakeSystem(join(await tempDirectory(), 'store'), {
-      files: { [`${storePath('nixos-system-fake')}/etc/fstab`]: fstab },
+      files: {
+        [`${storePath('nixos-system-fake')}/etc/fstab`]: fstab,
+        [`${storePath('nixos-system-fake')}/system`]: 'x86_64-linux',
+      },
     });
     return planBuild({ toplevel, store, bootLoaderFrom: 'bootspec', bootLoader: 'systemd-boot', partitions, ...more });
   }
@@ -329,6 +411,7 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
     await plan(NIXOS, [ESP, HOME, DATA, SWAP, ROOT]);
     await plan(NIXOS, [ESP, ROOT]);
     await plan('', [ESP, HOME, ROOT]);
+    await plan('LABEL=my\\040data / ext4', [ESP, { ...ROOT, label: 'my data' }]);
     await plan('UUID=1234-ABCD /boot vfat\nPARTLABEL="my root" / auto', [
       { ...ESP, filesystemUuid: '1234abcd' },
       { ...ROOT, name: 'my root' },
@@ -361,12 +444,59 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
       /partitions\[1\]\.mountPoint: the system mounts nothing at \/srv/,
     ],
     [
+      'a discovered type elsewhere',
+      [ESP, { type: 'home', mountPoint: '/data', label: 'd' }, ROOT],
+      /partitions\[1\]\.mountPoint: the system mounts nothing at \/data/,
+    ],
+    [
+      'one that is mounted elsewhere',
+      [ESP, { ...HOME, type: 'home', mountPoint: '/HOME' }, ROOT],
+      /partitions\[1\]\.mountPoint: is \/HOME, but the system mounts this partition at \/home/,
+    ],
+    [
+      'an ESP that is mounted elsewhere',
+      [{ ...ESP, mountPoint: '/efi' }, ROOT],
+      /partitions\[0\]\.mountPoint: is \/efi, but the system mounts this partition at \/boot/,
+    ],
+    [
+      'no-auto',
+      [ESP, { type: 'srv', mountPoint: '/srv', attributes: ['no-auto'] }, ROOT],
+      /partitions\[1\]\.mountPoint: the system mounts nothing at \/srv/,
+    ],
+    [
+      '/var, which needs the machine-id',
+      [ESP, { type: 'var', mountPoint: '/var' }, ROOT],
+      /the system mounts nothing at \/var/,
+    ],
+    [
+      'another architecture',
+      [ESP, { type: 'usr-arm64', mountPoint: '/usr' }, ROOT],
+      /the system mounts nothing at \/usr/,
+    ],
+    [
+      'a name twice',
+      [ESP, HOME, { ...DATA, name: 'disk-main-home' }, ROOT],
+      /partitions\[1\]\.name: "disk-main-home" is that of another partition as well/,
+    ],
+    [
       'another swap',
       [ESP, { ...SWAP, type: 'linux-generic', label: 'paging' }, ROOT],
       /partitions\[1\]\.label: "paging" is not a swap of the system/,
     ],
   ])('%s is refused', async (_, partitions, message) => {
     await expect(plan(NIXOS, partitions)).rejects.toThrow(message);
+  });
+
+  test.each<[string, string, Partitions]>([
+    [
+      'lower case of a FAT',
+      'UUID=1234-abcd /boot vfat\n/dev/vda2 / ext4',
+      [{ ...ESP, filesystemUuid: '1234-ABCD' }, ROOT],
+    ],
+    ['upper case', '/dev/disk/by-uuid/F222513B-DED1-49FA-B591-20CE86A2FE7F / ext4', [ESP, ROOT]],
+    ['a blank that udev escapes', '/dev/disk/by-label/my\\040data / ext4', [ESP, { ...ROOT, label: 'my data' }]],
+  ])('a link that udev does not make is refused: %s', async (_, fstab, partitions) => {
+    await expect(plan(fstab, partitions)).rejects.toThrow(/but the system mounts \/dev\/disk\/by-/);
   });
 
   test('a random UUID is never found', async () => {

@@ -114,6 +114,7 @@ test.each<[string, string, RegExp]>([
     'Type=home\nMountPoint=/home:noatime',
     /MountPoint: .*mount options are those of the system's fileSystems/,
   ],
+  ['two mount points', 'Type=home\nMountPoint=/home\nMountPoint=/srv', /MountPoint: is given several times/],
   ['a null UUID', 'Type=home\nUUID=null', /UUID: "null" is not supported/],
   ['half a UUID', 'Type=home\nUUID=1234', /UUID: "1234" is not a GUID/],
   ['a long label', `Type=home\nLabel=${'ä'.repeat(19)}`, /Label: .* is longer than 36 bytes/],
@@ -129,6 +130,11 @@ test.each<[string, string, RegExp]>([
   ['half of minimized', 'Type=home\nMinimize=most', /Minimize: "most" is not off, best or guess/],
 ])('%s is refused by name', async (_, lines, message) => {
   await expect(readRepart({ directory: await one(lines) })).rejects.toThrow(message);
+});
+
+test('an ESP by its GUID is a FAT of a given size', async () => {
+  const directory = await one('Type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b\nMinimize=guess\nMountPoint=/boot');
+  expect(await readRepart({ directory })).toMatchObject([{ filesystem: 'vfat', size: 10 * MIB }]);
 });
 
 test('what is not a definition is refused, or masks one', async () => {

@@ -100,6 +100,30 @@ test.each<[string, Partitions, object, RegExp]>([
     {},
     /partitions\[1\]\.size: is required without a filesystem/,
   ],
+  [
+    'the type of nothing',
+    [{ ...ROOT, type: '00000000-0000-0000-0000-000000000000' }],
+    {},
+    /partitions\[0\]\.type: .* is not a partition type/,
+  ],
+  [
+    'a GUID of zeros',
+    [{ ...ROOT, uuid: '00000000-0000-0000-0000-000000000000' }],
+    {},
+    /partitions\[0\]\.uuid: must not be zero/,
+  ],
+  [
+    'a page of swap',
+    [ROOT, { type: 'swap', size: '4K', alignment: '4K' }],
+    {},
+    /partitions\[1\]\.size: is less than the 40 KiB of the smallest swap/,
+  ],
+  [
+    'a small xfs',
+    [{ ...ROOT, filesystem: 'xfs', size: '200M' }],
+    {},
+    /partitions\[0\]\.size: is less than the 300 MiB of the smallest xfs/,
+  ],
   ['nothing of size 0', [ROOT, { type: 'linux-lvm', size: 0 }], {}, /partitions\[1\]\.size: must be more than 0/],
   [
     'space beyond a given size',
