@@ -10,11 +10,29 @@
 }:
 let
   cfg = config.nixosDiskImage;
-  own = if cfg.partitions == null then null else import ./partitions.nix { inherit lib; inherit (cfg) partitions; };
+  own =
+    if cfg.partitions == null then
+      null
+    else
+      import ./partitions.nix {
+        inherit lib;
+        inherit (cfg) partitions;
+      };
   layout = (import ./layouts.nix).${cfg.partitionTableType};
   label = if cfg.label == null then "nixos" else cfg.label;
   # Whether nothing but its default sets an option.
   isDefault = name: options.nixosDiskImage.${name}.highestPrio >= (lib.mkOptionDefault { }).priority;
+  # Options about a layout are refused beside partitions, unless they only have their defaults.
+  notGiven = lib.optionals (own != null) (
+    builtins.filter isDefault [
+      "partitionTableType"
+      "bootSize"
+      "fsType"
+      "label"
+      "rootGPUID"
+      "rootFSUID"
+    ]
+  );
   fat = name: {
     device = lib.mkImageMediaOverride "/dev/disk/by-label/${name}";
     fsType = lib.mkImageMediaOverride "vfat";
@@ -30,14 +48,18 @@ in
     image.extension = (import ./formats.nix).${cfg.format}.extension;
 
     # The filesystems of the layout override those in a host's configuration, except those with mkForce.
-    fileSystems = if own != null then lib.mapAttrs (_: lib.mapAttrs (_: lib.mkImageMediaOverride)) own.fileSystems else {
-      "/" = {
-        device = lib.mkImageMediaOverride "/dev/disk/by-label/${label}";
-        fsType = lib.mkImageMediaOverride cfg.fsType;
-      };
-    }
-    // lib.optionalAttrs (layout.esp != null) { ${layout.esp} = fat "ESP"; }
-    // lib.optionalAttrs (layout.boot != null && layout.boot != layout.esp) { ${layout.boot} = fat "BOOT"; };
+    fileSystems =
+      if own != null then
+        lib.mapAttrs (_: lib.mapAttrs (_: lib.mkImageMediaOverride)) own.fileSystems
+      else
+        {
+          "/" = {
+            device = lib.mkImageMediaOverride "/dev/disk/by-label/${label}";
+            fsType = lib.mkImageMediaOverride cfg.fsType;
+          };
+        }
+        // lib.optionalAttrs (layout.esp != null) { ${layout.esp} = fat "ESP"; }
+        // lib.optionalAttrs (layout.boot != null && layout.boot != layout.esp) { ${layout.boot} = fat "BOOT"; };
 
     swapDevices = lib.mkIf (own != null) (lib.mkImageMediaOverride own.swapDevices);
 
@@ -47,8 +69,7 @@ in
         inherit (config.image) baseName;
       }
       // lib.filterAttrs (_: value: value != null) (
-        # What is given beside partitions is refused there; the defaults are not given.
-        builtins.removeAttrs cfg ([ "package" ] ++ lib.optionals (own != null) (builtins.filter isDefault [ "partitionTableType" "bootSize" "fsType" "label" "rootGPUID" "rootFSUID" ])) // { nixos-disk-image = cfg.package; }
+        builtins.removeAttrs cfg ([ "package" ] ++ notGiven) // { nixos-disk-image = cfg.package; }
       )
     );
   };

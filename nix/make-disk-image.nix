@@ -41,7 +41,10 @@ args@{
   deterministic ? true,
   # Whether `nix-build --check` gives the same image.
   reproducible ?
-    deterministic && fsType == "ext4" && (partitions == null || (import ./partitions.nix { inherit lib partitions; }).isReproducible) && (import ./formats.nix).${format}.isReproducible or true,
+    deterministic
+    && fsType == "ext4"
+    && (partitions == null || (import ./partitions.nix { inherit lib partitions; }).isReproducible)
+    && (import ./formats.nix).${format}.isReproducible or true,
   rootGPUID ? "F222513B-DED1-49FA-B591-20CE86A2FE7F",
   rootFSUID ? rootGPUID,
   rootFSHashSeed ? rootFSUID,
@@ -79,9 +82,7 @@ let
   own = if partitions == null then null else import ./partitions.nix { inherit lib partitions; };
 
   # Arguments about a layout, for which entries of partitions have options.
-  besidePartitions = lib.optionals (partitions != null) (
-    builtins.filter (name: args ? ${name}) replaced
-  );
+  besidePartitions = lib.optionals (partitions != null) (builtins.filter (name: args ? ${name}) replaced);
   replaced = [
     "partitionTableType"
     "bootSize"

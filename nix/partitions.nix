@@ -66,12 +66,41 @@ let
   # As udev writes a label: other characters than letters, digits and #+-.:=@_ as \x20.
   byLabel = one: "/dev/disk/by-label/${builtins.replaceStrings special.characters special.written (labelOf one)}";
   special = {
-    characters = [ " " "!" "\"" "$" "%" "&" "'" "(" ")" "*" "," "/" ";" "<" ">" "?" "[" "\\" "]" "^" "`" "{" "|" "}" "~" ];
-    written = map (code: "\\x${code}") [
-      "20" "21" "22" "24" "25" "26" "27" "28" "29" "2a" "2c" "2f" "3b" "3c" "3e" "3f" "5b" "5c" "5d" "5e" "60" "7b" "7c" "7d" "7e"
+    characters = [
+      " "
+      "!"
+      "\""
+      "$"
+      "%"
+      "&"
+      "'"
+      "("
+      ")"
+      "*"
+      ","
+      "/"
+      ";"
+      "<"
+      ">"
+      "?"
+      "["
+      "\\"
+      "]"
+      "^"
+      "`"
+      "{"
+      "|"
+      "}"
+      "~"
     ];
+    written = map (code: "\\x${code}") (lib.splitString " " "20 21 22 24 25 26 27 28 29 2a 2c 2f 3b 3c 3e 3f 5b 5c 5d 5e 60 7b 7c 7d 7e");
   };
-  holdsFiles = one: !(builtins.elem (filesystemOf one) [ "swap" "none" ]);
+  holdsFiles =
+    one:
+    !(builtins.elem (filesystemOf one) [
+      "swap"
+      "none"
+    ]);
 in
 {
   layout = {
@@ -87,7 +116,12 @@ in
   hasRoot = root != null;
   # Whether every filesystem that is filled is made with the same bytes each time.
   isReproducible = builtins.all (
-    one: !holdsFiles one || builtins.elem (filesystemOf one) [ "ext4" "vfat" ]
+    one:
+    !holdsFiles one
+    || builtins.elem (filesystemOf one) [
+      "ext4"
+      "vfat"
+    ]
   ) partitions;
   fileSystems = builtins.listToAttrs (
     map (one: {

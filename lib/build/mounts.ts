@@ -113,6 +113,11 @@ function wherePartitionIsMissed(
   const issues: OptionIssue[] = [];
   if (mount.type !== 'auto' && mount.type !== filesystem)
     issues.push(wrong('filesystem', `is "${filesystem}", but the system mounts "${mount.type}" at ${mountPoint}`));
+  const subvolume = mount.options.find((option) => option.startsWith('subvol'));
+  if (filesystem === 'btrfs' && subvolume !== undefined)
+    issues.push(
+      wrong('filesystem', `"btrfs" has no subvolumes here, but the system mounts ${subvolume} at ${mountPoint}`),
+    );
   const link = splitLink(mount.device);
   const others = partitions.filter((one) => one !== partition && isLinkTo(one, link));
   if (link?.kind === 'partlabel' && isLinkTo(partition, link) && others.length > 0)

@@ -7,6 +7,8 @@ export interface Mount {
   /** "none" for swap. */
   readonly mountPoint: string;
   readonly type: string;
+  /** "subvol=@" */
+  readonly options: readonly string[];
 }
 
 /** What a system mounts: its fileSystems and swapDevices. Empty where it has no /etc/fstab.
@@ -14,9 +16,9 @@ export interface Mount {
 export async function readMounts(store: string, toplevel: string): Promise<Mount[]> {
   const text = (await readInStore(store, `${toplevel}/etc/fstab`)) ?? '';
   return text.split('\n').flatMap((line) => {
-    const [device = '', mountPoint = '', type = 'auto'] = line.trim().split(/\s+/).map(withBlanks);
+    const [device = '', mountPoint = '', type = 'auto', options = ''] = line.trim().split(/\s+/).map(withBlanks);
     if (device === '' || device.startsWith('#') || mountPoint === '') return [];
-    return [{ device: linkTo(device), mountPoint, type }];
+    return [{ device: linkTo(device), mountPoint, type, options: options.split(',') }];
   });
 }
 

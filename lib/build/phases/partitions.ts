@@ -94,29 +94,25 @@ export async function measurePartitions(
       },
       context,
     );
-    if (sizeBytes !== undefined) requireSize(own, 'size', sizeBytes, size);
-    else if (own.maxBytes !== undefined && own.maxBytes < size.diskBytes)
-      requireSize(own, 'maxSize', own.maxBytes, { ...size, dataBlocks: size.diskBytes / 4096 });
+    const neededBytes = size.diskBytes - (isRoot ? moreForRoot : 0);
+    // A given size is refused only if it is certainly too small; whether another one is, mkfs decides.
+    if (sizeBytes !== undefined && sizeBytes < size.dataBlocks * 4096 + size.inodes * 256)
+      throw isTooSmall(own, 'size', sizeBytes, neededBytes);
+    if (sizeBytes === undefined && own.maxBytes !== undefined && own.maxBytes < neededBytes)
+      throw isTooSmall(own, 'maxSize', own.maxBytes, neededBytes);
     measured.push({ own, populateFrom, closure: ofStore, size, leastBytes: sizeBytes ?? size.diskBytes });
   }
   return measured;
 }
 
-/** Refuses a size that is certainly too small; whether another one is, mkfs decides. @throws {InvalidOptionsError} */
-function requireSize(
+function isTooSmall(
   { number }: OwnPartition,
   option: 'size' | 'maxSize',
   sizeBytes: number,
-  { dataBlocks, inodes, diskBytes }: DiskSize,
-): void {
-  const leastBytes = dataBlocks * 4096 + inodes * 256;
-  if (sizeBytes >= leastBytes) return;
-  throw new InvalidOptionsError('buildImage', [
-    {
-      path: `partitions[${number - 1}].${option}`,
-      message: `is ${formatBytes(sizeBytes)}, but its content needs about ${formatBytes(diskBytes)}`,
-    },
-  ]);
+  neededBytes: number,
+): InvalidOptionsError {
+  const message = `is ${formatBytes(sizeBytes)}, but its content needs about ${formatBytes(neededBytes)}`;
+  return new InvalidOptionsError('buildImage', [{ path: `partitions[${number - 1}].${option}`, message }]);
 }
 
 function storeMountPoint({ mountPoint }: OwnPartition): '/' | '/nix' | '/nix/store' {

@@ -505,6 +505,14 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
     await expect(plan(fstab, [ESP, ROOT], { deterministic: false })).rejects.toThrow(/filesystemUuid: is random/);
   });
 
+  test('a subvolume that does not exist is never found', async () => {
+    const btrfs = { ...ROOT, filesystem: 'btrfs' } as const;
+    await plan('LABEL=nixos / btrfs compress=zstd', [ESP, btrfs]);
+    await expect(plan('LABEL=nixos / btrfs compress=zstd,subvol=@', [ESP, btrfs])).rejects.toThrow(
+      /partitions\[1\]\.filesystem: "btrfs" has no subvolumes here, but the system mounts subvol=@ at \//,
+    );
+  });
+
   test('GRUB needs its kernels on a filesystem that it knows', async () => {
     const grub = { bootLoader: 'grub' } as const;
     const bios = { type: 'bios-boot' };
