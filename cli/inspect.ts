@@ -1,7 +1,10 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { renderInspectionSarif } from '../harness/report/sarif.ts';
+import { requireNewFile } from '../lib/host-files/given-paths.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import type { InspectedPartition } from '../lib/inspect/inspected-partition.ts';
+import { repartDefinitions } from '../lib/inspect/repart-definitions.ts';
 import { printable, printableJson } from '../lib/printable.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
 import { coloured } from './colours.ts';
@@ -16,17 +19,24 @@ export interface InspectFlags {
   readonly sarif?: string;
   readonly efiVars?: string;
   readonly passphraseFile?: string;
+  readonly repart?: string;
 }
 
 /** Says what is on an image. */
 export async function inspectCommand(image: string, flags: InspectFlags, signal: AbortSignal): Promise<number> {
   await checkWritable('inspect', { '--sarif': flags.sarif });
+  if (flags.repart !== undefined) await requireNewFile('inspect', flags.repart, '--repart');
   const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
   const inspection = await inspectImage(
     { image, deep: flags.deep, timeoutMs, efiVariables: flags.efiVars, passphraseFile: flags.passphraseFile },
     { signal },
   );
+  const definitions = flags.repart === undefined ? [] : repartDefinitions(inspection);
   process.stdout.write(`${flags.json === true ? printableJson(inspection) : coloured(renderInspection(inspection))}\n`);
+  if (flags.repart !== undefined) {
+    await mkdir(flags.repart);
+    for (const { name, text } of definitions) await writeFile(join(flags.repart, name), text);
+  }
   if (flags.sarif !== undefined)
     await writeFile(flags.sarif, renderInspectionSarif({ ...inspection, image }, await packageVersion()));
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;

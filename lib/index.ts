@@ -30,6 +30,7 @@ export type { Generation } from './inspect/generations.ts';
 export { type ImageInspection, type InspectImageOptions, inspectImage } from './inspect/inspect-image.ts';
 export type { InspectedPartition } from './inspect/inspected-partition.ts';
 export type { LoaderEntry } from './inspect/loader-entry.ts';
+export { type RepartDefinition, repartDefinitions } from './inspect/repart-definitions.ts';
 export * from './old-names.ts';
 export type { Step, StepFacts, WithOldNames } from './run/define-step.ts';
 export * from './run/errors.ts';

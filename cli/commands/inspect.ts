@@ -24,6 +24,10 @@ export const inspect: Declaration = {
       '--passphrase-file <file>',
       'look into the LUKS2 partitions that the passphrase in this file opens; a newline at its end is not part of it',
     ),
+    new Option(
+      '--repart <directory>',
+      'write definitions of systemd-repart (repart.d) for its partitions into a new directory',
+    ),
     new Option('--json', 'print the result as JSON'),
     new Option('--sarif <file>', 'write what is wrong as SARIF 2.1.0, for services that show findings'),
   ],

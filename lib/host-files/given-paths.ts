@@ -66,14 +66,12 @@ export async function requireReplaceable(step: string, path: string, option: str
     throw refusal(step, option, `${path} is ${kindOf(real)}; only a regular file can be replaced`);
 }
 
-/** Requires a path at which no file exists, and at which one can be created. @throws {InvalidOptionsError} */
+/** Requires a path at which nothing exists, and at which a file or a directory can be created.
+ *  @throws {InvalidOptionsError} */
 export async function requireNewFile(step: string, path: string, option: string): Promise<void> {
-  await requireReplaceable(step, path, option);
-  const isThere = await lstat(path).then(
-    () => true,
-    () => false,
-  );
-  if (isThere) throw refusal(step, option, `${path} exists already, and is not overwritten`);
+  const facts = await lstat(path).catch(() => undefined);
+  if (facts === undefined) await requireReplaceable(step, path, option);
+  else throw refusal(step, option, `${path} exists already, and is not overwritten`);
 }
 
 /** Like mkdir -p. Node's recursive mkdir never returns for a path in /proc. */

@@ -30,7 +30,7 @@ const GRAIN_BYTES = 4 * KIB;
 const DEFAULT_LEAST_BYTES = 10 * MIB;
 const DEFAULT_WEIGHT = 1000;
 /** Filesystems that systemd-repart makes no smaller than this. */
-const LEAST_OF_FORMAT: Readonly<Record<string, number>> = { ext4: 32 * MIB, btrfs: 256 * MIB, xfs: 300 * MIB };
+export const LEAST_OF_FORMAT: Readonly<Record<string, number>> = { ext4: 32 * MIB, btrfs: 256 * MIB, xfs: 300 * MIB };
 
 const GROWS = 59;
 const READ_ONLY = 60;

@@ -69,6 +69,62 @@ test.each(cases)('the same table as that of systemd-repart: %s', async (name) =>
   expect(found).toEqual(expected);
 });
 
+test.each(cases)('the table of an image is written back as definitions: %s', async (name) => {
+  const directory = join(FIXTURES, name);
+  const { size, partitions: expected } = tableSchema.parse(
+    JSON.parse(await readFile(join(directory, 'table.json'), 'utf8')),
+  );
+  const image = join(await tempDirectory(), 'disk.img');
+  await createDisk({ image, sizeBytes: parseIecSize(size) ?? 0 });
+  // Where one begins is where another ends, and the free space after it.
+  await writePartitions({
+    image,
+    partitions: expected.map(({ type, name: label, uuid, offsetBytes, sizeBytes, attributes }, index) => ({
+      ...{ type, name: label, uuid, size: sizeBytes, attributes, alignment: 4096 },
+      padding: Math.max(0, (expected[index + 1]?.offsetBytes ?? 0) - offsetBytes - sizeBytes),
+    })),
+  });
+  const written = join(await tempDirectory(), 'repart.d');
+  const cli = packageFile('dist/cli/main.js');
+  await localExecutor.run([process.execPath, cli, 'inspect', image, '--repart', written]);
+  const own = ownPartitions(partitionsSpec.parse(await readRepart({ directory: written })), true);
+  let at = MIB;
+  for (const [index, { type, name: label, uuid, sizeBytes, attributes, padding }] of own.entries()) {
+    const found = { type, name: label, uuid, offsetBytes: at, sizeBytes, attributes };
+    expect(found).toEqual(expected[index]);
+    at += (sizeBytes ?? 0) + padding.leastBytes;
+  }
+  expect(own).toHaveLength(expected.length);
+});
+
+test('what systemd-repart cannot describe is refused', async () => {
+  const image = join(await tempDirectory(), 'disk.img');
+  await createDisk({ image, sizeBytes: 64 * MIB });
+  const cli = packageFile('dist/cli/main.js');
+  const refusal = async (): Promise<string> => {
+    const written = join(await tempDirectory(), 'repart.d');
+    const { exitCode, stderr } = await localExecutor.run([
+      process.execPath,
+      cli,
+      'inspect',
+      image,
+      '--repart',
+      written,
+    ]);
+    expect(exitCode).toBe(2);
+    return stderr.toString('utf8');
+  };
+  expect(await refusal()).toContain('has no GPT');
+  await writePartitions({ image, partitions: [{ type: 'home', name: 'x', attributes: [2] }] });
+  expect(await refusal()).toContain(
+    'partition 1 cannot be described for systemd-repart: it has attributes below bit 48',
+  );
+  await writePartitions({ image, partitions: [{ type: 'home', name: 'ends with \\' }] });
+  expect(await refusal()).toContain('its name has a character that a definition cannot contain');
+  const there = await localExecutor.run([process.execPath, cli, 'inspect', image, '--repart', FIXTURES]);
+  expect(there.stderr.toString('utf8')).toContain('exists already');
+});
+
 async function definitions(files: Record<string, string>): Promise<string> {
   const directory = await tempDirectory();
   for (const [name, text] of Object.entries(files)) {
