@@ -1,5 +1,5 @@
 import { chmod, lstat, mkdir, readdir, realpath, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix, relative } from 'node:path';
 import { makeDirectoryInside } from '../../host-files/inside-root.ts';
 import { InvalidOptionsError } from '../../run/errors.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
@@ -14,6 +14,16 @@ export interface MountedFiles {
   readonly directory: string;
 }
 
+/** Refuses what a FAT cannot store: links and named pipes. @throws {InvalidOptionsError} */
+export async function requireFatFiles(directory: string, option: string, mountPoint: string): Promise<void> {
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile() || entry.isDirectory()) continue;
+    const path = posix.join(mountPoint, relative(directory, join(entry.parentPath, entry.name)));
+    const kind = entry.isSymbolicLink() ? 'a symbolic link' : 'neither a file nor a directory';
+    throw new InvalidOptionsError(STEP, [{ path: option, message: `${path} is ${kind}, which a FAT cannot store` }]);
+  }
+}
+
 /** Moves files that are staged below the mount point of a partition out of the root, because the mounted partition would
  *  hide them. The mount points of the user's own partitions are created.
  *  @throws {InvalidOptionsError} when a mount point is not a directory. */
@@ -21,12 +31,12 @@ export async function takeMountedFiles(spec: ImageSpec, root: string, work: stri
   const taken: MountedFiles[] = [];
   const { partitions } = layoutOf(spec);
   const mounted = partitions
-    .flatMap(({ number, mountPoint }) =>
-      mountPoint === undefined || mountPoint === '/' ? [] : [{ number, mountPoint }],
+    .flatMap(({ number, mountPoint, label }) =>
+      mountPoint === undefined || mountPoint === '/' ? [] : [{ number, mountPoint, label }],
     )
     // A partition may be mounted below another one.
     .sort((a, b) => a.mountPoint.length - b.mountPoint.length);
-  for (const { number, mountPoint } of mounted) {
+  for (const { number, mountPoint, label } of mounted) {
     const above = partitionOf(taken, mountPoint) ?? { directory: root, mountPoint: '' };
     const at = mountPoint.slice(above.mountPoint.length);
     const staged = join(above.directory, at);
@@ -40,6 +50,7 @@ export async function takeMountedFiles(spec: ImageSpec, root: string, work: stri
         { path: 'contents', message: `replaces the directory ${mountPoint}, where a partition is mounted` },
       ]);
     if (!isOwn && (await readdir(staged)).length === 0) continue;
+    if (label !== undefined) await requireFatFiles(staged, 'contents', mountPoint);
     const directory = join(work, `files-of-partition-${number}`);
     await rename(staged, directory);
     await mkdir(staged);

@@ -19,7 +19,7 @@ import { makeSwap } from '../../steps/make-swap.ts';
 import { refuseInside } from '../../steps/stage-contents.ts';
 import { formatBytes, MIB, roundDown, roundUp } from '../../units.ts';
 import type { Job } from '../job.ts';
-import type { MountedFiles } from './mounted-files.ts';
+import { type MountedFiles, requireFatFiles } from './mounted-files.ts';
 import { inodesFor } from './root.ts';
 
 /** The user's own partitions: how large they are, and what goes into them. */
@@ -45,10 +45,11 @@ interface Sources {
   readonly moreForRoot: number;
 }
 
-/** Requires that the directories exist whose contents a partition gets, and that the image does not go into one of them.
+/** Requires that the directories exist whose contents a partition gets, that it can store them, and that the image does not go
+ *  into one of them.
  *  @throws {InvalidOptionsError} */
 export async function requireSources({ partitions = [] }: ImageSpec, outDirectory: string): Promise<void> {
-  for (const { number, populateFrom } of partitions) {
+  for (const { number, populateFrom, filesystem } of partitions) {
     const option = `partitions[${number - 1}].populateFrom`;
     if (populateFrom === undefined) continue;
     await requireDirectory('buildImage', populateFrom, option);
@@ -57,6 +58,7 @@ export async function requireSources({ partitions = [] }: ImageSpec, outDirector
       throw new InvalidOptionsError('buildImage', [{ path: option, message }], { cause: error });
     });
     await refuseInside('buildImage', populateFrom, outDirectory, option);
+    if (filesystem === 'vfat') await requireFatFiles(populateFrom, option, '/');
   }
 }
 

@@ -336,6 +336,12 @@ test.each<[string, (directory: string) => Promise<Partial<BuildImageOptions>>, P
     /partitions\[1\]\.populateFrom: .*does not exist/,
   ],
   [
+    'a link for a FAT',
+    async () => ({}),
+    [ESP, { populateFrom: '/etc/alternatives', filesystem: 'vfat' }, ROOT],
+    /partitions\[1\]\.populateFrom: \/.* is a symbolic link, which a FAT cannot store/,
+  ],
+  [
     'a file as the source',
     async () => ({}),
     [ESP, { populateFrom: '/etc/passwd' }, ROOT],
