@@ -14,11 +14,11 @@ export async function freeBytes(directory: string): Promise<number> {
   return bavail * bsize;
 }
 
-/** Makes the error for a full filesystem of this host. */
+/** Makes the error for a full filesystem of this host. @param neededBytes undefined when it is unknown. */
 export async function hostHasNoRoom(
   step: string,
   directory: string,
-  neededBytes: number,
+  neededBytes: number | undefined,
   options: { readonly cause?: unknown } = {},
 ): Promise<NoSpaceError> {
   return new NoSpaceError(

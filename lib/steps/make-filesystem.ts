@@ -303,8 +303,9 @@ async function hostIsFull(
   const directory = dirname(resolve(image));
   const { blocks } = await stat(image);
   const { hostBytes } = await treeUsage(step, tree);
-  const neededBytes = Math.max(0, hostBytes - blocks * SECTOR_BYTES);
-  return hostHasNoRoom(STEP, directory, neededBytes, { cause });
+  const neededBytes = hostBytes - blocks * SECTOR_BYTES;
+  // Other partitions of the image have blocks as well; then the number is unknown.
+  return hostHasNoRoom(STEP, directory, neededBytes > 0 ? neededBytes : undefined, { cause });
 }
 
 async function noSpace(
