@@ -16,9 +16,14 @@ test.each([
   ['xfs', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
   ['btrfs', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
   ['spaces', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
+  ['long-name', 'tiny-systemd-boot', 'efi', '/dev/vda2'],
+  ['unformatted', 'tiny-systemd-boot', 'efi', '/dev/vda3'],
+  ['priorities', 'tiny-systemd-boot', 'efi', '/dev/vda1'],
+  ['odd-sizes', 'tiny-systemd-boot', 'efi', '/dev/vda5'],
   ['hybrid', 'tiny-grub-hybrid', 'bios', '/dev/vda3'],
+  ['hybrid', 'tiny-grub-hybrid', 'efi', '/dev/vda3'],
   ['gpt-bios', 'tiny-grub-bios', 'bios', '/dev/vda2'],
-] as const)('%s boots', async (name, system, firmware, root) => {
+] as const)('%s with %s boots by %s', async (name, system, firmware, root) => {
   const { store, systems } = await prepareDemo();
   const outDir = await tempDirectory();
   const { devices } = JSON.parse(await readFile(packageFile(`test/fixtures/disko/${name}.json`), 'utf8'));
