@@ -51,16 +51,21 @@ async function readText(qmp: Qmp, directory: string): Promise<string[]> {
 
 /** Returns the lines on a screen, and whether they show a login prompt. */
 export async function screenText(screen: Screen): Promise<{ readonly lines: string[]; readonly showsPrompt: boolean }> {
-  if (screen.lines !== undefined)
-    return { lines: [...screen.lines], showsPrompt: screen.lines.some((line) => /\blogin: ?$/.test(line)) };
+  if (screen.lines !== undefined) return { lines: [...screen.lines], showsPrompt: screen.lines.some(isPrompt) };
   const lines = await readPicture(screen.png);
   return { lines, showsPrompt: endsWithPrompt(lines) };
+}
+
+/** Returns whether a line in video memory is a login prompt, into which the kernel may have printed. */
+export function isPrompt(line: string): boolean {
+  return /\blogin: ?(?:\[ *\d+\.\d+\] .*)?$/.test(line);
 }
 
 /** Returns whether text from character recognition ends with a login prompt. It has mistakes, and a blinking cursor after the
  *  prompt may be recognized as any character. */
 export function endsWithPrompt(lines: readonly string[]): boolean {
-  return /\blogin\b.{0,4}$/.test(lines.join('\n').trimEnd());
+  // The kernel may have printed after the prompt, on the same line and on further ones.
+  return /\blogin\b.{0,4}(?:\[ *\d+[.,]\d+\][\s\S]*)?$/.test(lines.join('\n').trimEnd());
 }
 
 /** Recognizes the lines in a picture with tesseract(1); returns none if it is not installed. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { endsWithPrompt } from '../../../../harness/machine/screen.ts';
+import { endsWithPrompt, isPrompt } from '../../../../harness/machine/screen.ts';
 
 // Output of tesseract 5.3.0 for Linux's framebuffer console: without a cursor, and with an underscore, a block and half a block.
 test.each([
@@ -21,4 +21,27 @@ test.each([
   [],
 ])('the picture does not end with a login prompt', (...lines) => {
   expect(endsWithPrompt(lines)).toBe(false);
+});
+
+// As seen: the kernel printed into the prompt, and the console wrapped its line.
+const WITH_KERNEL = [
+  'foreign login: [    1.857023] tsc: Refined TSC clocksource calibration: 2596.120',
+  ' MHz',
+  '[    1.857427] clocksource: tsc: mask: 0xffffffffffffffff max_cycles: 0x256bead1',
+];
+
+test('the kernel may print into a login prompt', () => {
+  expect(endsWithPrompt(WITH_KERNEL)).toBe(true);
+  expect(endsWithPrompt(['foreign login: [ 1,857023] tsc: Refined'])).toBe(true);
+  expect(WITH_KERNEL.map(isPrompt)).toEqual([true, false, false]);
+});
+
+test.each([
+  ['foreign login:', true],
+  ['foreign login: ', true],
+  ['foreign login: root', false],
+  ['[    1.857023] login: root logged in', false],
+  ['foreign login: [OK] Started', false],
+])('a line in video memory is a login prompt: %j %s', (line, expected) => {
+  expect(isPrompt(line)).toBe(expected);
 });
