@@ -108,42 +108,59 @@ function placed(content: Node, at: string, diskBytes: number, wrong: Wrong): Par
     .sort((a, b) => priorityOf(a.one) - priorityOf(b.one) || (a.key < b.key ? -1 : 1));
   const { startBytes, endBytes } = gptSpace(diskBytes, SECTOR_BYTES);
   const entries: PartitionInput[] = [];
-  let free = startBytes;
+  let [free, before] = [startBytes, startBytes];
   for (const { key, one } of sorted) {
     const path = `${at}.${key}`;
     const input = partitionOf(one, path, wrong);
-    if ((one.start ?? '0') !== '0') wrong(`${path}.start`, `${shown(one.start)} is not supported; use "0"`);
-    const end = endOf(one, free, endBytes, path, wrong);
-    if (end === undefined) continue;
-    const size = end - free;
-    if (size <= 0 || end > endBytes) {
+    const start = startOf(one, free, path, wrong);
+    const end = start === undefined ? undefined : endOf(one, start, endBytes, path, wrong);
+    if (start === undefined || end === undefined) continue;
+    const last = entries.at(-1);
+    if (last === undefined && start > startBytes)
+      wrong(`${path}.start`, 'must be at most "1M" for the first partition');
+    if (end.bytes <= start || end.bytes > endBytes) {
       wrong(`${path}.size`, `has no room on a disk of ${formatBytes(diskBytes)}`);
       continue;
     }
-    const next = roundUp(end, ALIGNMENT_BYTES);
-    entries.push({
-      ...input,
-      // Its place is computed here; nothing is left to share.
-      ...{ size, weight: 0, alignment: GRAIN_BYTES },
-      ...(next === end ? {} : { padding: { size: next - end } }),
-    });
-    free = next;
+    if (last !== undefined && start > before) last.padding = { size: start - before };
+    // Its place is computed here; nothing is left to share.
+    entries.push({ ...input, size: end.bytes - start, weight: 0, alignment: GRAIN_BYTES });
+    before = end.bytes;
+    free = roundUp(end.nextFree, ALIGNMENT_BYTES);
   }
-  // After the last one, nothing has to be aligned.
-  const last = entries.at(-1);
-  if (last !== undefined) delete last.padding;
   return entries;
 }
 
-/** Where a partition ends, in bytes. @see sgdisk(8), --new */
-function endOf(one: Node, start: number, endBytes: number, path: string, wrong: Wrong): number | undefined {
+/** Where a partition begins, in bytes. @see sgdisk(8), --new */
+function startOf(one: Node, free: number, path: string, wrong: Wrong): number | undefined {
+  const given = typeof one.start === 'string' ? one.start : '0';
+  if (given === '0') return free;
+  const [, sign, number = ''] = /^(\+?)(\d+[KMGTP])$/.exec(given) ?? [];
+  const bytes = parseIecSize(number);
+  const start = bytes === undefined ? undefined : roundUp((sign === '+' ? free : 0) + bytes, ALIGNMENT_BYTES);
+  if (start !== undefined && start >= free) return start;
+  wrong(
+    `${path}.start`,
+    start === undefined
+      ? `${shown(given)} is not supported; use "0", or a size such as "1M"`
+      : `${shown(given)} is in another partition, or before the first MiB`,
+  );
+  return undefined;
+}
+
+/** Where a partition ends, and from where another may begin, in bytes. @see sgdisk(8), --new */
+function endOf(
+  one: Node,
+  start: number,
+  endBytes: number,
+  path: string,
+  wrong: Wrong,
+): { readonly bytes: number; readonly nextFree: number } | undefined {
   const size = typeof one.size === 'string' ? one.size : '0';
   const given = typeof one.end === 'string' ? one.end : size === '100%' ? '-0' : `+${size}`;
-  const [, sign, number] = /^([+-])(\d+[KMGTP]?)$/.exec(given) ?? [];
-  const bytes =
-    number === undefined
-      ? undefined
-      : parseIecSize(/[A-Z]$/.test(number) || number === '0' ? number : Number(number) * SECTOR_BYTES);
+  const [, sign, number = ''] = /^([+-]?)(\d+[KMGTP]?)$/.exec(given) ?? [];
+  // Without a unit, it is in sectors.
+  const bytes = parseIecSize(/^\d+$/.test(number) ? Number(number) * SECTOR_BYTES : number);
   if (bytes === undefined || bytes % GRAIN_BYTES !== 0) {
     wrong(
       `${path}.${one.end === undefined ? 'size' : 'end'}`,
@@ -151,8 +168,11 @@ function endOf(one: Node, start: number, endBytes: number, path: string, wrong: 
     );
     return undefined;
   }
-  if (sign === '+' && bytes > 0) return start + bytes;
-  return roundDown(endBytes - bytes, ALIGNMENT_BYTES);
+  if (sign === '+' && bytes > 0) return { bytes: start + bytes, nextFree: start + bytes };
+  // sgdisk gives the sector that begins there to the partition as well.
+  if (sign === '' && bytes > 0) return { bytes, nextFree: bytes + SECTOR_BYTES };
+  const end = roundDown(endBytes - bytes, ALIGNMENT_BYTES);
+  return { bytes: end, nextFree: end };
 }
 
 function priorityOf(one: Node): number {
@@ -194,9 +214,8 @@ function filledWith(
   const mountPoint =
     typeof content.mountpoint === 'string' ? { mountPoint: posix.resolve('/', content.mountpoint) } : {};
   if (content.type === 'swap') {
-    if (content.randomEncryption === true)
-      wrong(`${path}.randomEncryption`, 'is not supported: the system makes such swap at every boot');
-    return { filesystem: 'swap', ...label };
+    // With a random key, the system makes the swap space again at every boot.
+    return content.randomEncryption === true ? { filesystem: 'none' } : { filesystem: 'swap', ...label };
   }
   if (content.type === 'filesystem') {
     const filesystem = FILESYSTEMS.find((one) => one === content.format);

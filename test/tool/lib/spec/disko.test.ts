@@ -8,6 +8,7 @@ import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { readDisko } from '../../../../lib/spec/disko.ts';
 import { parseImageSpec } from '../../../../lib/spec/image-spec.ts';
+import { roundDown } from '../../../../lib/units.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 import { evaluate } from '../../../helpers/nix/evaluate.ts';
 import { run } from '../../../helpers/run.ts';
@@ -58,7 +59,10 @@ test.each(cases.filter((name) => name !== 'types'))('the same table as that of d
   const { partitions, findings } = await inspectImage({ image, deep: true });
   expect(
     partitions.map(({ type, name: label, offsetBytes, sizeBytes }) => ({ type, name: label, offsetBytes, sizeBytes })),
-  ).toEqual(table);
+  ).toEqual(
+    // An absolute end includes the sector that begins there, which is left out here.
+    table.map((one) => ({ ...one, sizeBytes: roundDown(one.sizeBytes, 4096) })),
+  );
   // Some of the partitions are empty, and some layouts have no loader here.
   const others = findings.filter(
     ({ code, stage }) => code !== 'no-filesystem' && !['firmware', 'loader'].includes(stage),
@@ -114,7 +118,7 @@ describe('what is refused', () => {
     ],
     ['a hook of a filesystem', content({ postMountHook: 'echo' }), /partitions\.p\.content\.postMountHook: is not run/],
     ['a hybrid MBR', partition({ hybrid: { mbrPartitionType: '0x0c' } }), /partitions\.p\.hybrid/],
-    ['a start', partition({ start: '5M' }), /partitions\.p\.start: "5M" is not supported/],
+    ['a start', partition({ start: '5M' }), /partitions\.p\.start: must be at most "1M"/],
     ['an alignment', partition({ alignment: 8 }), /partitions\.p\.alignment: 8 is not supported/],
     ['an unknown code', partition({ type: 'AF00' }), /partitions\.p\.type: "AF00" is not known here/],
     ['a size in words', partition({ size: 'all' }), /partitions\.p\.size: "\+all" is not supported/],
@@ -134,11 +138,6 @@ describe('what is refused', () => {
       /subvolumes\.\/root: is not supported/,
     ],
     ['options of mkfs', content({ extraArgs: ['-O', 'encrypt'] }), /extraArgs: "-O" is not supported/],
-    [
-      'random swap',
-      partition({ content: { type: 'swap', randomEncryption: true } }),
-      /randomEncryption: is not supported/,
-    ],
     ['attributes in words', partition({ attributes: ['x'] }), /attributes: \["x"\] are not numbers/],
   ])('%s', async (_, devices, message) => {
     await expect(readDisko({ file: await jsonFile(devices) })).rejects.toThrow(message);
