@@ -23,16 +23,7 @@ let
   # Whether nothing but its default sets an option.
   isDefault = name: options.nixosDiskImage.${name}.highestPrio >= (lib.mkOptionDefault { }).priority;
   # Options about a layout are refused beside partitions, unless they only have their defaults.
-  notGiven = lib.optionals (own != null) (
-    builtins.filter isDefault [
-      "partitionTableType"
-      "bootSize"
-      "fsType"
-      "label"
-      "rootGPUID"
-      "rootFSUID"
-    ]
-  );
+  notGiven = lib.optionals (own != null) (builtins.filter isDefault own.replaces);
   fat = name: {
     device = lib.mkImageMediaOverride "/dev/disk/by-label/${name}";
     fsType = lib.mkImageMediaOverride "vfat";

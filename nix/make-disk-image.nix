@@ -81,16 +81,8 @@ let
 
   own = if partitions == null then null else import ./partitions.nix { inherit lib partitions; };
 
-  # Arguments about a layout, for which entries of partitions have options.
-  besidePartitions = lib.optionals (partitions != null) (builtins.filter (name: args ? ${name}) replaced);
-  replaced = [
-    "partitionTableType"
-    "bootSize"
-    "fsType"
-    "label"
-    "rootGPUID"
-    "rootFSUID"
-  ];
+  replaced = if own == null then [ ] else own.replaces;
+  besidePartitions = builtins.filter (name: args ? ${name}) replaced;
 
   problems = import ./assertions.nix {
     inherit besidePartitions;
@@ -144,7 +136,7 @@ let
   # Entries without what is null in a module.
   given = map (lib.filterAttrs (_: value: value != null && value != [ ])) partitions;
 
-  specification = lib.filterAttrs (name: value: value != null && !(own != null && builtins.elem name replaced)) {
+  specification = lib.filterAttrs (name: value: value != null && !(builtins.elem name replaced)) {
     partitions = if partitions == null then null else given;
     inherit
       additionalSpace

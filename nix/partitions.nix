@@ -114,6 +114,15 @@ in
   fsType = if root == null then "ext4" else filesystemOf root;
   label = if root == null then "nixos" else labelOf root;
   hasRoot = root != null;
+  # Arguments about a layout, for which entries have options.
+  replaces = [
+    "partitionTableType"
+    "bootSize"
+    "fsType"
+    "label"
+    "rootGPUID"
+    "rootFSUID"
+  ];
   # Whether every filesystem that is filled is made with the same bytes each time.
   isReproducible = builtins.all (
     one:

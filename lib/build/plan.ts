@@ -162,12 +162,16 @@ export async function planBuild(options: ImageSpecInput | ImageSpec): Promise<Bu
 }
 
 /** `512 MiB, vfat "ESP" at /boot` */
-function drawn({ sizeBytes, weight, filesystem, filesystemLabel, mountPoint, populateFrom }: OwnPartition): string {
+function drawn(partition: OwnPartition): string {
+  const { sizeBytes, maxBytes, weight, padding, filesystem, filesystemLabel, mountPoint, populateFrom } = partition;
   const size = sizeBytes === undefined ? 'as large as its content needs' : formatBytes(sizeBytes);
-  const share = weight === 0 ? '' : `, and a share of ${weight} of what is left`;
+  const most = maxBytes === undefined ? '' : `, at most ${formatBytes(maxBytes)}`;
+  const share = weight === 0 ? '' : ` or more, by weight ${weight}${most}`;
+  const isApart = padding.leastBytes > 0 || padding.weight > 0;
+  const space = isApart ? `, then ${formatBytes(padding.leastBytes)}${padding.weight > 0 ? ' or more' : ''} free` : '';
   const at = mountPoint === undefined ? '' : ` at ${mountPoint}`;
   const from = populateFrom === undefined ? '' : ` with the files of ${populateFrom}`;
-  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem} "${filesystemLabel}"`}${at}${from}`;
+  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem} "${filesystemLabel}"`}${at}${from}${space}`;
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {

@@ -1,17 +1,15 @@
 import { posix } from 'node:path';
-import { type LayoutPartition, PARTITION_LAYOUTS, type PartitionTableType } from '../formats/layouts.ts';
+import {
+  type LayoutPartition,
+  PARTITION_LAYOUTS,
+  type PartitionLayout,
+  type PartitionTableType,
+} from '../formats/layouts.ts';
 import type { OwnPartition } from './partitions-spec.ts';
 
 /** The layout of an image: one of make-disk-image's, or the user's own partitions. */
-export interface Layout {
-  readonly table: 'gpt' | 'msdos' | 'none';
+export interface Layout extends Omit<PartitionLayout, 'partitions'> {
   readonly partitions: readonly LayoutPartition[];
-  /** Whether legacy BIOS firmware can boot it. */
-  readonly bios: boolean;
-  /** Whether EFI firmware can boot it. */
-  readonly efi: boolean;
-  /** Whether `bootSize` has an effect. */
-  readonly usesBootSize: boolean;
   /** The option that chooses it, as messages name it. */
   readonly named: string;
 }

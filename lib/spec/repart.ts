@@ -51,10 +51,14 @@ const KNOWN = [
   ...['Minimize', 'Flags', 'NoAuto', 'ReadOnly', 'GrowFileSystem', ...WITHOUT_EFFECT],
 ];
 
+/** A boolean. @see systemd.syntax(7) */
+const TRUE_WORDS = ['1', 'yes', 'y', 'true', 't', 'on'];
+const FALSE_WORDS = ['0', 'no', 'n', 'false', 'f', 'off'];
+
 /** Values of settings that mean what would be without them. */
 const NEUTRAL: Readonly<Record<string, readonly string[]>> = {
-  Encrypt: ['', ...falseWords()],
-  Verity: ['', ...falseWords()],
+  Encrypt: ['', ...FALSE_WORDS],
+  Verity: ['', ...FALSE_WORDS],
 };
 
 /** Reads a directory of systemd-repart's definitions, as a value for `partitions` of an image specification.
@@ -64,7 +68,7 @@ const NEUTRAL: Readonly<Record<string, readonly string[]>> = {
  *  Each partition gets its share of a given diskSize by `Weight=`.
  *  @throws {InvalidOptionsError} which names each file and setting that is wrong, or that an image cannot be given: encryption, verity, subvolumes, and files from elsewhere. */
 export async function readRepart({ directory, seed, architecture }: ReadRepartOptions): Promise<PartitionInput[]> {
-  if (seed !== undefined && !guid.safeParse(seed).success)
+  if (seed !== undefined && !guid.safeParse(withDashes(seed)).success)
     throw new InvalidOptionsError(STEP, [{ path: 'seed', message: `${seed} is not a GUID` }]);
   const issues: OptionIssue[] = [];
   const definitions = await readDefinitions(directory, issues);
@@ -215,8 +219,7 @@ function typeOf(definition: Definition, architecture: string, wrong: Wrong): str
   const of = named === undefined ? architecture : (OTHER_NAMES[named.slice(1)] ?? named.slice(1));
   const name =
     tree === undefined ? given : `${tree}-${of === 'secondary' ? (SECONDARY[architecture] ?? of) : of}${suffix}`;
-  // Dashes may be left out of a GUID.
-  const plain = /^[0-9a-f]{32}$/i.test(name) ? formatUuid(Buffer.from(name, 'hex')) : name;
+  const plain = withDashes(name);
   if (/^[0-]+$/.test(plain)) {
     wrong('Type', 'is the GUID of an unused entry');
     return undefined;
@@ -257,6 +260,11 @@ function labelOf(definition: Definition, type: string, labels: ReadonlySet<strin
   }
 }
 
+/** A GUID may be written without its dashes. */
+function withDashes(text: string): string {
+  return /^[0-9a-f]{32}$/i.test(text) ? formatUuid(Buffer.from(text, 'hex')) : text;
+}
+
 function uuidOf(
   definition: Definition,
   type: string,
@@ -267,7 +275,7 @@ function uuidOf(
   const given = last(definition, 'UUID');
   if (given === 'null') wrong('UUID', '"null" is not supported: the system would not find the partition');
   if (given !== undefined && given !== '' && given !== 'null') {
-    const plain = /^[0-9a-f]{32}$/i.test(given) ? formatUuid(Buffer.from(given, 'hex')) : given;
+    const plain = withDashes(given);
     if (!guid.safeParse(plain).success) wrong('UUID', `"${given}" is not a GUID`);
     return plain;
   }
@@ -365,10 +373,10 @@ function sizesOf(
   const [least, most] = [sizeOf(definition, 'SizeMinBytes', wrong), sizeOf(definition, 'SizeMaxBytes', wrong)];
   if (least !== undefined && most !== undefined && least > most) wrong('SizeMinBytes', 'is more than SizeMaxBytes');
   const minimize = (last(definition, 'Minimize') ?? 'off').toLowerCase();
-  if (![...falseWords(), 'best', 'guess', ''].includes(minimize))
+  if (![...FALSE_WORDS, ...TRUE_WORDS, 'best', 'guess', ''].includes(minimize))
     wrong('Minimize', `"${minimize}" is not off, best or guess`);
   const maxSize = most === undefined ? {} : { maxSize: roundUp(most, GRAIN_BYTES) };
-  const isMinimized = minimize === 'best' || minimize === 'guess';
+  const isMinimized = ['best', 'guess', ...TRUE_WORDS].includes(minimize);
   const hasFiles = definition.settings.has('CopyFiles') || definition.settings.has('MountPoint');
   if (hasFiles && (isMinimized || least === undefined) && formatOf(definition, type) !== 'vfat')
     return { size: 'auto', ...maxSize, ...(isMinimized ? { additionalSpace: 0 } : {}) };
@@ -402,16 +410,12 @@ function numberOf(definition: Definition, key: string, most: number, wrong: Wron
   return value;
 }
 
-function falseWords(): string[] {
-  return ['0', 'no', 'n', 'false', 'f', 'off'];
-}
-
 function attributesOf(definition: Definition, type: string, wrong: Wrong): number[] {
   const isSet = (key: string): boolean | undefined => {
     const given = last(definition, key)?.toLowerCase();
     if (given === undefined || given === '') return undefined;
-    if (['1', 'yes', 'y', 'true', 't', 'on'].includes(given)) return true;
-    if (!falseWords().includes(given)) wrong(key, `"${given}" is not a boolean`);
+    if (TRUE_WORDS.includes(given)) return true;
+    if (!FALSE_WORDS.includes(given)) wrong(key, `"${given}" is not a boolean`);
     return false;
   };
   const [noAuto, readOnly, grows] = [isSet('NoAuto'), isSet('ReadOnly'), isSet('GrowFileSystem')];

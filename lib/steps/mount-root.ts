@@ -21,7 +21,7 @@ const schema = z.object({
 
 export interface MountRootOptions extends z.input<typeof schema> {}
 
-/** Mounts the root filesystem. The executor must be allowed to mount, like the builder VM, or this host as root.
+/** Mounts the root filesystem, or one below it. The executor must be allowed to mount, like the builder VM, or this host as root.
  *  @see mount(8). Runs: mkdir, mount. */
 export const mountRoot: Step<MountRootOptions, { readonly mountPoint: string }> = defineStep({
   name: STEP,

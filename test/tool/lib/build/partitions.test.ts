@@ -372,7 +372,7 @@ test('--explain draws the disk', async () => {
     { phase: 'partition 2', way: '2 GiB, swap "swap"', why: 'partitions[1], type swap' },
     {
       phase: 'partition 3',
-      way: 'as large as its content needs, and a share of 1 of what is left, ext4 "nixos" at /',
+      way: 'as large as its content needs or more, by weight 1, ext4 "nixos" at /',
       why: 'partitions[2], type root-x86-64',
     },
   ]);

@@ -188,6 +188,13 @@ test.each<[string, string, RegExp]>([
   await expect(readRepart({ directory: await one(lines) })).rejects.toThrow(message);
 });
 
+test('a seed without dashes, and Minimize=yes', async () => {
+  const directory = await one('Type=home\nMountPoint=/home\nMinimize=yes');
+  const made = await readRepart({ directory, seed: SEED });
+  expect(made).toEqual(await readRepart({ directory, seed: SEED.replaceAll('-', '') }));
+  expect(made).toMatchObject([{ size: 'auto', additionalSpace: 0 }]);
+});
+
 test('an ESP by its GUID is a FAT of a given size', async () => {
   const directory = await one('Type=c12a7328-f81f-11d2-ba4b-00a0c93ec93b\nMinimize=guess\nMountPoint=/boot');
   expect(await readRepart({ directory })).toMatchObject([{ filesystem: 'vfat', size: 10 * MIB }]);
