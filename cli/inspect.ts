@@ -1,11 +1,14 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { renderInspectionSarif } from '../harness/report/sarif.ts';
 import { requireNewFile } from '../lib/host-files/given-paths.ts';
+import { hostHasNoRoom } from '../lib/host-files/room.ts';
 import { type ImageInspection, inspectImage } from '../lib/inspect/inspect-image.ts';
 import type { InspectedPartition } from '../lib/inspect/inspected-partition.ts';
-import { repartDefinitions } from '../lib/inspect/repart-definitions.ts';
+import { type RepartDefinition, repartDefinitions } from '../lib/inspect/repart-definitions.ts';
 import { printable, printableJson } from '../lib/printable.ts';
+import { isErrno, wordsFor } from '../lib/run/errno.ts';
+import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
 import { coloured } from './colours.ts';
 import { EXIT } from './exit-codes.ts';
@@ -33,13 +36,26 @@ export async function inspectCommand(image: string, flags: InspectFlags, signal:
   );
   const definitions = flags.repart === undefined ? [] : repartDefinitions(inspection);
   process.stdout.write(`${flags.json === true ? printableJson(inspection) : coloured(renderInspection(inspection))}\n`);
-  if (flags.repart !== undefined) {
-    await mkdir(flags.repart);
-    for (const { name, text } of definitions) await writeFile(join(flags.repart, name), text);
-  }
+  if (flags.repart !== undefined) await writeDefinitions(flags.repart, definitions);
   if (flags.sarif !== undefined)
     await writeFile(flags.sarif, renderInspectionSarif({ ...inspection, image }, await packageVersion()));
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;
+}
+
+/** Writes all definitions into a new directory, or leaves none. */
+async function writeDefinitions(directory: string, definitions: readonly RepartDefinition[]): Promise<void> {
+  let isMade = false;
+  try {
+    await mkdir(directory);
+    isMade = true;
+    for (const { name, text } of definitions) await writeFile(join(directory, name), text);
+  } catch (cause) {
+    if (isMade) await rm(directory, { recursive: true, force: true });
+    if (isErrno(cause, 'ENOSPC') || isErrno(cause, 'EDQUOT'))
+      throw await hostHasNoRoom('inspect', dirname(directory), undefined, { cause });
+    const message = `${directory} cannot be written: ${wordsFor(cause)}`;
+    throw new InvalidOptionsError('inspect', [{ path: '--repart', message }], { cause });
+  }
 }
 
 const COLUMNS = 76;

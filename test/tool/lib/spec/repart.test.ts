@@ -123,6 +123,10 @@ test('what systemd-repart cannot describe is refused', async () => {
   expect(await refusal()).toContain('its name has a character that a definition cannot contain');
   const there = await localExecutor.run([process.execPath, cli, 'inspect', image, '--repart', FIXTURES]);
   expect(there.stderr.toString('utf8')).toContain('exists already');
+  await writePartitions({ image, partitions: [{ type: 'home', name: 'x' }] });
+  const unwritable = await localExecutor.run([process.execPath, cli, 'inspect', image, '--repart', '/proc/repart.d']);
+  expect(unwritable.exitCode).toBe(2);
+  expect(unwritable.stderr.toString('utf8')).toContain('--repart: /proc/repart.d cannot be written');
 });
 
 async function definitions(files: Record<string, string>): Promise<string> {
