@@ -39,6 +39,8 @@
       lib = {
         # nixpkgs' make-disk-image, without a VM.
         makeDiskImage = import ./nix/make-disk-image.nix;
+        # The same as a program, for images with secrets.
+        makeDiskImageScript = import ./nix/make-disk-image-script.nix;
         # A derivation that boots an image and keeps the report.
         verifyBoot = import ./nix/verify-boot.nix;
       };

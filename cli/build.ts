@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import type { ContainerExecutor } from '../harness/builder/container-executor.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
 import { planBuild } from '../lib/build/plan.ts';
+import { needsNamespaces } from '../lib/filesystem/programs-of.ts';
 import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
 import { readDisko } from '../lib/spec/disko.ts';
 import { type ImageSpecInput, parseImageSpec } from '../lib/spec/image-spec.ts';
@@ -53,7 +54,7 @@ export async function buildCommand(
 async function partitionsOf(
   { repart: directory, disko: file, seed }: BuildFlags,
   given: Record<string, unknown>,
-): Promise<Pick<ImageSpecInput, 'partitions' | 'diskSize'>> {
+): Promise<Pick<ImageSpecInput, 'partitions' | 'diskSize' | 'encrypt'>> {
   if (directory === undefined && seed !== undefined)
     throw new InvalidOptionsError('build', [{ path: '--seed', message: 'has an effect only with --repart' }]);
   const flags = [directory === undefined ? [] : ['--repart'], file === undefined ? [] : ['--disko']].flat();
@@ -61,11 +62,12 @@ async function partitionsOf(
   if (flag === undefined) return {};
   if (other !== undefined) throw new InvalidOptionsError('build', [{ path: flag, message: `contradicts ${other}` }]);
   if (file !== undefined) {
-    const { diskSize } = given as Pick<ImageSpecInput, 'diskSize'>;
+    const { diskSize, encrypt } = given as Pick<ImageSpecInput, 'diskSize' | 'encrypt'>;
     // Where a partition ends depends on where the disk does.
     if (diskSize === 'auto')
       throw new InvalidOptionsError('build', [{ path: 'diskSize', message: '"auto" contradicts --disko' }]);
-    return readDisko({ file, diskSize });
+    const disk = await readDisko({ file, diskSize, passphraseFile: encrypt?.passphraseFile });
+    return { ...disk, ...(encrypt === undefined ? {} : { encrypt: { ...disk.encrypt, ...encrypt } }) };
   }
   if (directory === undefined) return {};
   return { partitions: await readRepart({ directory, seed }) };
@@ -124,7 +126,7 @@ async function startContainer(
   specification: Record<string, unknown>,
   out: string,
 ): Promise<ContainerExecutor> {
-  const { store, contents, secureBoot, partitions = [], ...files } = parseImageSpec(specification);
+  const { store, contents, secureBoot, fsType, partitions = [], ...files } = parseImageSpec(specification);
   const pairs = [secureBoot, secureBoot?.platformKey, secureBoot?.keyExchangeKey];
   // The engine would make what is missing, as root.
   await mkdir(out, { recursive: true });
@@ -140,6 +142,7 @@ async function startContainer(
   return containerExecutor({
     image,
     directories: [out, ...directories.filter((directory) => !directory.includes('*'))],
+    namespaces: [fsType, ...partitions.map(({ filesystem }) => filesystem)].some(needsNamespaces),
   });
 }
 

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { packageFile } from '../harness/cache-directory.ts';
 import { AssertionFailedError, BootFailedError } from '../harness/errors.ts';
 import { printableLines } from '../lib/printable.ts';
 import {
@@ -45,8 +47,16 @@ export function errorText(error: unknown): string {
 function messageOf(error: unknown): string {
   if (error instanceof DiskImageError)
     // What is wrong with an option or an image is said in full; what is wrong with the host is looked up.
-    return exitCodeOf(error) === EXIT.harness ? `${error.message}\n\nError code: ${error.code}` : error.message;
+    return exitCodeOf(error) === EXIT.harness
+      ? `${error.message}\n\nError code: ${described(error.code)}`
+      : error.message;
   // The system's own words, such as EACCES with the path: no bug, and no stack.
   if (error instanceof Error && 'syscall' in error) return error.message;
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+/** An error's code, and where the installed documents say what to do. */
+function described(code: string): string {
+  const file = packageFile('docs/errors.md');
+  return existsSync(file) ? `${code}, described in ${file}#${code.toLowerCase()}` : code;
 }

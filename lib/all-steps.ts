@@ -6,6 +6,7 @@ import { computeDiskSize } from './steps/compute-disk-size.ts';
 import { convertImage } from './steps/convert-image.ts';
 import { copyBootCode } from './steps/copy-boot-code.ts';
 import { copyToFilesystem } from './steps/copy-to-filesystem.ts';
+import { copyToPartition } from './steps/copy-to-partition.ts';
 import { createDisk } from './steps/create-disk.ts';
 import { encryptPartition } from './steps/encrypt-partition.ts';
 import { enrollSecureBootKeys } from './steps/enroll-secure-boot-keys.ts';
@@ -25,6 +26,7 @@ import { measureClosure } from './steps/measure-closure.ts';
 import { mountBootFilesystem } from './steps/mount-boot-filesystem.ts';
 import { mountRoot } from './steps/mount-root.ts';
 import { nixosEnter } from './steps/nixos-enter.ts';
+import { packFilesystem } from './steps/pack-filesystem.ts';
 import { partitionDisk } from './steps/partition-disk.ts';
 import { prepareKeyEnrollment } from './steps/prepare-key-enrollment.ts';
 import { removeMachineId } from './steps/remove-machine-id.ts';
@@ -48,6 +50,7 @@ export const STEPS: readonly StepFacts[] = [
   convertImage,
   copyBootCode,
   copyToFilesystem,
+  copyToPartition,
   createDisk,
   diffImages,
   encryptPartition,
@@ -69,6 +72,7 @@ export const STEPS: readonly StepFacts[] = [
   mountBootFilesystem,
   mountRoot,
   nixosEnter,
+  packFilesystem,
   partitionDisk,
   prepareKeyEnrollment,
   removeMachineId,

@@ -61,6 +61,7 @@ export {
 } from './steps/convert-image.ts';
 export { type CopyBootCodeOptions, copyBootCode } from './steps/copy-boot-code.ts';
 export { type CopiedToFilesystem, type CopyToFilesystemOptions, copyToFilesystem } from './steps/copy-to-filesystem.ts';
+export { type CopyToPartitionOptions, copyToPartition } from './steps/copy-to-partition.ts';
 export { type CreateDiskOptions, type CreatedDisk, createDisk } from './steps/create-disk.ts';
 export {
   type EncryptedPartition,
@@ -105,6 +106,7 @@ export {
 } from './steps/mount-boot-filesystem.ts';
 export { type MountRootOptions, mountRoot } from './steps/mount-root.ts';
 export { type NixosEnterOptions, nixosEnter } from './steps/nixos-enter.ts';
+export { type PackedFile, type PackFilesystemOptions, packFilesystem } from './steps/pack-filesystem.ts';
 export {
   type DiskPartition,
   type PartitionDiskOptions,

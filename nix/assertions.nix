@@ -3,6 +3,10 @@
 {
   lib,
   config,
+  asScript,
+  encrypt,
+  postVM,
+  secureBoot,
   additionalSpace,
   besidePartitions,
   bootLoader,
@@ -101,6 +105,26 @@ let
     );
 
   formats = import ./formats.nix;
+
+  inStore = file: builtins.isPath file || lib.hasPrefix builtins.storeDir (toString file);
+  # The files with secrets that `encrypt` and `secureBoot` name.
+  filesIn =
+    name: value:
+    builtins.filter (file: file != null) (
+      if name == "encrypt" then
+        [
+          value.passphraseFile or null
+          value.recoveryKeyFile or null
+          value.volumeKeyFile or null
+        ]
+        ++ value.morePassphraseFiles or [ ]
+      else
+        [
+          value.key or null
+          (if value.platformKey or null == null then null else value.platformKey.key or null)
+          (if value.keyExchangeKey or null == null then null else value.keyExchangeKey.key or null)
+        ]
+    );
   labelBytes = import ./filesystems.nix;
 
   isBelow = target: mountPoint: mountPoint != null && (target == mountPoint || lib.hasPrefix "${mountPoint}/" target);
@@ -262,6 +286,23 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
   )
 )
 ++ sizes
+++ lib.concatLists (
+  lib.mapAttrsToList
+    (
+      name: value:
+      check (value == null || asScript)
+        "${name}: names secrets, which a derivation cannot read; make-disk-image-script.nix, or system.build.imageScript, makes a program that builds this image"
+      ++ lib.optionals (value != null) (
+        map (file: "${name}: ${file} is in the Nix store, which everybody can read; keep secrets elsewhere") (
+          builtins.filter inStore (filesIn name value)
+        )
+      )
+    )
+    {
+      inherit encrypt secureBoot;
+    }
+)
+++ check (!asScript || postVM == "") "postVM: is supported only in a derivation; run it after the program that makes the image"
 ++ map (name: "${name}: contradicts partitions, whose entries say it") besidePartitions
 ++ check (own == null || own.hasRoot) "partitions: has no partition with mountPoint \"/\""
 ++ check (own == null || !onlyNixStore) "partitions: contradicts onlyNixStore: such an image has no root"

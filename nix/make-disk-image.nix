@@ -42,6 +42,7 @@ args@{
   # Whether `nix-build --check` gives the same image.
   reproducible ?
     deterministic
+    && encrypt == null
     && fsType == "ext4"
     && (partitions == null || (import ./partitions.nix { inherit lib partitions; }).isReproducible)
     && (import ./formats.nix).${format}.isReproducible or true,
@@ -50,7 +51,7 @@ args@{
   rootFSHashSeed ? rootFSUID,
   # "cptofs" is accepted, but has the same effect as "mke2fs".
   populateRootWith ? "mke2fs",
-  copyChannel ? true,
+  copyChannel ? partitions == null || (import ./partitions.nix { inherit lib partitions; }).isRootOnDisk,
   additionalPaths ? [ ],
 
   # Arguments that nixpkgs' make-disk-image does not have.
@@ -71,6 +72,12 @@ args@{
   maxSize ? null,
   # Whether the root filesystem is made as small as its content allows.
   minimize ? false,
+  # Secrets: files outside of the store, as in the tool's specification. Only for make-disk-image-script.nix, because a
+  # derivation cannot read them: docs/nix.md.
+  encrypt ? null,
+  secureBoot ? null,
+  # Set by make-disk-image-script.nix.
+  asScript ? false,
   meta ? { },
   # This tool, for the build platform.
   nixos-disk-image ? pkgs.buildPackages.callPackage ./package.nix { },
@@ -89,6 +96,10 @@ let
     inherit
       lib
       config
+      asScript
+      encrypt
+      postVM
+      secureBoot
       additionalSpace
       bootLoader
       bootLoaderTimeout
@@ -133,8 +144,10 @@ let
     rootPaths = [ toplevel ] ++ lib.optional copyChannel channel ++ additionalPaths;
   };
 
-  # Entries without what is null in a module.
-  given = map (lib.filterAttrs (_: value: value != null && value != [ ])) partitions;
+  # Without what is null in a module.
+  isSet = _: value: value != null && value != [ ];
+  given = map (lib.filterAttrs isSet) partitions;
+  withoutNull = value: if value == null then null else lib.filterAttrs isSet value;
 
   specification = lib.filterAttrs (name: value: value != null && !(builtins.elem name replaced)) {
     partitions = if partitions == null then null else given;
@@ -167,6 +180,8 @@ let
       maxSize
       minimize
       ;
+    encrypt = withoutNull encrypt;
+    secureBoot = withoutNull secureBoot;
     # The proxmox-image module passes a string.
     diskSize =
       if builtins.isString diskSize && builtins.match "[0-9]+" diskSize != null then
@@ -183,10 +198,26 @@ let
 
   formats = import ./formats.nix;
   filename = "${baseName}.${formats.${format}.extension}";
-in
-lib.throwIf (problems != [ ])
-  "make-disk-image:\n${lib.concatMapStrings (problem: "  ${problem}\n") problems}"
-  (
+
+  script =
+    pkgs.runCommand name
+      {
+        specification = builtins.toJSON specification;
+        passAsFile = [ "specification" ];
+        passthru = { inherit filename; };
+        meta = meta // {
+          mainProgram = "build-image";
+        };
+      }
+      ''
+        mkdir -p "$out/bin" "$out/share"
+        cp "$specificationPath" "$out/share/image.json"
+        printf '#!%s\nexec %s build %s "$@"\n' \
+          ${pkgs.runtimeShell} ${nixos-disk-image}/bin/nixos-disk-image "$out/share/image.json" > "$out/bin/build-image"
+        chmod +x "$out/bin/build-image"
+      '';
+
+  image =
     pkgs.runCommand name
       {
         # Besides this tool, programs that postVM hooks in nixpkgs use.
@@ -230,5 +261,8 @@ lib.throwIf (problems != [ ])
         trap - ERR
         [ "$postVMStatus" = 0 ] || exit "$postVMStatus"
         set -e
-      ''
-  )
+      '';
+in
+lib.throwIf (problems != [ ])
+  "make-disk-image:\n${lib.concatMapStrings (problem: "  ${problem}\n") problems}"
+  (if asScript then script else image)

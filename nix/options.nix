@@ -22,6 +22,18 @@ let
       type = types.either types.ints.positive types.str;
       inherit default description;
     };
+  keyPair = types.submodule {
+    options = {
+      key = mkOption {
+        type = types.str;
+        description = "File with the private key, in PEM.";
+      };
+      certificate = mkOption {
+        type = types.str;
+        description = "File with its certificate, in PEM.";
+      };
+    };
+  };
 in
 {
   options.nixosDiskImage = {
@@ -47,14 +59,16 @@ in
           additionalSpace = nullOr (types.either types.ints.positive types.str) "Free space if the content decides the size; null: that of the image.";
           weight = nullOr types.ints.unsigned "Share of what a given `diskSize` leaves over; null: 1 for the root if no partition has a weight, otherwise 0.";
           filesystem = nullOr (types.enum (
-            builtins.attrNames (import ./filesystems.nix)
+            builtins.attrNames (import ./filesystems.nix // import ./packed-filesystems.nix)
             ++ [
               "vfat"
               "swap"
               "none"
             ]
           )) "Filesystem; null: by type and use.";
-          label = nullOr types.str "Label of the filesystem, by which `fileSystems` finds it.";
+          compression = nullOr types.str "Compression of an erofs (\"lz4hc\") or a squashfs (\"zstd\"); null: the one in parentheses.";
+          compressionLevel = nullOr types.ints.unsigned "Level of the compression; null: its default.";
+          label = nullOr types.str "Label of the filesystem, by which `fileSystems` finds it. A squashfs is found by its `name`.";
           filesystemUuid = nullOr types.str "UUID of the filesystem, or volume ID of a FAT.";
           mountPoint = nullOr types.str "Where it is mounted. It gets the part of the image below this path.";
           populateFrom = nullOr types.path "Directory whose contents it gets, if it is not mounted.";
@@ -142,6 +156,65 @@ in
       default = "";
       description = "Shell code that runs at the end, with the path of the image in `$diskImage`.";
     };
+    encrypt = nullOr (types.submodule {
+      options = {
+        passphraseFile = mkOption {
+          type = types.str;
+          description = "File with the passphrase, on the machine that builds the image.";
+        };
+        morePassphraseFiles = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = "Files with further passphrases.";
+        };
+        recoveryKeyFile = nullOr types.str "File to write a recovery key to.";
+        volumeKeyFile = nullOr types.str "File with the volume key; null: a random one.";
+        name = mkOption {
+          type = types.str;
+          default = "cryptroot";
+          description = "Name in /dev/mapper.";
+        };
+        uuid = mkOption {
+          type = types.str;
+          default = "6d0c7b3e-2f61-4c0a-8f59-7b1d0f6a91e4";
+          description = "UUID of the LUKS header, by which the initrd finds it.";
+        };
+        label = nullOr types.str "Label of the LUKS header.";
+        encryptFreeSpace = nullOr types.bool "Also encrypt what is free; the image is then not sparse.";
+      };
+    }) "Encrypt the root with LUKS2: `system.build.imageScript` is then a program that builds the image, because a derivation cannot read secrets.";
+    secureBoot = nullOr (types.submodule {
+      options = {
+        key = mkOption {
+          type = types.str;
+          description = "File with the private key that signs, in PEM, on the machine that builds the image.";
+        };
+        certificate = mkOption {
+          type = types.str;
+          description = "File with its certificate, in PEM.";
+        };
+        way = mkOption {
+          type = types.enum [
+            "uki"
+            "kernel"
+          ];
+          default = "uki";
+          description = "What is signed: unified kernel images, or boot loader and kernels.";
+        };
+        enroll = mkOption {
+          type = types.enum [
+            "variables"
+            "first-boot"
+            "none"
+          ];
+          default = "none";
+          description = "How the keys get into the firmware of a machine.";
+        };
+        platformKey = nullOr keyPair "Key and certificate to enroll as PK; null: those above.";
+        keyExchangeKey = nullOr keyPair "Key and certificate to enroll as KEK; null: those above.";
+        owner = nullOr types.str "GUID of the owner of the keys.";
+      };
+    }) "Sign for Secure Boot, like `encrypt` by a program.";
     package = nullOr types.package "The package of nixos-disk-image; null: built for the build platform.";
   };
 }

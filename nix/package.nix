@@ -27,6 +27,8 @@
   btrfs-progs,
   xfsprogs,
   f2fs-tools,
+  erofs-utils,
+  squashfsTools,
   fakeroot,
   libfaketime,
   sbsigntool,
@@ -87,6 +89,8 @@ let
     btrfs-progs
     xfsprogs
     f2fs-tools
+    erofs-utils
+    squashfsTools
     fakeroot
     libfaketime
     sbsigntool

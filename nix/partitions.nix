@@ -39,7 +39,8 @@ let
   xbootldr = first "xbootldr";
   root = lib.findFirst (one: mountPointOf one == "/") null partitions;
 
-  lengths = import ./filesystems.nix // { vfat = 11; };
+  packed = import ./packed-filesystems.nix;
+  lengths = import ./filesystems.nix // packed // { vfat = 11; };
   labelOf =
     one:
     let
@@ -64,7 +65,28 @@ let
     else
       builtins.substring 0 lengths.${filesystem} (if filesystem == "vfat" then lib.toUpper name else name);
   # As udev writes a label: other characters than letters, digits and #+-.:=@_ as \x20.
-  byLabel = one: "/dev/disk/by-label/${builtins.replaceStrings special.characters special.written (labelOf one)}";
+  udevName = builtins.replaceStrings special.characters special.written;
+  byLabel =
+    one:
+    if filesystemOf one == "squashfs" then
+      "/dev/disk/by-partlabel/${udevName (nameOf one)}"
+    else
+      "/dev/disk/by-label/${udevName (labelOf one)}";
+  nameOf =
+    one:
+    let
+      name = one.name or null;
+      type = one.type or null;
+      isGuid = type != null && builtins.match "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}" type != null;
+    in
+    if name == "" || (name == null && isGuid) then
+      throw "partitions: the squashfs at ${one.mountPoint} is found by its name in the partition table: set name"
+    else if name != null then
+      name
+    else if type != null then
+      type
+    else
+      "linux-generic";
   special = {
     characters = [
       " "
@@ -113,7 +135,9 @@ in
   };
   fsType = if root == null then "ext4" else filesystemOf root;
   label = if root == null then "nixos" else labelOf root;
-  hasRoot = root != null;
+  # On the disk, or in memory with the store on the disk.
+  hasRoot = root != null || builtins.any (one: builtins.elem (mountPointOf one) [ "/nix" "/nix/store" ]) partitions;
+  isRootOnDisk = root != null;
   # Arguments about a layout, for which entries have options.
   replaces = [
     "partitionTableType"
@@ -127,10 +151,13 @@ in
   isReproducible = builtins.all (
     one:
     !holdsFiles one
-    || builtins.elem (filesystemOf one) [
-      "ext4"
-      "vfat"
-    ]
+    || builtins.elem (filesystemOf one) (
+      [
+        "ext4"
+        "vfat"
+      ]
+      ++ builtins.attrNames packed
+    )
   ) partitions;
   fileSystems = builtins.listToAttrs (
     map (one: {

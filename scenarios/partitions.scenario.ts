@@ -47,3 +47,56 @@ scenario('GRUB for BIOS and EFI, with a root on btrfs before other partitions', 
   inside: [equalCheck('the root', "df / | tail -n 1 | cut -d' ' -f1", '/dev/vda2')],
   withoutVm: true,
 });
+
+for (const withoutVm of [true, false])
+  scenario(`a store that is only read: erofs, and a squashfs, ${withoutVm ? 'without a VM' : 'with the builder VM'}`, {
+    system: 'tiny-systemd-boot-packed',
+    image: {
+      partitions: [
+        boot,
+        { mountPoint: '/', size: '128M' },
+        { mountPoint: '/nix/store', filesystem: 'erofs', label: 'store' },
+        { mountPoint: '/srv', filesystem: 'squashfs', compression: 'gzip', name: 'srv' },
+      ],
+      reproducible: withoutVm,
+    },
+    boots: ['efi'],
+    inside: [
+      filesystemAt('/nix/store', '/dev/vda3 erofs'),
+      filesystemAt('/srv', '/dev/vda4 squashfs'),
+      equalCheck(
+        'whether the store can be written to',
+        'touch /nix/store/x 2>&1 | grep -c "Read-only file system"',
+        '1',
+      ),
+    ],
+    withoutVm,
+  });
+
+scenario('a root in memory, /nix on ext4 and files that stay on a btrfs', {
+  system: 'tiny-systemd-boot-tmpfs',
+  image: {
+    partitions: [
+      boot,
+      { mountPoint: '/nix', label: 'nix' },
+      { mountPoint: '/persist', filesystem: 'btrfs', label: 'persist' },
+    ],
+    contents: [{ source: '/etc/os-release', target: '/persist/etc/kept', mode: '600', user: '7', group: '8' }],
+  },
+  boots: ['efi'],
+  inside: [
+    filesystemAt('/', 'tmpfs tmpfs'),
+    filesystemAt('/nix', '/dev/vda2 ext4'),
+    filesystemAt('/persist', '/dev/vda3 btrfs'),
+    equalCheck('a file that stays', "stat -c '%a %u:%g' /persist/etc/kept", '600 7:8'),
+  ],
+  withoutVm: true,
+});
+
+scenario('a root in memory, and a store that is only read', {
+  system: 'tiny-systemd-boot-tmpfs-packed',
+  image: { partitions: [boot, { mountPoint: '/nix/store', filesystem: 'erofs', label: 'store' }], reproducible: true },
+  boots: ['efi'],
+  inside: [filesystemAt('/', 'tmpfs tmpfs'), filesystemAt('/nix/store', '/dev/vda2 erofs')],
+  withoutVm: true,
+});

@@ -74,24 +74,30 @@ export async function buildScenario({
   return { built, demo };
 }
 
+function isRootInMemory({ partitions }: Scenario['image']): boolean {
+  return partitions !== undefined && !partitions.some(({ mountPoint }) => mountPoint === '/');
+}
+
 /** Boots a scenario's image with the checks of every boot and those of the scenario. */
 export async function bootScenario(
   { built, demo }: ScenarioImage,
-  { system, inside = [], machine = {}, withoutVm = false, architecture = 'x86_64' }: Scenario,
+  { system, image, inside = [], machine = {}, withoutVm = false, architecture = 'x86_64' }: Scenario,
   firmware: Firmware,
 ): Promise<BootReport> {
   const { toplevel } = built.system;
   const isDemo = system.startsWith('demo-');
   const isNative = architecture === 'x86_64';
+  const inMemory = isRootInMemory(image);
+  const hasProfile = !inMemory || image.partitions?.some(({ mountPoint }) => mountPoint === '/nix') === true;
   const verified = await verifyBoot({
     image: built.image,
     firmware,
     checks: [
       checkFirmwareMode(firmware),
       checkCurrentSystem(toplevel),
-      checkRootFilesystem({ uuid: built.filesystem.uuid, label: built.filesystem.label }),
+      ...(inMemory ? [] : [checkRootFilesystem({ uuid: built.filesystem.uuid, label: built.filesystem.label })]),
       ...(isDemo ? [checkFailedUnits, checkStoreContents] : []),
-      ...(withoutVm && firmware !== 'direct' && isNative ? [checkSwitchesAgain] : []),
+      ...(withoutVm && firmware !== 'direct' && isNative && hasProfile ? [checkSwitchesAgain] : []),
       ...inside,
     ],
     ...(firmware === 'direct' ? { kernel: await directKernel(join(demo.store, toplevel), demo.store, toplevel) } : {}),

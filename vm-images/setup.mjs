@@ -18,6 +18,7 @@ export const PACKAGES = {
   dosfstools: '/usr/sbin/mkfs.vfat',
   e2fsprogs: '/usr/sbin/mkfs.ext4',
   efitools: '/usr/bin/sign-efi-sig-list',
+  'erofs-utils': '/usr/bin/mkfs.erofs',
   'f2fs-tools': '/usr/sbin/mkfs.f2fs',
   fakeroot: '/usr/bin/fakeroot',
   faketime: '/usr/bin/faketime',

@@ -10,7 +10,7 @@ export const inspect: Declaration = {
   options: [
     new Option(
       '--deep',
-      "have each filesystem's own program check it, on a copy in TMPDIR: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.f2fs",
+      "have each filesystem's own program check it, on a copy in TMPDIR: e2fsck, fsck.vfat, btrfs, xfs_repair, fsck.erofs, fsck.f2fs",
     ),
     new Option(
       '--timeout <seconds>',

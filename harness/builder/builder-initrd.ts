@@ -29,7 +29,7 @@ const MODULES = [
 ];
 
 /** Filesystem modules that take a second to load under TCG: the kernel loads them when such a filesystem is mounted. */
-const FILESYSTEM_MODULES = ['btrfs', 'xfs', 'f2fs'];
+const FILESYSTEM_MODULES = ['btrfs', 'xfs', 'f2fs', 'erofs', 'squashfs'];
 
 /** Programs from this host that busybox lacks, or implements with fewer options. */
 const PROGRAMS = [

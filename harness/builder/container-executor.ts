@@ -20,7 +20,7 @@ export interface ContainerExecutorOptions {
   /** Directories of this host to mount at the same paths, for systems, contents and images. The working directory, the directory
    *  for temporary files and /nix, if it exists, are always mounted. */
   readonly directories?: readonly string[] | undefined;
-  /** Whether programs may create namespaces and mounts, which fsType btrfs and f2fs need. Default false. */
+  /** Whether programs may create namespaces and mounts, which btrfs, f2fs, erofs and squashfs need. Default false. */
   readonly namespaces?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { ROOT_FILESYSTEMS, type RootFilesystem, requireFilesystemTools } from '../filesystem/root-filesystem.ts';
+import { PROGRAMS_OF } from '../filesystem/programs-of.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
 import { LUKS_HEADER_BYTES } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
 import { requireRoom } from '../host-files/room.ts';
 import { DiskImageError, InvalidOptionsError } from '../run/errors.ts';
 import { runStep, type StepContext, type StepEvent } from '../run/step.ts';
+import { requireTool } from '../run/tools.ts';
 import { timestamp as timestampField } from '../spec/fields.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
 import { computeDiskSize, type DiskSize } from '../steps/compute-disk-size.ts';
@@ -15,7 +16,6 @@ import { convertImage } from '../steps/convert-image.ts';
 import type { EncryptedPartition } from '../steps/encrypt-partition.ts';
 import { fillBootFilesystem } from '../steps/fill-boot-filesystem.ts';
 import { type InstalledSystem, installSystem } from '../steps/install-system.ts';
-import type { MadeFilesystem } from '../steps/make-filesystem.ts';
 import type { DiskPartition, PartitionedDisk } from '../steps/partition-disk.ts';
 import { resolveOwners } from '../steps/resolve-owners.ts';
 import { refuseInsideSource, stageContents } from '../steps/stage-contents.ts';
@@ -32,8 +32,10 @@ import { layOutAgain } from './phases/lay-out-again.ts';
 import { minimizeRoot, ROOM_TO_MEASURE } from './phases/minimize.ts';
 import { takeMountedFiles } from './phases/mounted-files.ts';
 import {
+  type BuiltFilesystem,
   fillPartitions,
   measurePartitions,
+  NO_ROOT,
   requireDiskSize,
   requireSources,
   withDiskBytes,
@@ -57,7 +59,8 @@ export interface BuiltImage {
   /** Undefined when diskSize was given. */
   readonly size: DiskSize | undefined;
   readonly disk: PartitionedDisk;
-  readonly filesystem: MadeFilesystem;
+  /** The root's, or with a root in memory that of the partition with the store. */
+  readonly filesystem: BuiltFilesystem;
   /** The LUKS header of the root; undefined without `encrypt`. */
   readonly encryption: EncryptedPartition | undefined;
   /** The store of EFI variables beside the image; undefined without touchEFIVars. */
@@ -78,8 +81,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   const spec = parseImageSpec(input);
   const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const plan = await planBuild(spec);
-  if (outside.executor === undefined)
-    for (const type of filesystemsOf(spec)) await requireFilesystemTools('buildImage', type);
+  if (outside.executor === undefined) for (const program of programsFor(spec)) await requireTool('buildImage', program);
   else if (outside.executor.seesHostFiles !== true)
     throw new InvalidOptionsError('buildImage', [
       { path: 'executor', message: `${outside.executor.name} does not see this host's files` },
@@ -159,12 +161,17 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   const populateFrom = everything === undefined && atRoot ? join(systemRoot, 'nix/store') : root;
   const moreForRoot = spec.minimize ? ROOM_TO_MEASURE : 0;
   const encrypted = plan.encryption !== undefined;
-  const sources = { root, taken, closure: everything, work: work.path, moreForRoot };
+  // Only the staged files change owners, because a target may be an existing directory such as /etc.
+  const stagedOwners = owners.flatMap(({ uid, gid, index }) =>
+    (staged.entries[index]?.staged ?? []).map((target) => ({ target, uid, gid })),
+  );
+  const sources = { root, taken, closure: everything, work: work.path, moreForRoot, owners: stagedOwners, timestamp };
   const partitions = await measurePartitions(spec, sources, context);
   const ofRoot = partitions.find(({ own }) => own.role === 'root');
-  const closure = ofRoot === undefined ? everything : ofRoot.closure;
+  const hasRoot = spec.partitions === undefined || ofRoot !== undefined;
+  const closure = spec.partitions === undefined ? everything : ofRoot?.closure;
   const size =
-    ofRoot?.size === undefined
+    spec.partitions === undefined
       ? await computeDiskSize(
           {
             ...{ stagedRoot: populateFrom, closure, partitionTableType, bootSize, fsType, encrypted },
@@ -172,10 +179,13 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
           },
           context,
         )
-      : withDiskBytes(ofRoot.size, partitions, encrypted);
-  if (ofRoot !== undefined) requireDiskSize(spec, size);
-  const others = partitions.filter((one) => one !== ofRoot).flatMap((one) => one.size ?? []);
-  const onHost = others.reduce((sum, { hostBytes }) => sum + hostBytes, bytesOnHost(size, spec));
+      : withDiskBytes(ofRoot?.size ?? NO_ROOT, partitions, encrypted);
+  if (spec.partitions !== undefined) requireDiskSize(spec, size);
+  const others = partitions.filter((one) => one !== ofRoot);
+  const onHost = others.reduce(
+    (sum, { size: { hostBytes } = NO_ROOT, packed }) => sum + (packed?.sizeBytes ?? hostBytes),
+    bytesOnHost(size, spec),
+  );
   await requireRoom('buildImage', outDirectory, onHost * copiesOf(spec, plan));
   const known: JobWithoutDisk = {
     spec,
@@ -189,14 +199,13 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
     closure,
     attributes: staged.attributes,
   };
-  // Only the staged files change owners, because a target may be an existing directory such as /etc.
-  const stagedOwners = owners.flatMap(({ uid, gid, index }) =>
-    (staged.entries[index]?.staged ?? []).map((target) => ({ target, uid, gid })),
-  );
-  const make = async (of: DiskSize): Promise<{ job: Job; filesystem: MadeFilesystem }> => {
+  const make = async (of: DiskSize): Promise<{ job: Job; filesystem: BuiltFilesystem }> => {
     const job = await makeDisk(known, of, context);
-    await fillPartitions(job, job.raw, stagedOwners, context);
-    return { job, filesystem: await fillRoot(job, stagedOwners, context) };
+    const filled = await fillPartitions(job, job.raw, stagedOwners, context);
+    const { number = 0 } = job.disk.root;
+    const filesystem = hasRoot ? await fillRoot(job, stagedOwners, context) : filled.get(number);
+    if (filesystem === undefined) throw new RangeError('the partition with the store has no filesystem');
+    return { job, filesystem };
   };
   if (!spec.minimize) await requireMaxSize(known, size, context);
   let made = await make(size);
@@ -252,10 +261,10 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
   };
 }
 
-/** The types of the filesystems that this host makes, besides FATs. */
-function filesystemsOf({ fsType, partitions = [] }: ImageSpec): RootFilesystem[] {
-  const known = ROOT_FILESYSTEMS.filter((type) => type === fsType || partitions.some((one) => one.filesystem === type));
-  return [...known];
+/** The programs that make the filesystems, besides FATs. */
+function programsFor({ fsType, partitions }: ImageSpec): string[] {
+  const types: readonly string[] = partitions?.map(({ filesystem }) => filesystem) ?? [fsType];
+  return Object.entries(PROGRAMS_OF).flatMap(([type, programs]) => (types.includes(type) ? programs : []));
 }
 
 /** The ext4 filesystems besides the root. */

@@ -41,7 +41,7 @@ export async function checkMounts(spec: ImageSpec, bootLoader: BuildPlan['bootLo
   const toplevel = await resolveStorePath(STEP, spec.toplevel, 'toplevel', spec.store);
   const mounts = await readMounts(spec.store ?? '/', toplevel);
   const system = (await readInStore(spec.store ?? '/', `${toplevel}/system`)) ?? '';
-  const issues = [...withoutBoot(partitions, bootLoader)];
+  const issues = [...withoutBoot(partitions, bootLoader), ...withoutRoot(partitions, mounts)];
   // Without a line for the root, what else is mounted is not known either.
   if (mounts.some(({ mountPoint }) => mountPoint === '/'))
     for (const partition of partitions)
@@ -52,12 +52,35 @@ export async function checkMounts(spec: ImageSpec, bootLoader: BuildPlan['bootLo
     });
 }
 
+const IN_MEMORY = ['tmpfs', 'ramfs'];
+
+/** Only a system whose root is in memory needs none on the disk. */
+function withoutRoot(partitions: readonly OwnPartition[], mounts: readonly Mount[]): OptionIssue[] {
+  if (partitions.some(({ role }) => role === 'root')) return [];
+  const root = mounts.find(({ mountPoint }) => mountPoint === '/');
+  if (root !== undefined && IN_MEMORY.includes(root.type)) return [];
+  const found = root === undefined ? 'which has no fileSystems."/"' : `which mounts ${root.device} (${root.type}) at /`;
+  return [
+    {
+      path: 'partitions',
+      message: `has no partition with mountPoint "/", but the root of the system is not in memory: its fstab, ${found}`,
+    },
+  ];
+}
+
 /** GRUB reads its menu and kernels from one filesystem, which this project writes only on a FAT or in the root. */
 function withoutBoot(partitions: readonly OwnPartition[], bootLoader: BuildPlan['bootLoader']): OptionIssue[] {
   if (bootLoader !== 'grub') return [];
   const boot = partitionOf(partitions, '/boot');
   const store = partitionOf(partitions, '/nix/store');
-  if (boot === undefined || boot.filesystem === 'vfat') return [];
+  const needsBoot = (why: string): OptionIssue[] => [
+    {
+      path: 'partitions',
+      message: `needs a partition with mountPoint "/boot" and filesystem "vfat" for GRUB, because ${why}`,
+    },
+  ];
+  if (boot === undefined) return needsBoot('the root is in memory');
+  if (boot.filesystem === 'vfat') return [];
   if (boot.role !== 'root')
     return [
       {
@@ -66,12 +89,7 @@ function withoutBoot(partitions: readonly OwnPartition[], bootLoader: BuildPlan[
       },
     ];
   if (store?.role === 'root') return [];
-  return [
-    {
-      path: 'partitions',
-      message: `needs a partition with mountPoint "/boot" and filesystem "vfat" for GRUB, because ${store?.mountPoint} is a separate partition`,
-    },
-  ];
+  return needsBoot(`${store?.mountPoint} is a separate partition`);
 }
 
 function wherePartitionIsMissed(
@@ -126,10 +144,11 @@ function wherePartitionIsMissed(
     );
   if (link === undefined || isLinkTo(partition, link)) return issues;
   const { field, value } = identifier(partition, link.kind);
+  const isThere = filesystem !== 'squashfs' || link.kind.startsWith('part');
   issues.push(
     wrong(
       field,
-      `is ${value === undefined ? 'random' : `"${value}"`}, but the system mounts ${mount.device} at ${mountPoint}`,
+      `is ${!isThere ? 'not in a squashfs' : value === undefined ? 'random' : `"${value}"`}, but the system mounts ${mount.device} at ${mountPoint}`,
     ),
   );
   return issues;
@@ -140,7 +159,7 @@ function identifier(
   { filesystem, filesystemLabel, filesystemUuid, name, uuid }: OwnPartition,
   kind: DiskLink['kind'],
 ): { readonly field: string; readonly value: string | undefined } {
-  if (kind === 'label') return { field: 'label', value: filesystemLabel };
+  if (kind === 'label') return { field: 'label', value: filesystemLabel === '' ? undefined : filesystemLabel };
   if (kind === 'partlabel') return { field: 'name', value: name };
   if (kind === 'partuuid') return { field: 'uuid', value: uuid?.toLowerCase() };
   const isFat = filesystem === 'vfat' && filesystemUuid !== undefined;

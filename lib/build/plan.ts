@@ -75,11 +75,13 @@ export async function planBuild(options: ImageSpecInput | ImageSpec): Promise<Bu
       way: drawn(one),
       why: `partitions[${one.number - 1}], type ${gptTypeName(one.type) ?? one.type}`,
     })),
-    {
-      phase: 'root filesystem',
-      way: spec.populateRootWith === 'cptofs' ? 'mkfs at its offset, then cptofs' : ROOT_WAYS[spec.fsType],
-      why: `fsType "${spec.fsType}"`,
-    },
+    spec.partitions?.some(({ role }) => role === 'root') === false
+      ? { phase: 'root filesystem', way: 'in memory, by the system', why: 'no partition has mountPoint "/"' }
+      : {
+          phase: 'root filesystem',
+          way: spec.populateRootWith === 'cptofs' ? 'mkfs at its offset, then cptofs' : ROOT_WAYS[spec.fsType],
+          why: `fsType "${spec.fsType}"`,
+        },
     ...(spec.minimize
       ? [
           {
@@ -169,9 +171,10 @@ function drawn(partition: OwnPartition): string {
   const share = weight === 0 ? '' : ` or more, by weight ${weight}${most}`;
   const isApart = padding.leastBytes > 0 || padding.weight > 0;
   const space = isApart ? `, then ${formatBytes(padding.leastBytes)}${padding.weight > 0 ? ' or more' : ''} free` : '';
+  const packed = partition.compression === undefined ? '' : `, ${partition.compression}`;
   const at = mountPoint === undefined ? '' : ` at ${mountPoint}`;
   const from = populateFrom === undefined ? '' : ` with the files of ${populateFrom}`;
-  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem} "${filesystemLabel}"`}${at}${from}${space}`;
+  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem}${packed}${filesystemLabel === '' ? '' : ` "${filesystemLabel}"`}`}${at}${from}${space}`;
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {

@@ -1,24 +1,35 @@
-import { lstat, mkdir, readlink, symlink, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { chmod, lstat, mkdir, readlink, realpath, symlink, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { makePrivateDirectory, removeTree } from '../host-files/private-output.ts';
+import { isErrno } from '../run/errno.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
 import { storeDirectory, type TreeSource } from './tree.ts';
 
 /** The script that runs in the namespaces. It is constant; lists are passed in files: $1 an fstab of bind mounts, $2 a
- *  NUL-separated list of owners and paths, then the command. */
+ *  NUL-separated list of owners and paths, $3 and $4 the scripts below, then the command. */
 const IN_NAMESPACE = `
-binds=$1 owners=$2
-shift 2
+binds=$1 owners=$2 fill=$3 own=$4
+shift 4
 mount --all --fstab "$binds"
 # If only this user is mapped, chown fails with EINVAL, not EPERM, which fakeroot would not ignore.
 export FAKEROOTDONTTRYCHOWN=1
-exec fakeroot -- sh -euc '
-owners=$1
-shift
-xargs -0 -r -n 2 chown -hR < "$owners"
+# Times are given as arguments, which mksquashfs refuses beside this variable.
+unset SOURCE_DATE_EPOCH
+exec fakeroot -- sh -euc "$fill" fill "$owners" "$own" "$@"
+`;
+
+/** Sets the owners, and runs the command. */
+const FILL = `
+owners=$1 own=$2
+shift 2
+xargs -0 -r -n 2 sh -euc "$own" own < "$owners"
 exec "$@"
-' fill "$owners" "$@"
+`;
+
+/** Sets the owner of a path and everything below it, if it exists. */
+const OWN = `
+if [ -e "$2" ] || [ -L "$2" ]; then exec chown -hR "$1" "$2"; fi
 `;
 
 /** fakeroot's daemon leaves the process group and keeps message queues. Its own namespaces end with the command. */
@@ -39,21 +50,28 @@ export async function runOnMergedTree(
   await using work = await makePrivateDirectory(dirname(beside));
   const merged = join(work.path, 'merged');
   await mkdir(merged);
+  await chmod(merged, DIRECTORY_MODE);
   const binds: { readonly from: string; readonly at: string }[] = [];
   const { store = '/', storePaths = [] } = source.closure ?? {};
   const mergedStore = join(merged, source.closure === undefined ? '' : storeDirectory(source.closure));
   if (source.root !== undefined) {
     // The staged root is small compared with the store paths. It is copied, so that they can be mounted into it.
     await removeTree(merged);
-    await step.run(['cp', '--archive', '--', source.root, merged], { what: `cannot copy ${source.root}` });
+    const from = await realpath(source.root);
+    await step.run(['cp', '--archive', '--', from, merged], { what: `cannot copy ${source.root}` });
+    if (process.getuid?.() !== 0) await setSpecialBits(step, from, merged);
   }
-  if (storePaths.length > 0) await mkdir(mergedStore, { recursive: true });
+  if (storePaths.length > 0) await makeParents(merged, mergedStore);
   const copied = await linkedOutside(
     step,
     storePaths.map((storePath) => join(resolve(store), storePath)),
+    // In a reproducible image, hard links in the store are split: they depend on how the store was optimised.
+    source.timestamp !== undefined,
   );
   if (copied.size > 0)
-    step.note(`copying ${copied.size} store paths first: their files have hard links outside the closure`);
+    step.note(
+      `copying ${copied.size} store paths first: their files have hard links${source.timestamp === undefined ? ' outside the closure' : ''}`,
+    );
   for (const storePath of storePaths) {
     const from = join(resolve(store), storePath);
     const at = join(mergedStore, basename(storePath));
@@ -79,7 +97,7 @@ export async function runOnMergedTree(
   const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
   const inNamespace = [
     ...['unshare', ...asRoot, '--mount', '--propagation', 'private', ...ENDS_WITH_IT, '--'],
-    ...['sh', '-euc', IN_NAMESPACE, 'merged-tree', fstab, owners],
+    ...['sh', '-euc', IN_NAMESPACE, 'merged-tree', fstab, owners, FILL, OWN],
     ...command(merged),
   ];
   return await step.tryRun(inNamespace, { answers: 'any' });
@@ -90,8 +108,38 @@ function fstabEscape(path: string): string {
   return path.replace(/[\s\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }
 
-/** Finds store paths with a file that has more hard links than names in the closure. */
-async function linkedOutside(step: StepRunner, paths: readonly string[]): Promise<Set<string>> {
+/** As in a system, whatever the umask is. */
+const DIRECTORY_MODE = 0o755;
+
+async function makeParents(root: string, directory: string): Promise<void> {
+  for (const at of ancestors(root, directory))
+    await mkdir(at).then(
+      () => chmod(at, DIRECTORY_MODE),
+      (error: unknown) => {
+        if (!isErrno(error, 'EEXIST')) throw error;
+      },
+    );
+}
+
+/** The directories from below `root` to `directory`, parents first. */
+function ancestors(root: string, directory: string): string[] {
+  const names = relative(root, directory).split('/').filter(Boolean);
+  return names.map((_, index) => join(root, ...names.slice(0, index + 1)));
+}
+
+/** Sets the setuid and setgid bits, which cp clears where it cannot set the owner. */
+async function setSpecialBits(step: StepRunner, from: string, to: string): Promise<void> {
+  const { stdout } = await step.run(['find', from, '-perm', '/6000', '-not', '-type', 'l', '-printf', '%m %P\\0']);
+  const lines = stdout.toString('latin1').split('\0').filter(Boolean);
+  for (const line of lines) {
+    const space = line.indexOf(' ');
+    const path = Buffer.concat([Buffer.from(`${to}/`), Buffer.from(line.slice(space + 1), 'latin1')]);
+    await chmod(path, Number.parseInt(line.slice(0, space), 8));
+  }
+}
+
+/** Finds store paths with a file that has more hard links than names in the closure, or `all` with hard links. */
+async function linkedOutside(step: StepRunner, paths: readonly string[], all: boolean): Promise<Set<string>> {
   if (paths.length === 0) return new Set();
   const { stdout } = await step.run(['find', ...paths, '-type', 'f', '-links', '+1', '-printf', '%D:%i %n %H\\0']);
   const inodes = new Map<string, { links: number; names: number; readonly paths: Set<string> }>();
@@ -103,5 +151,7 @@ async function linkedOutside(step: StepRunner, paths: readonly string[]): Promis
     known.paths.add(path);
     inodes.set(inode, known);
   }
-  return new Set([...inodes.values()].filter(({ links, names }) => names < links).flatMap((inode) => [...inode.paths]));
+  return new Set(
+    [...inodes.values()].filter(({ links, names }) => all || names < links).flatMap((inode) => [...inode.paths]),
+  );
 }

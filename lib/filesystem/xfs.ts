@@ -89,17 +89,35 @@ async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBy
     });
 }
 
+/** A word of a prototype. */
+const WORD = /^[^\s:$][^\s]*$/;
+
+function inexpressible(step: string, what: string): InvalidOptionsError {
+  return new InvalidOptionsError(step, [
+    {
+      path: 'fsType',
+      message: `"xfs" cannot store ${JSON.stringify(what)}: prototypes of mkfs.xfs do not support spaces in names`,
+    },
+  ]);
+}
+
+/** Passes the entries of a tree on, and refuses the first name that mkfs.xfs could not store.
+ *  @throws {InvalidOptionsError} */
+export function* requireXfsNames(step: string, tree: Iterable<TreeEntry>): Generator<TreeEntry> {
+  for (const entry of tree) {
+    const { path, type, target } = entry;
+    if (!WORD.test(path.slice(path.lastIndexOf('/') + 1)) && path !== '') throw inexpressible(step, path);
+    if (type === 'symlink' && !WORD.test(target)) throw inexpressible(step, path);
+    yield entry;
+  }
+}
+
 /** A prototype file. @see mkfs.xfs(8), -p */
 function xfsPrototype(step: string, tree: readonly TreeEntry[]): string {
   const lines: string[] = [];
   const word = (text: string, what: string): string => {
-    if (/^[^\s:$][^\s]*$/.test(text)) return text;
-    throw new InvalidOptionsError(step, [
-      {
-        path: 'fsType',
-        message: `"xfs" cannot store ${JSON.stringify(what)}: prototypes of mkfs.xfs do not support spaces in names`,
-      },
-    ]);
+    if (WORD.test(text)) return text;
+    throw inexpressible(step, what);
   };
   const open: string[] = [];
   for (const { path, type, mode, uid, gid, source, target } of tree) {

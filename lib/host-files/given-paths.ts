@@ -1,5 +1,5 @@
-import { lstat, mkdir, realpath, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { access, constants, lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { Extent } from '../formats/extent.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
@@ -116,4 +116,46 @@ export function kindOf(facts: Awaited<ReturnType<typeof stat>>): string {
 
 function refusal(step: string, option: string, message: string, cause?: unknown): InvalidOptionsError {
   return new InvalidOptionsError(step, [{ path: option, message }], cause === undefined ? {} : { cause });
+}
+
+/** Refuses a directory that is inside of a source, which would be copied into itself. @throws {InvalidOptionsError} */
+export async function refuseInside(step: string, source: string, directory: string, option: string): Promise<void> {
+  const into = await realpathOfExisting(resolve(directory));
+  const from = await realpath(source).catch(() => source);
+  if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
+    throw new InvalidOptionsError(step, [
+      { path: option, message: `${source} contains ${directory}, and would be copied into itself` },
+    ]);
+}
+
+/** The real path of a directory, parts of which may not exist yet. */
+async function realpathOfExisting(path: string): Promise<string> {
+  if (path === '/') return path;
+  return realpath(path).catch(async () => join(await realpathOfExisting(dirname(path)), basename(path)));
+}
+
+/** Requires that everything in a directory can be read, and put into an image.
+ *  @throws {InvalidOptionsError} which names the first path that cannot. */
+export async function requireReadableTree(step: string, directory: string, option: string): Promise<void> {
+  const unreadable = (path: string, error: unknown): InvalidOptionsError =>
+    new InvalidOptionsError(step, [{ path: option, message: `${path} cannot be read: ${wordsFor(error)}` }], {
+      cause: error,
+    });
+  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+    throw unreadable(directory, error);
+  });
+  for (const entry of entries) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) await requireReadableTree(step, path, option);
+    else if (entry.isFile())
+      await access(path, constants.R_OK).catch((error: unknown) => {
+        throw unreadable(path, error);
+      });
+    else if (!entry.isSymbolicLink() && !entry.isFIFO())
+      throw refusal(
+        step,
+        option,
+        `${path} is ${entry.isSocket() ? 'a socket' : 'a device'}, which an image cannot have`,
+      );
+  }
 }

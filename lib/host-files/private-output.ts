@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type KernelLock, tryLockOf, waitForLock } from '../run/kernel-lock.ts';
@@ -45,17 +44,13 @@ async function lockNewDirectory(path: string): Promise<KernelLock> {
   return lock;
 }
 
-/** Has a file written under a private name beside its target and renames it when it is finished: an existing file is replaced
+/** Has a file written in a private directory beside its target, and renames it when it is finished: an existing file is replaced
  *  only by a finished one, and a failure leaves nothing. */
 export async function replaceFile(target: string, write: (partial: string) => Promise<void>): Promise<void> {
-  const partial = join(dirname(target), `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}`);
-  try {
-    await write(partial);
-    await rename(partial, target);
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
-  }
+  await using work = await makePrivateDirectory(dirname(target));
+  const partial = join(work.path, 'unfinished');
+  await write(partial);
+  await rename(partial, target);
 }
 
 /** Renames a finished file into place, after its content has been synced to disk. */
@@ -107,5 +102,8 @@ async function removeIfAbandoned(path: string, mtimeMs: number): Promise<void> {
     return;
   }
   using lock = await tryLockOf(file);
-  if (lock !== undefined) await removeTree(path);
+  if (lock === undefined) return;
+  // The lock goes last: without it, what could not be removed would count as new.
+  for (const name of await readdir(path)) if (name !== LOCK) await removeTree(join(path, name));
+  await removeTree(path);
 }

@@ -18,6 +18,8 @@ export interface ReadDiskoOptions {
   readonly file: string;
   /** The size of the disk, as in an image specification; default: `imageSize`, which disko presets with "2G". */
   readonly diskSize?: string | number | undefined;
+  /** A file with the passphrase of an encrypted root; default: its `passwordFile`. */
+  readonly passphraseFile?: string | undefined;
 }
 
 type PartitionInput = z.input<typeof partitionsSpec>[number];
@@ -26,6 +28,8 @@ export interface DiskoDisk {
   readonly partitions: PartitionInput[];
   /** In MiB. */
   readonly diskSize: number;
+  /** Only with an encrypted root. */
+  readonly encrypt?: { readonly name: string; readonly passphraseFile: string; readonly morePassphraseFiles: string[] };
 }
 
 const LARGEST_FILE = 16 * MIB;
@@ -45,9 +49,9 @@ const node = z.record(z.string(), z.unknown());
 type Node = z.output<typeof node>;
 
 /** Reads the one disk of a disko configuration, with the sizes and places that disko's calls of sgdisk give.
- *  @throws {InvalidOptionsError} which names each setting that is wrong, or that an image cannot be given: hooks, LUKS, LVM, RAID, ZFS,
- *  subvolumes, options of mkfs other than a label, a hybrid MBR, several disks. */
-export async function readDisko({ file, diskSize: given }: ReadDiskoOptions): Promise<DiskoDisk> {
+ *  @throws {InvalidOptionsError} which names each setting that is wrong, or that an image cannot be given: hooks, LUKS of another partition
+ *  than the root, LVM, RAID, ZFS, subvolumes, options of mkfs other than a label, a hybrid MBR, several disks. */
+export async function readDisko({ file, diskSize: given, passphraseFile }: ReadDiskoOptions): Promise<DiskoDisk> {
   const devices = await readJson(file);
   const issues: OptionIssue[] = [];
   const wrong = (path: string, message: string): void => {
@@ -74,9 +78,31 @@ export async function readDisko({ file, diskSize: given }: ReadDiskoOptions): Pr
     wrong(given === undefined ? `${at}.imageSize` : 'diskSize', `${shown(given ?? top.imageSize)} is not a size`);
   const diskSize = size.data ?? 0;
   const partitions = size.success ? placed(content, `${at}.content.partitions`, diskSize * MIB, wrong) : [];
+  const encrypt = encryptedRoot(content, `${at}.content.partitions`, passphraseFile, wrong);
   if (issues.length > 0)
     throw new InvalidOptionsError(STEP, issues, { hint: 'docs/layouts.md lists what is taken from disko' });
-  return { partitions, diskSize };
+  return { partitions, diskSize, ...encrypt };
+}
+
+/** The encrypted root, if there is one. */
+function encryptedRoot(
+  content: Node,
+  at: string,
+  passphraseFile: string | undefined,
+  wrong: Wrong,
+): Partial<DiskoDisk> {
+  const all = Object.entries(asNode(content.partitions))
+    .map(([key, value]) => ({ path: `${at}.${key}.content`, luks: asNode(asNode(value).content) }))
+    .filter(({ luks }) => luks.type === 'luks');
+  const [first] = all;
+  if (first === undefined) return {};
+  const { path, luks } = first;
+  const more = z.array(z.string()).safeParse(luks.additionalKeyFiles ?? []);
+  if (!more.success) wrong(`${path}.additionalKeyFiles`, `${shown(luks.additionalKeyFiles)} are not files`);
+  const given = passphraseFile ?? (typeof luks.passwordFile === 'string' ? luks.passwordFile : undefined);
+  if (given === undefined) wrong(path, 'needs a passphrase: set passphraseFile in encrypt');
+  if (typeof luks.name !== 'string') wrong(`${path}.name`, `${shown(luks.name)} is not a name`);
+  return { encrypt: { name: `${luks.name}`, passphraseFile: given ?? '', morePassphraseFiles: more.data ?? [] } };
 }
 
 type Wrong = (path: string, message: string) => void;
@@ -228,8 +254,18 @@ function filledWith(
       for (const name of Object.keys(asNode(content[kind]))) wrong(`${path}.${kind}.${name}`, 'is not supported');
     return { filesystem: 'btrfs', ...label, ...mountPoint };
   }
-  const hint = content.type === 'luks' ? '; use encrypt of the image specification for the root' : '';
-  wrong(`${path}.type`, `${shown(content.type)} is not supported${hint}`);
+  if (content.type === 'luks') {
+    for (const option of ['extraFormatArgs', 'enrollFido2', 'enrollRecovery'])
+      if (![undefined, null, false].includes(content[option] as undefined) && asList(content[option]).length > 0)
+        wrong(
+          `${path}.${option}`,
+          'is not supported; encrypt of the image specification has keyDerivation and recoveryKeyFile',
+        );
+    const inside = filledWith(content.content, `${path}.content`, wrong);
+    if (inside.mountPoint !== '/') wrong(`${path}.type`, '"luks" is supported only for the root');
+    return inside;
+  }
+  wrong(`${path}.type`, `${shown(content.type)} is not supported`);
   return { filesystem: 'none' };
 }
 
@@ -256,6 +292,10 @@ function refuseHooks(one: Node, path: string, wrong: Wrong): void {
   for (const hook of HOOKS)
     if (typeof one[hook] === 'string' && one[hook].trim() !== '')
       wrong(`${path}.${hook}`, 'is not run: it is for a machine that has the disk');
+}
+
+function asList(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [value];
 }
 
 function asNode(value: unknown): Node {

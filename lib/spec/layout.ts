@@ -43,6 +43,13 @@ export function partitionOf<T extends Pick<LayoutPartition, 'mountPoint'>>(
   return above.sort((a, b) => (b.mountPoint?.length ?? 0) - (a.mountPoint?.length ?? 0))[0];
 }
 
+/** The partition with the system: the root, or with a root in memory the one that holds the store. */
+export function systemPartition<T extends Pick<LayoutPartition, 'mountPoint' | 'role'>>(
+  partitions: readonly T[],
+): T | undefined {
+  return partitions.find(({ role }) => role === 'root') ?? partitionOf(partitions, '/nix/store');
+}
+
 /** Whether a path is a mount point or below it. Both are absolute and normalized. */
 export function isAtOrBelow(path: string, mountPoint: string): boolean {
   return mountPoint === '/' || path === mountPoint || path.startsWith(`${mountPoint}/`);

@@ -1,9 +1,12 @@
+import { DEFAULT_COMPRESSION, PACKED_FILESYSTEMS, problemWithCompression } from '../filesystem/packed-filesystem.ts';
 import { DETERMINISTIC_ROOT_GUID } from '../formats/layouts.ts';
 import type { OptionIssue } from '../run/errors.ts';
 import type { CrossRule } from '../run/parse-options.ts';
 import { formatBytes, KIB, MIB, roundUp } from '../units.ts';
 import { partitionOf } from './layout.ts';
 import {
+  isPacked,
+  isWritable,
   type OwnPartition,
   ownPartitions,
   type PartitionSpec,
@@ -22,6 +25,10 @@ interface Options {
   readonly populateRootWith: string;
   readonly installBootLoader: boolean;
   readonly bootLoaderFrom: string;
+  readonly encrypt: unknown;
+  readonly configFile: string;
+  readonly channel: string;
+  readonly contents: readonly { readonly target: string }[];
 }
 
 /** Options that say the same of one of make-disk-image's layouts, and where `partitions` says it. */
@@ -89,6 +96,26 @@ function problemsOf(
     wrong('populateFrom', 'contradicts mountPoint: files for a mounted partition come from contents');
   if (mountPoint === '/' && (filesystem === 'vfat' || !holdsFiles))
     wrong('filesystem', `"${filesystem}" cannot be the root`);
+  if (mountPoint === '/' && isPacked(filesystem))
+    wrong('filesystem', `"${filesystem}" cannot be the root: a system writes there; it can be /nix/store, for example`);
+  if (mountPoint === '/boot' && isPacked(filesystem))
+    wrong('filesystem', `"${filesystem}" cannot be /boot: each new generation is written there`);
+  const { compression, compressionLevel } = spec;
+  for (const [field, value] of Object.entries({ compression, compressionLevel }))
+    if (value !== undefined && !isPacked(filesystem))
+      wrong(field, `has an effect only on ${PACKED_FILESYSTEMS.join(' and ')}, but filesystem is "${filesystem}"`);
+  if (isPacked(filesystem)) {
+    const problem = problemWithCompression(
+      filesystem,
+      compression ?? DEFAULT_COMPRESSION[filesystem],
+      compressionLevel,
+    );
+    if (problem !== undefined) wrong(problem.option, problem.message);
+    if (mountPoint === undefined && spec.populateFrom === undefined)
+      wrong('populateFrom', `is required for ${filesystem} without a mountPoint: nothing can be added later`);
+    if (spec.additionalSpace !== undefined)
+      wrong('additionalSpace', `has no effect on ${filesystem}, to which nothing is added`);
+  }
   if (mountPoint !== undefined && NOT_ON_A_DISK.test(mountPoint))
     wrong('mountPoint', `${mountPoint} is not on a disk in a running system`);
   if (mountPoint !== undefined && /^\/nix\/(?!store$)|^\/nix\/store\/./.test(mountPoint))
@@ -156,7 +183,9 @@ function duplicates(given: readonly PartitionSpec[], partitions: readonly OwnPar
       filesystem === 'none' ? undefined : filesystemUuid?.toLowerCase(),
     ),
     // The system finds its filesystems by their labels.
-    ...twice('label', ({ filesystem, filesystemLabel }) => (filesystem === 'none' ? undefined : filesystemLabel)),
+    ...twice('label', ({ filesystem, filesystemLabel }) =>
+      filesystem === 'none' || filesystemLabel === '' ? undefined : filesystemLabel,
+    ),
   ];
 }
 
@@ -165,15 +194,15 @@ function withOthers(partitions: readonly OwnPartition[], options: Partial<Option
   const contradicts = (option: string, why: string) =>
     issues.push({ path: 'partitions', message: `contradicts ${option}: ${why}` });
   const root = partitions.find(({ role }) => role === 'root');
-  if (root === undefined) issues.push({ path: 'partitions', message: 'has no partition with mountPoint "/"' });
   if (options.onlyNixStore === true) contradicts('onlyNixStore', 'such an image has no root');
   if (options.populateRootWith === 'cptofs')
     contradicts('populateRootWith "cptofs"', 'it is supported only for the layouts of make-disk-image');
   const store = partitionOf(partitions, '/nix/store');
-  const holders = partitions.filter(({ filesystem }) => filesystem !== 'vfat' && filesystem !== 'swap');
+  if (root === undefined) issues.push(...withoutRoot(partitions, options));
+  const holders = partitions.filter(({ filesystem }) => isWritable(filesystem) || isPacked(filesystem));
   if (options.reproducible === true) {
     for (const [index, { filesystem, mountPoint, populateFrom }] of partitions.entries())
-      if ((mountPoint ?? populateFrom) !== undefined && filesystem !== 'ext4' && filesystem !== 'vfat')
+      if ((mountPoint ?? populateFrom) !== undefined && isWritable(filesystem) && filesystem !== 'ext4')
         issues.push({
           path: `partitions[${index}].filesystem`,
           message: `"${filesystem}" contradicts reproducible: its tools write identifiers and times that cannot be set`,
@@ -181,7 +210,7 @@ function withOthers(partitions: readonly OwnPartition[], options: Partial<Option
     if (
       options.installBootLoader !== false &&
       options.bootLoaderFrom === 'switch-to-configuration' &&
-      holders.some(({ role, filesystem }) => role !== 'root' && filesystem !== 'none')
+      holders.some(({ role }) => role !== 'root')
     )
       contradicts(
         'reproducible with bootLoaderFrom "switch-to-configuration"',
@@ -207,6 +236,37 @@ function withOthers(partitions: readonly OwnPartition[], options: Partial<Option
   return issues;
 }
 
+/** What a system with its root in memory must be like: its store is on the disk, and all other files on mounted partitions. */
+function withoutRoot(partitions: readonly OwnPartition[], options: Partial<Options>): OptionIssue[] {
+  if (partitionOf(partitions, '/nix/store') === undefined)
+    return [
+      {
+        path: 'partitions',
+        message:
+          'has no partition with mountPoint "/", nor one with "/nix" or "/nix/store" for a system whose root is in memory',
+      },
+    ];
+  const { installBootLoader, bootLoaderFrom, minimize, encrypt, configFile, channel, contents = [] } = options;
+  const isInVm = installBootLoader !== false && bootLoaderFrom === 'switch-to-configuration';
+  const refused: readonly [boolean, string, string][] = [
+    [isInVm, 'bootLoaderFrom', '"switch-to-configuration" needs a root on the disk; use "bootspec"'],
+    [minimize === true, 'minimize', 'needs a root on the disk'],
+    [encrypt !== undefined, 'encrypt', 'encrypts the root, and no partition has mountPoint "/"'],
+    [configFile !== undefined, 'configFile', 'would be lost: /etc/nixos is on no partition'],
+    [channel !== undefined, 'channel', 'would be lost: /root is on no partition'],
+    ...contents.map(({ target }, index): [boolean, string, string] => [
+      partitionOf(partitions, target) === undefined,
+      `contents[${index}].target`,
+      `would be lost: ${target} is on no partition`,
+    ]),
+  ];
+  const hasPlace = (path: string): boolean => partitionOf(partitions, path) !== undefined;
+  return refused
+    .filter(([isRefused, path]) => isRefused && !(path === 'configFile' && hasPlace('/etc/nixos')))
+    .filter(([, path]) => !(path === 'channel' && hasPlace('/root')))
+    .map(([, path, message]) => ({ path, message }));
+}
+
 /** The options that the root partition stands for, which the layouts of make-disk-image have outside of it. */
 export function ofRootPartition(partitions: readonly OwnPartition[]): {
   readonly fsType?: 'ext4' | 'btrfs' | 'xfs' | 'f2fs';
@@ -217,7 +277,7 @@ export function ofRootPartition(partitions: readonly OwnPartition[]): {
   const root = partitions.find(({ role }) => role === 'root');
   if (root === undefined) return {};
   const { filesystem } = root;
-  if (filesystem === 'vfat' || filesystem === 'swap' || filesystem === 'none') return {};
+  if (!isWritable(filesystem)) return {};
   return {
     fsType: filesystem,
     label: root.filesystemLabel,

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto';
 import { basename, posix } from 'node:path';
 import { z } from 'zod';
-import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
+import {
+  DEFAULT_COMPRESSION,
+  PACKED_FILESYSTEMS,
+  PACKED_LABEL_BYTES,
+  type PackedFilesystem,
+} from '../filesystem/packed-filesystem.ts';
+import { LABEL_BYTES, ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
 import { formatUuid } from '../formats/guid.ts';
 import {
   DETERMINISTIC_DISK_GUID,
@@ -16,11 +22,22 @@ import { GPT_TYPES, gptTypeGuid, gptTypeName, purposeOf } from '../formats/parti
 import { nearestWord } from '../run/did-you-mean.ts';
 import { GIB, KIB, MIB } from '../units.ts';
 import { absolutePath, fatLabel, filesystemLabel, guid, iecSize, path, volumeId } from './fields.ts';
+import { systemPartition } from './layout.ts';
 
 /** The user's own partitions, instead of one of make-disk-image's layouts. */
 
-const PARTITION_FILESYSTEMS = [...ROOT_FILESYSTEMS, 'vfat', 'swap', 'none'] as const;
+const PARTITION_FILESYSTEMS = [...ROOT_FILESYSTEMS, ...PACKED_FILESYSTEMS, 'vfat', 'swap', 'none'] as const;
 export type PartitionFilesystem = (typeof PARTITION_FILESYSTEMS)[number];
+
+/** Whether a filesystem is written once, as large as its files need, and only read afterwards. */
+export function isPacked(filesystem: PartitionFilesystem): filesystem is PackedFilesystem {
+  return PACKED_FILESYSTEMS.some((type) => type === filesystem);
+}
+
+/** Whether a filesystem is for the files of a Linux system that writes to it. */
+export function isWritable(filesystem: PartitionFilesystem): filesystem is RootFilesystem {
+  return ROOT_FILESYSTEMS.some((type) => type === filesystem);
+}
 
 /** Attribute bits by name. @see The Discoverable Partitions Specification, "Partition Flags" */
 const ATTRIBUTES = { 'grow-file-system': 59, 'read-only': 60, 'no-auto': 63 } as const;
@@ -82,6 +99,8 @@ const partitionSpec = z.strictObject({
   alignment: alignment.default(MIB),
   padding: padding.optional(),
   filesystem: z.enum(PARTITION_FILESYSTEMS).optional(),
+  compression: z.string().optional(),
+  compressionLevel: z.int().optional(),
   label: filesystemLabel.optional(),
   filesystemUuid: z.string().optional(),
   mountPoint: mountPoint.optional(),
@@ -119,6 +138,10 @@ export interface OwnPartition extends LayoutPartition {
   readonly filesystemUuid: string | undefined;
   /** A directory whose contents it gets. */
   readonly populateFrom: string | undefined;
+  /** Undefined for a filesystem that is not packed. */
+  readonly compression: string | undefined;
+  /** Undefined for the compression's default. */
+  readonly compressionLevel: number | undefined;
   /** The numbers of attribute bits. */
   readonly attributes: readonly number[];
 }
@@ -137,6 +160,9 @@ export function ownPartitions(given: readonly PartitionSpec[], deterministic: bo
     })),
   );
   const weighs = given.some(({ weight }) => weight !== undefined);
+  const system = systemPartition(
+    described.map(({ spec }, index) => ({ index, mountPoint: spec.mountPoint, role: roles[index] ?? 'data' })),
+  );
   return described.map(({ spec, type, filesystem }, index) => {
     const number = index + 1;
     const { mountPoint: at } = spec;
@@ -144,7 +170,7 @@ export function ownPartitions(given: readonly PartitionSpec[], deterministic: bo
     const derived = (what: string, preset: string | undefined): string | undefined =>
       preset ?? (deterministic ? derivedGuid(`${what} ${number}`) : undefined);
     const ofRoot = role === 'root' && deterministic ? DETERMINISTIC_ROOT_GUID : undefined;
-    const filesystemUuid = derived('filesystem', spec.filesystemUuid ?? ofRoot);
+    const filesystemUuid = filesystem === 'squashfs' ? undefined : derived('filesystem', spec.filesystemUuid ?? ofRoot);
     const label = spec.label ?? labelFor(role, filesystem, at);
     const preset = role === 'bios-grub' ? BIOS_BOOT_BYTES : filesystem === 'vfat' ? DEFAULT_FAT_BYTES : undefined;
     return {
@@ -160,9 +186,11 @@ export function ownPartitions(given: readonly PartitionSpec[], deterministic: bo
         ...{ mostBytes: spec.padding?.maxSize, weight: spec.padding?.weight ?? 0 },
       },
       additionalSpace: spec.additionalSpace,
-      weight: spec.weight ?? (role === 'root' && !weighs ? 1 : 0),
+      weight: spec.weight ?? (index === system?.index && isWritable(filesystem) && !weighs ? 1 : 0),
       filesystemUuid: filesystem === 'vfat' ? filesystemUuid?.replaceAll('-', '').slice(0, 8) : filesystemUuid,
       populateFrom: spec.populateFrom,
+      compression: spec.compression ?? (isPacked(filesystem) ? DEFAULT_COMPRESSION[filesystem] : undefined),
+      compressionLevel: spec.compressionLevel,
       attributes: spec.attributes,
     };
   });
@@ -191,6 +219,7 @@ function filesystemOf(spec: PartitionSpec): Described {
 }
 
 function labelFor(role: PartitionRole, filesystem: PartitionFilesystem, at: string | undefined): string {
+  if (filesystem === 'squashfs') return '';
   if (role === 'root') return 'nixos';
   if (role === 'esp') return 'ESP';
   if (role === 'xbootldr' || role === 'boot') return 'BOOT';
@@ -201,6 +230,7 @@ function labelFor(role: PartitionRole, filesystem: PartitionFilesystem, at: stri
 
 const MOST_LABEL_BYTES: Readonly<Record<PartitionFilesystem, number>> = {
   ...LABEL_BYTES,
+  ...PACKED_LABEL_BYTES,
   vfat: 11,
   swap: 15,
   none: 0,
@@ -215,15 +245,19 @@ function derivedGuid(what: string): string {
   return formatUuid(bytes).toUpperCase();
 }
 
+const NOT_IN_SQUASHFS = '"squashfs" has neither a label nor a UUID: set name or uuid, which are in the partition table';
+
 /** Whether a label or a UUID is right for a filesystem; the message if it is not. */
 export function problemWithLabel(filesystem: PartitionFilesystem, label: string): string | undefined {
   if (filesystem === 'vfat') return fatLabel.safeParse(label).error?.issues[0]?.message;
   if (filesystem === 'none') return 'needs a filesystem';
+  if (filesystem === 'squashfs') return NOT_IN_SQUASHFS;
   const most = MOST_LABEL_BYTES[filesystem];
   return Buffer.byteLength(label) > most ? `is longer than the ${most} bytes of ${filesystem}'s label` : undefined;
 }
 
 export function problemWithUuid(filesystem: PartitionFilesystem, uuid: string): string | undefined {
   if (filesystem === 'none') return 'needs a filesystem';
+  if (filesystem === 'squashfs') return NOT_IN_SQUASHFS;
   return (filesystem === 'vfat' ? volumeId : guid).safeParse(uuid).error?.issues[0]?.message;
 }

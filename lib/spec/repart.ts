@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import type { z } from 'zod';
+import { DEFAULT_COMPRESSION, PACKED_FILESYSTEMS, problemWithCompression } from '../filesystem/packed-filesystem.ts';
 import { formatUuid } from '../formats/guid.ts';
 import { gptTypeName } from '../formats/partition-table/types.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
@@ -49,6 +50,7 @@ const KNOWN = [
   ...['PaddingWeight', 'PaddingMinBytes', 'PaddingMaxBytes', ...FOR_SMALL_DISKS],
   ...['Type', 'Label', 'UUID', 'Weight', 'SizeMinBytes', 'SizeMaxBytes', 'Format', 'CopyFiles', 'MountPoint'],
   ...['Minimize', 'Flags', 'NoAuto', 'ReadOnly', 'GrowFileSystem', ...WITHOUT_EFFECT],
+  ...['Compression', 'CompressionLevel'],
 ];
 
 /** A boolean. @see systemd.syntax(7) */
@@ -88,6 +90,7 @@ export async function readRepart({ directory, seed, architecture }: ReadRepartOp
     const uuid = uuidOf(definition, type, earlier, seed, wrong);
     partitions.push({
       ...{ type, name: label, ...filesOf(definition, type, wrong), ...sizesOf(definition, type, wrong) },
+      ...compressionOf(definition, type, wrong),
       ...{ weight: numberOf(definition, 'Weight', 1_000_000, wrong) ?? DEFAULT_WEIGHT, alignment: GRAIN_BYTES },
       ...(uuid === undefined ? {} : { uuid }),
       ...(uuid === undefined || seed === undefined ? {} : identityOf(definition, type, uuid)),
@@ -299,12 +302,12 @@ function bytesOf(uuid: string): Buffer {
 
 function identityOf(definition: Definition, type: string, uuid: string): { readonly filesystemUuid?: string } {
   const format = formatOf(definition, type);
-  if (format === undefined || format === 'none') return {};
+  if (format === undefined || format === 'none' || format === 'squashfs') return {};
   const filesystemUuid = derived(uuid, 'file-system-uuid');
   return { filesystemUuid: format === 'vfat' ? filesystemUuid.slice(0, 8) : filesystemUuid };
 }
 
-const FORMATS = ['ext4', 'btrfs', 'xfs', 'vfat', 'swap', 'f2fs'] as const;
+const FORMATS = ['ext4', 'btrfs', 'xfs', 'vfat', 'swap', 'f2fs', 'erofs', 'squashfs'] as const;
 
 /** The filesystem that the definition names, or that its type and its files imply. */
 function formatOf(definition: Definition, type: string): string | undefined {
@@ -347,6 +350,33 @@ function filesOf(
   return { filesystem, mountPoint: normalized };
 }
 
+function compressionOf(
+  definition: Definition,
+  type: string,
+  wrong: Wrong,
+): Pick<PartitionInput, 'compression' | 'compressionLevel'> {
+  const fsType = PACKED_FILESYSTEMS.find((one) => one === formatOf(definition, type));
+  const compression = last(definition, 'Compression');
+  const level = last(definition, 'CompressionLevel');
+  const given = Object.entries({ Compression: compression, CompressionLevel: level });
+  if (fsType === undefined) {
+    for (const [key, value] of given)
+      if (value !== undefined && value !== '')
+        wrong(key, `"${value}" is supported only with Format=${PACKED_FILESYSTEMS.join(' and ')}`);
+    return {};
+  }
+  if (level !== undefined && level !== '' && !/^-?\d{1,4}$/.test(level)) {
+    wrong('CompressionLevel', `"${level}" is not a number`);
+    return {};
+  }
+  const chosen = compression === undefined || compression === '' ? DEFAULT_COMPRESSION[fsType] : compression;
+  const compressionLevel = level === undefined || level === '' ? undefined : Number(level);
+  const problem = problemWithCompression(fsType, chosen, compressionLevel);
+  if (problem !== undefined)
+    wrong(problem.option === 'compression' ? 'Compression' : 'CompressionLevel', problem.message);
+  return { compression: chosen, ...(compressionLevel === undefined ? {} : { compressionLevel }) };
+}
+
 function sizeOf(definition: Definition, key: string, wrong: Wrong): number | undefined {
   const given = last(definition, key);
   const bytes = given === undefined ? undefined : sizeIn(given);
@@ -377,9 +407,10 @@ function sizesOf(
     wrong('Minimize', `"${minimize}" is not off, best or guess`);
   const maxSize = most === undefined ? {} : { maxSize: roundUp(most, GRAIN_BYTES) };
   const isMinimized = ['best', 'guess', ...TRUE_WORDS].includes(minimize);
+  const isRead = PACKED_FILESYSTEMS.some((one) => one === formatOf(definition, type));
   const hasFiles = definition.settings.has('CopyFiles') || definition.settings.has('MountPoint');
   if (hasFiles && (isMinimized || least === undefined) && formatOf(definition, type) !== 'vfat')
-    return { size: 'auto', ...maxSize, ...(isMinimized ? { additionalSpace: 0 } : {}) };
+    return { size: 'auto', ...maxSize, ...(isMinimized && !isRead ? { additionalSpace: 0 } : {}) };
   const format = formatOf(definition, type);
   const floor = Math.max(LEAST_OF_FORMAT[format ?? ''] ?? 0, GRAIN_BYTES);
   const bytes = Math.max(roundDown(least ?? DEFAULT_LEAST_BYTES, GRAIN_BYTES), floor);

@@ -4,7 +4,7 @@ import { pauses } from '../filesystem/data-runs.ts';
 import { f2fsBytes } from '../filesystem/f2fs.ts';
 import { ROOT_FILESYSTEMS, type RootFilesystem, type TreeUsage } from '../filesystem/root-filesystem.ts';
 import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
-import { xfsBytes } from '../filesystem/xfs.ts';
+import { requireXfsNames, xfsBytes } from '../filesystem/xfs.ts';
 import { PARTITION_LAYOUTS, type PartitionTableType } from '../formats/layouts.ts';
 import { LUKS_HEADER_BYTES } from '../formats/luks.ts';
 import { requireDirectory } from '../host-files/given-paths.ts';
@@ -77,7 +77,8 @@ export const computeDiskSize: Step<ComputeDiskSizeOptions, DiskSize> = defineSte
   detail: ({ stagedRoot }) => stagedRoot,
   async run(step, { stagedRoot: root, closure, files: entries, ...parsed }) {
     const { partitionTableType: type, bootSize, additionalSpace, fsType, encrypted } = parsed;
-    const usage = await treeUsage(step, walkTree(step, { root, closure, entries }));
+    const tree = walkTree(step, { root, closure, entries });
+    const usage = await treeUsage(step, fsType === 'xfs' ? requireXfsNames(STEP, tree) : tree);
     return sumDiskSize(usage, type, bootSize, additionalSpace, fsType, encrypted);
   },
 });

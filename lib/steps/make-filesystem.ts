@@ -16,7 +16,7 @@ import { spliceSparse } from '../filesystem/splice.ts';
 import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
-import { requireDirectory, requireDisk } from '../host-files/given-paths.ts';
+import { refuseInside, requireDirectory, requireDisk } from '../host-files/given-paths.ts';
 import { makePrivateDirectory } from '../host-files/private-output.ts';
 import { freeBytes, hostHasNoRoom } from '../host-files/room.ts';
 import { makeSparseFile } from '../host-files/sparse-file.ts';
@@ -157,7 +157,10 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
     const { populateFrom } = parsed;
     if (executor.searchPath !== undefined) await requireFilesystemTools(STEP, parsed.fsType);
     if (onHost) await requireDisk(STEP, parsed.image, [parsed.partition]);
-    if (populateFrom !== undefined && onHost) await requireDirectory(STEP, populateFrom, 'populateFrom');
+    if (populateFrom !== undefined && onHost) {
+      await requireDirectory(STEP, populateFrom, 'populateFrom');
+      await refuseInside(STEP, populateFrom, dirname(resolve(parsed.image)), 'populateFrom');
+    }
     const [attribute] = parsed.attributes;
     if (parsed.fsType !== 'ext4' && attribute !== undefined)
       throw new InvalidOptionsError(STEP, [
@@ -236,12 +239,10 @@ async function makeInFile(
   const directories = [parsed.populateFrom, resolve(parsed.closure?.store ?? '/', 'nix/store')].filter(
     (at) => at !== undefined,
   );
-  const made =
-    fsType === 'xfs'
-      ? await makeXfs(step, parsed, tree, directories, file)
-      : fsType === 'btrfs'
-        ? await makeBtrfs(step, parsed, tree, source, file)
-        : await makeF2fs(step, parsed, source, file);
+  const made = await reportingGrowth(step, file, (parsed.size?.dataBlocks ?? 0) * BLOCK_BYTES, () => {
+    if (fsType === 'xfs') return makeXfs(step, parsed, tree, directories, file);
+    return fsType === 'btrfs' ? makeBtrfs(step, parsed, tree, source, file) : makeF2fs(step, parsed, source, file);
+  });
   if (made.exitCode !== 0) throw await mkfsFailure(step, made, parsed, tree);
   const { size } = await stat(file);
   if (size > partition.sizeBytes)
@@ -251,6 +252,27 @@ async function makeInFile(
   if (read === undefined) throw new RangeError(fsType);
   const facts = await read(STEP, image, partition.offsetBytes);
   return { fsType, ...facts, inodeCount: undefined, freeInodes: undefined };
+}
+
+const GROWTH_INTERVAL_MS = 500;
+
+/** Reports what a program, which says nothing of its progress, has written into a sparse file. */
+async function reportingGrowth<T>(
+  step: StepRunner,
+  file: string,
+  totalBytes: number,
+  write: () => Promise<T>,
+): Promise<T> {
+  const report = async (): Promise<void> => {
+    const facts = await stat(file).catch(() => undefined);
+    if (facts !== undefined && totalBytes > 0) step.progress(facts.blocks * SECTOR_BYTES, totalBytes);
+  };
+  const timer = setInterval(() => void report(), GROWTH_INTERVAL_MS);
+  try {
+    return await write();
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 async function mkfsFailure(

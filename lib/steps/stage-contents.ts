@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { TreeAttribute } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
-import { makeDirectories } from '../host-files/given-paths.ts';
+import { makeDirectories, refuseInside } from '../host-files/given-paths.ts';
 import { makeDirectoryInside } from '../host-files/inside-root.ts';
 import { readAttributes } from '../programs/getfattr.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
@@ -86,22 +86,6 @@ export async function refuseInsideSource(
 async function refuseInsideEach(step: string, plans: readonly (readonly string[])[], directory: string): Promise<void> {
   for (const [index, sources] of plans.entries())
     for (const source of sources) await refuseInside(step, source, directory, `contents[${index}].source`);
-}
-
-/** Refuses a directory that is inside of a source, which would be copied into itself. @throws {InvalidOptionsError} */
-export async function refuseInside(step: string, source: string, directory: string, option: string): Promise<void> {
-  const into = await realpathOfExisting(resolve(directory));
-  const from = await realpath(source).catch(() => source);
-  if (into === from || into.startsWith(`${from === '/' ? '' : from}/`))
-    throw new InvalidOptionsError(step, [
-      { path: option, message: `${source} contains ${directory}, and would be copied into itself` },
-    ]);
-}
-
-/** The real path of a directory, parts of which may not exist yet. */
-async function realpathOfExisting(path: string): Promise<string> {
-  if (path === '/') return path;
-  return realpath(path).catch(async () => join(await realpathOfExisting(dirname(path)), basename(path)));
 }
 
 /** Copies files and directories into a root directory, like make-disk-image's `contents`.

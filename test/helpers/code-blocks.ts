@@ -34,6 +34,9 @@ export function codeBlocks(): CodeBlock[] {
 
 /** The test that runs each block, by the beginning of the block. test/unit/docs.test.ts compares the list with the blocks. */
 export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string])[] = [
+  ['[\n  { "type": "esp", "size": "300M"', 'test/tool/lib/build/partitions.test.ts'],
+  ['{\n  fileSystems."/nix/store"', 'test/tool/lib/build/partitions.test.ts'],
+  ['{ "mountPoint": "/nix/store"', 'test/tool/lib/build/partitions.test.ts'],
   ['npm run quickstart', 'test/unit/docs.test.ts'],
   ["nix-build '<nixpkgs/nixos>'", 'test/vm/docs.test.ts'],
   [
@@ -65,6 +68,7 @@ export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string]
   ['nix eval --json .#nixosConfigurations.myhost.config.disko.devices', 'test/vm/docs.test.ts'],
   ['// partitions.ts', 'test/vm/readme.test.ts'],
   ['# image.nix', 'test/vm/nix/make-disk-image.test.ts'],
+  ['# image-script.nix', 'test/vm/nix/make-disk-image.test.ts'],
   ['# boot.yml', 'test/vm/cli/action.test.ts'],
   ['# .gitlab-ci.yml', 'test/vm/cli/action.test.ts'],
   ['# flake.nix', 'test/tool/nix/flake.test.ts'],

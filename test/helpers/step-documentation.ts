@@ -23,7 +23,16 @@ const GROUPS: readonly Group[] = [
       'These steps work on image files, and run as any user. Their executor must see the files of this host: the default executor and containers do.',
     steps: [
       ...['computeDiskSize', 'createDisk', 'partitionDisk', 'writePartitions', 'makeFilesystem', 'makeBootFilesystem'],
-      ...['makeSwap', 'fillBootFilesystem', 'copyToFilesystem', 'extractFilesystem', 'copyBootCode', 'tuneFilesystem'],
+      ...[
+        'makeSwap',
+        'packFilesystem',
+        'copyToPartition',
+        'fillBootFilesystem',
+        'copyToFilesystem',
+        'extractFilesystem',
+        'copyBootCode',
+        'tuneFilesystem',
+      ],
       ...['writeEfiVariables', 'convertImage', 'shrinkImage'],
     ],
   },

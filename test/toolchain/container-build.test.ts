@@ -56,3 +56,45 @@ test.each(
   expect(await run(['find', directory, '-not', '-user', `${process.getuid?.()}`])).toBe('');
   expect((await run(['ls', '-A', out])).trim().split('\n').sort()).not.toContainEqual(expect.stringMatching(/^\./));
 });
+
+test.each(
+  Object.keys(TOOLBOXES) as Toolbox[],
+)('build --container with partitions, all programs from %s', async (toolbox) => {
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
+  onTestFinished(() => removeTree(directory));
+  await mkdir(join(directory, 'bin'));
+  await symlink('/usr/bin/flock', join(directory, 'bin/flock'));
+  const seed = join(directory, 'seed');
+  await mkdir(seed);
+  await writeFile(join(seed, 'file'), 'from this host');
+  const partitions = [
+    { type: 'esp', size: '80M', mountPoint: '/boot' },
+    { type: 'swap', size: '1M' },
+    { mountPoint: '/', size: '64M' },
+    { mountPoint: '/nix/store', filesystem: 'erofs', label: 'store', compression: 'lz4' },
+    { mountPoint: '/home', filesystem: 'btrfs' },
+    { mountPoint: '/var', filesystem: 'xfs' },
+    { populateFrom: seed, filesystem: 'squashfs', compression: 'xz' },
+  ];
+  const out = join(directory, 'out');
+  await writeFile(
+    join(directory, 'image.json'),
+    JSON.stringify({
+      ...{ toplevel: demo.systems['tiny-systemd-boot'], store: demo.store, partitions },
+      ...{ bootLoaderFrom: 'bootspec', additionalSpace: '16M' },
+    }),
+  );
+  await run(
+    [
+      ...[process.execPath, packageFile('dist/cli/main.js'), 'build', '--container', await prepareToolbox(toolbox)],
+      ...[join(directory, 'image.json'), '--out', out],
+    ],
+    { env: { PATH: join(directory, 'bin'), DOCKER_HOST: process.env.DOCKER_HOST ?? '' } },
+  );
+  const { partitions: made, findings } = await inspectImage({ image: join(out, 'nixos.img'), deep: true });
+  expect(findings.map(({ code }) => code)).toEqual(['not-looked-at-further']);
+  expect(made.map(({ filesystem }) => filesystem?.type)).toEqual([
+    ...['vfat', 'swap', 'ext4', 'erofs', 'btrfs', 'xfs', 'squashfs'],
+  ]);
+  expect(await run(['find', directory, '-not', '-user', `${process.getuid?.()}`])).toBe('');
+});

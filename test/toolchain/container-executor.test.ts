@@ -110,7 +110,7 @@ test('without a container engine, the command line says so in one sentence, with
     ...['--out', join(specification, '..')],
   ]);
   expect(result.stderr.toString()).toBe(
-    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to its socket\n\nError code: E_HARNESS\n`,
+    `containerExecutor: no container engine answers\n\nHint: install and start Docker or Podman (apt-get install docker.io), or set DOCKER_HOST to its socket\n\nError code: E_HARNESS, described in ${packageFile('docs/errors.md')}#e_harness\n`,
   );
   expect(result.exitCode).toBe(3);
   expect(await readFile(specification, 'utf8')).toContain('toplevel');

@@ -9,7 +9,9 @@ import { inspectImage } from '../../lib/inspect/inspect-image.ts';
 import { localExecutor } from '../../lib/run/local-executor.ts';
 import { PRIVATE_NIX } from '../../vm-images/debian-packages.ts';
 import { demoInputs, prepareDemo } from '../../vm-images/demo.ts';
+import { browserForTests } from '../helpers/browser.ts';
 import { codeBlock, commandsOf } from '../helpers/code-blocks.ts';
+import { describePng, descriptionOf } from '../helpers/described-png.ts';
 import { run } from '../helpers/run.ts';
 import { drawTerminal, type Recording, record } from '../helpers/terminal-picture.ts';
 
@@ -38,6 +40,7 @@ exec "$@"
 
 let work: string;
 let environment: Record<string, string>;
+const openPage = browserForTests();
 beforeAll(async () => {
   const demo = await prepareDemo();
   work = await mkdtemp(join(tmpdir(), 'ndi-docs-'));
@@ -98,6 +101,20 @@ test('the README: from the command line', async () => {
     else await type(line, line.startsWith('nix build') ? 'flake' : '.');
   }
   expect(await readFile(join(work, 'directory/report.html'), 'utf8')).toMatch(/<h1>[^<]+ boots in /);
+});
+
+test('the README: its picture of the report is that page (remove it to have it drawn again)', async () => {
+  const picture = packageFile('docs/pictures/report.png');
+  const page = await openPage(`file://${join(work, 'directory/report.html')}`, { width: 1000, colorScheme: 'light' });
+  // Times and sizes differ from run to run, and so do lines of the console.
+  const words = await page.locator('h1, h2, h3, summary').allInnerTexts();
+  const plain = words.map((word) => word.replace(/\s+/g, ' ').replace(/[\d.]+/g, '0'));
+  const shown = plain.join('\n').replace(/[^\x20-\x7e\n]/g, '?');
+  if (await access(picture).catch(() => 'missing')) {
+    const clip = { x: 0, y: 0, width: 1000, height: 760 };
+    await writeFile(picture, describePng(await page.screenshot({ clip, animations: 'disabled' }), shown));
+  }
+  expect(shown).toBe(descriptionOf(await readFile(picture)));
 });
 
 test('docs/make-disk-image.md: without a VM', async () => {

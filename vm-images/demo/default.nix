@@ -374,6 +374,47 @@ let
       modules = "xfs";
       earlyMounts = "LABEL=nix /nix btrfs defaults 0 2\n";
     };
+    # With a store that is only read, and other files that are.
+    systemd-boot-packed = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/boot";
+      boot = "ESP";
+      mounts = ''
+        LABEL=nixos / ext4 defaults 0 1
+        LABEL=ESP /boot vfat umask=0077 0 2
+        /dev/vda4 /srv squashfs ro 0 0
+      '';
+      modules = "squashfs";
+      earlyMounts = "LABEL=store /nix/store erofs ro 0 0\n";
+    };
+    # With a root in memory: at each boot, the system forgets all but the store and /persist.
+    systemd-boot-tmpfs = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/boot";
+      boot = "ESP";
+      root = "tmpfs";
+      mounts = ''
+        tmpfs / tmpfs size=50%,mode=755 0 0
+        LABEL=ESP /boot vfat umask=0077 0 2
+        LABEL=persist /persist btrfs defaults 0 2
+      '';
+      modules = "btrfs";
+      earlyMounts = "LABEL=nix /nix ext4 defaults 0 2\n";
+    };
+    systemd-boot-tmpfs-packed = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/boot";
+      boot = "ESP";
+      root = "tmpfs";
+      mounts = ''
+        tmpfs / tmpfs size=50%,mode=755 0 0
+        LABEL=ESP /boot vfat umask=0077 0 2
+      '';
+      earlyMounts = "LABEL=store /nix/store erofs ro 0 0\n";
+    };
     systemd-boot-xbootldr = mkSystem {
       inherit flavour;
       loader = "systemd-boot";

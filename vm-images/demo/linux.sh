@@ -1,6 +1,6 @@
 # The kernel, with NixOS's file names, and the modules that a virtual machine needs, with their dependencies.
 modules="virtio_pci virtio_mmio virtio_blk virtio_scsi virtio_console virtio-rng virtio_net sd_mod sr_mod vfat nls_cp437 nls_ascii
-  nls_iso8859-1 efivarfs autofs4 loop overlay btrfs xfs
+  nls_iso8859-1 efivarfs autofs4 loop overlay btrfs xfs erofs squashfs
   dm-mod dm-crypt xts ecb algif_skcipher algif_hash"
 work=$NIX_BUILD_TOP/package
 mkdir -p "$work" "$out"

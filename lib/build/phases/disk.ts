@@ -5,6 +5,7 @@ import { luksPayload } from '../../formats/luks.ts';
 import { InvalidOptionsError } from '../../run/errors.ts';
 import { runStep, type StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
+import { systemPartition } from '../../spec/layout.ts';
 import type { DiskSize } from '../../steps/compute-disk-size.ts';
 import { createDisk } from '../../steps/create-disk.ts';
 import { type PartitionedDisk, partitionDisk } from '../../steps/partition-disk.ts';
@@ -51,8 +52,11 @@ export async function writeLayout(
   }));
   const diskId = deterministic ? DETERMINISTIC_DISK_GUID : undefined;
   const { root, ...disk } = await writePartitions({ image, partitions, diskId, sectorSize }, context);
-  if (root === undefined) throw new RangeError('there is no root partition');
-  return { ...disk, root };
+  // With a root in memory, the partition with the store.
+  const number = systemPartition(own.map((one) => one.own))?.number;
+  const system = root ?? disk.partitions.find((one) => one.number === number);
+  if (system === undefined) throw new RangeError('there is no partition for the system');
+  return { ...disk, root: system };
 }
 
 function diskBytesOf({ diskSize, sizeMultiple }: ImageSpec, size: DiskSize): number {

@@ -17,7 +17,7 @@ export const ROOM_TO_MEASURE = 512 * MIB;
  *  @param refill makes the disk again with this size, and fills it. */
 export async function minimizeRoot<T>(
   job: Job,
-  filled: MadeFilesystem,
+  filled: Pick<MadeFilesystem, 'freeBytes'>,
   directory: string,
   context: StepContext,
   refill: (size: DiskSize) => Promise<T>,
@@ -41,7 +41,12 @@ const MOST_CORRECTION = 4 * MIB;
 
 /** The size of the disk with the smallest ext4 that has room for the content and `additionalSpace`, in steps of a MiB. How
  *  much room an empty one has is asked of mkfs.ext4. */
-function leastSize(job: Job, filled: MadeFilesystem, directory: string, context: StepContext): Promise<DiskSize> {
+function leastSize(
+  job: Job,
+  filled: Pick<MadeFilesystem, 'freeBytes'>,
+  directory: string,
+  context: StepContext,
+): Promise<DiskSize> {
   const { size: first, rootPlace, spec } = job;
   const { additionalSpace: additionalBytes, fsType, sizeMultiple } = spec;
   return runStep('computeDiskSize', context, 'minimize', async () => {

@@ -1,28 +1,35 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
+import type { PackedFilesystem } from '../../filesystem/packed-filesystem.ts';
 import type { Closure, TreeAttribute, TreeOwner } from '../../filesystem/tree.ts';
 import { deterministicVolumeId } from '../../formats/layouts.ts';
 import { LUKS_HEADER_BYTES } from '../../formats/luks.ts';
 import { gptSpace } from '../../formats/partition-table/gpt.ts';
 import { shareOut } from '../../formats/partition-table/share.ts';
-import { requireDirectory } from '../../host-files/given-paths.ts';
-import { wordsFor } from '../../run/errno.ts';
+import { refuseInside, requireDirectory, requireReadableTree } from '../../host-files/given-paths.ts';
 import { ImageTooSmallError, InvalidOptionsError } from '../../run/errors.ts';
 import type { StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 import { isAtOrBelow, partitionOf } from '../../spec/layout.ts';
-import type { OwnPartition } from '../../spec/partitions-spec.ts';
-import { computeDiskSize, type DiskSize } from '../../steps/compute-disk-size.ts';
+import { isPacked, type OwnPartition } from '../../spec/partitions-spec.ts';
+import { computeDiskSize, type DiskSize, sumDiskSize } from '../../steps/compute-disk-size.ts';
+import { copyToPartition } from '../../steps/copy-to-partition.ts';
 import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
-import { makeFilesystem } from '../../steps/make-filesystem.ts';
+import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
 import { makeSwap } from '../../steps/make-swap.ts';
-import { refuseInside } from '../../steps/stage-contents.ts';
+import { type PackedFile, packFilesystem } from '../../steps/pack-filesystem.ts';
 import { formatBytes, MIB, roundDown, roundUp } from '../../units.ts';
 import type { Job } from '../job.ts';
 import { type MountedFiles, requireFatFiles } from './mounted-files.ts';
 import { inodesFor } from './root.ts';
 
 /** The user's own partitions: how large they are, and what goes into them. */
+
+/** The filesystem with the system. */
+export interface BuiltFilesystem extends Omit<MadeFilesystem, 'fsType'> {
+  /** erofs and squashfs only with a root in memory. A squashfs has an empty UUID and label. */
+  readonly fsType: MadeFilesystem['fsType'] | PackedFilesystem;
+}
 
 /** One of the user's partitions, with what goes into it and the size that this needs. */
 export interface MeasuredPartition {
@@ -32,8 +39,16 @@ export interface MeasuredPartition {
   readonly closure: Closure | undefined;
   /** Undefined where the content does not decide the size: for a FAT, for swap, and without a filesystem. */
   readonly size: DiskSize | undefined;
+  /** The finished filesystem, if it is packed: only that decides its size. */
+  readonly packed: PackedFile | undefined;
   readonly leastBytes: number;
 }
+
+/** The size of the root on a disk that has none. */
+export const NO_ROOT: DiskSize = {
+  ...sumDiskSize({ dataBlocks: 0, inodes: 0, largestBytes: 0, hostBytes: 0 }, 'none', 0, 0),
+  ...{ shortfallBytes: 0, filesystemBytes: 0 },
+};
 
 interface Sources {
   readonly root: string;
@@ -43,6 +58,8 @@ interface Sources {
   readonly work: string;
   /** Free space that the root gets beyond what was asked for. */
   readonly moreForRoot: number;
+  readonly owners: readonly TreeOwner[];
+  readonly timestamp: number | undefined;
 }
 
 /** Requires that the directories exist whose contents a partition gets, that it can store them, and that the image does not go
@@ -53,10 +70,7 @@ export async function requireSources({ partitions = [] }: ImageSpec, outDirector
     const option = `partitions[${number - 1}].populateFrom`;
     if (populateFrom === undefined) continue;
     await requireDirectory('buildImage', populateFrom, option);
-    await readdir(populateFrom).catch((error: unknown) => {
-      const message = `${populateFrom} cannot be read: ${wordsFor(error)}`;
-      throw new InvalidOptionsError('buildImage', [{ path: option, message }], { cause: error });
-    });
+    await requireReadableTree('buildImage', populateFrom, option);
     await refuseInside('buildImage', populateFrom, outDirectory, option);
     if (filesystem === 'vfat') await requireFatFiles(populateFrom, option, '/');
   }
@@ -65,7 +79,7 @@ export async function requireSources({ partitions = [] }: ImageSpec, outDirector
 /** Finds what goes into each partition, and how much that needs. */
 export async function measurePartitions(
   spec: ImageSpec,
-  { root, taken, closure, work, moreForRoot }: Sources,
+  { root, taken, closure, work, moreForRoot, owners, timestamp }: Sources,
   context: StepContext,
 ): Promise<MeasuredPartition[]> {
   const { partitions = [], encrypt } = spec;
@@ -74,19 +88,48 @@ export async function measurePartitions(
   for (const own of partitions) {
     const { number, role, filesystem, sizeBytes } = own;
     const isRoot = role === 'root';
+    const without = { size: undefined, packed: undefined, leastBytes: sizeBytes ?? 0 };
     if (filesystem === 'swap' || filesystem === 'none') {
-      measured.push({ own, populateFrom: undefined, closure: undefined, size: undefined, leastBytes: sizeBytes ?? 0 });
+      measured.push({ own, populateFrom: undefined, closure: undefined, ...without });
       continue;
     }
     const staged = isRoot ? root : taken.find((files) => files.number === number)?.directory;
     const populateFrom = own.populateFrom ?? staged ?? join(work, `empty-${number}`);
     if (own.populateFrom === undefined && staged === undefined) await mkdir(populateFrom);
     if (filesystem === 'vfat') {
-      measured.push({ own, populateFrom, closure: undefined, size: undefined, leastBytes: sizeBytes ?? 0 });
+      measured.push({ own, populateFrom, closure: undefined, ...without });
       continue;
     }
     const ofStore =
       own === holder && closure !== undefined ? { ...closure, mountPoint: storeMountPoint(own) } : undefined;
+    if (isPacked(filesystem)) {
+      const { filesystemLabel, filesystemUuid: uuid, compression, compressionLevel, mountPoint } = own;
+      const label = filesystem === 'erofs' ? filesystemLabel : undefined;
+      const packed = await packFilesystem(
+        {
+          ...{
+            file: join(work, `filesystem-${number}`),
+            fsType: filesystem,
+            label,
+            uuid,
+            compression,
+            compressionLevel,
+          },
+          ...{ populateFrom, closure: ofStore, timestamp },
+          owners: mountPoint === undefined ? [] : ownersOn(partitions, own, owners),
+        },
+        context,
+      ).catch((error: unknown) => {
+        throw ofPartition(own, error);
+      });
+      const { sizeBytes: bytes } = packed;
+      if (sizeBytes !== undefined && sizeBytes < bytes) throw isTooSmall(own, 'size', sizeBytes, bytes);
+      if (sizeBytes === undefined && own.maxBytes !== undefined && own.maxBytes < bytes)
+        throw isTooSmall(own, 'maxSize', own.maxBytes, bytes);
+      const leastBytes = sizeBytes ?? bytes;
+      measured.push({ own, populateFrom, closure: ofStore, size: undefined, packed, leastBytes });
+      continue;
+    }
     const asked = sizeBytes === undefined ? (own.additionalSpace ?? 0) : 0;
     const size = await computeDiskSize(
       {
@@ -95,16 +138,37 @@ export async function measurePartitions(
         encrypted: isRoot && encrypt !== undefined,
       },
       context,
-    );
+    ).catch((error: unknown) => {
+      throw ofPartition(own, error);
+    });
     const neededBytes = size.diskBytes - (isRoot ? moreForRoot : 0);
     // A given size is refused only if it is certainly too small; whether another one is, mkfs decides.
     if (sizeBytes !== undefined && sizeBytes < size.dataBlocks * 4096 + size.inodes * 256)
       throw isTooSmall(own, 'size', sizeBytes, neededBytes);
     if (sizeBytes === undefined && own.maxBytes !== undefined && own.maxBytes < neededBytes)
       throw isTooSmall(own, 'maxSize', own.maxBytes, neededBytes);
-    measured.push({ own, populateFrom, closure: ofStore, size, leastBytes: sizeBytes ?? size.diskBytes });
+    measured.push({
+      own,
+      populateFrom,
+      closure: ofStore,
+      size,
+      packed: undefined,
+      leastBytes: sizeBytes ?? size.diskBytes,
+    });
   }
   return measured;
+}
+
+/** The names of steps' options in a partition. */
+const OF_PARTITION: Readonly<Record<string, string>> = { fsType: 'filesystem', compression: 'compression' };
+
+/** Names the option of the partition, not that of the step. */
+function ofPartition({ number }: OwnPartition, error: unknown): unknown {
+  if (!(error instanceof InvalidOptionsError)) return error;
+  const issues = error.issues.map(({ path, message }) =>
+    path in OF_PARTITION ? { path: `partitions[${number - 1}].${OF_PARTITION[path]}`, message } : { path, message },
+  );
+  return new InvalidOptionsError('buildImage', issues, { cause: error, hint: error.hint });
 }
 
 function isTooSmall(
@@ -113,7 +177,7 @@ function isTooSmall(
   sizeBytes: number,
   neededBytes: number,
 ): InvalidOptionsError {
-  const message = `is ${formatBytes(sizeBytes)}, but its content needs about ${formatBytes(neededBytes)}`;
+  const message = `is ${formatBytes(sizeBytes)}, but its content needs about ${formatBytes(neededBytes)}, ${neededBytes - sizeBytes} bytes more`;
   return new InvalidOptionsError('buildImage', [{ path: `partitions[${number - 1}].${option}`, message }]);
 }
 
@@ -191,24 +255,28 @@ function alignmentOf(partitions: readonly MeasuredPartition[]): {
   return { startBytes: roundUp(MIB, units[0] ?? MIB), grain, gapBytes };
 }
 
-/** Makes and fills the partitions besides the root. FATs exist already, where a boot loader wrote into them. */
+/** Makes and fills the partitions besides the root. @returns the filesystems by the numbers of their partitions. FATs exist already, where a boot loader wrote into them. */
 export async function fillPartitions(
   { partitions, disk, timestamp, attributes }: Pick<Job, 'partitions' | 'disk' | 'timestamp' | 'attributes'>,
   image: string,
   owners: readonly TreeOwner[],
   context: StepContext,
-): Promise<void> {
+): Promise<ReadonlyMap<number, BuiltFilesystem>> {
   const all = partitions.map(({ own }) => own);
-  for (const { own, populateFrom, closure, size } of partitions) {
+  const made = new Map<number, BuiltFilesystem>();
+  for (const { own, populateFrom, closure, size, packed } of partitions) {
     const { number, role, filesystem, filesystemLabel: label, filesystemUuid: uuid, mountPoint } = own;
     const partition = disk.partitions.find((one) => one.number === number);
     if (role === 'root' || partition === undefined || filesystem === 'none') continue;
-    if (filesystem === 'swap') await makeSwap({ image, partition, label, uuid }, context);
+    if (packed !== undefined) {
+      await copyToPartition({ image, partition, source: packed.file }, context);
+      made.set(number, ofPacked(packed));
+    } else if (filesystem === 'swap') await makeSwap({ image, partition, label, uuid }, context);
     else if (filesystem === 'vfat') {
       if (own.populateFrom !== undefined)
         await fillBootFilesystem({ image, partition, populateFrom: own.populateFrom, timestamp }, context);
-    } else
-      await makeFilesystem(
+    } else if (!isPacked(filesystem)) {
+      const filled = await makeFilesystem(
         {
           ...{ image, partition, fsType: filesystem, label, uuid, populateFrom, closure, timestamp },
           hashSeed: uuid,
@@ -221,7 +289,14 @@ export async function fillPartitions(
       ).catch((error: unknown) => {
         throw tooSmall(own, error);
       });
+      made.set(number, filled);
+    }
   }
+  return made;
+}
+
+function ofPacked({ fsType, uuid = '', label = '', sizeBytes }: PackedFile): BuiltFilesystem {
+  return { fsType, uuid, label, sizeBytes, freeBytes: 0, inodeCount: undefined, freeInodes: undefined };
 }
 
 /** Names the option of a partition that turned out to be too small. */

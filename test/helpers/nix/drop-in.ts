@@ -27,6 +27,8 @@ const PACKAGES = [
   ...['util-linux', 'e2fsprogs', 'mtools', 'dosfstools', 'qemu-utils', 'qemu-system-x86', 'btrfs-progs', 'xfsprogs'],
   ...[
     'f2fs-tools',
+    'erofs-utils',
+    'squashfs-tools',
     'fakeroot',
     'faketime',
     'sbsigntool',

@@ -153,13 +153,7 @@ rec {
         };
       submodule =
         { options }:
-        type "submodule" (
-          value:
-          builtins.isAttrs value
-          && builtins.all (name: options ? ${name}) (builtins.attrNames value)
-          && builtins.all (name: !(value ? ${name}) || options.${name}.type.check value.${name}) (builtins.attrNames options)
-        )
-        // {
+        let
           complete =
             value:
             builtins.mapAttrs (
@@ -167,6 +161,16 @@ rec {
               value.${name} or option.default
                 or (throw "The option `${name}' was accessed but has no value defined. Try setting the option.")
             ) options;
+        in
+        type "submodule" (
+          value:
+          builtins.isAttrs value
+          && builtins.all (name: options ? ${name}) (builtins.attrNames value)
+          && builtins.all (name: !(value ? ${name}) || options.${name}.type.check value.${name}) (builtins.attrNames options)
+        )
+        // {
+          inherit complete;
+          merge = _: values: complete (builtins.foldl' (all: value: all // value) { } values);
         };
       # For NixOS options that only have to exist.
       anything = type "anything" (_: true) // {

@@ -202,6 +202,8 @@ let
     dosfstools = package "dosfstools" [ "dosfstools" ];
     e2fsprogs = package "e2fsprogs" [ "e2fsprogs" ];
     f2fs-tools = package "f2fs-tools" [ "f2fs-tools" ];
+    erofs-utils = package "erofs-utils" [ "erofs-utils" ];
+    squashfsTools = package "squashfs-tools" [ "squashfs-tools" ];
     libfaketime = package "libfaketime" [ "faketime" ];
     sbsigntool = package "sbsigntool" [ "sbsigntool" ];
     efitools = package "efitools" [ "efitools" ];

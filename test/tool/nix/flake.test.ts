@@ -38,8 +38,8 @@ test('the overlay adds the tool to the packages', async () => {
 
 test('the functions are those in nix/', async () => {
   const names =
-    '({ makeDiskImage, verifyBoot }: [ (builtins.functionArgs makeDiskImage).config (builtins.functionArgs verifyBoot).image ])';
-  expect(await value('lib', names)).toEqual([false, false]);
+    '({ makeDiskImage, makeDiskImageScript, verifyBoot }: [ (builtins.isFunction makeDiskImageScript) (builtins.functionArgs makeDiskImage).config (builtins.functionArgs verifyBoot).image ])';
+  expect(await value('lib', names)).toEqual([true, false, false]);
 });
 
 test('the flake in the docs', async () => {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { packageFile } from '../../../harness/cache-directory.ts';
+import { PACKED_LABEL_BYTES } from '../../../lib/filesystem/packed-filesystem.ts';
 import { LABEL_BYTES } from '../../../lib/filesystem/root-filesystem.ts';
 import {
   FORMATS_OF_ANY_SECTORS,
@@ -320,6 +321,7 @@ test('the formats and the root filesystems are those of the tool', async () => {
   );
   expect(await evaluate('import (project + "/nix/formats.nix")')).toEqual(formats);
   expect(await evaluate('import (project + "/nix/filesystems.nix")')).toEqual(LABEL_BYTES);
+  expect(await evaluate('import (project + "/nix/packed-filesystems.nix")')).toEqual(PACKED_LABEL_BYTES);
 });
 
 test.each([

@@ -108,6 +108,9 @@ describe('own partitions', () => {
       { mountPoint = "/exchange.dir-for-all"; filesystem = "vfat"; }
       { mountPoint = "/äö"; }
       { mountPoint = "/o"; label = "it's /(5%) <&>"; }
+      { mountPoint = "/nix/store"; filesystem = "erofs"; compression = "lz4hc"; compressionLevel = 3; }
+      { mountPoint = "/docs"; filesystem = "squashfs"; name = "all the docs"; }
+      { mountPoint = "/more"; filesystem = "squashfs"; type = "srv"; }
       { mountPoint = "/"; }
     ]`;
     const fileSystems = await configured(
@@ -125,17 +128,21 @@ describe('own partitions', () => {
         { mountPoint: '/exchange.dir-for-all', filesystem: 'vfat' },
         { mountPoint: '/äö' },
         { mountPoint: '/o', label: "it's /(5%) <&>" },
+        { mountPoint: '/nix/store', filesystem: 'erofs', compression: 'lz4hc', compressionLevel: 3 },
+        { mountPoint: '/docs', filesystem: 'squashfs', name: 'all the docs' },
+        { mountPoint: '/more', filesystem: 'squashfs', type: 'srv' },
         { mountPoint: '/' },
       ],
     });
     expect(fileSystems).toEqual(
       Object.fromEntries(
-        own
-          .slice(1)
-          .map(({ mountPoint, filesystem, filesystemLabel }) => [
-            mountPoint,
-            { device: `/dev/disk/by-label/${udevName(filesystemLabel)}`, fsType: filesystem },
-          ]),
+        own.slice(1).map(({ mountPoint, filesystem, filesystemLabel: label, name }) => [
+          mountPoint,
+          {
+            device: `/dev/disk/${label === '' ? `by-partlabel/${udevName(name)}` : `by-label/${udevName(label)}`}`,
+            fsType: filesystem,
+          },
+        ]),
       ),
     );
   });

@@ -20,6 +20,7 @@ test.each([
   ['unformatted', 'tiny-systemd-boot', 'efi', '/dev/vda3'],
   ['priorities', 'tiny-systemd-boot', 'efi', '/dev/vda1'],
   ['odd-sizes', 'tiny-systemd-boot', 'efi', '/dev/vda5'],
+  ['luks', 'tiny-systemd-boot-luks', 'efi', '/dev/mapper/cryptroot'],
   ['hybrid', 'tiny-grub-hybrid', 'bios', '/dev/vda3'],
   ['hybrid', 'tiny-grub-hybrid', 'efi', '/dev/vda3'],
   ['gpt-bios', 'tiny-grub-bios', 'bios', '/dev/vda2'],
@@ -29,11 +30,14 @@ test.each([
   const { devices } = JSON.parse(await readFile(packageFile(`test/fixtures/disko/${name}.json`), 'utf8'));
   const file = join(outDir, 'disko.json');
   await writeFile(file, JSON.stringify(devices));
+  const passphraseFile = join(outDir, 'passphrase');
+  await writeFile(passphraseFile, 'correct horse');
   const { image } = await buildImage({
     ...{ toplevel: systems[system] ?? '', store, outDir, bootLoaderFrom: 'bootspec', bootLoaderTimeout: 0 },
-    ...(await readDisko({ file })),
+    ...(await readDisko({ file, passphraseFile })),
   });
-  const checks = [equalCheck('the root', "df / | tail -n 1 | cut -d' ' -f1", root)];
-  const report = await verifyBoot({ image, firmware, checks });
+  const checks = [equalCheck('the root', "df / | tail -n +2 | tr -s ' \\n' ' ' | cut -d' ' -f1", root)];
+  const passphrase = name === 'luks' ? 'correct horse' : undefined;
+  const report = await verifyBoot({ image, firmware, checks, passphrase });
   expect(report.ok, JSON.stringify(report.failure)).toBe(true);
 });

@@ -8,6 +8,7 @@ import { verifyBoot } from '../../../harness/verify/verify-boot.ts';
 import { inspectImage } from '../../../lib/inspect/inspect-image.ts';
 import { codeBlock } from '../../helpers/code-blocks.ts';
 import { type DropIn, prepareDropIn } from '../../helpers/nix/drop-in.ts';
+import { run } from '../../helpers/run.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
 
 let dropIn: DropIn;
@@ -93,10 +94,11 @@ test('formats, EFI variables, the hook and identifiers are arguments as in nixpk
   expect(report.ok, renderText(report)).toBe(true);
 });
 
-test('the expression in the docs', async () => {
+/** A directory with an expression in the docs, a configuration, and this project. @returns the expression's file. */
+async function expressionInDocs(beginning: string): Promise<string> {
   const directory = await tempDirectory();
   const file = join(directory, 'image.nix');
-  await writeFile(file, codeBlock('# image.nix').text);
+  await writeFile(file, codeBlock(beginning).text);
   await writeFile(join(directory, 'configuration.nix'), '{ }');
   for (const name of [
     'nix',
@@ -110,8 +112,50 @@ test('the expression in the docs', async () => {
     'tsconfig.json',
   ])
     await cp(packageFile(name), join(directory, 'nixos-disk-image', name), { recursive: true });
+  return file;
+}
+
+test('the expression in the docs', async () => {
+  const file = await expressionInDocs('# image.nix');
   const { findings, format } = await inspectImage({ image: join(await dropIn.buildFile(file), 'nixos.qcow2') });
   expect([format, findings]).toEqual(['qcow2', []]);
+});
+
+test('the program in the docs, for an image with secrets', async () => {
+  const output = await dropIn.buildFile(await expressionInDocs('# image-script.nix'));
+  expect(JSON.parse(await readFile(join(output, 'share/image.json'), 'utf8'))).toMatchObject({
+    encrypt: { passphraseFile: '/root/disk.passphrase' },
+    secureBoot: { key: '/root/keys/db.key', certificate: '/root/keys/db.crt' },
+  });
+  const [shell, command] = (await readFile(join(output, 'bin/build-image'), 'utf8')).split('\n');
+  expect(shell).toMatch(/^#!\/nix\/store\/\S+$/);
+  const inStore = output.slice(output.indexOf('/nix/store/'));
+  expect(command).toMatch(
+    new RegExp(`^exec /nix/store/\\S+/bin/nixos-disk-image build ${inStore}/share/image.json "\\$@"$`),
+  );
+});
+
+test('what such a program builds is encrypted with the secret of the user who runs it', async () => {
+  const directory = await tempDirectory();
+  const passphraseFile = join(directory, 'passphrase');
+  await writeFile(passphraseFile, 'correct horse');
+  const output = await dropIn.build({
+    ...{ flavour: 'tiny', variant: 'systemd-boot-luks' },
+    arguments: `{
+      asScript = true; partitionTableType = "efi"; additionalSpace = "64M"; copyChannel = false;
+      encrypt = { passphraseFile = ${JSON.stringify(passphraseFile)}; keyDerivation = { type = "pbkdf2"; iterations = 1000; }; };
+    }`,
+  });
+  const store = output.slice(0, output.indexOf('/nix/store/'));
+  // The program itself needs the store at /nix/store.
+  const specification = JSON.parse(await readFile(join(output, 'share/image.json'), 'utf8'));
+  const own = join(directory, 'image.json');
+  await writeFile(own, JSON.stringify({ ...specification, closureInfo: `${store}${specification.closureInfo}` }));
+  const program = [process.execPath, packageFile('dist/cli/main.js'), 'build', own];
+  await run([...program, '--store', store, '--out', directory]);
+  const image = join(directory, 'nixos.img');
+  expect((await inspectImage({ image, passphraseFile })).generations).toHaveLength(1);
+  expect((await inspectImage({ image })).generations).toHaveLength(0);
 });
 
 test('a hook that fails fails the build', async () => {

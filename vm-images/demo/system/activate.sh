@@ -2,7 +2,8 @@
 # Creates the root filesystem around /nix, at boot and in nixos-enter's chroot. It is idempotent.
 export PATH=@busybox@/bin
 umask 0022
-link() { ln -sfn "$1" "$2.new" && mv -T "$2.new" "$2"; }
+# -f: the target of an existing link may be on a store that is only read, where mv would ask.
+link() { ln -sfn "$1" "$2.new" && mv -fT "$2.new" "$2"; }
 
 mkdir -p /etc /home /mnt /root /var/cache /var/empty /var/lib /var/log /var/tmp /tmp
 chmod 1777 /tmp /var/tmp

@@ -64,6 +64,7 @@ while [ -z "$device" ]; do
   case $root in
     LABEL=* | UUID=*) device=$(findfs "$root" 2> /dev/null) ;;
     /dev/*) [ -b "$root" ] && device=$root ;;
+    tmpfs) device=tmpfs ;;
     *) fail "root=$root on the kernel command line names no device" ;;
   esac
   attempts=$((attempts + 1))
@@ -71,6 +72,7 @@ while [ -z "$device" ]; do
   [ -n "$device" ] || usleep 100000
 done
 echo "mounting $device ($root) on /..."
+[ "$root" != tmpfs ] || type=tmpfs
 mount_root() { mount ${type:+-t "$type"} "$device" /root-fs; }
 # Filesystem modules are loaded only if necessary, because each takes a second in an emulator.
 if ! mount_root 2> /dev/null; then

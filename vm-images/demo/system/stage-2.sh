@@ -13,6 +13,8 @@ mount_fat() {
   mount -t vfat -o umask=0077 "$device" "$2"
 }
 if grep -q . /etc/fstab; then
+  # A root in memory has no mount points.
+  while read -r _ at _; do case $at in /*) mkdir -p "$at" ;; esac; done < /etc/fstab
   mount -a
   swapon -a
 fi

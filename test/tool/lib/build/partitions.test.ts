@@ -1,4 +1,6 @@
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type BuildImageOptions, type BuiltImage, buildImage } from '../../../../lib/build/build-image.ts';
@@ -9,6 +11,7 @@ import type { ImageSpecInput } from '../../../../lib/spec/image-spec.ts';
 import { extractFilesystem } from '../../../../lib/steps/extract-filesystem.ts';
 import { MIB, parseIecSize } from '../../../../lib/units.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
+import { codeBlocks } from '../../../helpers/code-blocks.ts';
 import { fakeSystem, storePath } from '../../../helpers/fake-system.ts';
 import { buildAsNobody } from '../../../helpers/nobody.ts';
 import { run } from '../../../helpers/run.ts';
@@ -151,6 +154,115 @@ test.each<[string, string, string]>([
   }
 });
 
+test('read-only filesystems take what their files need, and are the same bytes each time', async () => {
+  const source = await tempDirectory();
+  await writeFile(join(source, 'page'), 'page '.repeat(100_000));
+  const images: BuiltImage[] = [];
+  for (const _ of [1, 2])
+    images.push(
+      await buildImage(
+        await options(
+          [
+            ESP,
+            { mountPoint: '/nix/store', filesystem: 'erofs', label: 'store' },
+            { mountPoint: '/srv', filesystem: 'squashfs', compression: 'xz', size: '4M', name: 'srv' },
+            { populateFrom: source, filesystem: 'squashfs' },
+            { mountPoint: '/srv/empty', filesystem: 'erofs' },
+            ROOT,
+          ],
+          {
+            reproducible: true,
+            contents: [{ source: `${source}/`, target: '/srv', user: '7', group: '8' }],
+          },
+        ),
+      ),
+    );
+  const [built] = images;
+  if (built === undefined) throw new Error('two images were built');
+  await run(['cmp', built.image, images[1]?.image ?? '']);
+  const { partitions, findings } = await inspectImage({ image: built.image, deep: true });
+  expect(findings.map(({ message }) => message).join()).toMatch(/the check of the squashfs of partition 3: no program/);
+  expect(findings).toHaveLength(2);
+  expect(partitions.map(({ filesystem, sizeBytes }) => [filesystem?.type, filesystem?.label, sizeBytes / MIB])).toEqual(
+    [
+      ['vfat', 'ESP', 80],
+      ['erofs', 'store', expect.any(Number)],
+      ['squashfs', '', 4],
+      ['squashfs', '', 1],
+      ['erofs', 'empty', 1],
+      ['ext4', 'nixos', expect.any(Number)],
+    ],
+  );
+  const root = (await filesOf(built, 6)).map((line) => line.split(' ')[0]);
+  expect(root).toEqual(expect.arrayContaining(['/nix/store', '/nix/var/nix/db/db.sqlite', '/srv']));
+  expect(root.filter((path) => /^\/(?:srv|nix\/store)\//.test(path ?? ''))).toEqual([]);
+  const srv = built.disk.partitions[2];
+  const list = ['unsquashfs', '-lln', '-o', `${srv?.offsetBytes}`, built.image];
+  expect(await run(list)).toMatch(/-rw-r--r-- 7\/8 +500000 1970-01-01 00:00 squashfs-root\/page/);
+});
+
+test('docs/layouts.md: a store that is only read', async () => {
+  const block = (beginning: string): string => codeBlocks().find(({ text }) => text.startsWith(beginning))?.text ?? '';
+  const store = JSON.parse(block('{ "mountPoint": "/nix/store"')) as Partitions[number];
+  const srv = { mountPoint: '/srv', filesystem: 'squashfs' } as const;
+  const spec = await options([ESP, store, ROOT, srv], {}, 'tiny-systemd-boot-packed');
+  const built = await buildImage(spec);
+  // The system mounts what the module says.
+  const module = join(await tempDirectory(), 'module.nix');
+  await writeFile(module, block('{\n  fileSystems."/nix/store"'));
+  const { fileSystems } = JSON.parse(await run(['nix-instantiate', '--eval', '--strict', '--json', module]));
+  const { device, fsType } = fileSystems['/nix/store'];
+  const { partitions } = await inspectImage({ image: built.image });
+  expect(partitions[1]?.filesystem).toMatchObject({ type: fsType, label: device.replace('/dev/disk/by-label/', '') });
+  // What it does not find there is refused.
+  const other = { ...store, label: 'other' };
+  await expect(buildImage({ ...spec, partitions: [ESP, other, ROOT, srv] })).rejects.toThrow(
+    /label: is "other", but the system mounts \/dev\/disk\/by-label\/store at \/nix\/store/,
+  );
+});
+
+test('docs/layouts.md: a root in memory', async () => {
+  const text = codeBlocks().find((block) => block.text.startsWith('[\n  { "type": "esp", "size": "300M"'))?.text ?? '';
+  const built = await buildImage(await options(JSON.parse(text), {}, 'tiny-systemd-boot-tmpfs'));
+  const { partitions, findings, generations } = await inspectImage({ image: built.image, deep: true });
+  expect(findings).toEqual([]);
+  expect(partitions.map(({ filesystem }) => filesystem?.label)).toEqual(['ESP', 'nix', 'persist']);
+  expect(built.filesystem).toMatchObject({ fsType: 'ext4', label: 'nix', uuid: partitions[1]?.filesystem?.uuid });
+  expect(generations).toHaveLength(1);
+});
+
+test.each<[string, Partitions[number], RegExp]>([
+  ['a root', { mountPoint: '/', filesystem: 'erofs' }, /"erofs" cannot be the root: a system writes there/],
+  ['nothing at all', { filesystem: 'erofs' }, /populateFrom: is required for erofs without a mountPoint/],
+  ['/boot', { mountPoint: '/boot', filesystem: 'squashfs' }, /"squashfs" cannot be \/boot/],
+  ['a label', { mountPoint: '/srv', filesystem: 'squashfs', label: 'x' }, /label: "squashfs" has neither a label nor/],
+  [
+    'a UUID',
+    { mountPoint: '/srv', filesystem: 'squashfs', filesystemUuid: 'x' },
+    /filesystemUuid: "squashfs" has neither/,
+  ],
+  ['free space', { mountPoint: '/srv', filesystem: 'erofs', additionalSpace: '1M' }, /has no effect on erofs/],
+  [
+    'a compression',
+    { mountPoint: '/srv', filesystem: 'erofs', compression: 'xz' },
+    /"xz" is not a compression of erofs/,
+  ],
+  [
+    'a level',
+    { mountPoint: '/srv', filesystem: 'squashfs', compressionLevel: 23 },
+    /compressionLevel: is 23, but zstd of squashfs has levels from 1 to 22/,
+  ],
+  [
+    'the compression of an ext4',
+    { mountPoint: '/srv', compression: 'zstd' },
+    /has an effect only on erofs and squashfs/,
+  ],
+  ['too small', { mountPoint: '/nix/store', filesystem: 'erofs', size: '1M' }, /size: is 1 MiB, but its content needs/],
+])('what a read-only filesystem cannot be is refused by name: %s', async (_, partition, message) => {
+  const others = partition.mountPoint === '/' ? [ESP] : partition.mountPoint === '/boot' ? [ROOT] : [ESP, ROOT];
+  await expect(buildImage(await options([...others, partition]))).rejects.toThrow(message);
+});
+
 test('a directory of this host goes onto a partition that nothing mounts', async () => {
   const source = await tempDirectory();
   await writeFile(join(source, 'a file'), 'x');
@@ -167,6 +279,46 @@ test('a directory of this host goes onto a partition that nothing mounts', async
   );
   const cidata = built.disk.partitions[2];
   expect(await run(['mdir', '-b', '-i', `${built.image}@@${cidata?.offsetBytes}`, '::/'])).toContain('a file');
+});
+
+test('setuid files of a directory stay so, and the bytes are the same for every user who builds it', async () => {
+  const source = await tempDirectory();
+  await chmod(source, 0o755);
+  await writeFile(join(source, 'program'), '#!/bin/sh');
+  await chmod(join(source, 'program'), 0o6755);
+  const given = { populateFrom: source, size: '5M' } as const;
+  const seeds = [
+    { ...given, filesystem: 'erofs' },
+    { ...given, filesystem: 'squashfs' },
+    { ...given, filesystem: 'ext4', label: 'seed' },
+  ] as const;
+  const { outDir, ...spec } = await options([ESP, ROOT, ...seeds], {
+    reproducible: true,
+  });
+  const [built, again] = [await buildImage({ ...spec, outDir }), await buildAsNobody({ ...spec, store: demo.store })];
+  await run(['cmp', built.image, again.image]);
+  const offset = built.disk.partitions[3]?.offsetBytes;
+  expect(await run(['unsquashfs', '-lln', '-o', `${offset}`, again.image])).toMatch(/-rwsr-sr-x 0\/0 .*program/);
+});
+
+test('files that a partition cannot get are named before anything is made', async () => {
+  const source = await tempDirectory();
+  await mkdir(join(source, 'deep/er'), { recursive: true });
+  const server = createServer().listen(join(source, 'deep/er/socket'));
+  await once(server, 'listening');
+  const seed = await options([ESP, ROOT, { populateFrom: source, label: 'seed' }]);
+  await expect(buildImage(seed)).rejects.toThrow(/partitions\[2\]\.populateFrom: .*deep\/er\/socket is a socket/);
+  server.close();
+  await once(server, 'close');
+  await writeFile(join(source, 'a name'), '');
+  const home = await options([ESP, ROOT, { mountPoint: '/srv', filesystem: 'xfs' }], {
+    contents: [{ source: join(source, 'a name'), target: '/srv/a name' }],
+  });
+  const events: StepEvent[] = [];
+  await expect(buildImage(home, { onEvent: (event) => events.push(event) })).rejects.toThrow(
+    /partitions\[2\]\.filesystem: "xfs" cannot store "a name"/,
+  );
+  expect(events.map(({ step }) => step)).not.toContain('createDisk');
 });
 
 test('a disk of a given size is shared out by weight', async () => {
@@ -412,6 +564,45 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
   const HOME = { name: 'disk-main-home', mountPoint: '/home', filesystem: 'xfs' } as const;
   const DATA = { mountPoint: '/my data', filesystemUuid: '11111111-2222-4333-8444-555555555555' };
   const SWAP = { filesystem: 'swap', size: '1G' } as const;
+
+  describe('without a root on the disk', () => {
+    const TMPFS = 'tmpfs / tmpfs mode=755 0 0\nLABEL=nix /nix ext4\nLABEL=ESP /boot vfat\n';
+    const NIX = { mountPoint: '/nix', label: 'nix' } as const;
+
+    test('a system with its root in memory has one with its store', async () => {
+      const { phases } = await plan(TMPFS, [ESP, NIX]);
+      expect(phases).toContainEqual(
+        expect.objectContaining({ phase: 'root filesystem', way: 'in memory, by the system' }),
+      );
+      const content = { source: '/etc/hosts', target: '/nix/x' };
+      await plan(TMPFS, [ESP, NIX], { contents: [content] });
+    });
+
+    test.each<[string, string, Partitions, Partial<ImageSpecInput>, RegExp]>([
+      [
+        'another root',
+        'LABEL=x / ext4\n',
+        [ESP, NIX],
+        {},
+        /root of the system is not in memory: .*by-label\/x \(ext4\)/,
+      ],
+      ['no root at all', '', [ESP, NIX], {}, /has no fileSystems\."\/"/],
+      ['no store', TMPFS, [ESP, { mountPoint: '/srv' }], {}, /nor one with "\/nix" or "\/nix\/store"/],
+      ['the VM', TMPFS, [ESP, NIX], { bootLoaderFrom: 'switch-to-configuration' }, /bootLoaderFrom: .*needs a root on/],
+      ['minimize', TMPFS, [ESP, NIX], { minimize: true }, /minimize: needs a root on the disk/],
+      ['encrypt', TMPFS, [ESP, NIX], { encrypt: { passphraseFile: '/x' } }, /encrypt: encrypts the root/],
+      ['configFile', TMPFS, [ESP, NIX], { configFile: '/etc/hosts' }, /configFile: would be lost/],
+      [
+        'files on no partition',
+        TMPFS,
+        [ESP, NIX],
+        { contents: [{ source: '/etc/hosts', target: '/etc/x' }] },
+        /contents\[0\]\.target: would be lost: \/etc\/x is on no partition/,
+      ],
+    ])('%s is refused', async (_, fstab, partitions, more, message) => {
+      await expect(plan(fstab, partitions, more)).rejects.toThrow(message);
+    });
+  });
 
   test('all that agrees is accepted, and partitions may be missing', async () => {
     await plan(NIXOS, [ESP, HOME, DATA, SWAP, ROOT]);

@@ -34,15 +34,20 @@ async function jsonFile(value: unknown): Promise<string> {
   return file;
 }
 
+const PASSPHRASE = 'correct horse';
+
 let demo: DemoSystems;
 beforeAll(async () => {
   demo = await prepareDemo();
 });
 
 /** A build of what the fixture describes, of any system. */
-async function built(name: string, system = 'tiny-systemd-boot') {
+async function built(name: string, system = name === 'luks' ? 'tiny-systemd-boot-luks' : 'tiny-systemd-boot') {
   const { devices } = await fixture(name);
-  const disk = await readDisko({ file: await jsonFile(devices) });
+  const file = await jsonFile(devices);
+  const passphraseFile = `${file}.passphrase`;
+  await writeFile(passphraseFile, PASSPHRASE);
+  const disk = await readDisko({ file, passphraseFile });
   return buildImage({
     ...{ toplevel: demo.systems[system] ?? '', store: demo.store, bootLoaderFrom: 'bootspec', ...disk },
     ...{ outDir: await tempDirectory(), installBootLoader: name !== 'gpt-bios' },
@@ -94,10 +99,34 @@ test('on a disk of another size, the rest is another', async () => {
   expect(Number(large.partitions[1]?.size) - Number(small.partitions[1]?.size)).toBe(1024 ** 3);
 });
 
+test('an encrypted root is opened by the name and the files of the configuration', async () => {
+  const root = { type: 'filesystem', format: 'ext4', mountpoint: '/' };
+  const devices = (luks: object) => ({
+    disk: {
+      main: {
+        content: {
+          type: 'gpt',
+          partitions: { p: { size: '100%', content: { type: 'luks', name: 'crypted', content: root, ...luks } } },
+        },
+      },
+    },
+  });
+  const file = await jsonFile(devices({ passwordFile: '/run/password', additionalKeyFiles: ['/run/more'] }));
+  expect(await readDisko({ file })).toMatchObject({
+    partitions: [{ filesystem: 'ext4', mountPoint: '/' }],
+    encrypt: { name: 'crypted', passphraseFile: '/run/password', morePassphraseFiles: ['/run/more'] },
+  });
+  expect((await readDisko({ file, passphraseFile: '/mine' })).encrypt?.passphraseFile).toBe('/mine');
+});
+
 describe('what is refused', () => {
   const partition = (more: object) => ({
     disk: { main: { imageSize: '1G', content: { type: 'gpt', partitions: { p: { size: '10M', ...more } } } } },
   });
+  const luks = (more: object) =>
+    partition({
+      content: { type: 'luks', name: 'x', content: { type: 'filesystem', format: 'ext4', mountpoint: '/' }, ...more },
+    });
   const content = (more: object) =>
     partition({ content: { type: 'filesystem', format: 'ext4', mountpoint: '/', ...more } });
 
@@ -126,10 +155,22 @@ describe('what is refused', () => {
     ['an end in words', partition({ end: 'there' }), /partitions\.p\.end: "there" is not supported/],
     ['more than the disk has', partition({ size: '2G' }), /partitions\.p\.size: has no room on a disk of 1 GiB/],
     [
-      'LUKS',
-      partition({ content: { type: 'luks', name: 'x' } }),
-      /content\.type: "luks" is not supported; use encrypt/,
+      'LUKS without a passphrase',
+      luks({}),
+      /partitions\.p\.content: needs a passphrase: set passphraseFile in encrypt/,
     ],
+    [
+      'LUKS of another partition',
+      luks({ passwordFile: '/x', content: { type: 'swap' } }),
+      /"luks" is supported only for the root/,
+    ],
+    [
+      'a format of LUKS',
+      luks({ passwordFile: '/x', extraFormatArgs: ['--pbkdf'] }),
+      /extraFormatArgs: is not supported/,
+    ],
+    ['a token of LUKS', luks({ passwordFile: '/x', enrollFido2: true }), /enrollFido2: is not supported/],
+    ['a hook of LUKS', luks({ passwordFile: '/x', postCreateHook: 'x' }), /content\.postCreateHook: is not run/],
     ['LVM', partition({ content: { type: 'lvm_pv', vg: 'x' } }), /content\.type: "lvm_pv" is not supported/],
     ['ext3', content({ format: 'ext3' }), /content\.format: "ext3" is not supported/],
     [

@@ -20,6 +20,7 @@ import { tempDirectory } from '../../../helpers/temp-directory.ts';
 // The tables were made by systemd-repart 257.13 from the same definitions:
 // systemd-repart --empty=create --offline=yes --dry-run=no --json=short --size=SIZE --seed=SEED --definitions=DIRECTORY IMAGE
 
+const NOTHING = { populateFrom: undefined, closure: undefined, size: undefined, packed: undefined };
 const SEED = '5ab4b3a2-6a6f-4a2b-9c8e-1f2a3b4c5d6e';
 const FIXTURES = packageFile('test/fixtures/repart');
 
@@ -48,7 +49,7 @@ test.each(cases)('the same table as that of systemd-repart: %s', async (name) =>
   const own = ownPartitions(partitionsSpec.parse(given), true);
   const measured = own.map((one): MeasuredPartition => {
     const { sizeBytes: leastBytes = 0 } = one;
-    return { own: one, populateFrom: undefined, closure: undefined, size: undefined, leastBytes };
+    return { own: one, ...NOTHING, leastBytes };
   });
   const diskBytes = parseIecSize(size) ?? 0;
   const none = sumDiskSize({ dataBlocks: 0, inodes: 0, largestBytes: 0, hostBytes: 0 }, 'none', 0, 0);
@@ -161,7 +162,22 @@ test.each<[string, string, RegExp]>([
   ['subvolumes', 'Type=root\nFormat=btrfs\nSubvolumes=/a /b', /Subvolumes: "\/a \/b" is not supported/],
   ['blocks of another disk', 'Type=root\nCopyBlocks=auto', /CopyBlocks: "auto" is not supported/],
   ['directories', 'Type=root\nMakeDirectories=/a', /MakeDirectories: "\/a" is not supported/],
-  ['erofs', 'Type=usr\nFormat=erofs\nCopyFiles=/usr:/', /Format: "erofs" is not supported; use ext4/],
+  ['another filesystem', 'Type=usr\nFormat=zfs\nCopyFiles=/usr:/', /Format: "zfs" is not supported; use ext4/],
+  [
+    'compression of ext4',
+    'Type=home\nFormat=ext4\nCompression=zstd',
+    /Compression: "zstd" is supported only with Format=erofs and squashfs/,
+  ],
+  [
+    'an unknown compression',
+    'Type=usr\nFormat=erofs\nCompression=xz',
+    /Compression: "xz" is not a compression of erofs/,
+  ],
+  [
+    'a level beyond the most',
+    'Type=usr\nFormat=squashfs\nCompressionLevel=23',
+    /CompressionLevel: is 23, but zstd of squashfs has levels from 1 to 22/,
+  ],
   ['files elsewhere', 'Type=root\nCopyFiles=/etc:/factory', /CopyFiles: "\/etc:\/factory" is not supported/],
   ['files from two places', 'Type=root\nCopyFiles=/:/\nCopyFiles=/srv:/', /CopyFiles: is given several times/],
   [

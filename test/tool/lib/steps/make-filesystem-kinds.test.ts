@@ -1,6 +1,10 @@
+import { EventEmitter, once } from 'node:events';
 import { link, mkdir, open, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { Executor } from '../../../../lib/run/executor.ts';
+import { localExecutor } from '../../../../lib/run/local-executor.ts';
+import type { StepEvent } from '../../../../lib/run/step.ts';
 import { computeDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
 import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
@@ -165,4 +169,33 @@ test('a missing tool of a filesystem is reported with its package, and nothing i
   } finally {
     process.env.PATH = path;
   }
+});
+
+test.each([
+  'btrfs',
+  'xfs',
+  'f2fs',
+] as const)('%s: what has been written is reported while its program runs', async (fsType) => {
+  const { directory, root, closure } = await tree();
+  const image = join(directory, 'disk.img');
+  const size = await computeDiskSize({ stagedRoot: root, closure, fsType, partitionTableType: 'none' });
+  await createDisk({ image, sizeBytes: size.diskBytes });
+  const events = new EventEmitter();
+  const reported = once(events, 'progress');
+  // The last program ends only after a report.
+  const executor: Executor = {
+    ...localExecutor,
+    async run(argv, options) {
+      const result = await localExecutor.run(argv, options);
+      if (argv.some((word) => /^(?:mkfs\.btrfs|mkfs\.xfs|sload\.f2fs)$/.test(word))) await reported;
+      return result;
+    },
+  };
+  const partition = { offsetBytes: 0, sizeBytes: size.diskBytes };
+  const onEvent = (event: StepEvent): void => {
+    if (event.type === 'progress') events.emit('progress', event.doneBytes / event.totalBytes);
+  };
+  await makeFilesystem({ image, partition, fsType, populateFrom: root, closure, size }, { executor, onEvent });
+  const [share] = await reported;
+  expect(share).toBeGreaterThan(0);
 });
