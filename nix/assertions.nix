@@ -15,6 +15,7 @@
   configFile,
   consoleMode,
   contents,
+  copyChannel,
   deterministic,
   diskSize,
   editor,
@@ -106,7 +107,30 @@ let
 
   formats = import ./formats.nix;
 
-  inStore = file: builtins.isPath file || lib.hasPrefix builtins.storeDir (toString file);
+  # Without "..", "." and double slashes. toString: a path literal in a string is copied to the store.
+  normalized =
+    path:
+    "/"
+    + lib.concatStringsSep "/" (
+      builtins.foldl' (
+        parts: part:
+        if part == "" || part == "." then
+          parts
+        else if part == ".." then
+          (if parts == [ ] then [ ] else lib.init parts)
+        else
+          parts ++ [ part ]
+      ) [ ] (lib.splitString "/" (toString path))
+    );
+  inStore =
+    file: lib.hasPrefix "/" (toString file) && isBelow (normalized file) (normalized builtins.storeDir);
+  secret =
+    name: file:
+    if inStore file then
+      [ "${name}: ${toString file} is in the Nix store, which everybody can read; keep secrets elsewhere" ]
+    else
+      check (!builtins.isPath file)
+        "${name}: ${toString file} is written as a path, which Nix copies to its store, which everybody can read; write it as a string: \"${toString file}\"";
   # The files with secrets that `encrypt` and `secureBoot` name.
   filesIn =
     name: value:
@@ -134,10 +158,12 @@ let
       name = "contents[${toString index}]";
       user = one.user or null;
       group = one.group or null;
-      isOnFat = isBelow one.target layout.esp || isBelow one.target layout.boot;
+      target = normalized one.target;
+      isOnFat = isBelow target layout.esp || isBelow target layout.boot;
     in
     check ((user == null) == (group == null)) "${name}: user and group must be given together"
     ++ check (!(builtins.elem ".." (lib.splitString "/" one.target))) "${name}.target: ${one.target} leaves the root"
+    ++ check (hasPlace one.target) "${name}.target: would be lost: ${one.target} is on no partition"
     ++ lib.optionals isOnFat (
       check (
         user == null && (one.mode or null) == null
@@ -161,6 +187,25 @@ let
           (all.${owner}.${id} or null) != null
         ) "${name}.${kind}: the system declares ${owner} without an ID and chooses one at activation; set users.${kind}s.${owner}.${id}"
     );
+
+  # Whether a path is on a partition, and not in the memory of a system whose root is there.
+  hasPlace = path: own == null || own.isRootOnDisk || builtins.any (isBelow (normalized path)) own.mountPoints;
+  root = config.fileSystems."/" or { };
+  isRootInMemory = builtins.elem (root.fsType or "") [
+    "tmpfs"
+    "ramfs"
+  ];
+  withoutRoot =
+    if !own.hasRoot then
+      [ "partitions: has no partition with mountPoint \"/\"" ]
+    else
+      check isRootInMemory "partitions: has no partition with mountPoint \"/\", but fileSystems.\"/\" is not a tmpfs: ${
+        if root == { } then "it is not set" else "${toString (root.device or null)} (${root.fsType or "auto"})"
+      }"
+      ++ check (!minimize) "minimize: needs a root on the disk"
+      ++ check (encrypt == null) "encrypt: encrypts the root, and no partition has mountPoint \"/\""
+      ++ check (configFile == null || hasPlace "/etc/nixos") "configFile: would be lost: /etc/nixos is on no partition"
+      ++ check (!copyChannel || hasPlace "/root") "copyChannel: would be lost: /root is on no partition";
 
   loader = config.boot.loader or { };
   grub = loader.grub or { };
@@ -293,9 +338,7 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
       check (value == null || asScript)
         "${name}: names secrets, which a derivation cannot read; make-disk-image-script.nix, or system.build.imageScript, makes a program that builds this image"
       ++ lib.optionals (value != null) (
-        map (file: "${name}: ${file} is in the Nix store, which everybody can read; keep secrets elsewhere") (
-          builtins.filter inStore (filesIn name value)
-        )
+        lib.concatMap (secret name) (filesIn name value)
       )
     )
     {
@@ -304,7 +347,7 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
 )
 ++ check (!asScript || postVM == "") "postVM: is supported only in a derivation; run it after the program that makes the image"
 ++ map (name: "${name}: contradicts partitions, whose entries say it") besidePartitions
-++ check (own == null || own.hasRoot) "partitions: has no partition with mountPoint \"/\""
+++ lib.optionals (own != null && !own.isRootOnDisk) withoutRoot
 ++ check (own == null || !onlyNixStore) "partitions: contradicts onlyNixStore: such an image has no root"
 ++ lib.concatLists (lib.imap0 entry contents)
 ++ lib.optionals (installBootLoader && isLayout) loaders

@@ -27,7 +27,7 @@ let
   # The filesystems as they are found after the initrd has opened an encrypted root.
   opened =
     mounts:
-    if cfg.encrypt == null then
+    if cfg.encrypt == null || !(mounts ? "/") then
       mounts
     else
       mounts // { "/" = mounts."/" // { device = "/dev/mapper/${cfg.encrypt.name}"; }; };
@@ -70,7 +70,7 @@ in
     );
 
     boot.initrd.luks.devices = lib.mkIf (cfg.encrypt != null) {
-      ${cfg.encrypt.name}.device = lib.mkDefault "/dev/disk/by-uuid/${cfg.encrypt.uuid}";
+      ${cfg.encrypt.name}.device = lib.mkImageMediaOverride "/dev/disk/by-uuid/${cfg.encrypt.uuid}";
     };
 
     swapDevices = lib.mkIf (own != null) (lib.mkImageMediaOverride own.swapDevices);

@@ -107,6 +107,7 @@ let
       configFile
       consoleMode
       contents
+      copyChannel
       deterministic
       diskSize
       editor
@@ -146,8 +147,10 @@ let
 
   # Without what is null in a module.
   isSet = _: value: value != null && value != [ ];
-  given = map (lib.filterAttrs isSet) partitions;
-  withoutNull = value: if value == null then null else lib.filterAttrs isSet value;
+  given = map withoutNull partitions;
+  withoutNull =
+    value:
+    if builtins.isAttrs value then builtins.mapAttrs (_: withoutNull) (lib.filterAttrs isSet value) else value;
 
   specification = lib.filterAttrs (name: value: value != null && !(builtins.elem name replaced)) {
     partitions = if partitions == null then null else given;

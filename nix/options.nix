@@ -57,7 +57,16 @@ in
           uuid = nullOr types.str "GUID in the partition table.";
           size = nullOr (types.either types.ints.positive types.str) "Size, or \"auto\": what the content needs and `additionalSpace`. null: \"auto\".";
           additionalSpace = nullOr (types.either types.ints.positive types.str) "Free space if the content decides the size; null: that of the image.";
+          maxSize = nullOr (types.either types.ints.positive types.str) "Largest size.";
           weight = nullOr types.ints.unsigned "Share of what a given `diskSize` leaves over; null: 1 for the root if no partition has a weight, otherwise 0.";
+          alignment = nullOr (types.either types.ints.positive types.str) "Multiple at which it begins, and of its size; null: \"1M\".";
+          padding = nullOr (types.submodule {
+            options = {
+              size = nullOr (types.either types.ints.unsigned types.str) "Least size; null: 0.";
+              maxSize = nullOr (types.either types.ints.unsigned types.str) "Largest size.";
+              weight = nullOr types.ints.unsigned "Share of what a given `diskSize` leaves over; null: 0.";
+            };
+          }) "Free space after it: `size`, `maxSize` and `weight`.";
           filesystem = nullOr (types.enum (
             builtins.attrNames (import ./filesystems.nix // import ./packed-filesystems.nix)
             ++ [
@@ -180,6 +189,21 @@ in
           description = "UUID of the LUKS header, by which the initrd finds it.";
         };
         label = nullOr types.str "Label of the LUKS header.";
+        keyDerivation = nullOr (types.submodule {
+          options = {
+            type = nullOr (types.enum [
+              "argon2id"
+              "pbkdf2"
+            ]) "Function; null: argon2id.";
+            memory = nullOr (types.either types.ints.positive types.str) "Memory that argon2id needs; null: \"256M\".";
+            iterations = nullOr types.ints.positive "Iterations; null: 4 for argon2id, 1000000 for pbkdf2.";
+            threads = nullOr types.ints.positive "Threads of argon2id; null: 4.";
+          };
+        }) "How a passphrase becomes a key: `type`, `memory`, `iterations` and `threads`.";
+        sectorSize = nullOr (types.enum [
+          512
+          4096
+        ]) "Sector size of the opened device; null: 4096 where that is possible.";
         encryptFreeSpace = nullOr types.bool "Also encrypt what is free; the image is then not sparse.";
       };
     }) "Encrypt the root with LUKS2: `system.build.imageScript` is then a program that builds the image, because a derivation cannot read secrets.";

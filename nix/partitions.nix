@@ -138,6 +138,7 @@ in
   # On the disk, or in memory with the store on the disk.
   hasRoot = root != null || builtins.any (one: builtins.elem (mountPointOf one) [ "/nix" "/nix/store" ]) partitions;
   isRootOnDisk = root != null;
+  mountPoints = map mountPointOf (builtins.filter isMounted partitions);
   # Arguments about a layout, for which entries have options.
   replaces = [
     "partitionTableType"

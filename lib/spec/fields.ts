@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import { z } from 'zod';
 import type { TreeEntry } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
@@ -149,7 +150,7 @@ export const menuTimeout = z.union([z.int().min(0).max(65_535), z.literal('none'
 });
 
 /** A file with a secret, which must not be readable for everybody, as everything in the Nix store is. */
-export const secretFile = path.refine((file) => !/^\/+nix\/+store\//.test(file), {
+export const secretFile = path.refine((file) => !posix.resolve(file).startsWith('/nix/store/'), {
   error: 'is in the Nix store, which everybody can read; keep secrets elsewhere',
 });
 

@@ -26,13 +26,16 @@ async function environment(): Promise<Record<string, string>> {
 class EvaluationError extends Error {}
 
 /** Evaluates an expression, in which `project` is the project's directory and `pkgs` the distribution instead of nixpkgs.
+ *  @param store a directory for the store, which is then written to as in a build.
  *  @throws {EvaluationError} with Nix's message. Runs: nix-instantiate. */
-export async function evaluate(expression: string): Promise<unknown> {
-  const store = await tempDirectory();
+export async function evaluate(expression: string, store?: string): Promise<unknown> {
   const text = `let project = ${packageFile('.')}; pkgs = import <nixpkgs> { }; inherit (pkgs) lib; in ${expression}`;
   const { exitCode, stdout, stderr } = await execa(
     'nix-instantiate',
-    ['--eval', '--strict', '--json', '--store', store, '-E', text],
+    [
+      ...['--eval', '--strict', '--json', ...(store === undefined ? [] : ['--read-write-mode'])],
+      ...['--store', store ?? (await tempDirectory()), '-E', text],
+    ],
     { env: await environment(), reject: false },
   );
   if (exitCode !== 0) throw new EvaluationError(stderr);

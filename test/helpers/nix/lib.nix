@@ -46,6 +46,7 @@ let
     getExe =
       package: "${package}/bin/${package.meta.mainProgram or (throw "getExe: ${package.name} has no meta.mainProgram")}";
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    init = list: builtins.genList (builtins.elemAt list) (builtins.length list - 1);
     imap0 = f: list: builtins.genList (index: f index (builtins.elemAt list index)) (builtins.length list);
     importJSON = file: builtins.fromJSON (builtins.readFile file);
     licenses.mit = {

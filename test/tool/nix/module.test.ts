@@ -160,6 +160,45 @@ describe('own partitions', () => {
   });
 });
 
+const inMemory = 'fileSystems."/" = { device = "none"; fsType = "tmpfs"; };';
+
+test.each<[string, string, RegExp]>([
+  [
+    'a root that is neither on a partition nor in memory',
+    'fileSystems."/" = { device = "/dev/sda2"; fsType = "xfs"; };',
+    /partitions: has no partition with mountPoint "\/", but fileSystems\."\/" is not a tmpfs: \/dev\/sda2 \(xfs\)/,
+  ],
+  ['no root at all', '', /is not a tmpfs: it is not set/],
+  ['minimize', `${inMemory} nixosDiskImage.minimize = true;`, /minimize: needs a root on the disk/],
+  [
+    'encrypt',
+    `${inMemory} nixosDiskImage.encrypt.passphraseFile = "/k";`,
+    /encrypt: encrypts the root, and no partition has mountPoint "\/"/,
+  ],
+  [
+    'configFile',
+    `${inMemory} nixosDiskImage.configFile = "/etc/hostname";`,
+    /configFile: would be lost: \/etc\/nixos is on no partition/,
+  ],
+  [
+    'copyChannel',
+    `${inMemory} nixosDiskImage.copyChannel = true;`,
+    /copyChannel: would be lost: \/root is on no partition/,
+  ],
+  [
+    'contents',
+    `${inMemory} nixosDiskImage.contents = [ { source = "/etc/hostname"; target = "/nix/x"; } { source = "/etc/hostname"; target = "/srv//x"; } ];`,
+    /make-disk-image:\n *contents\[1\]\.target: would be lost: \/srv\/\/x is on no partition/,
+  ],
+])('evaluation reports what a disk without a root cannot have: %s', async (_, options, message) => {
+  const module = `{
+    boot.loader.systemd-boot.enable = true;
+    nixosDiskImage.partitions = [ { type = "esp"; mountPoint = "/boot"; } { mountPoint = "/nix"; } ];
+    ${options}
+  }`;
+  await expect(configured(module, 'specification')).rejects.toThrow(message);
+});
+
 test('nixos-rebuild build-image builds the variant with this name', async () => {
   const module = '{ boot.loader.systemd-boot.enable = true; nixosDiskImage.format = "raw"; }';
   expect(
