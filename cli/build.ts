@@ -1,5 +1,4 @@
 import { mkdir } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import type { ContainerExecutor } from '../harness/builder/container-executor.ts';
 import { type BuildImageOptions, buildImage } from '../lib/build/build-image.ts';
 import { planBuild } from '../lib/build/plan.ts';
@@ -9,6 +8,7 @@ import { readDisko } from '../lib/spec/disko.ts';
 import { type ImageSpecInput, parseImageSpec } from '../lib/spec/image-spec.ts';
 import { readRepart } from '../lib/spec/repart.ts';
 import { formatBytes, formatDuration } from '../lib/units.ts';
+import { containerDirectories } from './container-directories.ts';
 import { EXIT } from './exit-codes.ts';
 import { Progress, shownBy } from './progress.ts';
 import { readSpecification } from './specification.ts';
@@ -126,23 +126,13 @@ async function startContainer(
   specification: Record<string, unknown>,
   out: string,
 ): Promise<ContainerExecutor> {
-  const { store, contents, secureBoot, fsType, partitions = [], ...files } = parseImageSpec(specification);
-  const pairs = [secureBoot, secureBoot?.platformKey, secureBoot?.keyExchangeKey];
-  // The engine would make what is missing, as root.
+  const spec = parseImageSpec(specification);
   await mkdir(out, { recursive: true });
-  const directories = [
-    ...(store === undefined ? [] : [store]),
-    ...[files.closureInfo, files.configFile, files.efiVariables, ...contents.map(({ source }) => source)]
-      .concat(pairs.flatMap((pair) => (pair === undefined ? [] : [pair.key, pair.certificate])))
-      .filter((file) => file !== undefined)
-      .map((file) => dirname(resolve(file))),
-    ...partitions.flatMap(({ populateFrom }) => (populateFrom === undefined ? [] : [resolve(populateFrom)])),
-  ];
   const { containerExecutor } = await import('../harness/builder/container-executor.ts');
   return containerExecutor({
     image,
-    directories: [out, ...directories.filter((directory) => !directory.includes('*'))],
-    namespaces: [fsType, ...partitions.map(({ filesystem }) => filesystem)].some(needsNamespaces),
+    directories: [out, ...(await containerDirectories(spec))],
+    namespaces: [spec.fsType, ...(spec.partitions ?? []).map(({ filesystem }) => filesystem)].some(needsNamespaces),
   });
 }
 

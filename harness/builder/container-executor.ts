@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
@@ -7,7 +8,8 @@ import { finished } from 'node:stream/promises';
 import type { ContainerRuntimeClient } from 'testcontainers';
 import { z } from 'zod';
 import { CleanupStack } from '../../lib/run/cleanup-stack.ts';
-import { AbortedError, ToolMissingError } from '../../lib/run/errors.ts';
+import { wordsFor } from '../../lib/run/errno.ts';
+import { AbortedError, InvalidOptionsError, ToolMissingError } from '../../lib/run/errors.ts';
 import type { Executor, RunOptions, RunResult } from '../../lib/run/executor.ts';
 import { OutputCollector } from '../../lib/run/output-collector.ts';
 import { parseOptions } from '../../lib/run/parse-options.ts';
@@ -64,11 +66,14 @@ const KILL = 'until read -r group < "$1"; do sleep 0.05; done 2> /dev/null; kill
  *  @see Docker Engine API, "Exec". Talks to: Docker or Podman, as testcontainers finds it (DOCKER_HOST). */
 export async function containerExecutor(options: ContainerExecutorOptions): Promise<ContainerExecutor> {
   const { image, signal, namespaces, directories: more } = parseOptions(NAME, optionsSchema, options);
+  await requireMountable(more);
   const client = await engine();
   await requireImage(client, image);
   if (signal?.aborted) throw new AbortedError(NAME, { cause: signal.reason });
   await using stack = new CleanupStack();
-  const directories = [process.cwd(), tmpdir(), ...(existsSync('/nix') ? ['/nix'] : []), ...more];
+  // Not a working directory that is the root: the container has its own.
+  const always = [process.cwd(), tmpdir(), '/nix'].filter((directory) => directory !== '/' && existsSync(directory));
+  const directories = [...always, ...more];
   const container = await client.container
     .create({
       Image: image,
@@ -79,9 +84,10 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
       Env: Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`),
       HostConfig: {
         AutoRemove: true,
-        Binds: [...new Set(directories.map((directory) => resolve(directory)))].map(
-          (directory) => `${directory}:${directory}`,
-        ),
+        // Binds would cut a name at a colon, and make what is missing, as root.
+        Mounts: [...new Set(directories.map((directory) => resolve(directory)))].map((directory) => ({
+          ...{ Type: 'bind' as const, Source: directory, Target: directory },
+        })),
         NetworkMode: 'none',
         ...(namespaces ? { CapAdd: ['SYS_ADMIN'], SecurityOpt: ['seccomp=unconfined', 'apparmor=unconfined'] } : {}),
       },
@@ -111,6 +117,21 @@ export async function containerExecutor(options: ContainerExecutorOptions): Prom
     stop,
     [Symbol.asyncDispose]: stop,
   };
+}
+
+async function requireMountable(directories: readonly string[]): Promise<void> {
+  const problems = await Promise.all(
+    directories.map(async (directory, index) => {
+      if (resolve(directory) === '/')
+        return { path: `directories[${index}]`, message: 'cannot be the root of this host' };
+      return access(directory).then(
+        () => undefined,
+        (error: unknown) => ({ path: `directories[${index}]`, message: `${directory}: ${wordsFor(error)}` }),
+      );
+    }),
+  );
+  const issues = problems.filter((problem) => problem !== undefined);
+  if (issues.length > 0) throw new InvalidOptionsError(NAME, issues);
 }
 
 async function engine(): Promise<ContainerRuntimeClient> {

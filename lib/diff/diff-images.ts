@@ -37,11 +37,11 @@ export interface DiffImagesOptions extends z.input<typeof schema> {}
  *  other or damaged filesystems, the sectors that differ are listed. Parts that are skipped because of a limit are
  *  listed as differences.
  *  @throws {InvalidOptionsError} when a file is not a disk image; {ToolFailedError} when a program is killed or exits
- *  with an undocumented status. Runs: blkid, qemu-img. */
+ *  with an undocumented status. Runs: blkid, flock, qemu-img. */
 export const diffImages: Step<DiffImagesOptions, Difference[]> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['blkid', 'qemu-img'],
+  runs: ['blkid', 'flock', 'qemu-img'],
   where: 'host',
   detail: ({ a, b }) => `${a} and ${b}`,
   async run(step, { timeoutMs, ...files }) {

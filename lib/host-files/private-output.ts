@@ -20,6 +20,10 @@ export interface PrivateDirectory extends AsyncDisposable {
  *  Runs: flock. */
 export async function makePrivateDirectory(parent: string): Promise<PrivateDirectory> {
   await makeDirectories(parent);
+  return privateDirectoryIn(parent);
+}
+
+async function privateDirectoryIn(parent: string): Promise<PrivateDirectory> {
   await removeAbandoned(parent);
   const path = await mkdtemp(join(parent, PREFIX));
   const lock = await lockNewDirectory(path).catch(async (error: unknown) => {
@@ -45,9 +49,9 @@ async function lockNewDirectory(path: string): Promise<KernelLock> {
 }
 
 /** Has a file written in a private directory beside its target, and renames it when it is finished: an existing file is replaced
- *  only by a finished one, and a failure leaves nothing. */
+ *  only by a finished one, and a failure leaves nothing. The target's directory must exist. Runs: flock. */
 export async function replaceFile(target: string, write: (partial: string) => Promise<void>): Promise<void> {
-  await using work = await makePrivateDirectory(dirname(target));
+  await using work = await privateDirectoryIn(dirname(target));
   const partial = join(work.path, 'unfinished');
   await write(partial);
   await rename(partial, target);
@@ -82,7 +86,8 @@ async function makeWritable(path: string): Promise<void> {
 }
 
 async function removeAbandoned(parent: string): Promise<void> {
-  for (const entry of await readdir(parent, { withFileTypes: true })) {
+  // A directory may be one in which its user can create files, but not list them.
+  for (const entry of await readdir(parent, { withFileTypes: true }).catch(() => [])) {
     if (!entry.isDirectory() || !entry.name.startsWith(PREFIX)) continue;
     const path = join(parent, entry.name);
     // Another user's directory is left alone: its content is not trusted.

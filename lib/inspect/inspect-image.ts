@@ -78,11 +78,23 @@ export interface ImageInspection {
  *  the files that firmware and loader start. The image is not trusted: sizes are limited, and what remains after
  *  `timeoutMs` is skipped.
  *  @throws {InvalidOptionsError} when the file is not a disk image; {ToolFailedError} when a program is killed or exits
- *  with an undocumented status. Runs: blkid, btrfs, cryptsetup, e2fsck, fsck.erofs, fsck.f2fs, fsck.vfat, qemu-img, xfs_repair. */
+ *  with an undocumented status. Runs: blkid, btrfs, cryptsetup, e2fsck, fsck.erofs, fsck.f2fs, fsck.vfat, flock, qemu-img,
+ *  xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['blkid', 'cryptsetup', 'qemu-img', 'e2fsck', 'fsck.vfat', 'btrfs', 'xfs_repair', 'fsck.erofs', 'fsck.f2fs'],
+  runs: [
+    'blkid',
+    'cryptsetup',
+    'flock',
+    'qemu-img',
+    'e2fsck',
+    'fsck.vfat',
+    'btrfs',
+    'xfs_repair',
+    'fsck.erofs',
+    'fsck.f2fs',
+  ],
   where: 'host',
   detail: ({ image }) => resolve(image),
   async prepare({ efiVariables, passphraseFile }) {

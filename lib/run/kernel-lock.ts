@@ -1,9 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync } from 'node:fs';
+import { publishCommand } from './command-channel.ts';
 import { isErrno } from './errno.ts';
 import { AbortedError, UnexpectedStateError } from './errors.ts';
 import { killOnExit } from './kill-on-exit.ts';
+import { localExecutor } from './local-executor.ts';
 import { requireTool } from './tools.ts';
 
 /** A lock on a file. The kernel releases it when its holder dies for any reason. It also works between containers and
@@ -55,6 +57,7 @@ async function lock(
   const fd = openForLock(file, make);
   let held = false;
   try {
+    publishCommand(['flock', ...args, '3'], localExecutor.name);
     const child = spawn(flock, [...args, '3'], {
       stdio: ['ignore', 'ignore', 'pipe', fd],
       // This process handles a terminal's Ctrl-C.

@@ -1,4 +1,4 @@
-import { channel } from 'node:diagnostics_channel';
+import { publishCommand, runningStep } from './command-channel.ts';
 import { isErrno, wordsFor } from './errno.ts';
 import {
   AbortedError,
@@ -60,10 +60,6 @@ interface Answers extends StepRunOptions {
   readonly answers: readonly number[] | 'any';
 }
 
-/** Publishes every command that a step runs, for tests and tracing, independent of onEvent.
- *  @see https://nodejs.org/docs/latest-v20.x/api/diagnostics_channel.html */
-const COMMANDS = channel('nixos-disk-image:command');
-
 const OUTPUT_TAIL_BYTES = 4096;
 const PROGRESS_INTERVAL_MS = 100;
 
@@ -85,16 +81,21 @@ export async function runStep<T>(
   const start = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
     throwIfAborted(step, signal);
     emit({ type: 'command', step, argv, executor: executor.name });
-    if (COMMANDS.hasSubscribers) COMMANDS.publish({ step, argv, executor: executor.name });
+    publishCommand(argv, executor.name);
     const stderr = lineEmitter((text) => emit({ type: 'output', step, text }));
+    // A listener that throws would end the process here, in an event of a stream.
+    const listeners = catching();
+    const { onStdout } = options;
     const result = await executor.run(argv, {
       ...options,
       signal: options.signal ?? signal,
-      onStderr: (chunk) => {
+      onStderr: listeners.guard((chunk) => {
         stderr.push(chunk);
         options.onStderr?.(chunk);
-      },
+      }),
+      ...(onStdout === undefined ? {} : { onStdout: listeners.guard(onStdout) }),
     });
+    listeners.rethrow();
     stderr.end();
     return result;
   };
@@ -129,13 +130,32 @@ export async function runStep<T>(
 
   throwIfAborted(step, signal);
   emit(detail === undefined ? { type: 'start', step } : { type: 'start', step, detail });
-  const value = await body(runner).catch((thrown: unknown) => {
-    const error = ofStep(step, thrown);
-    emit({ type: 'fail', step, durationMs: performance.now() - startedAt, error });
-    throw error;
-  });
+  const value = await runningStep
+    .run(step, () => body(runner))
+    .catch((thrown: unknown) => {
+      const error = ofStep(step, thrown);
+      emit({ type: 'fail', step, durationMs: performance.now() - startedAt, error });
+      throw error;
+    });
   emit({ type: 'finish', step, durationMs: performance.now() - startedAt, ...(bytes === undefined ? {} : { bytes }) });
   return value;
+}
+
+/** Keeps the first error of callbacks for later. */
+function catching(): { guard<T>(callback: (value: T) => void): (value: T) => void; rethrow(): void } {
+  let thrown: { readonly error: unknown } | undefined;
+  return {
+    guard: (callback) => (value) => {
+      try {
+        callback(value);
+      } catch (error) {
+        thrown ??= { error };
+      }
+    },
+    rethrow() {
+      if (thrown !== undefined) throw thrown.error;
+    },
+  };
 }
 
 /** Converts a system error, such as EACCES, into one of this project's, with the step, the path and a description. */

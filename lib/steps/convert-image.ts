@@ -64,11 +64,11 @@ function progressOf(text: string): number | undefined {
 /** Converts a raw image to another format that qemu-img writes. Sparse images stay sparse.
  *  @returns the sizes of the result, as `qemu-img info` reports them.
  *  @throws {NoSpaceError} when the host's disk is full; an existing target stays unchanged.
- *  @see qemu-img(1). Runs: qemu-img. */
+ *  @see qemu-img(1). Runs: flock, qemu-img. */
 export const convertImage: Step<ConvertImageOptions, ConvertedImage> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['qemu-img'],
+  runs: ['qemu-img', 'flock'],
   where: 'host',
   async prepare(files) {
     // Absolute, because qemu-img interprets `name:rest` as a protocol.

@@ -58,11 +58,11 @@ const EMPTY_DIGEST = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78
  *  the store refuses programs that no key in db signed. The same keys give the same bytes.
  *  @throws {InvalidOptionsError} for a file that is not a certificate.
  *  @throws {UnexpectedStateError} when the store has keys already, is not a store, or is full.
- *  @see UEFI specification 32.3 (Secure Boot variables); virt-fw-vars(1). Runs: nothing. */
+ *  @see UEFI specification 32.3 (Secure Boot variables); virt-fw-vars(1). Runs: flock. */
 export const enrollSecureBootKeys: Step<EnrollSecureBootKeysOptions, EnrolledSecureBootKeys> = defineStep({
   name: STEP,
   options: schema,
-  runs: [],
+  runs: ['flock'],
   where: 'host',
   async prepare({ variables, target, platformKey, keyExchangeKeys = [platformKey], db, dbx }) {
     await requireFile(STEP, variables, 'variables');

@@ -34,12 +34,12 @@ export type ExtractFilesystemOptions = WithOldNames<z.input<typeof schema>, type
 
 /** Extracts all files of a filesystem in an image, without root. Returns every entry with its mode, owner and extended
  *  attributes, and writes the content to files on this host. makeFilesystem accepts the result as `files`.
- *  @throws {UnexpectedStateError} for devices and sockets. Runs: mcopy. */
+ *  @throws {UnexpectedStateError} for devices and sockets. Runs: flock, mcopy. */
 export const extractFilesystem: Step<ExtractFilesystemOptions, TreeEntry[]> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: ['mcopy'],
+  runs: ['mcopy', 'flock'],
   where: 'host',
   async prepare({ image, partition }) {
     await requireDisk(STEP, image, [partition]);

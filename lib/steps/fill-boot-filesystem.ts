@@ -30,12 +30,12 @@ export type FillBootFilesystemOptions = WithOldNames<z.input<typeof schema>, typ
  *  @throws {ImageTooSmallError} with bytes needed and available, before anything is written.
  *  @throws {UnexpectedStateError} for a type that a FAT cannot store, such as a symbolic link, and for a file that
  *  exists already.
- *  Runs: mcopy, mdir, mmd. */
+ *  Runs: flock, mcopy, mdir, mmd. */
 export const fillBootFilesystem: Step<FillBootFilesystemOptions, void> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: ['mmd', 'mdir', 'mcopy'],
+  runs: ['mmd', 'mdir', 'mcopy', 'flock'],
   where: 'host',
   async prepare({ image, partition, files, populateFrom }) {
     if ((files === undefined) === (populateFrom === undefined))

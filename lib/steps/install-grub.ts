@@ -83,13 +83,13 @@ export interface InstalledGrub {
  *  @throws {InvalidOptionsError} like installSystemdBoot.
  *  @throws {ImageTooSmallError} when the core image or the kernels do not fit: bytes needed and available.
  *  @throws {ToolMissingError} when grub-mkimage or the modules of a platform are missing.
- *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, cp, find,
+ *  @see GNU GRUB manual, "BIOS installation", "Embedded configuration"; NixOS RFC 125. Runs: cat, cp, find, flock,
  *  grub-mkimage, mcopy, mdir, mmd. */
 export const installGrub: Step<InstallGrubOptions, InstalledGrub> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: ['cat', 'cp', 'find', 'grub-mkimage', 'mcopy', 'mdir', 'mmd'],
+  runs: ['cat', 'cp', 'find', 'grub-mkimage', 'mcopy', 'mdir', 'mmd', 'flock'],
   where: 'host',
   async prepare(parsed) {
     await requireDisk(STEP, parsed.image, parsed.disk.partitions);

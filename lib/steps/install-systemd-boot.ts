@@ -64,11 +64,11 @@ export interface InstalledSystemdBoot {
  *  closure; for initrdSecrets, which require the system's code to run; for NixOS options that only the system's own
  *  installer supports; for a system without systemd-boot.
  *  @throws {ImageTooSmallError} when kernel and initrd do not fit: bytes needed and available.
- *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: mcopy, mdir, mmd. */
+ *  @see NixOS RFC 125; the Boot Loader Specification; bootctl(1). Runs: flock, mcopy, mdir, mmd. */
 export const installSystemdBoot: Step<InstallSystemdBootOptions, InstalledSystemdBoot> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['mmd', 'mdir', 'mcopy'],
+  runs: ['mmd', 'mdir', 'mcopy', 'flock'],
   where: 'host',
   async prepare(parsed) {
     const { image, esp, xbootldr, store, storePaths } = parsed;

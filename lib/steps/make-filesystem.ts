@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { makeBtrfs, readBtrfs } from '../filesystem/btrfs.ts';
 import { FilesystemFullError } from '../filesystem/ext4/allocator.ts';
@@ -136,7 +137,7 @@ export function makeFilesystemArgs(options: MakeFilesystemOptions): string[] {
  *  @throws {InvalidOptionsError} for options that the tools of the filesystem do not support.
  *  @throws {UnexpectedStateError} when the number of used inodes in an ext4 differs from that of the tree.
  *  @see mke2fs(8) — -E offset is in bytes, the size argument in KiB. Runs: btrfs, cp, fakeroot, filefrag, find,
- *  mkfs.btrfs, mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
+ *  flock, mkfs.btrfs, mkfs.ext4, mkfs.f2fs, mkfs.xfs, sload.f2fs, unshare, xfs_db, xfs_repair. */
 export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defineStep({
   name: STEP,
   options: schema,
@@ -151,7 +152,7 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
         : [],
   ],
   oldNames: OLD_NAMES,
-  runs: Object.values(TOOLS_OF).flat(),
+  runs: [...Object.values(TOOLS_OF).flat(), 'flock'],
   where: 'anywhere',
   async prepare(parsed, { executor, onHost }) {
     const { populateFrom } = parsed;
@@ -256,22 +257,31 @@ async function makeInFile(
 
 const GROWTH_INTERVAL_MS = 500;
 
-/** Reports what a program, which says nothing of its progress, has written into a sparse file. */
+/** Reports what a program, which says nothing of its progress, has written into a sparse file. Like the events of other steps, an
+ *  error of a listener is the step's. */
 async function reportingGrowth<T>(
   step: StepRunner,
   file: string,
   totalBytes: number,
   write: () => Promise<T>,
 ): Promise<T> {
-  const report = async (): Promise<void> => {
-    const facts = await stat(file).catch(() => undefined);
-    if (facts !== undefined && totalBytes > 0) step.progress(facts.blocks * SECTOR_BYTES, totalBytes);
-  };
-  const timer = setInterval(() => void report(), GROWTH_INTERVAL_MS);
+  const end = new AbortController();
+  const reported = reportGrowth(step, file, totalBytes, end.signal);
+  // It is awaited below, but may fail before.
+  reported.catch(() => undefined);
   try {
     return await write();
   } finally {
-    clearInterval(timer);
+    end.abort();
+    await reported;
+  }
+}
+
+async function reportGrowth(step: StepRunner, file: string, totalBytes: number, end: AbortSignal): Promise<void> {
+  while (!end.aborted) {
+    await setTimeout(GROWTH_INTERVAL_MS, undefined, { signal: end }).catch(() => undefined);
+    const facts = await stat(file).catch(() => undefined);
+    if (facts !== undefined && totalBytes > 0 && !end.aborted) step.progress(facts.blocks * SECTOR_BYTES, totalBytes);
   }
 }
 

@@ -30,11 +30,11 @@ export interface MakeSwapOptions extends z.input<typeof schema> {}
 
 /** Makes swap space in a partition of an image, without root.
  *  @throws {CommandFailedError} when the partition is too small: mkswap needs ten pages.
- *  @see mkswap(8), swapon(2). Runs: mkswap. */
+ *  @see mkswap(8), swapon(2). Runs: flock, mkswap. */
 export const makeSwap: Step<MakeSwapOptions, void> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['mkswap'],
+  runs: ['mkswap', 'flock'],
   where: 'host',
   async prepare({ image, partition }) {
     await requireDisk(STEP, image, [partition]);

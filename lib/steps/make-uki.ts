@@ -36,11 +36,11 @@ export interface MadeUki {
 /** Makes a unified kernel image: one EFI program of systemd's stub, a kernel, its initrds and its command line. A signature on it
  *  (signEfiProgram) covers all of them. The same inputs give the same bytes.
  *  @throws {UnexpectedStateError} when the stub cannot hold the sections.
- *  @see UAPI.5 Unified Kernel Image; ukify(1). Runs: nothing. */
+ *  @see UAPI.5 Unified Kernel Image; ukify(1). Runs: flock. */
 export const makeUki: Step<MakeUkiOptions, MadeUki> = defineStep({
   name: STEP,
   options: schema,
-  runs: [],
+  runs: ['flock'],
   where: 'host',
   async prepare({ stub, kernel, initrds, deviceTree, target }) {
     await requireFile(STEP, stub, 'stub');

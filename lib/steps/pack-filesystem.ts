@@ -68,7 +68,7 @@ export interface PackedFile extends PackedFacts {
  *  `copyToPartition` puts it into a partition of that size or more. Hard links are kept; extended attributes are not copied.
  *  @throws {CommandFailedError} when the host's program does not have the compression.
  *  @throws {NoSpaceError} when the host's disk is full; an existing file stays unchanged.
- *  @see mkfs.erofs(1), mksquashfs(1). Runs: cp, fakeroot, find, mkfs.erofs, mksquashfs, unshare. */
+ *  @see mkfs.erofs(1), mksquashfs(1). Runs: cp, fakeroot, find, flock, mkfs.erofs, mksquashfs, unshare. */
 export const packFilesystem: Step<PackFilesystemOptions, PackedFile> = defineStep({
   name: STEP,
   options: schema,
@@ -93,7 +93,7 @@ export const packFilesystem: Step<PackFilesystemOptions, PackedFile> = defineSte
         ? [{ path: 'populateFrom', message: 'is required without closure: such a filesystem cannot be filled later' }]
         : [],
   ],
-  runs: Object.values(PACKERS).flat(),
+  runs: [...Object.values(PACKERS).flat(), 'flock'],
   where: 'host',
   async prepare({ file, fsType, populateFrom }, { executor }) {
     await requireReplaceable(STEP, file, 'file');

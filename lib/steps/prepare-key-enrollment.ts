@@ -35,11 +35,11 @@ export interface PrepareKeyEnrollmentOptions extends z.input<typeof schema> {}
  *  sign the updates; they are not copied.
  *  @returns the files that were written, from the directory.
  *  @throws {InvalidOptionsError} for a key that does not belong to its certificate or needs a passphrase.
- *  @see systemd-boot(7), "/loader/keys"; sign-efi-sig-list(1). Runs: sign-efi-sig-list. */
+ *  @see systemd-boot(7), "/loader/keys"; sign-efi-sig-list(1). Runs: flock, sign-efi-sig-list. */
 export const prepareKeyEnrollment: Step<PrepareKeyEnrollmentOptions, readonly string[]> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['sign-efi-sig-list'],
+  runs: ['sign-efi-sig-list', 'flock'],
   where: 'host',
   async prepare({ platformKey, keyExchangeKey, db }) {
     const read = (one: z.output<typeof pair>, option: string): Promise<SigningPair> =>

@@ -59,12 +59,12 @@ const GPT_TAIL_BYTES = MIB;
  *  The smaller image is made beside the image, and replaces it when it is finished.
  *  @throws {InvalidOptionsError} when the image is not raw, or does not end with an ext4.
  *  @throws {ToolFailedError} when the filesystem is damaged.
- *  @see resize2fs(8), e2fsck(8); UEFI specification 5.3 for the GPT. Runs: blkid, e2fsck, filefrag,
- *  qemu-img, resize2fs. */
+ *  @see resize2fs(8), e2fsck(8); UEFI specification 5.3 for the GPT. Runs: blkid, e2fsck, filefrag, flock, qemu-img,
+ *  resize2fs. */
 export const shrinkImage: Step<ShrinkImageOptions, ShrunkImage> = defineStep({
   name: STEP,
   options: schema,
-  runs: ['blkid', 'e2fsck', 'filefrag', 'qemu-img', 'resize2fs'],
+  runs: ['blkid', 'e2fsck', 'filefrag', 'qemu-img', 'resize2fs', 'flock'],
   where: 'host',
   async prepare({ image }) {
     await requireDisk(STEP, image);

@@ -44,7 +44,7 @@ export interface SignedBootFiles {
  *  @throws {UnexpectedStateError} for GRUB, which under Secure Boot must be built and signed with its modules and does not verify what
  *  it loads; and when there is nothing to sign.
  *  @throws {InvalidOptionsError} for a key that does not belong to the certificate or needs a passphrase.
- *  @see systemd-boot(7); UAPI.5 Unified Kernel Image; sbsign(1). Runs: faketime, sbsign. */
+ *  @see systemd-boot(7); UAPI.5 Unified Kernel Image; sbsign(1). Runs: faketime, flock, sbsign. */
 export const signBootFiles: Step<SignBootFilesOptions, SignedBootFiles> = defineStep({
   name: STEP,
   options: schema,
@@ -52,7 +52,7 @@ export const signBootFiles: Step<SignBootFilesOptions, SignedBootFiles> = define
     ({ way, stub }) =>
       way === 'uki' && stub === undefined ? [{ path: 'stub', message: 'is required with way "uki"' }] : [],
   ],
-  runs: SIGNING_TOOLS,
+  runs: [...SIGNING_TOOLS, 'flock'],
   where: 'host',
   async prepare({ esp, xbootldr, key, certificate, stub }) {
     await requireDirectory(STEP, esp, 'esp');

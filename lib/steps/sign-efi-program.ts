@@ -39,11 +39,11 @@ export interface SignedEfiProgram {
  *  @returns what was read back from the signed program.
  *  @throws {InvalidOptionsError} if the file is not an EFI program, and for a key that does not belong to the certificate or
  *  needs a passphrase.
- *  @see sbsign(1); faketime(1), because sbsign writes the time of the clock. Runs: faketime, sbsign. */
+ *  @see sbsign(1); faketime(1), because sbsign writes the time of the clock. Runs: faketime, flock, sbsign. */
 export const signEfiProgram: Step<SignEfiProgramOptions, SignedEfiProgram> = defineStep({
   name: STEP,
   options: schema,
-  runs: SIGNING_TOOLS,
+  runs: [...SIGNING_TOOLS, 'flock'],
   where: 'host',
   async prepare({ program, target, key, certificate }) {
     await requireFile(STEP, program, 'program');

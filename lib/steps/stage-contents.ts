@@ -1,8 +1,9 @@
-import { lstat, readdir, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { TreeAttribute } from '../filesystem/tree.ts';
 import { holdsAttribute } from '../formats/ext4/attributes.ts';
+import { exists, expandStars } from '../host-files/expand-stars.ts';
 import { makeDirectories, refuseInside } from '../host-files/given-paths.ts';
 import { makeDirectoryInside } from '../host-files/inside-root.ts';
 import { readAttributes } from '../programs/getfattr.ts';
@@ -178,7 +179,7 @@ async function graftTarget(entry: ContentsEntry, source: string): Promise<string
 
 async function expandSource(entry: ContentsEntry, index: number): Promise<string[]> {
   const source = resolve(entry.source);
-  const matches = isGlob(entry) ? await expandStars(source) : (await exists(source)) ? [source] : [];
+  const matches = isGlob(entry) ? await expandStars(STEP, source) : (await exists(source)) ? [source] : [];
   if (matches.length === 0)
     throw new InvalidOptionsError(STEP, [
       {
@@ -199,46 +200,4 @@ async function expandSource(entry: ContentsEntry, index: number): Promise<string
       ]);
   }
   return matches;
-}
-
-/** Expands a pattern in which `*` matches any part of one name, like a shell without dotglob. */
-async function expandStars(pattern: string): Promise<string[]> {
-  let found = ['/'];
-  for (const segment of pattern.split('/').slice(1)) {
-    if (!segment.includes('*')) {
-      found = found.map((directory) => join(directory, segment));
-      continue;
-    }
-    const name = new RegExp(`^${segment.split('*').map(escapeRegExp).join('.*')}$`, 's');
-    const next: string[] = [];
-    for (const directory of found) {
-      const names = await readdir(directory).catch(() => []);
-      // Node replaces bytes that are not UTF-8, so that such a file would silently be missing.
-      const lost = names.find((candidate) => candidate.includes('\ufffd') && name.test(candidate));
-      if (lost !== undefined)
-        throw new UnexpectedStateError(STEP, `${directory} contains a name that is not UTF-8 (${lost})`, {
-          hint: 'rename it, or copy the whole directory',
-        });
-      for (const candidate of names.sort())
-        if (name.test(candidate) && (segment.startsWith('.') || !candidate.startsWith('.')))
-          next.push(join(directory, candidate));
-    }
-    found = next;
-  }
-  const present = await Promise.all(found.map(exists));
-  return found.filter((_, index) => present[index]);
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await lstat(file);
-    return true;
-  } catch (error) {
-    if (isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR')) return false;
-    throw error;
-  }
 }

@@ -43,12 +43,12 @@ export type WriteEfiVariablesOptions = WithOldNames<z.input<typeof schema>, type
  *  The same entries give the same bytes.
  *  @throws {UnexpectedStateError} when the template is not a store of variables, or is not empty.
  *  @see UEFI specification 3.1.3 (load options) and 10.3.5 (media device paths); edk2 VariableFormat.h. Runs:
- *  nothing. */
+ *  flock. */
 export const writeEfiVariables: Step<WriteEfiVariablesOptions, void> = defineStep({
   name: STEP,
   options: schema,
   oldNames: OLD_NAMES,
-  runs: [],
+  runs: ['flock'],
   where: 'host',
   async prepare({ template, target }) {
     await requireFile(STEP, template, 'template');

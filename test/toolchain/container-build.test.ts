@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
-import { packageFile } from '../../harness/cache-directory.ts';
+import { cacheDirectory, packageFile } from '../../harness/cache-directory.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { inspectImage } from '../../lib/inspect/inspect-image.ts';
 import { type DemoSystems, prepareDemo } from '../../vm-images/demo.ts';
@@ -64,9 +64,19 @@ test.each(
   onTestFinished(() => removeTree(directory));
   await mkdir(join(directory, 'bin'));
   await symlink('/usr/bin/flock', join(directory, 'bin/flock'));
+  // Outside of what is always mounted.
+  const elsewhere = await mkdtemp(join(cacheDirectory(), 'container-'));
+  onTestFinished(() => removeTree(elsewhere));
+  const files = join(elsewhere, 'at 10:30, all*');
+  await mkdir(join(files, 'seed'), { recursive: true });
+  await writeFile(join(files, 'seed/file'), 'from this host');
+  await writeFile(join(files, 'motd'), 'of a link to a link');
+  const links = join(elsewhere, 'links');
+  await mkdir(links);
+  await symlink('../at 10:30, all*/motd', join(links, 'motd'));
+  await symlink(join(links, 'motd'), join(directory, 'motd'));
   const seed = join(directory, 'seed');
-  await mkdir(seed);
-  await writeFile(join(seed, 'file'), 'from this host');
+  await symlink(join(files, 'seed'), seed);
   const partitions = [
     { type: 'esp', size: '80M', mountPoint: '/boot' },
     { type: 'swap', size: '1M' },
@@ -81,6 +91,10 @@ test.each(
     join(directory, 'image.json'),
     JSON.stringify({
       ...{ toplevel: demo.systems['tiny-systemd-boot'], store: demo.store, partitions },
+      contents: [
+        { source: join(directory, 'motd'), target: '/etc/motd' },
+        { source: join(elsewhere, 'at*/s*d'), target: '/srv' },
+      ],
       ...{ bootLoaderFrom: 'bootspec', additionalSpace: '16M' },
     }),
   );

@@ -122,13 +122,14 @@ test('what hosts say of the encrypted root does not replace what the image needs
     nixosDiskImage.encrypt.keyDerivation = { type = "pbkdf2"; iterations = 2000; };
     nixosDiskImage.encrypt.sectorSize = 512;
   }`;
-  const found = (await configured(
-    module,
-    '{ inherit specification; inherit (config.boot.initrd.luks) devices; }',
-  )) as { specification: ImageSpecInput };
+  const found = (await configured(module, '{ inherit specification; inherit (config.boot.initrd.luks) devices; }')) as {
+    specification: ImageSpecInput;
+  };
   expect(found).toMatchObject({
     devices: { cryptroot: { device: '/dev/disk/by-uuid/6d0c7b3e-2f61-4c0a-8f59-7b1d0f6a91e4' } },
-    specification: { partitions: [{}, { weight: 1, maxSize: '8G', alignment: '4M', padding: { size: '1M', weight: 2 } }] },
+    specification: {
+      partitions: [{}, { weight: 1, maxSize: '8G', alignment: '4M', padding: { size: '1M', weight: 2 } }],
+    },
   });
   expect(parseImageSpec(found.specification).encrypt).toMatchObject({
     keyDerivation: { type: 'pbkdf2', iterations: 2000 },

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { makePrivateDirectory } from '../../../../lib/host-files/private-output.ts';
+import { makePrivateDirectory, replaceFile } from '../../../../lib/host-files/private-output.ts';
 import { startChild } from '../../../helpers/child.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
 
@@ -56,4 +56,31 @@ test('a directory without a lock is being created, unless it is old', async () =
   await utimes(old, 1, 1);
   await (await makePrivateDirectory(parent))[Symbol.asyncDispose]();
   expect(await readdir(parent)).toEqual(['.nixos-disk-image-young0']);
+});
+
+test('a file is replaced in a directory that exists, and none is made for it', async () => {
+  const parent = await tempDirectory();
+  await replaceFile(join(parent, 'file'), (partial) => writeFile(partial, 'new'));
+  expect(await readFile(join(parent, 'file'), 'utf8')).toBe('new');
+  await expect(replaceFile(join(parent, 'none/file'), (partial) => writeFile(partial, 'new'))).rejects.toThrow(
+    /ENOENT/,
+  );
+  expect(await readdir(parent)).toEqual(['file']);
+});
+
+test('a directory that its user may write to, but not list, is enough', async () => {
+  const parent = await tempDirectory();
+  const asRoot = process.getuid?.() === 0;
+  if (asRoot) await chown(parent, 65534, 65534);
+  await chmod(parent, 0o333);
+  const other = await startChild(`
+    const { replaceFile } = await import(DIST + 'lib/host-files/private-output.js');
+    const { writeFile } = await import('node:fs/promises');
+    ${asRoot ? 'process.setgid(65534); process.setuid(65534);' : ''}
+    await replaceFile(${JSON.stringify(join(parent, 'file'))}, (partial) => writeFile(partial, 'new'));
+    console.log('replaced');
+  `);
+  expect(other.line).toBe('replaced');
+  await chmod(parent, 0o700);
+  expect(await readdir(parent)).toEqual(['file']);
 });

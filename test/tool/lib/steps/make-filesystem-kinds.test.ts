@@ -181,7 +181,7 @@ test.each([
   const size = await computeDiskSize({ stagedRoot: root, closure, fsType, partitionTableType: 'none' });
   await createDisk({ image, sizeBytes: size.diskBytes });
   const events = new EventEmitter();
-  const reported = once(events, 'progress');
+  let reported = once(events, 'progress');
   // The last program ends only after a report.
   const executor: Executor = {
     ...localExecutor,
@@ -198,4 +198,32 @@ test.each([
   await makeFilesystem({ image, partition, fsType, populateFrom: root, closure, size }, { executor, onEvent });
   const [share] = await reported;
   expect(share).toBeGreaterThan(0);
+  reported = once(events, 'progress');
+  const listener = (event: StepEvent): void => {
+    onEvent(event);
+    if (event.type === 'progress') throw new Error('of the listener');
+  };
+  const made = makeFilesystem(
+    { image, partition, fsType, populateFrom: root, closure, size },
+    { executor, onEvent: listener },
+  );
+  await expect(made).rejects.toThrow('of the listener');
+});
+
+test('an error of a listener for output is the step’s', async () => {
+  const { directory, root, closure } = await tree();
+  const image = join(directory, 'disk.img');
+  const size = await computeDiskSize({ stagedRoot: root, closure, fsType: 'ext4', partitionTableType: 'none' });
+  await createDisk({ image, sizeBytes: size.diskBytes });
+  // Says something on standard error.
+  const executor: Executor = {
+    ...localExecutor,
+    run: (argv, options) => localExecutor.run(['sh', '-c', 'echo heard >&2; exec "$@"', 'sh', ...argv], options),
+  };
+  const partition = { offsetBytes: 0, sizeBytes: size.diskBytes };
+  const onEvent = (event: StepEvent): void => {
+    if (event.type === 'output') throw new Error(event.text);
+  };
+  const made = makeFilesystem({ image, partition, populateFrom: root, closure, size }, { executor, onEvent });
+  await expect(made).rejects.toThrow('heard');
 });

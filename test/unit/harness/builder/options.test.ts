@@ -42,6 +42,13 @@ test.each([
   ],
   ['containerExecutor', containerExecutor, { image: 'a', directories: '/tmp' }, /directories: /],
   ['containerExecutor', containerExecutor, { image: 'a', namespaces: 'yes' }, /namespaces: /],
+  [
+    'containerExecutor',
+    containerExecutor,
+    { image: 'a', directories: ['/tmp', '/no where'] },
+    /directories\[1\]: \/no where: /,
+  ],
+  ['containerExecutor', containerExecutor, { image: 'a', directories: ['/'] }, /directories\[0\]: cannot be the root/],
   ['containerExecutor', containerExecutor, { image: '' }, /image: must not be empty/],
   [
     'planBuild',

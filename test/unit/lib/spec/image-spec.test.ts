@@ -142,7 +142,11 @@ test.each<[string, Record<string, unknown>, RegExp]>([
   ['lanzaboote', { secureBoot: { ...PAIR, way: 'lanzaboote' } }, /secureBoot\.way: .*boot\.lanzaboote\.pkiBundle/],
   ['keys for no store', { secureBoot: { ...PAIR, enroll: 'variables' } }, /secureBoot\.enroll: .*touchEFIVars/],
   ['a key in the store', { secureBoot: { ...PAIR, key: '/nix/store/x/k' } }, /secureBoot\.key: is in the Nix store/],
-  ['a key in the store by another name', { secureBoot: { ...PAIR, key: '/run/../nix//store/x/k' } }, /secureBoot\.key: is in the Nix store/],
+  [
+    'a key in the store by another name',
+    { secureBoot: { ...PAIR, key: '/run/../nix//store/x/k' } },
+    /secureBoot\.key: is in the Nix store/,
+  ],
   ['an unknown field', { secureBoot: { ...PAIR, cert: 'x' } }, /secureBoot\.cert: there is no such option/],
 ])('Secure Boot with %s is refused', (_, options, message) => {
   expect(problems({ toplevel, ...options }).join('\n')).toMatch(message);
