@@ -188,7 +188,7 @@ let
         ) "${name}.${kind}: the system declares ${owner} without an ID and chooses one at activation; set users.${kind}s.${owner}.${id}"
     );
 
-  # Whether a path is on a partition, and not in the memory of a system whose root is there.
+  # Whether a path is on a partition, and not in memory, as the root of some systems is.
   hasPlace = path: own == null || own.isRootOnDisk || builtins.any (isBelow (normalized path)) own.mountPoints;
   root = config.fileSystems."/" or { };
   isRootInMemory = builtins.elem (root.fsType or "") [

@@ -52,8 +52,11 @@ in
   config = {
     image.extension = (import ./formats.nix).${cfg.format}.extension;
 
-    # The filesystems of the layout override those in a host's configuration, except those with mkForce.
-    fileSystems = lib.mapAttrs (_: lib.mapAttrs (_: lib.mkImageMediaOverride)) (
+    # The filesystems of the layout override those in a host's configuration, except those with mkForce. Mount options are
+    # added: of several subvol=, the last one counts.
+    fileSystems = lib.mapAttrs (
+      _: lib.mapAttrs (name: if name == "options" then lib.mkAfter else lib.mkImageMediaOverride)
+    ) (
       opened (
         if own != null then
           own.fileSystems

@@ -150,7 +150,12 @@ let
   given = map withoutNull partitions;
   withoutNull =
     value:
-    if builtins.isAttrs value then builtins.mapAttrs (_: withoutNull) (lib.filterAttrs isSet value) else value;
+    if builtins.isAttrs value then
+      builtins.mapAttrs (_: withoutNull) (lib.filterAttrs isSet value)
+    else if builtins.isList value then
+      map withoutNull value
+    else
+      value;
 
   specification = lib.filterAttrs (name: value: value != null && !(builtins.elem name replaced)) {
     partitions = if partitions == null then null else given;

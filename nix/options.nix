@@ -80,6 +80,17 @@ in
           label = nullOr types.str "Label of the filesystem, by which `fileSystems` finds it. A squashfs is found by its `name`.";
           filesystemUuid = nullOr types.str "UUID of the filesystem, or volume ID of a FAT.";
           mountPoint = nullOr types.str "Where it is mounted. It gets the part of the image below this path.";
+          subvolumes = nullOr (types.listOf (
+            types.submodule {
+              options = {
+                path = mkOption {
+                  type = types.str;
+                  description = "Path from the top level, such as \"@home\".";
+                };
+                mountPoint = nullOr types.str "Where it is mounted; one of them must be above the others.";
+              };
+            }
+          )) "Subvolumes of a btrfs, each with `path` and `mountPoint`, of which it gets the part of the image.";
           populateFrom = nullOr types.path "Directory whose contents it gets, if it is not mounted.";
           attributes = mkOption {
             type = types.listOf (types.either types.ints.unsigned types.str);

@@ -14,7 +14,17 @@ let
       type = if one.type or null == null then "" else one.type;
     in
     type == name || lib.toLower type == guids.${name};
-  mountPointOf = one: one.mountPoint or null;
+  subvolumesOf = one: if one.subvolumes or null == null then [ ] else one.subvolumes;
+  # Where it is mounted, or the subvolume of it that is mounted above the others.
+  mountPointOf =
+    one:
+    let
+      all = builtins.filter (at: at != null) (
+        [ (one.mountPoint or null) ] ++ map (subvolume: subvolume.mountPoint or null) (subvolumesOf one)
+      );
+      isShorter = a: b: builtins.stringLength a < builtins.stringLength b;
+    in
+    if all == [ ] then null else builtins.head (builtins.sort isShorter all);
   isMounted = one: mountPointOf one != null;
   filesystemOf =
     one:
@@ -24,6 +34,8 @@ let
       "vfat"
     else if isType "swap" one then
       "swap"
+    else if subvolumesOf one != [ ] then
+      "btrfs"
     else if isMounted one || one.populateFrom or null != null then
       "ext4"
     else
@@ -161,13 +173,25 @@ in
     )
   ) partitions;
   fileSystems = builtins.listToAttrs (
-    map (one: {
-      name = one.mountPoint;
-      value = {
-        device = byLabel one;
-        fsType = filesystemOf one;
-      };
-    }) (builtins.filter (one: isMounted one && holdsFiles one) partitions)
+    lib.concatMap (
+      one:
+      let
+        mounted =
+          at: options:
+          lib.optional (at != null) {
+            name = at;
+            value = {
+              device = byLabel one;
+              fsType = filesystemOf one;
+            }
+            // options;
+          };
+      in
+      mounted (one.mountPoint or null) { }
+      ++ lib.concatMap (
+        subvolume: mounted (subvolume.mountPoint or null) { options = [ "subvol=${subvolume.path}" ]; }
+      ) (subvolumesOf one)
+    ) (builtins.filter (one: isMounted one && holdsFiles one) partitions)
   );
   swapDevices = map (one: { device = byLabel one; }) (
     builtins.filter (one: filesystemOf one == "swap") partitions

@@ -115,7 +115,7 @@ export async function buildImage(options: BuildImageOptions, outside: BuildConte
 
   const outDirectory = resolve(outDir);
   await refuseInsideSource('buildImage', spec.contents, outDirectory);
-  await requireSources(spec, outDirectory);
+  await requireSources(spec, outDirectory, outside);
   const target = join(outDirectory, imageFileName(spec.baseName, spec.format));
   await using work = await makePrivateDirectory(outDirectory).catch((cause: unknown) => {
     // Then a program failed, not the directory.

@@ -44,8 +44,10 @@ export async function checkMounts(spec: ImageSpec, bootLoader: BuildPlan['bootLo
   const issues = [...withoutBoot(partitions, bootLoader), ...withoutRoot(partitions, mounts)];
   // Without a line for the root, what else is mounted is not known either.
   if (mounts.some(({ mountPoint }) => mountPoint === '/'))
-    for (const partition of partitions)
+    for (const partition of partitions) {
       issues.push(...wherePartitionIsMissed(partition, mounts, spec, ARCHITECTURES[system.trim()]));
+      issues.push(...whereSubvolumesAreMissed(partition, mounts));
+    }
   if (issues.length > 0)
     throw new InvalidOptionsError(STEP, issues, {
       hint: `the system mounts what its fileSystems and swapDevices say: ${toplevel}/etc/fstab`,
@@ -81,6 +83,7 @@ function withoutBoot(partitions: readonly OwnPartition[], bootLoader: BuildPlan[
   ];
   if (boot === undefined) return needsBoot('the root is in memory');
   if (boot.filesystem === 'vfat') return [];
+  if (boot.subvolumes.length > 0) return needsBoot('the root has subvolumes');
   if (boot.role !== 'root')
     return [
       {
@@ -131,11 +134,6 @@ function wherePartitionIsMissed(
   const issues: OptionIssue[] = [];
   if (mount.type !== 'auto' && mount.type !== filesystem)
     issues.push(wrong('filesystem', `is "${filesystem}", but the system mounts "${mount.type}" at ${mountPoint}`));
-  const subvolume = mount.options.find((option) => option.startsWith('subvol'));
-  if (filesystem === 'btrfs' && subvolume !== undefined)
-    issues.push(
-      wrong('filesystem', `"btrfs" has no subvolumes here, but the system mounts ${subvolume} at ${mountPoint}`),
-    );
   const link = splitLink(mount.device);
   const others = partitions.filter((one) => one !== partition && isLinkTo(one, link));
   if (link?.kind === 'partlabel' && isLinkTo(partition, link) && others.length > 0)
@@ -152,6 +150,55 @@ function wherePartitionIsMissed(
     ),
   );
   return issues;
+}
+
+/** The subvolumes that a system mounts must be those of the partition, and the other way round. */
+function whereSubvolumesAreMissed(partition: OwnPartition, mounts: readonly Mount[]): OptionIssue[] {
+  const { number, filesystem, mountPoint: highest, subvolumes } = partition;
+  if (filesystem !== 'btrfs' || highest === undefined) return [];
+  const own = `partitions[${number - 1}].subvolumes`;
+  const issues: OptionIssue[] = [];
+  const wrong = (path: string, message: string) => issues.push({ path: `${own}${path}`, message });
+  // An encrypted root has no such link.
+  const device = mounts.find(({ mountPoint }) => mountPoint === highest)?.device;
+  const isOnIt = (mount: Mount): boolean => mount.device === device || isLinkTo(partition, splitLink(mount.device));
+  for (const [index, { path, mountPoint }] of subvolumes.entries()) {
+    if (mountPoint === undefined) continue;
+    const mount = mounts.find((one) => one.mountPoint === mountPoint);
+    const subvolume = mount === undefined ? undefined : mountedSubvolume(mount);
+    if (mount === undefined) {
+      // Whether the highest is mounted is checked with the partition.
+      if (mountPoint !== highest)
+        wrong(
+          `[${index}].mountPoint`,
+          `the system mounts nothing at ${mountPoint}: it has no fileSystems."${mountPoint}"`,
+        );
+    } else if (!isOnIt(mount) && splitLink(mount.device) !== undefined)
+      wrong(`[${index}].mountPoint`, `is ${mountPoint}, where the system mounts ${mount.device}, another filesystem`);
+    else if (subvolume?.path !== path)
+      wrong(
+        `[${index}].path`,
+        `is "${path}", but the system mounts ${subvolume?.option ?? 'the whole filesystem'} at ${mountPoint}`,
+      );
+  }
+  for (const mount of mounts.filter((one) => one.type !== 'swap' && isOnIt(one))) {
+    const subvolume = mountedSubvolume(mount);
+    if (subvolume !== undefined && !subvolumes.some(({ mountPoint }) => mountPoint === mount.mountPoint))
+      wrong('', `the system mounts ${subvolume.option} at ${mount.mountPoint}, but none of them has this mountPoint`);
+  }
+  return issues;
+}
+
+/** The subvolume that an option names; undefined for the whole filesystem. An ID has no
+ *  path, because it is unknown before the filesystem is made. @see btrfs(5), "Mount options" */
+function mountedSubvolume({
+  options,
+}: Mount): { readonly option: string; readonly path: string | undefined } | undefined {
+  // The kernel takes the last one.
+  const option = options.filter((one) => /^subvol(?:id)?=/.test(one)).at(-1);
+  const path = option === undefined ? '' : option.replace(/^subvol=/, '').replace(/^\/+|\/+$/g, '');
+  if (option === undefined || path === '' || option === 'subvolid=5') return undefined;
+  return { option, path: option.startsWith('subvolid') ? undefined : path };
 }
 
 /** What a link of udev names a partition by. */

@@ -165,7 +165,9 @@ export async function planBuild(options: ImageSpecInput | ImageSpec): Promise<Bu
 
 /** `512 MiB, vfat "ESP" at /boot` */
 function drawn(partition: OwnPartition): string {
-  const { sizeBytes, maxBytes, weight, padding, filesystem, filesystemLabel, mountPoint, populateFrom } = partition;
+  const { sizeBytes, maxBytes, weight, padding, filesystem, filesystemLabel, populateFrom, subvolumes } = partition;
+  const isOfSubvolume = subvolumes.some(({ mountPoint }) => mountPoint === partition.mountPoint);
+  const mountPoint = isOfSubvolume ? undefined : partition.mountPoint;
   const size = sizeBytes === undefined ? 'as large as its content needs' : formatBytes(sizeBytes);
   const most = maxBytes === undefined ? '' : `, at most ${formatBytes(maxBytes)}`;
   const share = weight === 0 ? '' : ` or more, by weight ${weight}${most}`;
@@ -174,7 +176,9 @@ function drawn(partition: OwnPartition): string {
   const packed = partition.compression === undefined ? '' : `, ${partition.compression}`;
   const at = mountPoint === undefined ? '' : ` at ${mountPoint}`;
   const from = populateFrom === undefined ? '' : ` with the files of ${populateFrom}`;
-  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem}${packed}${filesystemLabel === '' ? '' : ` "${filesystemLabel}"`}`}${at}${from}${space}`;
+  const inside = subvolumes.map(({ path, mountPoint: on }) => `"${path}"${on === undefined ? '' : ` at ${on}`}`);
+  const parts = inside.length === 0 ? '' : ` with the subvolumes ${inside.join(', ')}`;
+  return `${size}${share}, ${filesystem === 'none' ? 'no filesystem' : `${filesystem}${packed}${filesystemLabel === '' ? '' : ` "${filesystemLabel}"`}`}${at}${parts}${from}${space}`;
 }
 
 const ROOT_WAYS: Readonly<Record<ImageSpec['fsType'], string>> = {

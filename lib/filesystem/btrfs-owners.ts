@@ -34,35 +34,36 @@ interface Item {
   readonly data: Buffer;
 }
 
-/** Sets the owners of all files in a new btrfs. mkfs.btrfs copies owners from the source directory, and since 6.14 in a
- *  way that bypasses fakeroot. Supports only filesystems as mkfs.btrfs makes them: one device, crc32c, not mounted.
+/** Sets the owners of all files in a new btrfs, also in its subvolumes. mkfs.btrfs copies owners from the source directory, and
+ *  since 6.14 in a way that bypasses fakeroot. Supports only filesystems as mkfs.btrfs makes them: one device, crc32c, not mounted.
+ *  @param tree directories before their contents.
  *  @throws {UnexpectedStateError} when an entry of the tree is missing. */
-export async function setBtrfsOwners(step: string, file: string, tree: readonly TreeEntry[]): Promise<void> {
+export async function setBtrfsOwners(
+  step: string,
+  file: string,
+  tree: Iterable<Pick<TreeEntry, 'path' | 'uid' | 'gid'>>,
+): Promise<void> {
   await using handle = await open(file, 'r+');
   const filesystem = await openBtrfs(step, handle);
-  const directories = new Map<bigint, Map<string, bigint>>();
-  const inodes = new Map<bigint, { readonly node: Node; readonly data: Buffer }>();
-  for (const node of await filesystem.leaves(await filesystem.treeRoot(FS_TREE)))
-    for (const { objectId, type, data } of itemsOf(node.buffer)) {
-      if (type === TYPE.inode) inodes.set(objectId, { node, data });
-      if (type !== TYPE.dirIndex) continue;
-      const name = data.toString('latin1', DIR_ITEM.bytes, DIR_ITEM.bytes + data.readUInt16LE(DIR_ITEM.nameBytes));
-      const names = directories.get(objectId) ?? new Map<string, bigint>();
-      names.set(name, data.readBigUInt64LE(0));
-      directories.set(objectId, names);
-    }
+  const subvolumes = new Map<bigint, Inodes>();
+  const subvolume = async (id: bigint): Promise<Inodes> => {
+    const known = subvolumes.get(id) ?? inodesIn(await filesystem.leaves(await filesystem.treeRoot(id)));
+    subvolumes.set(id, known);
+    return known;
+  };
   const changed = new Set<Node>();
-  const found = new Map<string, bigint>([['', ROOT_DIRECTORY]]);
+  const found = new Map<string, Place>([['', { tree: FS_TREE, inode: ROOT_DIRECTORY }]]);
   for (const { path, uid, gid } of tree) {
-    // Parents come first.
     const slash = path.lastIndexOf('/');
     const parent = found.get(path.slice(0, Math.max(0, slash)));
-    const inode =
-      path === '' || parent === undefined ? found.get(path) : directories.get(parent)?.get(path.slice(slash + 1));
-    const item = inode === undefined ? undefined : inodes.get(inode);
-    if (inode === undefined || item === undefined)
+    const place =
+      path === '' || parent === undefined
+        ? found.get(path)
+        : placeOf(parent.tree, (await subvolume(parent.tree)).names.get(parent.inode)?.get(path.slice(slash + 1)));
+    const item = place === undefined ? undefined : (await subvolume(place.tree)).inodes.get(place.inode);
+    if (place === undefined || item === undefined)
       throw new UnexpectedStateError(step, `mkfs.btrfs did not write /${path}`);
-    found.set(path, inode);
+    found.set(path, place);
     if (item.data.readUInt32LE(INODE.uid) === uid && item.data.readUInt32LE(INODE.gid) === gid) continue;
     item.data.writeUInt32LE(uid, INODE.uid);
     item.data.writeUInt32LE(gid, INODE.gid);
@@ -72,6 +73,44 @@ export async function setBtrfsOwners(step: string, file: string, tree: readonly 
     buffer.writeUInt32LE(~crc32c(0xffff_ffff, buffer.subarray(HEADER.checksum)) >>> 0, 0);
     await handle.write(buffer, 0, buffer.length, at);
   }
+}
+
+/** An inode, and the tree of its subvolume. */
+interface Place {
+  readonly tree: bigint;
+  readonly inode: bigint;
+}
+
+interface Inodes {
+  /** The keys to which the names in a directory refer. */
+  readonly names: ReadonlyMap<bigint, ReadonlyMap<string, Key>>;
+  readonly inodes: ReadonlyMap<bigint, { readonly node: Node; readonly data: Buffer }>;
+}
+
+interface Key {
+  readonly objectId: bigint;
+  readonly type: number;
+}
+
+/** A name refers to an inode of its own tree, or to the tree of a subvolume. */
+function placeOf(tree: bigint, key: Key | undefined): Place | undefined {
+  if (key === undefined) return undefined;
+  return key.type === TYPE.root ? { tree: key.objectId, inode: ROOT_DIRECTORY } : { tree, inode: key.objectId };
+}
+
+function inodesIn(leaves: readonly Node[]): Inodes {
+  const names = new Map<bigint, Map<string, Key>>();
+  const inodes = new Map<bigint, { readonly node: Node; readonly data: Buffer }>();
+  for (const node of leaves)
+    for (const { objectId, type, data } of itemsOf(node.buffer)) {
+      if (type === TYPE.inode) inodes.set(objectId, { node, data });
+      if (type !== TYPE.dirIndex) continue;
+      const name = data.toString('latin1', DIR_ITEM.bytes, DIR_ITEM.bytes + data.readUInt16LE(DIR_ITEM.nameBytes));
+      const ofDirectory = names.get(objectId) ?? new Map<string, Key>();
+      ofDirectory.set(name, { objectId: data.readBigUInt64LE(0), type: data.readUInt8(8) });
+      names.set(objectId, ofDirectory);
+    }
+  return { names, inodes };
 }
 
 /** A node of a tree, and where it is in the file. */

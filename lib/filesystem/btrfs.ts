@@ -8,16 +8,23 @@ import type { StepRunner } from '../run/step.ts';
 import { setBtrfsOwners } from './btrfs-owners.ts';
 import { runOnMergedTree } from './merged-tree.ts';
 import type { FilesystemFacts, NewFilesystem, TreeUsage } from './root-filesystem.ts';
+import { inSubvolumes, type Subvolume } from './subvolumes.ts';
 import type { TreeEntry, TreeSource } from './tree.ts';
+
+interface NewBtrfs extends NewFilesystem {
+  readonly subvolumes?: readonly Subvolume[] | undefined;
+}
 
 /** Arguments of mkfs.btrfs. Metadata is stored once, not twice as by default, because filling from a directory needs 16
  *  KiB of metadata for each file. `btrfs balance start -mconvert=dup /` adds the second copy in the machine. @see
  *  mkfs.btrfs(8) */
-function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, file: string): string[] {
+function btrfsArgs({ label, uuid, subvolumes = [] }: NewBtrfs, root: string | undefined, file: string): string[] {
   return [
     ...['mkfs.btrfs', '--quiet', '--force', '--metadata', 'single', '--label', label],
     ...(uuid === undefined ? [] : ['--uuid', uuid]),
     ...(root === undefined ? [] : ['--rootdir', root]),
+    // The type first: a path may have a colon.
+    ...subvolumes.flatMap(({ path }) => ['--subvol', `rw:${path}`]),
     file,
   ];
 }
@@ -26,15 +33,16 @@ function btrfsArgs({ label, uuid }: NewFilesystem, root: string | undefined, fil
  *  even if it counted hard links wrong. Runs: mkfs.btrfs, btrfs. */
 export async function makeBtrfs(
   step: StepRunner,
-  options: NewFilesystem,
+  options: NewBtrfs,
   tree: readonly TreeEntry[] | undefined,
   source: TreeSource | undefined,
   file: string,
 ): Promise<RunResult> {
   if (source === undefined) return step.tryRun(btrfsArgs(options, undefined, file), { answers: 'any' });
-  const made = await runOnMergedTree(step, source, file, (root) => btrfsArgs(options, root, file));
+  const { subvolumes = [] } = options;
+  const made = await runOnMergedTree(step, source, file, (root) => btrfsArgs(options, root, file), subvolumes);
   if (made.exitCode !== 0) return made;
-  await setBtrfsOwners(step.step, file, tree ?? []);
+  await setBtrfsOwners(step.step, file, subvolumes.length === 0 ? (tree ?? []) : inSubvolumes(tree ?? [], subvolumes));
   // mkfs.btrfs identifies files by the host's inode numbers alone, which two filesystems may share.
   return step.run(['btrfs', 'check', '--force', file], {
     what: 'mkfs.btrfs made an inconsistent filesystem',

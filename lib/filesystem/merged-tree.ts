@@ -1,9 +1,11 @@
-import { chmod, lstat, mkdir, readlink, realpath, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readlink, realpath, rename, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { makePrivateDirectory, removeTree } from '../host-files/private-output.ts';
 import { isErrno } from '../run/errno.ts';
+import { UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
 import type { StepRunner } from '../run/step.ts';
+import { mountDirectory, placeIn, type Subvolume } from './subvolumes.ts';
 import { storeDirectory, type TreeSource } from './tree.ts';
 
 /** The script that runs in the namespaces. It is constant; lists are passed in files: $1 an fstab of bind mounts, $2 a
@@ -40,27 +42,32 @@ const ENDS_WITH_IT = ['--pid', '--fork', '--kill-child', '--ipc'];
  *  all files. The store is not modified. Store paths with hard links to files outside the closure, as in an optimised
  *  store, are copied instead, because such programs take link counts from the host.
  *  @param beside a path in the directory for temporary copies.
+ *  @param subvolumes of a btrfs: their directories are put where the subvolumes will be.
  *  @see unshare(1), fstab(5), fakeroot(1). Runs: find, cp, unshare, mount, fakeroot, xargs, chown. */
 export async function runOnMergedTree(
   step: StepRunner,
   source: TreeSource,
   beside: string,
   command: (root: string) => readonly string[],
+  subvolumes: readonly Subvolume[] = [],
 ): Promise<RunResult> {
   await using work = await makePrivateDirectory(dirname(beside));
-  const merged = join(work.path, 'merged');
-  await mkdir(merged);
-  await chmod(merged, DIRECTORY_MODE);
+  const staged = join(work.path, 'staged');
+  const merged = subvolumes.length === 0 ? staged : join(work.path, 'merged');
+  await mkdir(staged);
+  await chmod(staged, DIRECTORY_MODE);
   const binds: { readonly from: string; readonly at: string }[] = [];
   const { store = '/', storePaths = [] } = source.closure ?? {};
-  const mergedStore = join(merged, source.closure === undefined ? '' : storeDirectory(source.closure));
+  const storeAt = source.closure === undefined ? '' : storeDirectory(source.closure);
+  const mergedStore = join(merged, placeIn(subvolumes, storeAt));
   if (source.root !== undefined) {
     // The staged root is small compared with the store paths. It is copied, so that they can be mounted into it.
-    await removeTree(merged);
+    await removeTree(staged);
     const from = await realpath(source.root);
-    await step.run(['cp', '--archive', '--', from, merged], { what: `cannot copy ${source.root}` });
-    if (process.getuid?.() !== 0) await setSpecialBits(step, from, merged);
+    await step.run(['cp', '--archive', '--', from, staged], { what: `cannot copy ${source.root}` });
+    if (process.getuid?.() !== 0) await setSpecialBits(step, from, staged);
   }
+  if (subvolumes.length > 0) await moveIntoSubvolumes(step.step, staged, merged, subvolumes);
   if (storePaths.length > 0) await makeParents(merged, mergedStore);
   const copied = await linkedOutside(
     step,
@@ -88,7 +95,10 @@ export async function runOnMergedTree(
   }
   const fstab = join(work.path, 'binds');
   const owners = join(work.path, 'owners');
-  const pairs = (source.owners ?? []).flatMap(({ target, uid, gid }) => [`${uid}:${gid}`, join(merged, target)]);
+  const pairs = (source.owners ?? []).flatMap(({ target, uid, gid }) => [
+    `${uid}:${gid}`,
+    join(merged, placeIn(subvolumes, resolve('/', target).slice(1))),
+  ]);
   await writeFile(
     fstab,
     binds.map(({ from, at }) => `${fstabEscape(from)} ${fstabEscape(at)} none bind 0 0\n`).join(''),
@@ -101,6 +111,50 @@ export async function runOnMergedTree(
     ...command(merged),
   ];
   return await step.tryRun(inNamespace, { answers: 'any' });
+}
+
+/** Moves the directories on which subvolumes will be mounted to the places of the subvolumes. An empty directory stays. */
+async function moveIntoSubvolumes(
+  step: string,
+  staged: string,
+  merged: string,
+  subvolumes: readonly Subvolume[],
+): Promise<void> {
+  const top = subvolumes.find(({ directory }) => directory === '/');
+  const root = join(merged, top?.path ?? '');
+  if (top !== undefined) {
+    await mkdir(merged);
+    await chmod(merged, DIRECTORY_MODE);
+    await makeParents(merged, dirname(root));
+  }
+  await rename(staged, root);
+  // Directories before those in them.
+  const others = subvolumes
+    .filter((one) => one !== top)
+    .sort((a, b) => (a.directory?.length ?? 0) - (b.directory?.length ?? 0) || a.path.length - b.path.length);
+  for (const { path, directory } of others) {
+    const to = join(merged, path);
+    const from = directory === undefined ? to : join(merged, mountDirectory(subvolumes, directory));
+    const facts = await lstat(from).catch(() => undefined);
+    if (facts?.isDirectory() === false)
+      throw new UnexpectedStateError(
+        step,
+        `${directory ?? `/${path}`} is not a directory, so that it cannot be a subvolume`,
+      );
+    if (from === to || facts === undefined) await makeParents(merged, to);
+    else {
+      await makeParents(merged, dirname(to));
+      if ((await lstat(to).catch(() => undefined)) !== undefined)
+        throw new UnexpectedStateError(
+          step,
+          `/${path} has files already, so that it cannot be the subvolume for ${directory}`,
+        );
+      await rename(from, to);
+    }
+    if (from === to) continue;
+    await makeParents(merged, from);
+    await chmod(from, facts === undefined ? DIRECTORY_MODE : facts.mode & 0o7777);
+  }
 }
 
 /** Escapes a path for fstab(5). */

@@ -78,7 +78,7 @@ export interface ImageInspection {
  *  the files that firmware and loader start. The image is not trusted: sizes are limited, and what remains after
  *  `timeoutMs` is skipped.
  *  @throws {InvalidOptionsError} when the file is not a disk image; {ToolFailedError} when a program is killed or exits
- *  with an undocumented status. Runs: blkid, btrfs, cryptsetup, e2fsck, fsck.erofs, fsck.f2fs, fsck.vfat, flock, qemu-img,
+ *  with an undocumented status. Runs: blkid, btrfs, cryptsetup, e2fsck, flock, fsck.erofs, fsck.f2fs, fsck.vfat, qemu-img,
  *  xfs_repair. */
 export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineStep({
   name: STEP,

@@ -232,13 +232,12 @@ function filledWith(
   given: unknown,
   path: string,
   wrong: Wrong,
-): Pick<PartitionInput, 'filesystem' | 'label' | 'mountPoint'> {
+): Pick<PartitionInput, 'filesystem' | 'label' | 'mountPoint' | 'subvolumes'> {
   if (given === null || given === undefined) return { filesystem: 'none' };
   const content = asNode(given);
   refuseHooks(content, path, wrong);
   const label = labelIn(content, path, wrong);
-  const mountPoint =
-    typeof content.mountpoint === 'string' ? { mountPoint: posix.resolve('/', content.mountpoint) } : {};
+  const mountPoint = mountPointIn(content);
   if (content.type === 'swap') {
     // With a random key, the system makes the swap space again at every boot.
     return content.randomEncryption === true ? { filesystem: 'none' } : { filesystem: 'swap', ...label };
@@ -250,9 +249,15 @@ function filledWith(
     return { filesystem: filesystem ?? 'none', ...label, ...mountPoint };
   }
   if (content.type === 'btrfs') {
-    for (const kind of ['subvolumes', 'swap'])
-      for (const name of Object.keys(asNode(content[kind]))) wrong(`${path}.${kind}.${name}`, 'is not supported');
-    return { filesystem: 'btrfs', ...label, ...mountPoint };
+    refuseSwapFiles(content, path, wrong);
+    const subvolumes = Object.entries(asNode(content.subvolumes)).map(([name, one]) => {
+      const at = `${path}.subvolumes.${name}`;
+      const subvolume = asNode(one);
+      refuseSwapFiles(subvolume, at, wrong);
+      if (asList(subvolume.extraArgs).length > 0) wrong(`${at}.extraArgs`, 'are not supported for a subvolume');
+      return { path: typeof subvolume.name === 'string' ? subvolume.name : name, ...mountPointIn(subvolume) };
+    });
+    return { filesystem: 'btrfs', ...label, ...mountPoint, ...(subvolumes.length === 0 ? {} : { subvolumes }) };
   }
   if (content.type === 'luks') {
     for (const option of ['extraFormatArgs', 'enrollFido2', 'enrollRecovery'])
@@ -262,11 +267,20 @@ function filledWith(
           'is not supported; encrypt of the image specification has keyDerivation and recoveryKeyFile',
         );
     const inside = filledWith(content.content, `${path}.content`, wrong);
-    if (inside.mountPoint !== '/') wrong(`${path}.type`, '"luks" is supported only for the root');
+    const mounted = [inside.mountPoint, ...(inside.subvolumes ?? []).map((one) => one.mountPoint)];
+    if (!mounted.includes('/')) wrong(`${path}.type`, '"luks" is supported only for the root');
     return inside;
   }
   wrong(`${path}.type`, `${shown(content.type)} is not supported`);
   return { filesystem: 'none' };
+}
+
+function mountPointIn({ mountpoint: at }: Node): { readonly mountPoint?: string } {
+  return typeof at === 'string' ? { mountPoint: posix.resolve('/', at) } : {};
+}
+
+function refuseSwapFiles(content: Node, path: string, wrong: Wrong): void {
+  for (const name of Object.keys(asNode(content.swap))) wrong(`${path}.swap.${name}`, 'is not supported');
 }
 
 /** The label among the options of mkfs. */

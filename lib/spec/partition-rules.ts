@@ -3,7 +3,7 @@ import { DETERMINISTIC_ROOT_GUID } from '../formats/layouts.ts';
 import type { OptionIssue } from '../run/errors.ts';
 import type { CrossRule } from '../run/parse-options.ts';
 import { formatBytes, KIB, MIB, roundUp } from '../units.ts';
-import { partitionOf } from './layout.ts';
+import { isAtOrBelow, partitionOf } from './layout.ts';
 import {
   isPacked,
   isWritable,
@@ -12,7 +12,9 @@ import {
   type PartitionSpec,
   problemWithLabel,
   problemWithUuid,
+  subvolumesIn,
 } from './partitions-spec.ts';
+import { problemsWithSubvolumes } from './subvolumes.ts';
 
 interface Options {
   readonly partitions: readonly PartitionSpec[];
@@ -59,6 +61,7 @@ export const partitionsRule: CrossRule<Options> = ({ partitions: given, ...optio
       const partition = partitions[index];
       return partition === undefined ? [] : problemsOf(spec, partition, index, options);
     }),
+    ...partitions.flatMap((partition, index) => problemsOfSubvolumes(given[index], partition, index, partitions)),
     ...duplicates(given, partitions),
     ...withOthers(partitions, options),
   ];
@@ -116,10 +119,8 @@ function problemsOf(
     if (spec.additionalSpace !== undefined)
       wrong('additionalSpace', `has no effect on ${filesystem}, to which nothing is added`);
   }
-  if (mountPoint !== undefined && NOT_ON_A_DISK.test(mountPoint))
-    wrong('mountPoint', `${mountPoint} is not on a disk in a running system`);
-  if (mountPoint !== undefined && /^\/nix\/(?!store$)|^\/nix\/store\/./.test(mountPoint))
-    wrong('mountPoint', `${mountPoint}: below /nix, only /nix/store can be a separate partition`);
+  const unusable = spec.mountPoint === undefined ? undefined : problemWithMountPoint(spec.mountPoint);
+  if (unusable !== undefined) wrong('mountPoint', unusable);
   if ((mountPoint === '/nix' || mountPoint === '/nix/store') && filesystem === 'vfat')
     wrong('filesystem', '"vfat" cannot hold a Nix store');
   if (role === 'bios-grub' && filesystem !== 'none') wrong('filesystem', 'must be "none" for type "bios-boot"');
@@ -145,6 +146,44 @@ function problemsOf(
   return issues;
 }
 
+function problemsOfSubvolumes(
+  spec: PartitionSpec | undefined,
+  partition: OwnPartition,
+  index: number,
+  partitions: readonly OwnPartition[],
+): OptionIssue[] {
+  const { subvolumes, mountPoint, filesystem, populateFrom } = partition;
+  if (spec === undefined || subvolumes.length === 0) return [];
+  const own = `partitions[${index}].subvolumes`;
+  if (filesystem !== 'btrfs')
+    return [{ path: own, message: `contradicts filesystem "${filesystem}": only a btrfs has subvolumes` }];
+  if (populateFrom !== undefined)
+    return [{ path: own, message: 'contradicts populateFrom: files for a mounted subvolume come from contents' }];
+  const named = subvolumesIn(partition).map(({ path, directory }) => ({ path, at: directory }));
+  const top = spec.mountPoint;
+  if (top !== undefined && (top !== mountPoint || subvolumes.some((one) => one.mountPoint === top)))
+    return [
+      {
+        path: `partitions[${index}].mountPoint`,
+        message: `is ${top}: the whole filesystem can only be mounted above its subvolumes, and one of them is at ${mountPoint}`,
+      },
+    ];
+  const issues = problemsWithSubvolumes(named).map(({ index: at, field, message }) => ({
+    path: `${own}[${at}].${field === 'at' ? 'mountPoint' : 'path'}`,
+    message,
+  }));
+  for (const [at, { mountPoint: on }] of subvolumes.entries()) {
+    if (on === undefined || mountPoint === undefined) continue;
+    const wrong = (message: string) => issues.push({ path: `${own}[${at}].mountPoint`, message });
+    const problem = problemWithMountPoint(on);
+    if (problem !== undefined) wrong(problem);
+    const holder = partitionOf(partitions, on);
+    if (!isAtOrBelow(on, mountPoint)) wrong(`${on} is not below ${mountPoint}, on which another subvolume is mounted`);
+    else if (holder !== undefined && holder !== partition) wrong(`${on} is on the partition at ${holder.mountPoint}`);
+  }
+  return issues;
+}
+
 /** What mkswap, mkfs.vfat, mkfs.xfs and mkfs.f2fs make at least. Measured with util-linux 2.38, dosfstools 4.2, xfsprogs 6.1 and
  *  f2fs-tools 1.15. */
 const LEAST_BYTES: Readonly<Record<string, number>> = {
@@ -153,6 +192,13 @@ const LEAST_BYTES: Readonly<Record<string, number>> = {
   xfs: 300 * MIB,
   f2fs: 52 * MIB,
 };
+
+function problemWithMountPoint(at: string): string | undefined {
+  if (NOT_ON_A_DISK.test(at)) return `${at} is not on a disk in a running system`;
+  if (/^\/nix\/(?!store$)|^\/nix\/store\/./.test(at))
+    return `${at}: below /nix, only /nix/store can be a separate filesystem`;
+  return undefined;
+}
 
 /** Directories that a kernel or systemd mounts something else on. */
 const NOT_ON_A_DISK = /^\/(?:proc|sys|dev|run)(?:\/|$)/;
@@ -197,6 +243,13 @@ function withOthers(partitions: readonly OwnPartition[], options: Partial<Option
   if (options.onlyNixStore === true) contradicts('onlyNixStore', 'such an image has no root');
   if (options.populateRootWith === 'cptofs')
     contradicts('populateRootWith "cptofs"', 'it is supported only for the layouts of make-disk-image');
+  const isInVm = options.installBootLoader !== false && options.bootLoaderFrom === 'switch-to-configuration';
+  for (const [index, { subvolumes }] of partitions.entries())
+    if (isInVm && subvolumes.length > 0)
+      issues.push({
+        path: `partitions[${index}].subvolumes`,
+        message: 'contradicts bootLoaderFrom "switch-to-configuration", which mounts whole filesystems; use "bootspec"',
+      });
   const store = partitionOf(partitions, '/nix/store');
   if (root === undefined) issues.push(...withoutRoot(partitions, options));
   const holders = partitions.filter(({ filesystem }) => isWritable(filesystem) || isPacked(filesystem));

@@ -8,6 +8,7 @@ import {
   type PackedFilesystem,
 } from '../filesystem/packed-filesystem.ts';
 import { LABEL_BYTES, ROOT_FILESYSTEMS, type RootFilesystem } from '../filesystem/root-filesystem.ts';
+import type { Subvolume } from '../filesystem/subvolumes.ts';
 import { formatUuid } from '../formats/guid.ts';
 import {
   DETERMINISTIC_DISK_GUID,
@@ -23,6 +24,7 @@ import { nearestWord } from '../run/did-you-mean.ts';
 import { GIB, KIB, MIB } from '../units.ts';
 import { absolutePath, fatLabel, filesystemLabel, guid, iecSize, path, volumeId } from './fields.ts';
 import { systemPartition } from './layout.ts';
+import { subvolumePath } from './subvolumes.ts';
 
 /** The user's own partitions, instead of one of make-disk-image's layouts. */
 
@@ -104,6 +106,10 @@ const partitionSpec = z.strictObject({
   label: filesystemLabel.optional(),
   filesystemUuid: z.string().optional(),
   mountPoint: mountPoint.optional(),
+  subvolumes: z
+    .array(z.strictObject({ path: subvolumePath, mountPoint: mountPoint.optional() }))
+    .min(1, 'must name at least one subvolume')
+    .optional(),
   populateFrom: path.optional(),
   attributes: gptAttributes.default([]),
 });
@@ -115,8 +121,17 @@ export const partitionsSpec = z
 
 export type PartitionSpec = z.output<typeof partitionSpec>;
 
-/** One of the user's partitions, completed with defaults. */
+/** A subvolume of a partition with a btrfs. */
+export interface OwnSubvolume {
+  /** Without a leading slash. */
+  readonly path: string;
+  readonly mountPoint: string | undefined;
+}
+
+/** One of the user's partitions, completed with defaults. Where subvolumes are mounted, its mount point is the one above all others. */
 export interface OwnPartition extends LayoutPartition {
+  /** Only of a btrfs. */
+  readonly subvolumes: readonly OwnSubvolume[];
   /** A GUID, lower case. */
   readonly type: string;
   /** Its GUID in the table; undefined for a random one. */
@@ -153,7 +168,7 @@ const BIOS_BOOT_BYTES = MIB;
 
 /** Completes the partitions with defaults. With `deterministic`, identifiers are derived from a partition's number. */
 export function ownPartitions(given: readonly PartitionSpec[], deterministic: boolean): OwnPartition[] {
-  const described = given.map(filesystemOf);
+  const described = given.map((one) => filesystemOf({ ...one, mountPoint: highestMountPoint(one) }));
   const roles = rolesOf(
     described.map(({ spec, type, filesystem }) => ({
       ...{ type, mountPoint: spec.mountPoint, isFat: filesystem === 'vfat' },
@@ -175,6 +190,7 @@ export function ownPartitions(given: readonly PartitionSpec[], deterministic: bo
     const preset = role === 'bios-grub' ? BIOS_BOOT_BYTES : filesystem === 'vfat' ? DEFAULT_FAT_BYTES : undefined;
     return {
       ...{ number, role, type, mountPoint: at, filesystem, filesystemLabel: label },
+      subvolumes: (spec.subvolumes ?? []).map(({ path: of, mountPoint: on }) => ({ path: of, mountPoint: on })),
       name: spec.name ?? gptTypeName(type) ?? '',
       label: filesystem === 'vfat' ? label : undefined,
       uuid: derived('partition', spec.uuid ?? ofRoot),
@@ -196,6 +212,20 @@ export function ownPartitions(given: readonly PartitionSpec[], deterministic: bo
   });
 }
 
+/** Where the filesystem is mounted, or the subvolume of it that is mounted above the others. */
+function highestMountPoint({ mountPoint: top, subvolumes = [] }: PartitionSpec): string | undefined {
+  const all = [top, ...subvolumes.map((one) => one.mountPoint)].filter((at) => at !== undefined);
+  return all.sort((a, b) => a.length - b.length)[0];
+}
+
+/** The subvolumes of a partition, as makeFilesystem takes them. */
+export function subvolumesIn({ subvolumes, mountPoint: top = '/' }: OwnPartition): Subvolume[] {
+  return subvolumes.map(({ path: of, mountPoint: at }) => ({
+    path: of,
+    directory: at === undefined ? undefined : posix.resolve('/', posix.relative(top, at)),
+  }));
+}
+
 interface Described {
   readonly spec: PartitionSpec;
   readonly type: string;
@@ -211,9 +241,11 @@ function filesystemOf(spec: PartitionSpec): Described {
       ? 'vfat'
       : purpose === 'swap'
         ? 'swap'
-        : holdsFiles
-          ? 'ext4'
-          : 'none',
+        : spec.subvolumes !== undefined
+          ? 'btrfs'
+          : holdsFiles
+            ? 'ext4'
+            : 'none',
   } = spec;
   return { spec, type, filesystem };
 }

@@ -14,6 +14,7 @@ import {
   TOOLS_OF,
 } from '../filesystem/root-filesystem.ts';
 import { spliceSparse } from '../filesystem/splice.ts';
+import { problemWithVersion } from '../filesystem/subvolumes.ts';
 import { type TreeEntry, walkTree } from '../filesystem/tree.ts';
 import { makeXfs, readXfs } from '../filesystem/xfs.ts';
 import { BLOCK_BYTES } from '../formats/ext4/layout.ts';
@@ -24,7 +25,8 @@ import { makeSparseFile } from '../host-files/sparse-file.ts';
 import { defineStep, type Step, type WithOldNames } from '../run/define-step.ts';
 import { isErrno } from '../run/errno.ts';
 import { ImageTooSmallError, InvalidOptionsError, NoSpaceError, UnexpectedStateError } from '../run/errors.ts';
-import type { RunResult } from '../run/executor.ts';
+import type { Executor, RunResult } from '../run/executor.ts';
+import { localExecutor } from '../run/local-executor.ts';
 import { commandFailure, type StepRunner } from '../run/step.ts';
 import {
   closureSource,
@@ -38,6 +40,7 @@ import {
   treeEntries,
   treeOwners,
 } from '../spec/fields.ts';
+import { problemsWithSubvolumes, subvolumes } from '../spec/subvolumes.ts';
 import { KIB, MIB, SECTOR_BYTES } from '../units.ts';
 import { sumDiskSize, treeUsage } from './compute-disk-size.ts';
 
@@ -71,6 +74,9 @@ const schema = z.object({
   files: treeEntries.optional(),
   /** Paths that root does not own; each includes everything below it. */
   owners: treeOwners.default([]),
+  /** Subvolumes of a btrfs: each at a path from its top level, with the files of a `directory` of the tree, in which an empty
+   *  directory stays to mount it on. */
+  subvolumes: subvolumes.default([]),
   /** Extended attributes, only for ext4, as stageContents returns them. */
   attributes: treeAttributes.default([]),
   /** Seconds since 1970 for all times in the filesystem; default: files keep their modification times, other times are
@@ -150,6 +156,17 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
       size !== undefined && inodeCount !== undefined
         ? [{ path: 'inodeCount', message: 'contradicts size, which contains an inodeCount as well' }]
         : [],
+    ({ fsType = 'ext4', subvolumes: given = [] }) =>
+      fsType !== 'btrfs' && given.length > 0
+        ? [{ path: 'subvolumes', message: `"${fsType}" has none; they are supported for btrfs` }]
+        : [],
+    ({ subvolumes: given = [] }) =>
+      problemsWithSubvolumes(given.map(({ path, directory }) => ({ path, at: directory }))).map(
+        ({ index, field, message }) => ({
+          path: `subvolumes[${index}].${field === 'at' ? 'directory' : 'path'}`,
+          message,
+        }),
+      ),
   ],
   oldNames: OLD_NAMES,
   runs: [...Object.values(TOOLS_OF).flat(), 'flock'],
@@ -183,6 +200,7 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
     // Absolute, because mkfs runs in the image's directory, and find treats a name with a leading dash as an option.
     const populateFrom = given.populateFrom === undefined ? undefined : resolve(given.populateFrom);
     const parsed = { ...given, populateFrom, inodeCount: given.inodeCount ?? given.size?.inodeCount };
+    if (parsed.subvolumes.length > 0) await requireSubvolumes(step.executor);
     const tree = isFilled(given) ? walkTree(step, { ...parsed, entries: parsed.files, root: populateFrom }) : undefined;
     const made = await (parsed.fsType === 'ext4' ? makeExt4(step, parsed, tree) : makeInFile(step, parsed, tree));
     if (made.freeBytes !== undefined) step.measured(made.sizeBytes - made.freeBytes);
@@ -192,8 +210,17 @@ export const makeFilesystem: Step<MakeFilesystemOptions, MadeFilesystem> = defin
 
 type Parsed = z.output<typeof schema>;
 
-function isFilled({ populateFrom, closure, files }: Parsed): boolean {
-  return populateFrom !== undefined || closure !== undefined || files !== undefined;
+function isFilled({ populateFrom, closure, files, subvolumes: made }: Parsed): boolean {
+  return populateFrom !== undefined || closure !== undefined || files !== undefined || made.length > 0;
+}
+
+/** Requires a mkfs.btrfs that makes subvolumes. @throws {InvalidOptionsError} Runs: mkfs.btrfs. */
+export async function requireSubvolumes(executor: Executor = localExecutor): Promise<void> {
+  const problem = problemWithVersion(await executor.run(['mkfs.btrfs', '--version']));
+  if (problem !== undefined)
+    throw new InvalidOptionsError(STEP, [{ path: 'subvolumes', message: problem }], {
+      hint: 'use a newer btrfs-progs; with --container, that of Debian 13 or later',
+    });
 }
 
 async function makeExt4(

@@ -36,6 +36,8 @@ export function codeBlocks(): CodeBlock[] {
 export const BLOCKS_RUN_BY: readonly (readonly [beginning: string, test: string])[] = [
   ['[\n  { "type": "esp", "size": "300M"', 'test/tool/lib/build/partitions.test.ts'],
   ['{\n  fileSystems."/nix/store"', 'test/tool/lib/build/partitions.test.ts'],
+  ['{\n  fileSystems."/" =', 'test/tool/lib/build/partitions.test.ts'],
+  ['{ "subvolumes":', 'test/tool/lib/build/partitions.test.ts'],
   ['{ "mountPoint": "/nix/store"', 'test/tool/lib/build/partitions.test.ts'],
   ['npm run quickstart', 'test/unit/docs.test.ts'],
   ["nix-build '<nixpkgs/nixos>'", 'test/vm/docs.test.ts'],

@@ -2,7 +2,11 @@ import { mkdir, mkdtemp, readFile, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { containerExecutor } from '../../harness/builder/container-executor.ts';
 import { cacheDirectory, packageFile } from '../../harness/cache-directory.ts';
+import { equalCheck } from '../../harness/verify/checks.ts';
+import { verifyBoot } from '../../harness/verify/verify-boot.ts';
+import { buildImage } from '../../lib/build/build-image.ts';
 import { removeTree } from '../../lib/host-files/private-output.ts';
 import { inspectImage } from '../../lib/inspect/inspect-image.ts';
 import { type DemoSystems, prepareDemo } from '../../vm-images/demo.ts';
@@ -111,4 +115,50 @@ test.each(
     ...['vfat', 'swap', 'ext4', 'erofs', 'btrfs', 'xfs', 'squashfs'],
   ]);
   expect(await run(['find', directory, '-not', '-user', `${process.getuid?.()}`])).toBe('');
+});
+
+test('subvolumes, which Debian 12 cannot make, boot', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'ndi-container-'));
+  onTestFinished(() => removeTree(directory));
+  await writeFile(join(directory, 'file'), 'of this host');
+  await using container = await containerExecutor({
+    ...{ image: await prepareToolbox('debian-13'), directories: [demo.store], namespaces: true },
+  });
+  const { image } = await buildImage(
+    {
+      ...{ toplevel: demo.systems['tiny-systemd-boot-subvolumes'] ?? '', store: demo.store },
+      ...{ outDir: join(directory, 'out'), bootLoaderFrom: 'bootspec', additionalSpace: '16M' },
+      partitions: [
+        { type: 'esp', size: '80M', mountPoint: '/boot' },
+        {
+          subvolumes: [
+            { path: '@', mountPoint: '/' },
+            { path: '/@home', mountPoint: '/home' },
+            { path: 'vols/@nix', mountPoint: '/nix' },
+            { path: 'snapshots: all' },
+          ],
+        },
+      ],
+      contents: [
+        { source: join(directory, 'file'), target: '/home/alice/file', mode: '640', user: '1000', group: '100' },
+      ],
+    },
+    { executor: container },
+  );
+  const mounted = (at: string): string =>
+    `sed -n 's/^\\S* \\(${at.replaceAll('/', '\\/')} btrfs\\) .*,subvol=\\(\\S*\\) .*/\\1 \\2/p' /proc/mounts`;
+  const checks = [
+    equalCheck('the root', mounted('/'), '/ btrfs /@'),
+    equalCheck('/home', mounted('/home'), '/home btrfs /@home'),
+    equalCheck('/nix', mounted('/nix'), '/nix btrfs /vols/@nix'),
+    equalCheck('a file', "stat -c '%a %u:%g' /home/alice/file", '640 1000:100'),
+    equalCheck('the owner of the rest', 'stat -c %u:%g / /home /nix /nix/store | uniq', '0:0'),
+    equalCheck(
+      'all subvolumes',
+      'mkdir /top; mount -o subvol=/ /dev/vda2 /top; stat -c "%i %n" /top/* /top/vols/* | sort | grep ^256 | cut -d/ -f3-',
+      '@\n@home\nsnapshots: all\nvols/@nix',
+    ),
+  ];
+  const report = await verifyBoot({ image, firmware: 'efi', checks });
+  expect(report.ok, JSON.stringify(report.failure)).toBe(true);
 });

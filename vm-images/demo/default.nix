@@ -374,6 +374,21 @@ let
       modules = "xfs";
       earlyMounts = "LABEL=nix /nix btrfs defaults 0 2\n";
     };
+    # With the subvolumes of one btrfs.
+    systemd-boot-subvolumes = mkSystem {
+      inherit flavour;
+      loader = "systemd-boot";
+      esp = "/boot";
+      boot = "ESP";
+      moreParams = [ "rootflags=subvol=@" ];
+      mounts = ''
+        LABEL=nixos / btrfs subvol=@,noatime 0 0
+        LABEL=ESP /boot vfat umask=0077 0 2
+        LABEL=nixos /home btrfs noatime,subvol=/@home 0 0
+      '';
+      modules = "btrfs";
+      earlyMounts = "LABEL=nixos /nix btrfs subvol=vols/@nix 0 0\n";
+    };
     # With a store that is only read, and other files that are.
     systemd-boot-packed = mkSystem {
       inherit flavour;

@@ -11,11 +11,11 @@ import { ImageTooSmallError, InvalidOptionsError } from '../../run/errors.ts';
 import type { StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 import { isAtOrBelow, partitionOf } from '../../spec/layout.ts';
-import { isPacked, type OwnPartition } from '../../spec/partitions-spec.ts';
+import { isPacked, type OwnPartition, subvolumesIn } from '../../spec/partitions-spec.ts';
 import { computeDiskSize, type DiskSize, sumDiskSize } from '../../steps/compute-disk-size.ts';
 import { copyToPartition } from '../../steps/copy-to-partition.ts';
 import { fillBootFilesystem } from '../../steps/fill-boot-filesystem.ts';
-import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
+import { type MadeFilesystem, makeFilesystem, requireSubvolumes } from '../../steps/make-filesystem.ts';
 import { makeSwap } from '../../steps/make-swap.ts';
 import { type PackedFile, packFilesystem } from '../../steps/pack-filesystem.ts';
 import { formatBytes, MIB, roundDown, roundUp } from '../../units.ts';
@@ -65,8 +65,16 @@ interface Sources {
 /** Requires that the directories exist whose contents a partition gets, that it can store them, and that the image does not go
  *  into one of them.
  *  @throws {InvalidOptionsError} */
-export async function requireSources({ partitions = [] }: ImageSpec, outDirectory: string): Promise<void> {
-  for (const { number, populateFrom, filesystem } of partitions) {
+export async function requireSources(
+  { partitions = [] }: ImageSpec,
+  outDirectory: string,
+  { executor }: StepContext,
+): Promise<void> {
+  for (const { number, populateFrom, filesystem, subvolumes } of partitions) {
+    if (subvolumes.length > 0)
+      await requireSubvolumes(executor).catch((error: unknown) => {
+        throw ofPartition(number, error);
+      });
     const option = `partitions[${number - 1}].populateFrom`;
     if (populateFrom === undefined) continue;
     await requireDirectory('buildImage', populateFrom, option);
@@ -120,7 +128,7 @@ export async function measurePartitions(
         },
         context,
       ).catch((error: unknown) => {
-        throw ofPartition(own, error);
+        throw ofPartition(number, error);
       });
       const { sizeBytes: bytes } = packed;
       if (sizeBytes !== undefined && sizeBytes < bytes) throw isTooSmall(own, 'size', sizeBytes, bytes);
@@ -139,7 +147,7 @@ export async function measurePartitions(
       },
       context,
     ).catch((error: unknown) => {
-      throw ofPartition(own, error);
+      throw ofPartition(number, error);
     });
     const neededBytes = size.diskBytes - (isRoot ? moreForRoot : 0);
     // A given size is refused only if it is certainly too small; whether another one is, mkfs decides.
@@ -160,10 +168,12 @@ export async function measurePartitions(
 }
 
 /** The names of steps' options in a partition. */
-const OF_PARTITION: Readonly<Record<string, string>> = { fsType: 'filesystem', compression: 'compression' };
+const OF_PARTITION: Readonly<Record<string, string>> = {
+  ...{ fsType: 'filesystem', compression: 'compression', subvolumes: 'subvolumes' },
+};
 
 /** Names the option of the partition, not that of the step. */
-function ofPartition({ number }: OwnPartition, error: unknown): unknown {
+function ofPartition(number: number, error: unknown): unknown {
   if (!(error instanceof InvalidOptionsError)) return error;
   const issues = error.issues.map(({ path, message }) =>
     path in OF_PARTITION ? { path: `partitions[${number - 1}].${OF_PARTITION[path]}`, message } : { path, message },
@@ -280,6 +290,7 @@ export async function fillPartitions(
         {
           ...{ image, partition, fsType: filesystem, label, uuid, populateFrom, closure, timestamp },
           hashSeed: uuid,
+          subvolumes: subvolumesIn(own),
           size: size && { inodeCount: inodesFor(size, partition.sizeBytes), dataBlocks: size.dataBlocks },
           ...(mountPoint === undefined
             ? {}

@@ -5,6 +5,7 @@ import { InvalidOptionsError } from '../../run/errors.ts';
 import type { StepContext } from '../../run/step.ts';
 import type { ImageSpec } from '../../spec/image-spec.ts';
 import { layoutOf, partitionOf } from '../../spec/layout.ts';
+import { subvolumesIn } from '../../spec/partitions-spec.ts';
 import type { DiskSize } from '../../steps/compute-disk-size.ts';
 import { copyToFilesystem } from '../../steps/copy-to-filesystem.ts';
 import { type MadeFilesystem, makeFilesystem } from '../../steps/make-filesystem.ts';
@@ -62,11 +63,12 @@ export async function fillRoot(
   const hashSeed = spec.rootFSHashSeed ?? (spec.deterministic ? spec.rootFSUID : undefined);
   const options = { image: raw, partition: rootPlace, fsType, label, size: filled, uuid: rootUuid, hashSeed };
   if (spec.populateRootWith === 'mke2fs')
-    return makeFilesystem({ ...options, closure, populateFrom: root, owners, attributes, timestamp }, context).catch(
-      (error: unknown) => {
-        throw own === undefined ? error : tooSmall(own, error);
-      },
-    );
+    return makeFilesystem(
+      { ...options, closure, populateFrom: root, owners, attributes, timestamp, subvolumes: own && subvolumesIn(own) },
+      context,
+    ).catch((error: unknown) => {
+      throw own === undefined ? error : tooSmall(own, error);
+    });
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));
   await copyToFilesystem({ image: raw, partition: disk.root, sources }, context);

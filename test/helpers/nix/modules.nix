@@ -88,6 +88,9 @@ let
   # Without a definition, the default counts as one of mkOptionDefault.
   bestOf = builtins.foldl' (least: one: if priorityOf one < least then priorityOf one else least) 1500;
 
+  isAfter = value: value._type or "" == "order";
+  unordered = value: if isAfter value then value.content else value;
+
   # Definitions without their conditions; only those with the highest priority.
   active =
     definitions:
@@ -111,6 +114,10 @@ rec {
   mkDefault = override 1000;
   mkForce = override 50;
   mkImageMediaOverride = override 60;
+  mkAfter = content: {
+    _type = "order";
+    inherit content;
+  };
 
   types =
     let
@@ -176,7 +183,9 @@ rec {
       anything = type "anything" (_: true) // {
         merge =
           path: values:
-          if builtins.all (value: builtins.isAttrs value && !(value ? outPath)) values then
+          if builtins.all builtins.isList (map unordered values) then
+            lib.concatMap unordered (builtins.filter (value: !isAfter value) values ++ builtins.filter isAfter values)
+          else if builtins.all (value: builtins.isAttrs value && !(value ? outPath)) values then
             lib.genAttrs (builtins.attrNames (builtins.foldl' (a: b: a // b) { } values)) (
               name: anything.merge "${path}.${name}" (active (lib.concatMap (value: lib.optional (value ? ${name}) value.${name}) values))
             )

@@ -98,6 +98,31 @@ describe('own partitions', () => {
     expect(found).toMatchObject({ swapDevices: [{ device: '/dev/disk/by-label/swap' }] });
   });
 
+  test('subvolumes are mounted by their paths, beside the options of the host', async () => {
+    const module = `{
+      boot.loader.systemd-boot.enable = true;
+      fileSystems."/home".options = [ "subvol=old" "compress=zstd" ];
+      nixosDiskImage.partitions = [
+        { type = "esp"; mountPoint = "/boot"; }
+        { subvolumes = [ { path = "@"; mountPoint = "/"; } { path = "@home"; mountPoint = "/home"; } { path = "snapshots"; } ]; }
+      ];
+    }`;
+    const found = (await configured(module, '{ inherit specification; inherit (config) fileSystems; }')) as {
+      specification: ImageSpecInput;
+    };
+    const root = { device: '/dev/disk/by-label/nixos', fsType: 'btrfs' };
+    expect(found).toMatchObject({
+      fileSystems: {
+        '/': { ...root, options: ['subvol=@'] },
+        '/home': { ...root, options: ['subvol=old', 'compress=zstd', 'subvol=@home'] },
+      },
+    });
+    expect(parseImageSpec(found.specification).partitions?.[1]).toMatchObject({
+      ...{ filesystem: 'btrfs', filesystemLabel: 'nixos', mountPoint: '/' },
+      subvolumes: [{ path: '@', mountPoint: '/' }, { path: '@home', mountPoint: '/home' }, { path: 'snapshots' }],
+    });
+  });
+
   test('labels are those of the tool, whatever is left out', async () => {
     const many = `[
       { type = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"; }

@@ -17,12 +17,13 @@ fail() {
   poweroff -f
 }
 
-root='' init='' type=''
+root='' init='' type='' flags=''
 for word in $(cat /proc/cmdline); do
   case $word in
     root=*) root=${word#root=} ;;
     init=*) init=${word#init=} ;;
     rootfstype=*) type=${word#rootfstype=} ;;
+    rootflags=*) flags=${word#rootflags=} ;;
   esac
 done
 [ -n "$init" ] || fail "there is no init= on the kernel command line"
@@ -73,7 +74,7 @@ while [ -z "$device" ]; do
 done
 echo "mounting $device ($root) on /..."
 [ "$root" != tmpfs ] || type=tmpfs
-mount_root() { mount ${type:+-t "$type"} "$device" /root-fs; }
+mount_root() { mount ${type:+-t "$type"} ${flags:+-o "$flags"} "$device" /root-fs; }
 # Filesystem modules are loaded only if necessary, because each takes a second in an emulator.
 if ! mount_root 2> /dev/null; then
   for module in btrfs xfs; do modprobe -q $module; done

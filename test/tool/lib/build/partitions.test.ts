@@ -706,7 +706,45 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
     const btrfs = { ...ROOT, filesystem: 'btrfs' } as const;
     await plan('LABEL=nixos / btrfs compress=zstd', [ESP, btrfs]);
     await expect(plan('LABEL=nixos / btrfs compress=zstd,subvol=@', [ESP, btrfs])).rejects.toThrow(
-      /partitions\[1\]\.filesystem: "btrfs" has no subvolumes here, but the system mounts subvol=@ at \//,
+      /partitions\[1\]\.subvolumes: the system mounts subvol=@ at \/, but none of them has this mountPoint/,
+    );
+  });
+
+  test('docs/layouts.md: subvolumes of a btrfs', async () => {
+    const block = (beginning: string): string =>
+      codeBlocks().find(({ text }) => text.startsWith(beginning))?.text ?? '';
+    const module = join(await tempDirectory(), 'module.nix');
+    await writeFile(module, block('{\n  fileSystems."/" ='));
+    const { fileSystems } = JSON.parse(await run(['nix-instantiate', '--eval', '--strict', '--json', module])) as {
+      fileSystems: Record<string, { device: string; fsType: string; options: string[] }>;
+    };
+    const fstab = Object.entries(fileSystems).map(
+      ([at, { device, fsType, options: given }]) => `${device} ${at} ${fsType} ${given.join(',')} 0 0\n`,
+    );
+    const btrfs = JSON.parse(block('{ "subvolumes":')) as Partitions[number];
+    await plan(fstab.join(''), [ESP, btrfs]);
+    const [root] = fstab;
+    await expect(plan(root ?? '', [ESP, btrfs])).rejects.toThrow(/mounts nothing at \/home/);
+  });
+
+  test('subvolumes are those that the system mounts', async () => {
+    const subvolumes = [{ path: '@', mountPoint: '/' }, { path: '/@home', mountPoint: '/home' }, { path: 'snapshots' }];
+    const btrfs = { subvolumes };
+    const root = 'LABEL=nixos / btrfs compress=zstd,subvol=old,subvol=/@';
+    const home = 'LABEL=nixos /home btrfs subvol=@home';
+    await plan(`${root}\n${home}`, [ESP, btrfs]);
+    for (const [fstab, message] of [
+      [root, /subvolumes\[1\]\.mountPoint: the system mounts nothing at \/home/],
+      [`${root}\nLABEL=nixos /home btrfs`, /subvolumes\[1\]\.path: is "@home", but .* mounts the whole filesystem at/],
+      [`${root}\nLABEL=nixos /home btrfs subvolid=257`, /subvolumes\[1\]\.path: is "@home", but .* subvolid=257/],
+      [`${root}\nLABEL=other /home btrfs subvol=@home`, /subvolumes\[1\]\.mountPoint: .*by-label\/other, another/],
+      [`${root}\n${home}\nLABEL=nixos /nix btrfs subvol=@nix`, /subvolumes: the system mounts subvol=@nix at \/nix/],
+      ['LABEL=nixos / btrfs subvol=root', /subvolumes\[0\]\.path: is "@", but the system mounts subvol=root at \//],
+      ['LABEL=nixos / ext4', /filesystem: is "btrfs", but the system mounts "ext4" at \//],
+    ] as const)
+      await expect(plan(fstab, [ESP, btrfs])).rejects.toThrow(message);
+    await expect(plan('', [{ type: 'bios-boot' }, btrfs], { bootLoader: 'grub' })).rejects.toThrow(
+      /needs a partition with mountPoint "\/boot" .* because the root has subvolumes/,
     );
   });
 

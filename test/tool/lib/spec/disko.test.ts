@@ -119,6 +119,37 @@ test('an encrypted root is opened by the name and the files of the configuration
   expect((await readDisko({ file, passphraseFile: '/mine' })).encrypt?.passphraseFile).toBe('/mine');
 });
 
+test('subvolumes are mounted where disko’s module mounts them', async () => {
+  // As disko's example btrfs-subvolumes is evaluated, with further options that do nothing.
+  const subvolume = { type: 'btrfs_subvol', extraArgs: [], mountOptions: ['defaults'], mountpoint: null, swap: {} };
+  const content = {
+    ...{ type: 'btrfs', extraArgs: ['-f'], mountOptions: ['defaults'], mountpoint: null, swap: {} },
+    subvolumes: {
+      '/home': { ...subvolume, name: '/home', mountOptions: ['compress=zstd'], mountpoint: '/home' },
+      '/rootfs': { ...subvolume, name: '/rootfs', mountpoint: '/' },
+      '/test': { ...subvolume, name: '/test' },
+    },
+  };
+  const partitions = { root: { size: '100%', content } };
+  const file = await jsonFile({ disk: { main: { content: { type: 'gpt', partitions } } } });
+  const read = await readDisko({ file });
+  expect(read.partitions).toMatchObject([
+    {
+      filesystem: 'btrfs',
+      subvolumes: [{ path: '/home', mountPoint: '/home' }, { path: '/rootfs', mountPoint: '/' }, { path: '/test' }],
+    },
+  ]);
+  expect(parseImageSpec({ toplevel: '/x', bootLoaderFrom: 'bootspec', ...read }).partitions?.[0]).toMatchObject({
+    ...{ role: 'root', mountPoint: '/', filesystemLabel: 'nixos' },
+    subvolumes: [{ path: 'home' }, { path: 'rootfs' }, { path: 'test', mountPoint: undefined }],
+  });
+  const luks = { type: 'luks', name: 'crypted', passwordFile: '/run/password', content };
+  const encrypted = await jsonFile({
+    disk: { main: { content: { type: 'gpt', partitions: { root: { size: '100%', content: luks } } } } },
+  });
+  expect(await readDisko({ file: encrypted })).toMatchObject({ encrypt: { name: 'crypted' } });
+});
+
 describe('what is refused', () => {
   const partition = (more: object) => ({
     disk: { main: { imageSize: '1G', content: { type: 'gpt', partitions: { p: { size: '10M', ...more } } } } },
@@ -174,9 +205,14 @@ describe('what is refused', () => {
     ['LVM', partition({ content: { type: 'lvm_pv', vg: 'x' } }), /content\.type: "lvm_pv" is not supported/],
     ['ext3', content({ format: 'ext3' }), /content\.format: "ext3" is not supported/],
     [
-      'subvolumes',
-      partition({ content: { type: 'btrfs', subvolumes: { '/root': {} } } }),
-      /subvolumes\.\/root: is not supported/,
+      'a swap file in a subvolume',
+      partition({ content: { type: 'btrfs', subvolumes: { '/swap': { swap: { swapfile: { size: '1G' } } } } } }),
+      /subvolumes\.\/swap\.swap\.swapfile: is not supported/,
+    ],
+    [
+      'arguments of a subvolume',
+      partition({ content: { type: 'btrfs', subvolumes: { '/x': { extraArgs: ['-i', '0/1'] } } } }),
+      /subvolumes\.\/x\.extraArgs: are not supported/,
     ],
     ['options of mkfs', content({ extraArgs: ['-O', 'encrypt'] }), /extraArgs: "-O" is not supported/],
     ['attributes in words', partition({ attributes: ['x'] }), /attributes: \["x"\] are not numbers/],

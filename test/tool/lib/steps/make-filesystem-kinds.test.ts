@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events';
-import { link, mkdir, open, readdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, open, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Executor } from '../../../../lib/run/executor.ts';
@@ -226,4 +226,73 @@ test('an error of a listener for output is the step’s', async () => {
   };
   const made = makeFilesystem({ image, partition, populateFrom: root, closure, size }, { executor, onEvent });
   await expect(made).rejects.toThrow('heard');
+});
+
+test('btrfs: each subvolume has the files of its directory, with their owners', async () => {
+  const { directory, root, closure } = await tree();
+  const image = join(directory, 'disk.img');
+  const partition = { offsetBytes: 0, sizeBytes: 200 * MIB };
+  await createDisk({ image, sizeBytes: partition.sizeBytes });
+  await mkdir(join(root, 'home/alice'), { recursive: true });
+  await chmod(join(root, 'home'), 0o750);
+  await writeFile(join(root, 'home/alice/file'), 'of alice');
+  const made = makeFilesystem({
+    ...{ image, partition, fsType: 'btrfs', populateFrom: root, closure },
+    owners: [
+      { target: '/home/alice', uid: 1000, gid: 100 },
+      { target: '/srv', uid: 7, gid: 8 },
+    ],
+    subvolumes: [
+      { path: '@', directory: '/' },
+      { path: '/@home', directory: '/home' },
+      { path: '@nix', directory: '/nix' },
+      { path: 'vols/srv: all', directory: '/srv' },
+      { path: '@new', directory: '/no/such' },
+      { path: 'snapshots' },
+    ],
+  });
+  // Debian 12 has 6.2, Debian 13 has 6.14.
+  const [, major, minor] = /v(\d+)\.(\d+)/.exec(await run(['mkfs.btrfs', '--version'])) ?? [];
+  if (Number(major) * 100 + Number(minor) < 612) {
+    await expect(made).rejects.toThrow(
+      /^makeFilesystem: subvolumes: mkfs\.btrfs \S+ cannot make subvolumes; btrfs-progs can since 6\.12/,
+    );
+    return;
+  }
+  await made;
+  await takeOut(directory, image, partition);
+  await run([...CHECKS.btrfs], { cwd: directory });
+  const dump = await run(['btrfs', 'inspect-internal', 'dump-tree', 'filesystem'], { cwd: directory });
+  const subvolumes = new Map(
+    [...dump.matchAll(/key \(FS_TREE ROOT_REF (\d+)\) .*\n.*name (.*)/g)].map(([, id, name]) => [name, id]),
+  );
+  expect([...subvolumes.keys()].sort()).toEqual(['@', '@home', '@new', '@nix', 'snapshots', 'srv: all']);
+  const treeOf = (name: string): string =>
+    new RegExp(`\\nfile tree key \\(${subvolumes.get(name)} ROOT_ITEM 0\\)[\\s\\S]*?(?=\\n\\S* ?tree key|$)`).exec(
+      dump,
+    )?.[0] ?? '';
+  const owners = (name: string): string[] =>
+    [...treeOf(name).matchAll(/mode (\d+) links \d+ uid (\d+) gid (\d+)/g)].map(([, ...parts]) => parts.join(' '));
+  const names = (name: string): string[] =>
+    [...treeOf(name).matchAll(/DIR_INDEX[\s\S]*?name: (.*)/g)].map(([, entry]) => String(entry)).sort();
+  expect(names('@')).toEqual(['home', 'nix', 'no', 'srv', 'such', 'tmp', 'tool']);
+  expect(owners('@home').sort()).toEqual(['100644 1000 100', '40750 0 0', '40755 1000 100']);
+  expect(owners('srv: all').every((one) => one.endsWith(' 7 8'))).toBe(true);
+  expect(names('srv: all')).toEqual(['page', 'site']);
+  expect(names('@nix')).toContain('store');
+  expect([names('@new'), names('snapshots')]).toEqual([[], []]);
+});
+
+test.each([
+  [{ fsType: 'ext4' as const, subvolumes: [{ path: '@' }] }, /subvolumes: "ext4" has none/],
+  [
+    { fsType: 'btrfs' as const, subvolumes: [{ path: '@' }, { path: '/@' }] },
+    /subvolumes\[1\]\.path: is that of another/,
+  ],
+  [{ fsType: 'btrfs' as const, subvolumes: [{ path: 'a/../b' }] }, /subvolumes\[0\]\.path: must be a path such as/],
+])('wrong subvolumes are refused: %j', async (options, message) => {
+  const image = join(await tempDirectory(), 'disk.img');
+  await createDisk({ image, sizeBytes: 120 * MIB });
+  const attempt = makeFilesystem({ image, partition: { offsetBytes: 0, sizeBytes: 120 * MIB }, ...options });
+  await expect(attempt).rejects.toThrow(message);
 });

@@ -329,6 +329,106 @@ test.each<[string, Partitions, object, RegExp]>([
     { encrypt: { passphraseFile: '/x' } },
     /encrypt: contradicts partitions/,
   ],
+  [
+    'a subvolume of another filesystem',
+    [ESP, { filesystem: 'ext4', subvolumes: [{ path: '@', mountPoint: '/' }] }],
+    {},
+    /partitions\[1\]\.subvolumes: contradicts filesystem "ext4"/,
+  ],
+  [
+    'a subvolume twice',
+    [ESP, { subvolumes: [{ path: '@', mountPoint: '/' }, { path: '/@' }] }],
+    {},
+    /partitions\[1\]\.subvolumes\[1\]\.path: is that of another one as well/,
+  ],
+  [
+    'a mount point twice',
+    [
+      ESP,
+      {
+        subvolumes: [
+          { path: 'a', mountPoint: '/' },
+          { path: 'b', mountPoint: '/' },
+        ],
+      },
+    ],
+    {},
+    /partitions\[1\]\.subvolumes\[1\]\.mountPoint: is that of another one as well/,
+  ],
+  [
+    'a subvolume that leaves the filesystem',
+    [ESP, { subvolumes: [{ path: '../x', mountPoint: '/' }] }],
+    {},
+    /partitions\[1\]\.subvolumes\[0\]\.path: must be a path such as "@home"/,
+  ],
+  [
+    'subvolumes of which none is above the others',
+    [
+      ESP,
+      ROOT,
+      {
+        subvolumes: [
+          { path: 'a', mountPoint: '/srv' },
+          { path: 'b', mountPoint: '/home' },
+        ],
+      },
+    ],
+    {},
+    /partitions\[2\]\.subvolumes\[1\]\.mountPoint: \/home is not below \/srv/,
+  ],
+  [
+    'a subvolume on another partition',
+    [
+      ESP,
+      {
+        subvolumes: [
+          { path: 'a', mountPoint: '/' },
+          { path: 'b', mountPoint: '/boot/x' },
+        ],
+      },
+    ],
+    {},
+    /partitions\[1\]\.subvolumes\[1\]\.mountPoint: \/boot\/x is on the partition at \/boot/,
+  ],
+  [
+    'a subvolume in memory',
+    [
+      ESP,
+      {
+        subvolumes: [
+          { path: 'a', mountPoint: '/' },
+          { path: 'b', mountPoint: '/run/x' },
+        ],
+      },
+    ],
+    {},
+    /partitions\[1\]\.subvolumes\[1\]\.mountPoint: \/run\/x is not on a disk/,
+  ],
+  [
+    'a subvolume in the directory that becomes it',
+    [ESP, { mountPoint: '/', subvolumes: [{ path: 'home/of', mountPoint: '/home' }] }],
+    {},
+    /partitions\[1\]\.subvolumes\[0\]\.path: is inside of the directory whose files it would get/,
+  ],
+  [
+    'the whole filesystem below its subvolume',
+    [ESP, { mountPoint: '/top', subvolumes: [{ path: '@', mountPoint: '/' }] }],
+    {},
+    /partitions\[1\]\.mountPoint: is \/top: the whole filesystem can only be mounted above its subvolumes/,
+  ],
+  [
+    'subvolumes beside files of a directory',
+    [ESP, ROOT, { populateFrom: '/x', subvolumes: [{ path: '@' }] }],
+    {},
+    /partitions\[2\]\.subvolumes: contradicts populateFrom/,
+  ],
+  [
+    'subvolumes with the builder VM',
+    [ESP, { subvolumes: [{ path: '@', mountPoint: '/' }] }],
+    { bootLoaderFrom: 'switch-to-configuration' },
+    /partitions\[1\]\.subvolumes: contradicts bootLoaderFrom "switch-to-configuration"/,
+  ],
+  ['minimize with subvolumes', [ESP, { subvolumes: [{ path: '@', mountPoint: '/' }] }], { minimize: true }, /minimize/],
   ['f2fs with large sectors as the root', [ESP, { ...ROOT, filesystem: 'f2fs' }], { sectorSize: 4096 }, /"f2fs"/],
 ])('%s is refused', (_, partitions, more, message) => {
   expect(problems(partitions, more)).toContainEqual(expect.stringMatching(message));
@@ -340,6 +440,21 @@ test.each<[string, Partitions, object]>([
   ['both', [{ type: 'bios-boot' }, ESP, ROOT], {}],
   ['a store of its own', [ESP, { mountPoint: '/nix/store', filesystem: 'xfs', label: 'store' }, ROOT], {}],
   ['shares', [ESP, { ...ROOT, weight: 1 }, { mountPoint: '/srv', weight: 2 }], { diskSize: '20G' }],
+  [
+    'subvolumes',
+    [
+      ESP,
+      {
+        subvolumes: [
+          { path: '/rootfs', mountPoint: '/' },
+          { path: '/home', mountPoint: '/home' },
+          { path: '/home/user' },
+        ],
+      },
+      { mountPoint: '/srv', subvolumes: [{ path: 'a', mountPoint: '/srv/a' }, { path: 'b' }], label: 'srv' },
+    ],
+    {},
+  ],
   ['two ESPs', [ESP, { type: 'esp', mountPoint: '/boot2', label: 'ESP2' }, ROOT], {}],
   ['sectors of 4096 bytes', [ESP, { type: 'swap', size: '1G' }, ROOT], { sectorSize: 4096 }],
   [
