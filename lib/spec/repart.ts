@@ -10,6 +10,7 @@ import { InvalidOptionsError, type OptionIssue } from '../run/errors.ts';
 import { KIB, MIB, roundDown, roundUp } from '../units.ts';
 import { guid } from './fields.ts';
 import { gptType, type partitionsSpec } from './partitions-spec.ts';
+import { subvolumePath } from './subvolumes.ts';
 
 /** Definitions of systemd-repart, as entries of `partitions`. @see repart.d(5), systemd 257 */
 
@@ -50,7 +51,7 @@ const KNOWN = [
   ...['PaddingWeight', 'PaddingMinBytes', 'PaddingMaxBytes', ...FOR_SMALL_DISKS],
   ...['Type', 'Label', 'UUID', 'Weight', 'SizeMinBytes', 'SizeMaxBytes', 'Format', 'CopyFiles', 'MountPoint'],
   ...['Minimize', 'Flags', 'NoAuto', 'ReadOnly', 'GrowFileSystem', ...WITHOUT_EFFECT],
-  ...['Compression', 'CompressionLevel'],
+  ...['Compression', 'CompressionLevel', 'Subvolumes'],
 ];
 
 /** A boolean. @see systemd.syntax(7) */
@@ -68,7 +69,7 @@ const NEUTRAL: Readonly<Record<string, readonly string[]>> = {
  *  What is copied comes from the system that is installed: `CopyFiles=/home:/`, or else `MountPoint=/home`, is the part of
  *  its tree below /home. Without `SizeMinBytes=`, or with `Minimize=`, a partition with files is as large as they need.
  *  Each partition gets its share of a given diskSize by `Weight=`.
- *  @throws {InvalidOptionsError} which names each file and setting that is wrong, or that an image cannot be given: encryption, verity, subvolumes, and files from elsewhere. */
+ *  @throws {InvalidOptionsError} which names each file and setting that is wrong, or that an image cannot be given: encryption, verity, and files from elsewhere. */
 export async function readRepart({ directory, seed, architecture }: ReadRepartOptions): Promise<PartitionInput[]> {
   if (seed !== undefined && !guid.safeParse(withDashes(seed)).success)
     throw new InvalidOptionsError(STEP, [{ path: 'seed', message: `${seed} is not a GUID` }]);
@@ -91,6 +92,7 @@ export async function readRepart({ directory, seed, architecture }: ReadRepartOp
     partitions.push({
       ...{ type, name: label, ...filesOf(definition, type, wrong), ...sizesOf(definition, type, wrong) },
       ...compressionOf(definition, type, wrong),
+      ...subvolumesOf(definition, type, wrong),
       ...{ weight: numberOf(definition, 'Weight', 1_000_000, wrong) ?? DEFAULT_WEIGHT, alignment: GRAIN_BYTES },
       ...(uuid === undefined ? {} : { uuid }),
       ...(uuid === undefined || seed === undefined ? {} : identityOf(definition, type, uuid)),
@@ -348,6 +350,22 @@ function filesOf(
   if (trees[0] !== undefined && posix.resolve('/', trees[0]) !== normalized)
     wrong('CopyFiles', `"${copied[0]}" is not what is mounted at ${normalized}`);
   return { filesystem, mountPoint: normalized };
+}
+
+/** Directories of a btrfs that are subvolumes. */
+function subvolumesOf(definition: Definition, type: string, wrong: Wrong): Pick<PartitionInput, 'subvolumes'> {
+  // An empty value takes back those before it.
+  const values = definition.settings.get('Subvolumes') ?? [];
+  const words = values.slice(values.lastIndexOf('') + 1).flatMap((value) => value.split(/\s+/).filter(Boolean));
+  if (words.length === 0) return {};
+  if (formatOf(definition, type) !== 'btrfs') wrong('Subvolumes', 'is supported only with Format=btrfs');
+  const paths = words.map((word) => {
+    const parsed = subvolumePath.safeParse(word.replace(/\/+$/, ''));
+    if (!word.startsWith('/') || word.includes(':') || !parsed.success)
+      wrong('Subvolumes', `"${word}" is not an absolute path of a directory; flags are not supported`);
+    return parsed.data ?? '';
+  });
+  return { subvolumes: [...new Set(paths)].map((path) => ({ path })) };
 }
 
 function compressionOf(

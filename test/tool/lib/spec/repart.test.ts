@@ -7,6 +7,7 @@ import { buildImage } from '../../../../lib/build/build-image.ts';
 import { type MeasuredPartition, sizesOnDisk } from '../../../../lib/build/phases/partitions.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
+import { parseImageSpec } from '../../../../lib/spec/image-spec.ts';
 import { ownPartitions, partitionsSpec } from '../../../../lib/spec/partitions-spec.ts';
 import { readRepart } from '../../../../lib/spec/repart.ts';
 import { sumDiskSize } from '../../../../lib/steps/compute-disk-size.ts';
@@ -159,7 +160,15 @@ test.each<[string, string, RegExp]>([
   ['a priority of words', 'Type=home\nPriority=high', /Priority: "high" is not a number/],
   ['encryption', 'Type=home\nEncrypt=key-file', /Encrypt: "key-file" is not supported/],
   ['verity', 'Type=root\nVerity=data', /Verity: "data" is not supported/],
-  ['subvolumes', 'Type=root\nFormat=btrfs\nSubvolumes=/a /b', /Subvolumes: "\/a \/b" is not supported/],
+  ['subvolumes of ext4', 'Type=root\nCopyFiles=/\nSubvolumes=/a /b', /Subvolumes: is supported only with Format=btrfs/],
+  ['a relative subvolume', 'Type=root\nFormat=btrfs\nSubvolumes=/a b', /Subvolumes: "b" is not an absolute path/],
+  [
+    'a flag of a subvolume',
+    'Type=root\nFormat=btrfs\nSubvolumes=/a:ro',
+    /Subvolumes: "\/a:ro" is not .* flags are not/,
+  ],
+  ['a subvolume that is not inside', 'Type=root\nFormat=btrfs\nSubvolumes=/../a', /Subvolumes: "\/\.\.\/a" is not/],
+  ['a default subvolume', 'Type=root\nFormat=btrfs\nDefaultSubvolume=/a', /DefaultSubvolume: "\/a" is not supported/],
   ['blocks of another disk', 'Type=root\nCopyBlocks=auto', /CopyBlocks: "auto" is not supported/],
   ['directories', 'Type=root\nMakeDirectories=/a', /MakeDirectories: "\/a" is not supported/],
   ['another filesystem', 'Type=usr\nFormat=zfs\nCopyFiles=/usr:/', /Format: "zfs" is not supported; use ext4/],
@@ -213,6 +222,15 @@ test('a seed without dashes, and Minimize=yes', async () => {
   const made = await readRepart({ directory, seed: SEED });
   expect(made).toEqual(await readRepart({ directory, seed: SEED.replaceAll('-', '') }));
   expect(made).toMatchObject([{ size: 'auto', additionalSpace: 0 }]);
+});
+
+test('directories of a btrfs that are subvolumes', async () => {
+  const text =
+    'Type=root\nFormat=btrfs\nMountPoint=/\nSubvolumes=/lost\nSubvolumes=\nSubvolumes=/home /var/log/\nSubvolumes=/home';
+  const partitions = await readRepart({ directory: await one(text) });
+  expect(partitions).toMatchObject([{ filesystem: 'btrfs', subvolumes: [{ path: 'home' }, { path: 'var/log' }] }]);
+  const spec = parseImageSpec({ toplevel: '/x', bootLoaderFrom: 'bootspec', partitions });
+  expect(spec.partitions?.[0]).toMatchObject({ role: 'root', mountPoint: '/' });
 });
 
 test('an ESP by its GUID is a FAT of a given size', async () => {
