@@ -12,7 +12,7 @@ import { InvalidOptionsError } from '../lib/run/errors.ts';
 import { formatBytes, SECTOR_BYTES } from '../lib/units.ts';
 import { coloured } from './colours.ts';
 import { EXIT } from './exit-codes.ts';
-import { checkWritable } from './output-files.ts';
+import { checkOutputs, writeOutput } from './output-files.ts';
 import { packageVersion } from './version.ts';
 
 export interface InspectFlags {
@@ -27,7 +27,15 @@ export interface InspectFlags {
 
 /** Says what is on an image. */
 export async function inspectCommand(image: string, flags: InspectFlags, signal: AbortSignal): Promise<number> {
-  await checkWritable('inspect', { '--sarif': flags.sarif });
+  await checkOutputs(
+    'inspect',
+    { '--sarif': flags.sarif },
+    {
+      'the image': image,
+      'the file of --efi-vars': flags.efiVars,
+      'the file of --passphrase-file': flags.passphraseFile,
+    },
+  );
   if (flags.repart !== undefined) await requireNewFile('inspect', flags.repart, '--repart');
   const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
   const inspection = await inspectImage(
@@ -38,7 +46,12 @@ export async function inspectCommand(image: string, flags: InspectFlags, signal:
   process.stdout.write(`${flags.json === true ? printableJson(inspection) : coloured(renderInspection(inspection))}\n`);
   if (flags.repart !== undefined) await writeDefinitions(flags.repart, definitions);
   if (flags.sarif !== undefined)
-    await writeFile(flags.sarif, renderInspectionSarif({ ...inspection, image }, await packageVersion()));
+    await writeOutput(
+      'inspect',
+      '--sarif',
+      flags.sarif,
+      renderInspectionSarif({ ...inspection, image }, await packageVersion()),
+    );
   return inspection.findings.some(({ severity }) => severity === 'fatal') ? EXIT.wrong : EXIT.good;
 }
 

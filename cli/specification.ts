@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { createJiti } from 'jiti';
 import { isNode, LineCounter, parseDocument } from 'yaml';
+import { requireFile } from '../lib/host-files/given-paths.ts';
 import { InvalidOptionsError, type OptionIssue } from '../lib/run/errors.ts';
 import { MODULE_EXTENSIONS } from './specification-extensions.ts';
 
@@ -17,6 +18,8 @@ export interface Specification {
  *  @throws {InvalidOptionsError} with line and column. */
 export async function readSpecification(file: string): Promise<Specification> {
   if (MODULE_EXTENSIONS.includes(extname(file))) return { options: await loadModule(file), locate: (issue) => issue };
+  // Reading a pipe could wait for ever.
+  if (file !== '/dev/stdin') await requireFile('build', file, 'specification');
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw wrong(`the specification ${file} cannot be read`, cause);
   });
@@ -32,7 +35,7 @@ export async function readSpecification(file: string): Promise<Specification> {
       'build',
       document.errors.map(({ pos, message }) => ({ path: place(pos[0]), message: message.trim() })),
     );
-  const options = asOptions(document.toJS(), file);
+  const options = asOptions(contentOf(document, file), file);
   return {
     options,
     locate({ path, message }) {
@@ -41,6 +44,15 @@ export async function readSpecification(file: string): Promise<Specification> {
       return offset === undefined ? { path, message } : { path: `${place(offset)}: ${path}`, message };
     },
   };
+}
+
+/** The value of a document, in which aliases refer to anchors. */
+function contentOf(document: ReturnType<typeof parseDocument>, file: string): unknown {
+  try {
+    return document.toJS();
+  } catch (cause) {
+    throw wrong(`the specification ${file} cannot be read: ${cause instanceof Error ? cause.message : cause}`, cause);
+  }
 }
 
 async function loadModule(file: string): Promise<Record<string, unknown>> {

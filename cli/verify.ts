@@ -1,4 +1,3 @@
-import { appendFile, writeFile } from 'node:fs/promises';
 import { basename, extname } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describeHolders, type PlaceHolder } from '../harness/machine/admission.ts';
@@ -20,7 +19,7 @@ import { coloured } from './colours.ts';
 import { readEarlierRun } from './earlier-run.ts';
 import { EXIT } from './exit-codes.ts';
 import { parseCredentials, type SecureBootFlags, secureBootOf, type TpmFlags, tpmOf } from './options.ts';
-import { checkWritable } from './output-files.ts';
+import { checkOutputs, writeOutput } from './output-files.ts';
 import { Progress } from './progress.ts';
 import { packageVersion } from './version.ts';
 
@@ -56,21 +55,31 @@ export interface VerifyFlags extends SecureBootFlags, TpmFlags {
 }
 
 export async function verifyCommand(image: string, flags: VerifyFlags, signal: AbortSignal): Promise<number> {
-  await checkWritable('verify', {
-    ...{ '--html': flags.html, '--junit': flags.junit, '--log': flags.log, '--summary': flags.summary },
-    ...{ '--sarif': flags.sarif, '--annotations': flags.annotations },
-  });
+  await checkOutputs(
+    'verify',
+    {
+      ...{ '--html': flags.html, '--junit': flags.junit, '--log': flags.log, '--summary': flags.summary },
+      ...{ '--sarif': flags.sarif, '--annotations': flags.annotations },
+    },
+    {
+      ...{ 'the image': image, 'the file of --efi-vars': flags.efiVars, 'the file of --compare': flags.compare },
+      'the file of --passphrase-file': flags.passphraseFile,
+    },
+  );
   const earlier = flags.compare === undefined ? undefined : await readEarlierRun(flags.compare);
   const reports = await verifyImage(image, flags, signal, { asJson: flags.json === true, earlier });
   if (flags.json === true) process.stdout.write(`${JSON.stringify(reports, undefined, 2)}\n`);
-  if (flags.junit !== undefined) await writeFile(flags.junit, renderJunit(reports));
-  if (flags.sarif !== undefined) await writeFile(flags.sarif, renderBootSarif(reports, await packageVersion()));
-  if (flags.annotations !== undefined) await writeFile(flags.annotations, renderAnnotations(reports));
+  const write = (option: string, file: string, text: string, how = {}): Promise<void> =>
+    writeOutput('verify', option, file, text, how);
+  if (flags.junit !== undefined) await write('--junit', flags.junit, renderJunit(reports));
+  if (flags.sarif !== undefined) await write('--sarif', flags.sarif, renderBootSarif(reports, await packageVersion()));
+  if (flags.annotations !== undefined) await write('--annotations', flags.annotations, renderAnnotations(reports));
   if (flags.html !== undefined) {
     const { renderHtml } = await import('../harness/report/html.tsx');
-    await writeFile(flags.html, renderHtml(reports, undefined, { earlier }));
+    await write('--html', flags.html, renderHtml(reports, undefined, { earlier }));
   }
-  if (flags.summary !== undefined) await appendFile(flags.summary, `${renderMarkdown(reports, basename(image))}\n`);
+  if (flags.summary !== undefined)
+    await write('--summary', flags.summary, `${renderMarkdown(reports, basename(image))}\n`, { append: true });
   return reports.every(({ ok }) => ok) ? EXIT.good : EXIT.wrong;
 }
 

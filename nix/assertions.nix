@@ -9,6 +9,7 @@
   secureBoot,
   additionalSpace,
   besidePartitions,
+  besideRandom,
   bootLoader,
   bootLoaderTimeout,
   bootSize,
@@ -347,6 +348,7 @@ oneOf "partitionTableType" partitionTableType (builtins.attrNames layouts)
 )
 ++ check (!asScript || postVM == "") "postVM: is supported only in a derivation; run it after the program that makes the image"
 ++ map (name: "${name}: contradicts partitions, whose entries say it") besidePartitions
+++ map (name: "${name}: contradicts deterministic = false, with which identifiers are random") besideRandom
 ++ lib.optionals (own != null && !own.isRootOnDisk) withoutRoot
 ++ check (own == null || !onlyNixStore) "partitions: contradicts onlyNixStore: such an image has no root"
 ++ lib.concatLists (lib.imap0 entry contents)

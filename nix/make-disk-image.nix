@@ -93,6 +93,7 @@ let
 
   problems = import ./assertions.nix {
     inherit besidePartitions;
+    besideRandom = builtins.filter (name: !deterministic && args.${name} or null != null) fixed;
     inherit
       lib
       config
@@ -157,7 +158,15 @@ let
     else
       value;
 
-  specification = lib.filterAttrs (name: value: value != null && !(builtins.elem name replaced)) {
+  # Identifiers that are fixed only with `deterministic`.
+  fixed = [
+    "rootGPUID"
+    "rootFSUID"
+    "rootFSHashSeed"
+  ];
+  isLeftOut = name: builtins.elem name replaced || (!deterministic && builtins.elem name fixed);
+
+  specification = lib.filterAttrs (name: value: value != null && !(isLeftOut name)) {
     partitions = if partitions == null then null else given;
     inherit
       additionalSpace

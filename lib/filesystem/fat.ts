@@ -4,7 +4,7 @@ import { type SafeName, safeName } from '../programs/safe-name.ts';
 import { ImageTooSmallError, UnexpectedStateError } from '../run/errors.ts';
 import type { RunResult } from '../run/executor.ts';
 import { commandFailure, type StepRunner } from '../run/step.ts';
-import { formatBytes, MIB } from '../units.ts';
+import { formatBytes, KIB, MIB } from '../units.ts';
 import { FatVolume } from './fat-volume.ts';
 
 /** A FAT filesystem inside a disk image. */
@@ -16,11 +16,15 @@ export interface FatLocation {
 /** The earliest time that a FAT can store: 1980-01-01. */
 export const FAT_EPOCH = 315_532_800;
 
+/** The fewest clusters of a FAT16, the sectors in each that mkfs.fat begins with, and what is beside them. */
+const FAT16 = { clusters: 4085, clusterSectors: 4, restSectors: 40, restBytes: 128 * KIB };
+
 /** The FAT type that mkfs.fat chooses for a device of this size. With an offset, it would use the size of the whole
- *  image. A FAT32 with fewer than 65,525 clusters is invalid. @see mkfs.fat(8) -F */
-export function fatBits(sizeBytes: number): 12 | 16 | 32 {
+ *  image. A FAT32 with fewer than 65,525 clusters is invalid, and a FAT16 with fewer than 4,085. @see mkfs.fat(8) -F */
+export function fatBits(sizeBytes: number, sectorBytes: number): 12 | 16 | 32 {
   if (sizeBytes >= 512 * MIB) return 32;
-  return sizeBytes > 8 * MIB ? 16 : 12;
+  const rest = Math.max(FAT16.restBytes, FAT16.restSectors * sectorBytes);
+  return sizeBytes > FAT16.clusters * FAT16.clusterSectors * sectorBytes + rest ? 16 : 12;
 }
 
 /** Environment variables that make mtools independent of the host: no configuration, UTC, the time to write. @see

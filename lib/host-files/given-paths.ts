@@ -1,13 +1,16 @@
-import { access, constants, lstat, mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { access, constants, lstat, mkdir, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Extent } from '../formats/extent.ts';
+import { detectDiskFormat } from '../formats/image-formats.ts';
 import { isErrno, wordsFor } from '../run/errno.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
+import { SECTOR_BYTES } from '../units.ts';
+import { readAt } from './read-at.ts';
 
 /** Checks of paths that the caller passes as options, before anything is written. Errors name the option. */
 
 /** Requires an existing raw disk image or block device that contains all of the partitions. Tools would create a
- *  missing file, and write past the end of a small one.
+ *  missing file, write past the end of a small one, and into the tables of one in another format.
  *  @throws {InvalidOptionsError} */
 export async function requireDisk(
   step: string,
@@ -18,6 +21,13 @@ export async function requireDisk(
   const facts = await look(step, image, option);
   if (facts.isBlockDevice()) return;
   if (!facts.isFile()) throw refusal(step, option, `${image} is ${kindOf(facts)}, not a disk image`);
+  const format = await formatOf(image).catch((error: unknown) => {
+    throw refusal(step, option, `${image} cannot be read: ${wordsFor(error)}`, error);
+  });
+  if (format !== 'raw')
+    throw new InvalidOptionsError(step, [{ path: option, message: `${image} is a ${format}, not a raw disk image` }], {
+      hint: 'convert it: qemu-img convert -O raw',
+    });
   for (const { offsetBytes, sizeBytes } of partitions)
     if (facts.size < offsetBytes + sizeBytes)
       throw refusal(
@@ -25,6 +35,12 @@ export async function requireDisk(
         option,
         `${image} has ${facts.size} bytes, but the partition ends at byte ${offsetBytes + sizeBytes}`,
       );
+}
+
+/** The format of a file by its beginning, as QEMU writes it. The end, where a VHD has its mark, may be what a raw disk ends with. */
+async function formatOf(image: string): Promise<string> {
+  await using handle = await open(image, 'r');
+  return detectDiskFormat(await readAt(handle, 0, SECTOR_BYTES), Buffer.alloc(0));
 }
 
 /** Requires a regular file: reading a pipe would block. @throws {InvalidOptionsError} */

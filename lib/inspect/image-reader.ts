@@ -14,7 +14,15 @@ import { askProgram } from './ask-program.ts';
 import type { Budget } from './budget.ts';
 
 /** The tables of the container format are damaged, so that the disk cannot be read. */
-export class ContainerDamaged extends Error {}
+export class ContainerDamaged extends Error {
+  /** Where the part begins that could not be read. */
+  readonly offsetBytes: number;
+
+  constructor(message: string, offsetBytes: number) {
+    super(message);
+    this.offsetBytes = offsetBytes;
+  }
+}
 
 /** The largest part of an image that is copied. */
 export const LARGEST_COPY = 8 * GIB;
@@ -139,7 +147,7 @@ async function convertPart(
     answers: [0, 1],
     what: `cannot read ${file} as ${format}`,
   });
-  if (exitCode !== 0) throw new ContainerDamaged(stderr.trim().split('\n')[0] ?? '');
+  if (exitCode !== 0) throw new ContainerDamaged(stderr.trim().split('\n')[0] ?? '', offset);
 }
 
 async function readFrom(name: string, offsetBytes: number, bytes: number): Promise<Buffer> {

@@ -8,6 +8,7 @@ import { type DiskImageFacts, inspectDiskImage } from '../programs/disk-image-fo
 import { defineStep, type Step } from '../run/define-step.ts';
 import type { StepRunner } from '../run/step.ts';
 import { path } from '../spec/fields.ts';
+import { MIB } from '../units.ts';
 import { askProgram } from './ask-program.ts';
 import { type BiosBoot, readBiosBoot } from './bios-boot.ts';
 import { Budget, DEEP_BUDGET_MS, DEFAULT_BUDGET_MS } from './budget.ts';
@@ -121,8 +122,9 @@ export const inspectImage: Step<InspectImageOptions, ImageInspection> = defineSt
       return { ...found, findings: [...container, ...found.findings] };
     } catch (error) {
       if (!(error instanceof ContainerDamaged)) throw error;
-      // Not fatal: a machine may never read the damaged part.
-      return unreadable(facts, [damagedContainer(facts, error.message, 'error')]);
+      // A machine may never read the damaged part, but it begins with the first sectors.
+      const severity = error.offsetBytes < MIB ? 'fatal' : 'error';
+      return unreadable(facts, [damagedContainer(facts, error.message, severity)]);
     }
   },
 });
@@ -264,8 +266,12 @@ async function containerFindings(step: StepRunner, budget: Budget, facts: DiskIm
     what: `cannot check ${file}`,
   });
   if (exitCode !== undefined && exitCode !== 1 && exitCode !== 2) return [];
-  const [said = ''] = `${stderr}${stdout.toString('utf8')}`.trim().split('\n');
-  // Status 2 may be only wrong reference counts, with which the disk can be read.
+  const lines = `${stderr}${stdout.toString('utf8')}`.trim().split('\n');
+  // Of a long output, only the end is kept, which may begin in the middle of a line.
+  const said = lines.find((line) => /^(?:ERROR|qemu-img)\b/.test(line)) ?? lines[0] ?? '';
+  if (lines.some((line) => line.includes('exceeding the end of the file')))
+    return [damagedContainer(facts, `a part of it is missing: ${said}`, 'fatal')];
+  // Otherwise, status 2 may be only wrong reference counts, with which the disk can be read.
   return [damagedContainer(facts, said, exitCode === 2 ? 'error' : 'fatal')];
 }
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { LABEL_BYTES, ROOT_FILESYSTEMS } from '../filesystem/root-filesystem.ts';
 import { FORMATS_OF_ANY_SECTORS, FORMATS_WITH_RANDOM_IDENTIFIERS, IMAGE_FORMATS } from '../formats/image-formats.ts';
 import { DETERMINISTIC_ROOT_GUID, type PartitionRole } from '../formats/layouts.ts';
+import type { OptionIssue } from '../run/errors.ts';
 import { type CrossRule, parseOptions } from '../run/parse-options.ts';
 import { formatBytes, MIB } from '../units.ts';
 import { encryptSpec } from './encrypt-spec.ts';
@@ -72,6 +73,8 @@ export const imageSpecSchema = z.object({
     .string()
     .regex(/^[^/\0]+$/, 'must be a file name')
     .refine((name) => name !== '.' && name !== '..', 'must be a file name')
+    // With an extension, it is the name of a file.
+    .refine((name) => Buffer.byteLength(name) <= 240, 'must not have more than 240 bytes')
     .default('nixos'),
   memSize: mebibytes.refine((size) => size >= 256, 'must be at least 256 MiB').default(1024),
   deterministic: z.boolean().default(true),
@@ -454,6 +457,14 @@ function withRoot(spec: Partial<Parsed>): Partial<Parsed> {
   return { ...spec, ...ofRootPartition(ownPartitions(spec.partitions, spec.deterministic ?? true)) };
 }
 
+/** Identifiers that would be given and random at once. @param input as the user wrote it. */
+function givenButRandom(input: unknown): OptionIssue[] {
+  if (typeof input !== 'object' || input === null) return [];
+  return ['rootGPUID', 'rootFSUID', 'rootFSHashSeed']
+    .filter((name) => (input as Record<string, unknown>)[name] !== undefined)
+    .map((name) => ({ path: name, message: 'contradicts deterministic: false, with which identifiers are random' }));
+}
+
 /** What parseImageSpec returned. It is not parsed again: its partitions are completed already. */
 const PARSED = new WeakSet<object>();
 
@@ -464,6 +475,7 @@ export function parseImageSpec(input: unknown): ImageSpec {
   const rules = [
     ...RULES.map((rule) => (spec: Partial<Parsed>) => rule(withRoot(spec))),
     () => givenBesidePartitions(input),
+    (spec: Partial<Parsed>) => (spec.deterministic === false ? givenButRandom(input) : []),
   ];
   const parsed = withRoot(parseOptions('image specification', imageSpecSchema, input, rules)) as Parsed;
   const { onlyNixStore, label = onlyNixStore ? 'nix-store' : 'nixos', rootGPUID, rootFSUID = rootGPUID } = parsed;

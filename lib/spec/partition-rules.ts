@@ -77,11 +77,12 @@ function problemsOf(
   const wrong = (field: string, message: string) => issues.push({ path: `partitions[${index}].${field}`, message });
   const { filesystem, role, mountPoint, sizeBytes } = partition;
   const holdsFiles = filesystem !== 'swap' && filesystem !== 'none';
+  const least = (filesystem === 'vfat' && sectorSize === 4096 ? 2 : 1) * (LEAST_BYTES[filesystem] ?? 0);
   if (sizeBytes === undefined && !holdsFiles)
     wrong('size', filesystem === 'swap' ? 'is required for swap' : 'is required without a filesystem');
   if (sizeBytes === 0) wrong('size', 'must be more than 0');
-  else if (sizeBytes !== undefined && roundUp(sizeBytes, partition.alignmentBytes) < (LEAST_BYTES[filesystem] ?? 0))
-    wrong('size', `is less than the ${formatBytes(LEAST_BYTES[filesystem] ?? 0)} of the smallest ${filesystem}`);
+  else if (sizeBytes !== undefined && roundUp(sizeBytes, partition.alignmentBytes) < least)
+    wrong('size', `is less than the ${formatBytes(least)} of the smallest ${filesystem}`);
   if (spec.additionalSpace !== undefined && (spec.size !== 'auto' || sizeBytes !== undefined))
     wrong('additionalSpace', 'has an effect only where the content decides the size');
   const { padding } = spec;

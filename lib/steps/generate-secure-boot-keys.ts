@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, readdir, writeFile } from 'node:fs/promises';
+import { chmod, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { makeDirectories } from '../host-files/given-paths.ts';
 import { defineStep, type Step } from '../run/define-step.ts';
 import { InvalidOptionsError } from '../run/errors.ts';
+import type { StepRunner } from '../run/step.ts';
 import { secretFile } from '../spec/fields.ts';
 
 const STEP = 'generateSecureBootKeys';
@@ -56,31 +57,48 @@ export const generateSecureBootKeys: Step<GenerateSecureBootKeysOptions, Generat
       ]);
   },
   detail: ({ directory }) => directory,
-  async run(step, { directory, name, days }) {
+  async run(step, given) {
+    const { directory } = given;
+    const existed = await readdir(directory).then(
+      () => true,
+      () => false,
+    );
     await makeDirectories(directory);
-    await chmod(directory, 0o700);
-    const owner = randomUUID();
-    const made = new Map<string, SecureBootKeyFiles>();
-    for (const role of NAMES) {
-      const place = join(resolve(directory), 'keys', role);
-      await makeDirectories(place);
-      const pair = { key: join(place, `${role}.key`), certificate: join(place, `${role}.pem`) };
-      await step.run(
-        [
-          ...['openssl', 'req', '-new', '-x509', '-newkey', 'rsa:2048', '-sha256', '-nodes', '-days', `${days}`],
-          ...['-subj', `/CN=${name} ${role}`, '-keyout', pair.key, '-out', pair.certificate],
-        ],
-        { what: `cannot make the key ${role}` },
-      );
-      await chmod(pair.key, 0o600);
-      made.set(role, pair);
-    }
-    await writeFile(join(directory, 'GUID'), owner);
-    const of = (role: (typeof NAMES)[number]): SecureBootKeyFiles => {
-      const pair = made.get(role);
-      if (pair === undefined) throw new Error(`${role} was not made`);
-      return pair;
-    };
-    return { platformKey: of('PK'), keyExchangeKey: of('KEK'), db: of('db'), owner };
+    return makeKeys(step, given).catch(async (error: unknown) => {
+      // Half of the keys would be in the way of the next attempt.
+      for (const name of ['keys', 'GUID']) await rm(join(directory, name), { recursive: true, force: true });
+      if (!existed) await rmdir(directory).catch(() => undefined);
+      throw error;
+    });
   },
 });
+
+async function makeKeys(
+  step: StepRunner,
+  { directory, name, days }: z.output<typeof schema>,
+): Promise<GeneratedSecureBootKeys> {
+  await chmod(directory, 0o700);
+  const owner = randomUUID();
+  const made = new Map<string, SecureBootKeyFiles>();
+  for (const role of NAMES) {
+    const place = join(resolve(directory), 'keys', role);
+    await makeDirectories(place);
+    const pair = { key: join(place, `${role}.key`), certificate: join(place, `${role}.pem`) };
+    await step.run(
+      [
+        ...['openssl', 'req', '-new', '-x509', '-newkey', 'rsa:2048', '-sha256', '-nodes', '-days', `${days}`],
+        ...['-subj', `/CN=${name} ${role}`, '-keyout', pair.key, '-out', pair.certificate],
+      ],
+      { what: `cannot make the key ${role}` },
+    );
+    await chmod(pair.key, 0o600);
+    made.set(role, pair);
+  }
+  await writeFile(join(directory, 'GUID'), owner);
+  const of = (role: (typeof NAMES)[number]): SecureBootKeyFiles => {
+    const pair = made.get(role);
+    if (pair === undefined) throw new Error(`${role} was not made`);
+    return pair;
+  };
+  return { platformKey: of('PK'), keyExchangeKey: of('KEK'), db: of('db'), owner };
+}

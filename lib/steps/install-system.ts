@@ -337,7 +337,7 @@ async function refuseLinks(root: string): Promise<void> {
     throw new InvalidOptionsError(
       STEP,
       links.map((link) => ({
-        path: 'root',
+        path: 'stagedRoot',
         message: `/${link} is a symbolic link; writing through it could change files of this host`,
       })),
     );

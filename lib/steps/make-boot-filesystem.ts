@@ -30,7 +30,7 @@ export function makeBootFilesystemArgs(options: MakeBootFilesystemOptions): stri
   return [
     'mkfs.vfat',
     ...(sectorBytes === SECTOR_BYTES ? [] : ['-S', `${sectorBytes}`]),
-    ...['-F', `${fatBits(sizeBytes)}`, '--offset', `${bytesToSectors(offsetBytes, sectorBytes)}`],
+    ...['-F', `${fatBits(sizeBytes, sectorBytes)}`, '--offset', `${bytesToSectors(offsetBytes, sectorBytes)}`],
     // --invariant replaces everything that depends on the time, including the volume ID unless it is given.
     ...(time === undefined ? [] : ['--invariant']),
     ...(id === undefined ? [] : ['-i', id]),

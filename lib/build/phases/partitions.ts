@@ -173,12 +173,14 @@ const OF_PARTITION: Readonly<Record<string, string>> = {
 };
 
 /** Names the option of the partition, not that of the step. */
-function ofPartition(number: number, error: unknown): unknown {
+export function ofPartition(number: number, error: unknown): unknown {
   if (!(error instanceof InvalidOptionsError)) return error;
   const issues = error.issues.map(({ path, message }) =>
     path in OF_PARTITION ? { path: `partitions[${number - 1}].${OF_PARTITION[path]}`, message } : { path, message },
   );
-  return new InvalidOptionsError('buildImage', issues, { cause: error, hint: error.hint });
+  // A hint of a step names the option of the step.
+  const hint = error.hint?.replace(/\bfsType\b/, 'filesystem').replace(/\bdiskSize\b/, 'size');
+  return new InvalidOptionsError('buildImage', issues, { cause: error, hint });
 }
 
 function isTooSmall(
@@ -298,7 +300,7 @@ export async function fillPartitions(
         },
         context,
       ).catch((error: unknown) => {
-        throw tooSmall(own, error);
+        throw ofPartition(number, tooSmall(own, error));
       });
       made.set(number, filled);
     }

@@ -13,7 +13,7 @@ import type { StagedContents } from '../../steps/stage-contents.ts';
 import { KIB } from '../../units.ts';
 import type { Job } from '../job.ts';
 import type { BuildPlan } from '../plan.ts';
-import { attributesOn, ownersOn, tooSmall } from './partitions.ts';
+import { attributesOn, ofPartition, ownersOn, tooSmall } from './partitions.ts';
 
 /** Refuses extended attributes of `contents` that the image could not keep. @throws {InvalidOptionsError} */
 export function refuseLostAttributes(spec: ImageSpec, plan: BuildPlan, { entries, attributes }: StagedContents): void {
@@ -67,7 +67,7 @@ export async function fillRoot(
       { ...options, closure, populateFrom: root, owners, attributes, timestamp, subvolumes: own && subvolumesIn(own) },
       context,
     ).catch((error: unknown) => {
-      throw own === undefined ? error : tooSmall(own, error);
+      throw own === undefined ? error : ofPartition(own.number, tooSmall(own, error));
     });
   const filesystem = await makeFilesystem(options, context);
   const sources = (await readdir(root)).sort().map((name) => join(root, name));

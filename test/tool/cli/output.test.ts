@@ -1,8 +1,10 @@
-import { writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { writeOutput } from '../../../cli/output-files.ts';
 import { packageFile } from '../../../harness/cache-directory.ts';
 import { localExecutor } from '../../../lib/run/local-executor.ts';
+import { MIB } from '../../../lib/units.ts';
 import { prepareDemo } from '../../../vm-images/demo.ts';
 import { GOOD_BOOT } from '../../helpers/boot-reports.ts';
 import { tempDirectory } from '../../helpers/temp-directory.ts';
@@ -76,4 +78,51 @@ test('--quiet: only the result and failures', async () => {
   expect(exitCode).toBe(2);
   expect(stderr).toMatch(/^FAILED {2}makeFilesystem/);
   expect((await build('--quiet', '--verbose')).stderr).toMatch(/cannot be used with/);
+});
+
+test('no report replaces a file that is read, or another report', async () => {
+  const directory = await tempDirectory();
+  const at = (name: string): string => join(directory, name);
+  const text = Buffer.alloc(2 * MIB, 'a disk ');
+  await writeFile(at('disk.img'), text);
+  await symlink('disk.img', at('link.img'));
+  await link(at('disk.img'), at('same.img'));
+  await mkdir(at('directory'));
+  await writeFile(at('secret'), 'secret');
+  const refused = async (args: readonly string[], message: string): Promise<void> => {
+    const command = [process.execPath, packageFile('dist/cli/main.js'), ...args];
+    const { exitCode, stdout, stderr } = await localExecutor.run(command, { cwd: directory });
+    expect(stderr.toString('utf8')).toContain(message);
+    expect([exitCode, stdout.toString('utf8')]).toEqual([2, '']);
+  };
+  for (const name of ['disk.img', './disk.img', 'link.img', 'same.img', at('disk.img')])
+    for (const [command, options] of [
+      ['inspect', ['--sarif']],
+      ['verify', ['--html', '--junit', '--log', '--summary', '--sarif', '--annotations']],
+    ] as const)
+      for (const option of options)
+        await refused([command, 'disk.img', option, name], `${command}: ${option}: ${name} is the image as well\n`);
+  await refused(
+    ['inspect', 'disk.img', '--passphrase-file', 'secret', '--sarif', 'secret'],
+    '--sarif: secret is the file of --passphrase-file as well',
+  );
+  await refused(
+    ['verify', 'disk.img', '--html', 'new', '--junit', './new'],
+    '--junit: ./new is the file for --html as well',
+  );
+  await refused(['inspect', 'disk.img', '--sarif', 'directory'], '--sarif: directory is a directory, not a file');
+  await refused(['inspect', 'disk.img', '--sarif', 'none/x'], 'none cannot be written to: it does not exist');
+  expect((await readFile(at('disk.img'))).equals(text)).toBe(true);
+  expect((await readdir(directory)).sort()).toEqual(['directory', 'disk.img', 'link.img', 'same.img', 'secret']);
+});
+
+test('a report that could not be written leaves nothing', async () => {
+  const directory = await tempDirectory();
+  await expect(writeOutput('inspect', '--sarif', '/dev/full', 'report')).rejects.toMatchObject({ code: 'E_NO_SPACE' });
+  await writeOutput('inspect', '--sarif', join(directory, 'report'), 'report');
+  expect(await readFile(join(directory, 'report'), 'utf8')).toBe('report');
+  await expect(writeOutput('inspect', '--sarif', join(directory, 'a/b'), 'report')).rejects.toThrow(
+    /^inspect: --sarif: /,
+  );
+  expect(await readdir(directory)).toEqual(['report']);
 });

@@ -205,6 +205,12 @@ test.each<[string, string, string, RegExp]>([
     /bootSize: the boot partition would end at 256M/,
   ],
   ['deterministic without rootFSUID', '{ rootFSUID = null; rootFSHashSeed = null; }', '{ }', /rootFSUID: is required/],
+  [
+    'random and given identifiers',
+    '{ deterministic = false; rootFSUID = "22222222-ded1-49fa-b591-20ce86a2fe7f"; }',
+    '{ }',
+    /rootFSUID: contradicts deterministic = false/,
+  ],
   ['touchEFIVars without a GPT', '{ touchEFIVars = true; }', '{ }', /touchEFIVars: is supported only with/],
   ['onlyNixStore with a loader', '{ onlyNixStore = true; }', '{ }', /onlyNixStore: contents must be empty/],
   [

@@ -60,7 +60,7 @@ test('an invalid option is reported with its position, and a similar name is sug
 test('a specification that is not an object is refused', async () => {
   await expect(readSpecification(await write('list.yaml', '- 1\n'))).rejects.toThrow(/not an object of options/);
   await expect(readSpecification(await write('bad.ts', 'export default 1 +;'))).rejects.toThrow(/cannot be loaded/);
-  await expect(readSpecification(join(directory, 'nothing.json'))).rejects.toThrow(/cannot be read/);
+  await expect(readSpecification(join(directory, 'nothing.json'))).rejects.toThrow(/specification: .* does not exist/);
 });
 
 test('the JSON Schema has every option, each with a description for editors', () => {
@@ -74,4 +74,15 @@ test('the JSON Schema has every option, each with a description for editors', ()
   expect(properties.partitionTableType?.enum).toContain('hybrid');
   for (const [name, { description }] of Object.entries(properties))
     if (name !== '$schema') expect(description, name).toMatch(/\.$/);
+});
+
+test('an alias that refers to nothing is an error in the specification', async () => {
+  const file = await write('alias.yaml', 'toplevel: *missing\n');
+  const { message } = await failure(() => readSpecification(file));
+  expect(message).toContain(`${file} cannot be read: Unresolved alias`);
+});
+
+test('what never ends is refused', async () => {
+  const { message } = await failure(() => readSpecification('/dev/zero'));
+  expect(message).toContain('/dev/zero is a character device, not a file');
 });

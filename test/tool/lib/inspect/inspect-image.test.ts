@@ -1,10 +1,12 @@
-import { open, truncate } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { open, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { PARTITION_LAYOUTS, PARTITION_TABLE_TYPES } from '../../../../lib/formats/layouts.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
 import { convertImage } from '../../../../lib/steps/convert-image.ts';
 import { createDisk } from '../../../../lib/steps/create-disk.ts';
+import { makeFilesystem } from '../../../../lib/steps/make-filesystem.ts';
 import { partitionDisk } from '../../../../lib/steps/partition-disk.ts';
 import { MIB } from '../../../../lib/units.ts';
 import { run } from '../../../helpers/run.ts';
@@ -88,4 +90,30 @@ describe.each([
     });
     expect(found.slice(0, 1)).toEqual(damaged ? ['superblock-damaged: fatal'] : []);
   });
+});
+
+test.each(['qcow2', 'qcow2-compressed'] as const)('a %s of which a part is missing cannot work', async (format) => {
+  const directory = await tempDirectory();
+  const [image, whole, cut] = ['disk.img', 'whole.qcow2', 'cut.qcow2'].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await createDisk({ image, sizeBytes: 64 * MIB });
+  await partitionDisk({ image, partitionTableType: 'legacy' });
+  await using disk = await open(image, 'r+');
+  await disk.write(randomBytes(4 * MIB), 0, 4 * MIB, 40 * MIB);
+  await convertImage({ source: image, target: whole, format });
+  expect((await inspectImage({ image: whole })).findings.filter(({ code }) => code === 'container-damaged')).toEqual(
+    [],
+  );
+  const bytes = await readFile(whole);
+  for (const share of [0.3, 0.6, 0.9]) {
+    await writeFile(cut, bytes.subarray(0, Math.floor(bytes.length * share)));
+    const { findings } = await inspectImage({ image: cut });
+    expect(findings.find(({ code }) => code === 'container-damaged')?.severity, `${share}`).toBe('fatal');
+  }
+  const rest = { partition: { offsetBytes: MIB, sizeBytes: 32 * MIB }, image: whole };
+  await expect(makeFilesystem(rest)).rejects.toThrow(/image: .* is a qcow2, not a raw disk image/);
+  expect((await readFile(whole)).equals(bytes)).toBe(true);
 });

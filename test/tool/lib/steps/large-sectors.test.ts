@@ -92,3 +92,15 @@ test('a disk that ends within a sector is refused', async () => {
     /image: has 943718912 bytes, which is not a multiple/,
   );
 });
+
+test.each([
+  [512, [64, 8192, 8196, 8250, 8300, 9000, 65_536, 524_288]],
+  [4096, [128, 160, 8192, 8196, 9000, 16_384, 32_768, 65_500, 65_536, 131_072, 524_288]],
+] as const)('a FAT of any size can be made in sectors of %i bytes', async (sectorBytes, sizes) => {
+  const image = await emptyDisk();
+  for (const size of sizes) {
+    const partition = { offsetBytes: 0, sizeBytes: size * 1024, sectorBytes };
+    const { sizeBytes } = await makeBootFilesystem({ image, partition });
+    expect(sizeBytes).toBeLessThanOrEqual(size * 1024);
+  }
+});

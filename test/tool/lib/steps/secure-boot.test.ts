@@ -1,9 +1,11 @@
 import { chmod, copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readVariables } from '../../../../lib/formats/efi-variables.ts';
 import { secureBootKeys } from '../../../../lib/formats/secure-boot/trust.ts';
 import { inspectImage } from '../../../../lib/inspect/inspect-image.ts';
+import type { Executor } from '../../../../lib/run/executor.ts';
+import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import { enrollSecureBootKeys } from '../../../../lib/steps/enroll-secure-boot-keys.ts';
 import { generateSecureBootKeys } from '../../../../lib/steps/generate-secure-boot-keys.ts';
 import { makeUki } from '../../../../lib/steps/make-uki.ts';
@@ -25,6 +27,15 @@ test('keys are laid out as sbctl keeps them, readable for their owner alone, and
   expect((await stat(platformKey.key)).mode & 0o777).toBe(0o600);
   expect((await stat(directory)).mode & 0o777).toBe(0o700);
   await expect(generateSecureBootKeys({ directory })).rejects.toThrow(/directory: .* is not empty/);
+  // What a failure leaves would be in the way.
+  const other = join(await tempDirectory(), 'new');
+  let calls = 0;
+  const executor: Executor = {
+    ...localExecutor,
+    run: (argv, options) => localExecutor.run(++calls === 3 ? ['false'] : argv, options),
+  };
+  await expect(generateSecureBootKeys({ directory: other }, { executor })).rejects.toThrow(/cannot make the key db/);
+  expect(await readdir(dirname(other))).toEqual([]);
   await expect(generateSecureBootKeys({ directory: '/nix/store/x' })).rejects.toThrow(/Nix store/);
 });
 

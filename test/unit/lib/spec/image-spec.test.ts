@@ -61,6 +61,12 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { reproducible: true, deterministic: false },
     /reproducible: contradicts deterministic: false/,
   ],
+  ...(['rootGPUID', 'rootFSUID', 'rootFSHashSeed'] as const).map((name): [string, Record<string, unknown>, RegExp] => [
+    `${name} and random identifiers`,
+    { [name]: '22222222-DED1-49FA-B591-20CE86A2FE7F', deterministic: false },
+    new RegExp(`${name}: contradicts deterministic: false`),
+  ]),
+  ['a name that no file can have', { baseName: 'a'.repeat(253) }, /baseName: must not have more than 240 bytes/],
   ['a reproducible btrfs', { reproducible: true, fsType: 'btrfs' }, /reproducible: contradicts fsType "btrfs"/],
   [
     'a reproducible image filled by cptofs',

@@ -429,6 +429,12 @@ test.each<[string, Partitions, object, RegExp]>([
     /partitions\[1\]\.subvolumes: contradicts bootLoaderFrom "switch-to-configuration"/,
   ],
   ['minimize with subvolumes', [ESP, { subvolumes: [{ path: '@', mountPoint: '/' }] }], { minimize: true }, /minimize/],
+  [
+    'a FAT that is too small for large sectors',
+    [ESP, { filesystem: 'vfat', size: '96K', alignment: '4K', label: 'V' }, ROOT],
+    { sectorSize: 4096 },
+    /partitions\[1\]\.size: is less than the 128 KiB of the smallest vfat/,
+  ],
   ['f2fs with large sectors as the root', [ESP, { ...ROOT, filesystem: 'f2fs' }], { sectorSize: 4096 }, /"f2fs"/],
 ])('%s is refused', (_, partitions, more, message) => {
   expect(problems(partitions, more)).toContainEqual(expect.stringMatching(message));
