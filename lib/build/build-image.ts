@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdir, rename, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { z } from 'zod';
 import { PROGRAMS_OF } from '../filesystem/programs-of.ts';
 import { type ImageFormat, imageFileName } from '../formats/image-formats.ts';
 import { LUKS_HEADER_BYTES } from '../formats/luks.ts';
 import { makePrivateDirectory, publishFile } from '../host-files/private-output.ts';
 import { requireRoom } from '../host-files/room.ts';
 import { DiskImageError, InvalidOptionsError } from '../run/errors.ts';
+import { parseOptions } from '../run/parse-options.ts';
 import { runStep, type StepContext, type StepEvent } from '../run/step.ts';
 import { requireTool } from '../run/tools.ts';
-import { timestamp as timestampField } from '../spec/fields.ts';
+import { path as pathField, timestamp as timestampField } from '../spec/fields.ts';
 import { type ImageSpec, type ImageSpecInput, parseImageSpec } from '../spec/image-spec.ts';
 import { computeDiskSize, type DiskSize } from '../steps/compute-disk-size.ts';
 import { convertImage } from '../steps/convert-image.ts';
@@ -77,8 +79,9 @@ export interface BuiltImage {
  *  Runs: the programs of its steps. */
 export async function buildImage(options: BuildImageOptions, outside: BuildContext = {}): Promise<BuiltImage> {
   const startedAt = performance.now();
-  const { outDir, ...input } = options;
+  const { outDir: directory, ...input } = options;
   const spec = parseImageSpec(input);
+  const { outDir } = parseOptions('buildImage', z.object({ outDir: pathField }), { outDir: directory });
   const timestamp = spec.reproducible ? sourceDateEpoch() : undefined;
   const plan = await planBuild(spec);
   if (outside.executor === undefined) for (const program of programsFor(spec)) await requireTool('buildImage', program);

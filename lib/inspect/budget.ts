@@ -10,6 +10,9 @@ export const DEEP_BUDGET_MS = 600_000;
 /** The time limit was reached. */
 class BudgetSpent extends Error {}
 
+/** A longer timer would end at once. @see https://nodejs.org/docs/latest-v20.x/api/timers.html */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** Limits the work for one image, because a hostile image must not keep the reader busy. When a limit is reached, the
  *  rest is skipped and reported. */
 export class Budget implements Disposable {
@@ -28,7 +31,10 @@ export class Budget implements Disposable {
     this.#user = user;
     this.#milliseconds = milliseconds;
     this.#endsAt = performance.now() + milliseconds;
-    this.#timer = setTimeout(() => this.#deadline.abort(new BudgetSpent('time')), milliseconds);
+    this.#timer = setTimeout(
+      () => this.#deadline.abort(new BudgetSpent('time')),
+      Math.min(milliseconds, LONGEST_TIMER_MS),
+    );
     this.#timer.unref();
     this.signal = user === undefined ? this.#deadline.signal : AbortSignal.any([user, this.#deadline.signal]);
   }

@@ -1,5 +1,6 @@
+import { realpathSync } from 'node:fs';
 import { lstat, readFile, readlink, realpath } from 'node:fs/promises';
-import { join, posix, resolve } from 'node:path';
+import { basename, dirname, join, posix, resolve } from 'node:path';
 import { InvalidOptionsError, UnexpectedStateError } from '../run/errors.ts';
 
 /** Paths in the Nix store, which may be a private store in a directory. */
@@ -12,9 +13,18 @@ export function storePathOf(file: string): string | undefined {
   return STORE_PATH.test(storePath) ? storePath : undefined;
 }
 
-/** The store URI of a directory: `local?root=…`, escaped. */
+/** The store URI of a directory: `local?root=…`, escaped. Nix refuses a store below a symbolic link, so links are resolved. */
 export function storeUri(directory: string): string {
-  return `local?root=${encodeURIComponent(resolve(directory)).replaceAll('%2F', '/')}`;
+  return `local?root=${encodeURIComponent(realDirectory(resolve(directory))).replaceAll('%2F', '/')}`;
+}
+
+/** The real path of a directory, whose last parts may not exist yet. */
+function realDirectory(directory: string): string {
+  try {
+    return realpathSync(directory);
+  } catch {
+    return directory === '/' ? directory : join(realDirectory(dirname(directory)), basename(directory));
+  }
 }
 
 /** Resolves an option to a store path: it may be one, or a link to one such as `./result`.

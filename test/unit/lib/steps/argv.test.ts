@@ -84,6 +84,8 @@ test('the other commands', () => {
 
 test('store URIs are escaped', () => {
   expect(storeUri('/a b/c&d?e')).toBe('local?root=/a%20b/c%26d%3Fe');
+  // A link of every Linux.
+  expect(storeUri('/proc/self/root/a b')).toBe('local?root=/a%20b');
 });
 
 test('nixosEnter passes the caller’s arguments only as positional parameters', () => {
