@@ -3,6 +3,7 @@ import { isErrno, wordsFor } from './errno.ts';
 import {
   AbortedError,
   DiskImageError,
+  InvalidOptionsError,
   NoSpaceError,
   ToolFailedError,
   type ToolFailure,
@@ -128,13 +129,19 @@ export async function runStep<T>(
     },
   };
 
+  if (context?.onEvent !== undefined && typeof context.onEvent !== 'function')
+    throw new InvalidOptionsError(step, [{ path: 'onEvent', message: 'must be a function' }]);
   throwIfAborted(step, signal);
   emit(detail === undefined ? { type: 'start', step } : { type: 'start', step, detail });
   const value = await runningStep
     .run(step, () => body(runner))
     .catch((thrown: unknown) => {
       const error = ofStep(step, thrown);
-      emit({ type: 'fail', step, durationMs: performance.now() - startedAt, error });
+      try {
+        emit({ type: 'fail', step, durationMs: performance.now() - startedAt, error });
+      } catch {
+        // The step's own error says more than that of a listener.
+      }
       throw error;
     });
   emit({ type: 'finish', step, durationMs: performance.now() - startedAt, ...(bytes === undefined ? {} : { bytes }) });

@@ -122,7 +122,7 @@ export const partitionsSpec = z
 export type PartitionSpec = z.output<typeof partitionSpec>;
 
 /** A subvolume of a partition with a btrfs. */
-export interface OwnSubvolume {
+interface OwnSubvolume {
   /** Without a leading slash. */
   readonly path: string;
   readonly mountPoint: string | undefined;

@@ -226,6 +226,15 @@ test('an error of a listener for output is the step’s', async () => {
   };
   const made = makeFilesystem({ image, partition, populateFrom: root, closure, size }, { executor, onEvent });
   await expect(made).rejects.toThrow('heard');
+  // A listener that fails as well does not hide why the step did.
+  const small = { offsetBytes: 0, sizeBytes: 2 * MIB };
+  const failing = (event: StepEvent): void => {
+    if (event.type === 'fail') throw new Error('of the listener');
+  };
+  const failed = makeFilesystem({ image, partition: small, populateFrom: root, closure }, { onEvent: failing });
+  await expect(failed).rejects.toMatchObject({ code: 'E_IMAGE_TOO_SMALL' });
+  const wrong = makeFilesystem({ image, partition }, { onEvent: 5 } as never);
+  await expect(wrong).rejects.toThrow(/^makeFilesystem: onEvent: must be a function/);
 });
 
 test('btrfs: each subvolume has the files of its directory, with their owners', async () => {
