@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import { chmod, link, mkdir, open, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { ImageTooSmallError } from '../../../../lib/run/errors.ts';
 import type { Executor } from '../../../../lib/run/executor.ts';
 import { localExecutor } from '../../../../lib/run/local-executor.ts';
 import type { StepEvent } from '../../../../lib/run/step.ts';
@@ -232,7 +233,7 @@ test('an error of a listener for output is the step’s', async () => {
     if (event.type === 'fail') throw new Error('of the listener');
   };
   const failed = makeFilesystem({ image, partition: small, populateFrom: root, closure }, { onEvent: failing });
-  await expect(failed).rejects.toMatchObject({ code: 'E_IMAGE_TOO_SMALL' });
+  await expect(failed).rejects.toThrow(ImageTooSmallError);
   const wrong = makeFilesystem({ image, partition }, { onEvent: 5 } as never);
   await expect(wrong).rejects.toThrow(/^makeFilesystem: onEvent: must be a function/);
 });
