@@ -19,11 +19,15 @@ export const SYSTEM_OF_LAYOUT: Readonly<Record<PartitionTableType, string>> = {
   none: 'tiny-none',
 };
 
+const directories: string[] = [];
+// Not in demoImage: vitest does not run a hook that is added within another hook or a test.
+afterAll(() => Promise.all(directories.map(removeTree)));
+
 /** Builds an image of a demo system for all tests in a file, and removes it after them. */
 export async function demoImage(system: string, options: Partial<BuildImageOptions>): Promise<BuiltImage> {
   const { store, systems } = await prepareDemo();
   const outDir = await mkdtemp(join(tmpdir(), 'ndi-image-'));
-  afterAll(() => removeTree(outDir));
+  directories.push(outDir);
   return buildImage(
     { toplevel: systems[system] ?? '', store, additionalSpace: '64M', bootSize: '128M', ...options, outDir },
     { startBuilder: startBuilderVm },
