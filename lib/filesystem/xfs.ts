@@ -85,7 +85,7 @@ async function checkExpressible(step: string, tree: readonly TreeEntry[], sizeBy
     issues.splice(MOST_SHOWN, more, { path: 'fsType', message: `"xfs": ${more} further files are too large` });
   if (issues.length > 0)
     throw new InvalidOptionsError(step, issues, {
-      hint: 'use fsType "ext4", or a larger diskSize for large files',
+      hint: 'use ext4, or a larger filesystem for large files',
     });
 }
 

@@ -178,9 +178,7 @@ export function ofPartition(number: number, error: unknown): unknown {
   const issues = error.issues.map(({ path, message }) =>
     path in OF_PARTITION ? { path: `partitions[${number - 1}].${OF_PARTITION[path]}`, message } : { path, message },
   );
-  // A hint of a step names the option of the step.
-  const hint = error.hint?.replace(/\bfsType\b/, 'filesystem').replace(/\bdiskSize\b/, 'size');
-  return new InvalidOptionsError('buildImage', issues, { cause: error, hint });
+  return new InvalidOptionsError('buildImage', issues, { cause: error, hint: error.hint });
 }
 
 function isTooSmall(
