@@ -248,6 +248,14 @@ let
       }
     );
 
+  # A system that systemd-boot starts, with the ESP at /boot.
+  onEsp = flavour: {
+    inherit flavour;
+    loader = "systemd-boot";
+    esp = "/boot";
+    boot = "ESP";
+  };
+
   # A root in LUKS, and /boot on the ESP.
   encrypted = flavour: {
     inherit flavour;
@@ -360,11 +368,7 @@ let
       }
     );
     # With partitions of its own for /home and /nix, and swap.
-    systemd-boot-partitions = mkSystem {
-      inherit flavour;
-      loader = "systemd-boot";
-      esp = "/boot";
-      boot = "ESP";
+    systemd-boot-partitions = mkSystem (onEsp flavour // {
       mounts = ''
         LABEL=nixos / ext4 defaults 0 1
         LABEL=ESP /boot vfat umask=0077 0 2
@@ -373,13 +377,9 @@ let
       '';
       modules = "xfs";
       earlyMounts = "LABEL=nix /nix btrfs defaults 0 2\n";
-    };
+    });
     # With the subvolumes of one btrfs.
-    systemd-boot-subvolumes = mkSystem {
-      inherit flavour;
-      loader = "systemd-boot";
-      esp = "/boot";
-      boot = "ESP";
+    systemd-boot-subvolumes = mkSystem (onEsp flavour // {
       moreParams = [ "rootflags=subvol=@" ];
       mounts = ''
         LABEL=nixos / btrfs subvol=@,noatime 0 0
@@ -388,13 +388,9 @@ let
       '';
       modules = "btrfs";
       earlyMounts = "LABEL=nixos /nix btrfs subvol=vols/@nix 0 0\n";
-    };
+    });
     # With a store that is only read, and other files that are.
-    systemd-boot-packed = mkSystem {
-      inherit flavour;
-      loader = "systemd-boot";
-      esp = "/boot";
-      boot = "ESP";
+    systemd-boot-packed = mkSystem (onEsp flavour // {
       mounts = ''
         LABEL=nixos / ext4 defaults 0 1
         LABEL=ESP /boot vfat umask=0077 0 2
@@ -402,13 +398,9 @@ let
       '';
       modules = "squashfs";
       earlyMounts = "LABEL=store /nix/store erofs ro 0 0\n";
-    };
+    });
     # With a root in memory: at each boot, the system forgets all but the store and /persist.
-    systemd-boot-tmpfs = mkSystem {
-      inherit flavour;
-      loader = "systemd-boot";
-      esp = "/boot";
-      boot = "ESP";
+    systemd-boot-tmpfs = mkSystem (onEsp flavour // {
       root = "tmpfs";
       mounts = ''
         tmpfs / tmpfs size=50%,mode=755 0 0
@@ -417,19 +409,15 @@ let
       '';
       modules = "btrfs";
       earlyMounts = "LABEL=nix /nix ext4 defaults 0 2\n";
-    };
-    systemd-boot-tmpfs-packed = mkSystem {
-      inherit flavour;
-      loader = "systemd-boot";
-      esp = "/boot";
-      boot = "ESP";
+    });
+    systemd-boot-tmpfs-packed = mkSystem (onEsp flavour // {
       root = "tmpfs";
       mounts = ''
         tmpfs / tmpfs size=50%,mode=755 0 0
         LABEL=ESP /boot vfat umask=0077 0 2
       '';
       earlyMounts = "LABEL=store /nix/store erofs ro 0 0\n";
-    };
+    });
     systemd-boot-xbootldr = mkSystem {
       inherit flavour;
       loader = "systemd-boot";
