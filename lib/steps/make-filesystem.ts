@@ -243,8 +243,7 @@ async function makeExt4(
       : await fillExt4(step, { image: parsed.image, ...parsed.partition }, tree, time, totalBytes).catch(
           async (error: unknown) => {
             if (error instanceof FilesystemFullError) throw await noSpace(step, tree, parsed, error);
-            if (isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT')) throw await hostIsFull(step, tree, parsed, error);
-            throw error;
+            throw isHostFull(error) ? await hostIsFull(step, tree, parsed, error) : error;
           },
         );
   const superblock = await readExt4Superblock(STEP, parsed.image, parsed.partition.offsetBytes);
@@ -275,7 +274,9 @@ async function makeInFile(
   const { size } = await stat(file);
   if (size > partition.sizeBytes)
     throw await noSpace(step, tree ?? [], parsed, new Error(`mkfs.${fsType} made a filesystem of ${size} bytes`));
-  await spliceSparse(step, { file }, { image, offsetBytes: partition.offsetBytes });
+  await spliceSparse(step, { file }, { image, offsetBytes: partition.offsetBytes }).catch(async (error: unknown) => {
+    throw isHostFull(error) ? await hostIsFull(step, tree ?? [], parsed, error) : error;
+  });
   const read = { btrfs: readBtrfs, xfs: readXfs, f2fs: readF2fs, ext4: undefined }[fsType];
   if (read === undefined) throw new RangeError(fsType);
   const facts = await read(STEP, image, partition.offsetBytes);
@@ -323,8 +324,8 @@ async function mkfsFailure(
   });
   const output = `${result.stdout.toString('utf8')}\n${result.stderr.toString('utf8')}`;
   // "No space left on device" may mean that the new filesystem is too small, or that the host's disk is full.
-  const isHostFull = (await freeBytes(dirname(resolve(parsed.image)))) < MIB;
-  if (isHostFull && failure instanceof NoSpaceError && tree !== undefined)
+  const hasNoRoom = (await freeBytes(dirname(resolve(parsed.image)))) < MIB;
+  if (hasNoRoom && failure instanceof NoSpaceError && tree !== undefined)
     return hostIsFull(step, tree, parsed, failure);
   return tree !== undefined && tooSmall.test(output) ? await noSpace(step, tree, parsed, failure) : failure;
 }
@@ -349,6 +350,10 @@ function checkInodes(filled: number, usedInodes: number): void {
       expected: `${expected} inodes in use`,
       found: `${usedInodes}`,
     });
+}
+
+function isHostFull(error: unknown): boolean {
+  return isErrno(error, 'ENOSPC') || isErrno(error, 'EDQUOT');
 }
 
 /** The error when the host's disk is full, not the image's filesystem: the bytes that remain to be written, and the
