@@ -13,6 +13,7 @@ import { MIB, parseIecSize } from '../../../../lib/units.ts';
 import { type DemoSystems, prepareDemo } from '../../../../vm-images/demo.ts';
 import { codeBlocks } from '../../../helpers/code-blocks.ts';
 import { fakeSystem, storePath } from '../../../helpers/fake-system.ts';
+import { evaluate } from '../../../helpers/nix/evaluate.ts';
 import { buildAsNobody } from '../../../helpers/nobody.ts';
 import { run } from '../../../helpers/run.ts';
 import { tempDirectory } from '../../../helpers/temp-directory.ts';
@@ -210,8 +211,10 @@ test('docs/layouts.md: a store that is only read', async () => {
   // The system mounts what the module says.
   const module = join(await tempDirectory(), 'module.nix');
   await writeFile(module, block('{\n  fileSystems."/nix/store"'));
-  const { fileSystems } = JSON.parse(await run(['nix-instantiate', '--eval', '--strict', '--json', module]));
-  const { device, fsType } = fileSystems['/nix/store'];
+  const { fileSystems } = (await evaluate(`import ${JSON.stringify(module)}`)) as {
+    fileSystems: Record<string, { device: string; fsType: string }>;
+  };
+  const { device = '', fsType } = fileSystems['/nix/store'] ?? {};
   const { partitions } = await inspectImage({ image: built.image });
   expect(partitions[1]?.filesystem).toMatchObject({ type: fsType, label: device.replace('/dev/disk/by-label/', '') });
   // What it does not find there is refused.
@@ -715,7 +718,7 @@ tmpfs /tmp tmpfs size=50%,defaults 0 0
       codeBlocks().find(({ text }) => text.startsWith(beginning))?.text ?? '';
     const module = join(await tempDirectory(), 'module.nix');
     await writeFile(module, block('{\n  fileSystems."/" ='));
-    const { fileSystems } = JSON.parse(await run(['nix-instantiate', '--eval', '--strict', '--json', module])) as {
+    const { fileSystems } = (await evaluate(`import ${JSON.stringify(module)}`)) as {
       fileSystems: Record<string, { device: string; fsType: string; options: string[] }>;
     };
     const fstab = Object.entries(fileSystems).map(
